@@ -1,0 +1,87 @@
+"""Fine-tuning jobs as ordinary steps: upload, create, wait, register.
+
+    from tuneway import Client, JobSpec
+
+    with Client() as client:
+        file = client.upload("train.jsonl")
+        job = client.submit(JobSpec(model="gpt-4o-mini", training_file=file), key="nightly/2026-11-20")
+        job = client.wait(job, timeout=3600, on_event=print)
+        print(job.fine_tuned_model)
+
+Names are imported when they are first used: pipelines are parsed far more often than they run.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tuneway._version import __version__
+
+if TYPE_CHECKING:
+    from tuneway.client import AsyncClient, Client
+    from tuneway.dataset import DatasetReport
+    from tuneway.errors import (
+        InvalidDataset,
+        InvalidSpec,
+        JobCancelled,
+        JobError,
+        JobFailed,
+        TunewayError,
+        WaitTimeout,
+    )
+    from tuneway.flows import Poll, Retry, WaitToken
+    from tuneway.models import DPO, File, Job, JobSpec, Reinforcement, Supervised
+
+_HOMES = {
+    "tuneway.client": ("AsyncClient", "Client"),
+    "tuneway.dataset": ("DatasetReport",),
+    "tuneway.errors": (
+        "InvalidDataset",
+        "InvalidSpec",
+        "JobCancelled",
+        "JobError",
+        "JobFailed",
+        "TunewayError",
+        "WaitTimeout",
+    ),
+    "tuneway.flows": ("Poll", "Retry", "WaitToken"),
+    "tuneway.models": ("DPO", "File", "Job", "JobSpec", "Reinforcement", "Supervised"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "DPO",
+    "AsyncClient",
+    "Client",
+    "DatasetReport",
+    "File",
+    "InvalidDataset",
+    "InvalidSpec",
+    "Job",
+    "JobCancelled",
+    "JobError",
+    "JobFailed",
+    "JobSpec",
+    "Poll",
+    "Reinforcement",
+    "Retry",
+    "Supervised",
+    "TunewayError",
+    "WaitTimeout",
+    "WaitToken",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,152 @@
+"""From a refusal's status and body to the error that says what to do about it."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tuneway.calls._http import Response
+from tuneway.errors import (
+    ApiError,
+    BadReply,
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NotFound,
+    QuotaExhausted,
+    RateLimited,
+    ServerError,
+    TrainingNotAvailable,
+    Unauthorized,
+    Unprocessable,
+)
+
+BY_STATUS: dict[int, type[ApiError]] = {
+    400: BadRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    408: ServerError,
+    409: Conflict,
+    422: Unprocessable,
+    429: RateLimited,
+}
+BY_CODE: dict[str, type[ApiError]] = {
+    "training_not_available": TrainingNotAvailable,
+    "insufficient_quota": QuotaExhausted,
+    "daily_rate_limit_exceeded": QuotaExhausted,
+}
+HINTS: dict[type[ApiError], str] = {
+    Unauthorized: "Check the API key (OPENAI_API_KEY) and that it belongs to this base_url.",
+    Forbidden: "The key is known but may not do this: check its organisation, project and permissions.",
+    NotFound: "Check the id, and that it was made with the same account and base_url.",
+    TrainingNotAvailable: (
+        "This account can't create fine-tuning jobs here any more; retrying won't help. Files and existing "
+        "models still work. Point base_url at any service that speaks this API: another host, or your own "
+        "with `tuneway serve`; `--model NAME=TRAINER` there keeps the model names of your pipelines."
+    ),
+    QuotaExhausted: "A quota or daily limit is used up, and seconds don't cure it: add credit, or try tomorrow.",
+    RateLimited: "Too many requests for now; trying again later works.",
+    ServerError: "The service is in trouble. Trying again is safe: a job that exists is adopted, not paid twice.",
+}
+
+
+def refusal(response: Response, now: float = 0.0) -> ApiError | BadReply | None:
+    """The error that a response stands for; None when it's a success."""
+    if 200 <= response.status < 300:
+        return None
+    if response.status < 400:
+        return _redirect(response)
+    fault = _read_fault(response.content)
+    code = _text(fault.get("code")) or _text(fault.get("type")) or None
+    known = BY_CODE.get(code or "")
+    kind = known or BY_STATUS.get(response.status) or (ServerError if response.status >= 500 else BadRequest)
+    error = kind(
+        _text(fault.get("message")) or f"the service answered {response.status} and gave no reason",
+        status=response.status,
+        code=code,
+        param=_text(fault.get("param")) or None,
+        request_id=response.request_id,
+        retry_after=pause_asked(response.headers, now),
+        hint=HINTS.get(kind),
+    )
+    should_retry = response.headers.get("x-should-retry")
+    if should_retry == "false":
+        error.retryable = False
+    elif should_retry == "true" and known is None:
+        error.retryable = True
+    return error
+
+
+def _redirect(response: Response) -> BadReply:
+    error = BadReply(
+        f"unexpected redirect to {response.headers.get('location', 'nowhere')[:200]!r}",
+        status=response.status,
+        request_id=response.request_id,
+        hint="Redirects aren't followed, so that the key goes nowhere else: correct base_url.",
+    )
+    error.retryable = False
+    return error
+
+
+def pause_asked(headers: Mapping[str, str], now: float) -> float | None:
+    """How many seconds the service asks to be left alone; None when it doesn't say, or talks nonsense."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = headers.get(name)
+        if text is None:
+            continue
+        try:
+            seconds = float(text) * unit
+        except ValueError:
+            seconds = _seconds_until(text, now)
+        if 0 <= seconds < 1e9:
+            return seconds
+    return None
+
+
+def _seconds_until(date: str, now: float) -> float:
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(date).timestamp() - now)
+    except (ValueError, OverflowError):
+        return -1.0
+
+
+def _read_fault(content: bytes) -> dict[str, Any]:
+    """Find the reason in the shapes that services use: OpenAI's, Azure's, FastAPI's, or plain text."""
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        text = content[:200].decode("utf-8", "replace").strip()
+        return {} if text.startswith("<") else {"message": text}
+    if not isinstance(body, dict):
+        return {"message": _text(body)}
+    fault = body.get("error", body)
+    if isinstance(fault, str):
+        return {"message": fault, **{k: body.get(k) for k in ("code", "param")}}
+    if isinstance(fault, dict) and "message" not in fault and "detail" in fault:
+        return {"message": _detail(fault["detail"])}
+    return fault if isinstance(fault, dict) else {}
+
+
+def _detail(detail: Any) -> str:
+    """FastAPI's 422: a list of places and messages."""
+    if not isinstance(detail, list):
+        return _text(detail)
+    return "; ".join(f"{_place(row.get('loc'))}: {_text(row.get('msg'))}" for row in detail if isinstance(row, dict))
+
+
+def _place(loc: Any) -> str:
+    return ".".join(map(_text, loc)) if isinstance(loc, list) else _text(loc)
+
+
+def _text(value: Any) -> str:
+    """Whatever came instead of a text, as one that can be printed."""
+    if value is None:
+        return ""
+    try:
+        text = value if isinstance(value, str) else json.dumps(value)
+    except RecursionError:
+        return ""
+    return text[:2000].encode("utf-8", "replace").decode()

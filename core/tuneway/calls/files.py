@@ -1,0 +1,64 @@
+"""Files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tuneway.calls._http import (
+    CONTENT_LIMIT,
+    Call,
+    FilePart,
+    Form,
+    Request,
+    Response,
+    query,
+    reading,
+    segment,
+    sendable,
+)
+from tuneway.models import Deleted, File, Page
+
+FILES = Page[File]  # held: see `calls.jobs`
+
+
+def create(
+    source: Path | bytes, *, filename: str, purpose: str = "fine-tune", expires_after: int | None = None
+) -> Call[File]:
+    """Upload a file; `expires_after` in seconds."""
+    fields = [("purpose", purpose)]
+    if expires_after is not None:
+        fields += [("expires_after[anchor]", "created_at"), ("expires_after[seconds]", str(expires_after))]
+    form = Form(tuple(fields), FilePart("file", sendable(filename), source))
+    return Call(Request("POST", "/files", form=form, repeatable=False), reading(File))
+
+
+def listing(
+    *,
+    purpose: str | None = None,
+    after: str | None = None,
+    limit: int | None = None,
+    order: str | None = None,
+) -> Call[Page[File]]:
+    """One page of files."""
+    parameters = query(purpose=purpose, after=after, limit=limit, order=order)
+    return Call(Request("GET", "/files", query=parameters), reading(FILES))
+
+
+def retrieve(file_id: str) -> Call[File]:
+    """One file's facts."""
+    return Call(Request("GET", f"/files/{segment(file_id)}"), reading(File))
+
+
+def content(file_id: str) -> Call[bytes]:
+    """One file's bytes."""
+    path = f"/files/{segment(file_id)}/content"
+    return Call(Request("GET", path, headers={"accept": "*/*"}, reply_limit=CONTENT_LIMIT, verbatim=True), _bytes)
+
+
+def delete(file_id: str) -> Call[Deleted]:
+    """Delete a file."""
+    return Call(Request("DELETE", f"/files/{segment(file_id)}"), reading(Deleted))
+
+
+def _bytes(response: Response) -> bytes:
+    return response.content

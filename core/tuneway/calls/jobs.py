@@ -1,0 +1,62 @@
+"""Fine-tuning jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tuneway.calls._http import Call, Request, query, reading, segment
+from tuneway.models import Checkpoint, Event, Job, Page
+
+ROOT = "/fine_tuning/jobs"
+
+# Held here: pydantic forgets a generic model that nobody holds, and building one again takes milliseconds.
+JOBS, EVENTS, CHECKPOINTS = Page[Job], Page[Event], Page[Checkpoint]
+
+
+def create(body: Mapping[str, Any], *, idempotency_key: str | None = None) -> Call[Job]:
+    """Create a job. Not repeatable: services have no idempotency key that can be relied on."""
+    headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
+    return Call(Request("POST", ROOT, json=body, headers=headers, repeatable=False), reading(Job))
+
+
+def listing(
+    *, metadata: Mapping[str, str] | None = None, after: str | None = None, limit: int | None = None
+) -> Call[Page[Job]]:
+    """One page of jobs, newest first, optionally those with these metadata pairs; `{}` wants those without any."""
+    pairs = tuple((f"metadata[{name}]", value) for name, value in (metadata or {}).items())
+    if metadata is not None and not metadata:
+        pairs = (("metadata", "null"),)
+    return Call(Request("GET", ROOT, query=query(after=after, limit=limit) + pairs), reading(JOBS))
+
+
+def retrieve(job_id: str) -> Call[Job]:
+    """One job."""
+    return Call(Request("GET", f"{ROOT}/{segment(job_id)}"), reading(Job))
+
+
+def cancel(job_id: str) -> Call[Job]:
+    """Stop a job for good."""
+    return Call(Request("POST", f"{ROOT}/{segment(job_id)}/cancel"), reading(Job))
+
+
+def pause(job_id: str) -> Call[Job]:
+    """Stop a job for now."""
+    return Call(Request("POST", f"{ROOT}/{segment(job_id)}/pause"), reading(Job))
+
+
+def resume(job_id: str) -> Call[Job]:
+    """Let a paused job go on."""
+    return Call(Request("POST", f"{ROOT}/{segment(job_id)}/resume"), reading(Job))
+
+
+def events(job_id: str, *, after: str | None = None, limit: int | None = None) -> Call[Page[Event]]:
+    """One page of a job's log, newest first."""
+    request = Request("GET", f"{ROOT}/{segment(job_id)}/events", query=query(after=after, limit=limit))
+    return Call(request, reading(EVENTS))
+
+
+def checkpoints(job_id: str, *, after: str | None = None, limit: int | None = None) -> Call[Page[Checkpoint]]:
+    """One page of a job's checkpoints, newest first."""
+    request = Request("GET", f"{ROOT}/{segment(job_id)}/checkpoints", query=query(after=after, limit=limit))
+    return Call(request, reading(CHECKPOINTS))

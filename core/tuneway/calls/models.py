@@ -1,0 +1,42 @@
+"""Models, and the one question that an evaluation asks them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tuneway.calls._http import Call, Request, Response, bad_reply, reading, segment
+from tuneway.models import Deleted, Model, Page
+
+MODELS = Page[Model]  # held: see `calls.jobs`
+
+
+def listing() -> Call[Page[Model]]:
+    """All models; this list has one page."""
+    return Call(Request("GET", "/models"), reading(MODELS))
+
+
+def retrieve(model_id: str) -> Call[Model]:
+    """One model's facts."""
+    return Call(Request("GET", f"/models/{segment(model_id)}"), reading(Model))
+
+
+def delete(model_id: str) -> Call[Deleted]:
+    """Delete a fine-tuned model."""
+    return Call(Request("DELETE", f"/models/{segment(model_id)}"), reading(Deleted))
+
+
+def chat(model_id: str, messages: Sequence[Mapping[str, Any]], **options: Any) -> Call[str]:
+    """Ask a model, and read the text of its answer."""
+    body = {"model": model_id, "messages": list(messages), **options}
+    return Call(Request("POST", "/chat/completions", json=body), _answer)
+
+
+def _answer(response: Response) -> str:
+    try:
+        from pydantic_core import from_json
+
+        content = from_json(response.content)["choices"][0]["message"]["content"]
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise bad_reply(response, "not a chat completion") from None
+    return content if isinstance(content, str) else ""

@@ -1,0 +1,38 @@
+"""Checkpoint permissions: which projects may use a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tuneway.calls._http import Call, Request, query, reading, segment
+from tuneway.models import Deleted, Page, Permission
+
+PERMISSIONS = Page[Permission]  # held: see `calls.jobs`
+
+
+def _root(checkpoint: str) -> str:
+    return f"/fine_tuning/checkpoints/{segment(checkpoint)}/permissions"
+
+
+def create(checkpoint: str, *, project_ids: Sequence[str]) -> Call[Page[Permission]]:
+    """Share a checkpoint with projects."""
+    request = Request("POST", _root(checkpoint), json={"project_ids": list(project_ids)}, repeatable=False)
+    return Call(request, reading(PERMISSIONS))
+
+
+def listing(
+    checkpoint: str,
+    *,
+    after: str | None = None,
+    limit: int | None = None,
+    order: str | None = None,
+    project_id: str | None = None,
+) -> Call[Page[Permission]]:
+    """One page of a checkpoint's permissions."""
+    parameters = query(after=after, limit=limit, order=order, project_id=project_id)
+    return Call(Request("GET", _root(checkpoint), query=parameters), reading(PERMISSIONS))
+
+
+def delete(checkpoint: str, *, permission_id: str) -> Call[Deleted]:
+    """Take a permission back."""
+    return Call(Request("DELETE", f"{_root(checkpoint)}/{segment(permission_id)}"), reading(Deleted))

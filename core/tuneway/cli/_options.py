@@ -1,0 +1,54 @@
+"""Options that several commands share are dataclasses: a parameter of such a type becomes its fields.
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    base_url: Annotated[str | None, typer.Option(help="The service.")] = None
+
+@unfolded
+def wait(job: str, *, connection: Connection) -> None: ...   # typer sees: job, base_url
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
+from inspect import Parameter, Signature
+from typing import Any, get_type_hints
+
+
+def unfolded(command: Callable[..., None]) -> Callable[..., None]:
+    """Show each parameter whose type is a dataclass as that dataclass's fields, and fold them up again."""
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: kind for name, kind in hints.items() if isinstance(kind, type) and is_dataclass(kind)}
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        for name, kind in groups.items():
+            values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+        command(**values)
+
+    shown: list[Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name in groups:
+            shown += _fields(groups[parameter.name])
+        else:
+            shown.append(parameter.replace(annotation=hints[parameter.name], kind=Parameter.KEYWORD_ONLY))
+    del run.__wrapped__  # or its signature would count
+    run.__signature__ = Signature(shown)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+    return run
+
+
+def _fields(kind: type) -> list[Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        Parameter(
+            field.name,
+            Parameter.KEYWORD_ONLY,
+            default=Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(kind)
+    ]

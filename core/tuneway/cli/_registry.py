@@ -1,0 +1,172 @@
+"""Options of the model registry, and how versions are shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuneway.cli._words import ago, count, figure, moment, money
+from tuneway.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tuneway.registry import DataFile, GateLike, ModelVersion, Registry
+
+PANEL = "Registry"
+
+_GATE = re.compile(r"(?P<metric>\w+)\s*(?P<sign><=|>=)\s*(?P<bound>[-+.\deE]+)")
+
+
+class Choice(StrEnum):
+    """Which checkpoint becomes the version."""
+
+    LAST = "last"
+    BEST = "best"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Which registry."""
+
+    registry: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TUNEWAY_REGISTRY_URI", metavar="URI", rich_help_panel=PANEL,
+            help="sqlite:///models.db, mlflow:https://…; by default a file in your data folder.",
+        ),
+    ] = None  # fmt: skip
+
+    def open(self) -> Registry:
+        """Open it."""
+        from tuneway.registry import open_registry
+
+        return open_registry(self.registry)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registering:
+    """How a version is registered."""
+
+    alias: Annotated[
+        str | None,
+        typer.Option(metavar="WORD", help="Let this alias point to it: champion, challenger, …", rich_help_panel=PANEL),
+    ] = None
+    checkpoint: Annotated[
+        Choice,
+        typer.Option(help="The last checkpoint, or the one with the lowest validation loss.", rich_help_panel=PANEL),
+    ] = Choice.LAST
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """What a version must show before an alias moves to it."""
+
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BOUND", rich_help_panel=PANEL,
+            help="What it must show first: 'full_valid_loss<=0.5'; repeatable. Exit code 9 when it doesn't.",
+        ),
+    ] = None  # fmt: skip
+    no_worse: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC", help="It must be no worse than the champion's; repeatable.", rich_help_panel=PANEL
+        ),
+    ] = None
+
+    def all(self) -> list[GateLike]:
+        """The gates."""
+        from tuneway.registry import NoWorseThanChampion
+
+        return [*map(_gate, self.gate or ()), *map(NoWorseThanChampion, self.no_worse or ())]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Why."""
+
+    reason: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Why, for the model's history.", rich_help_panel=PANEL)
+    ] = None
+
+
+def _gate(text: str) -> GateLike:
+    from tuneway.registry import Gate
+
+    found = _GATE.fullmatch(text.strip())
+    try:
+        bound = float(found["bound"]) if found else None
+    except ValueError:
+        bound = None
+    if found is None or bound is None:
+        raise InvalidInput(f"--gate {text!r} is no bound", hint="For example: --gate 'full_valid_loss<=0.5'")
+    return Gate(found["metric"], max=bound) if found["sign"] == "<=" else Gate(found["metric"], min=bound)
+
+
+COLUMNS = ["version", "aliases", "metric", "registered", "model"]
+
+
+def row(version: ModelVersion, now: float) -> tuple[Any, ...]:
+    """A version as a row of a table under `COLUMNS`."""
+    record = version.record
+    return (
+        version.ref,
+        ", ".join(version.aliases),
+        _headline(record.metrics),
+        ago(record.created_at.timestamp(), now),
+        record.model_id if version.status == "active" else f"{record.model_id} ({version.status})",
+    )
+
+
+def _headline(metrics: dict[str, float]) -> str:
+    """The number that tells most."""
+    order = ("full_valid_loss", "valid_loss", "full_valid_mean_reward", "valid_mean_reward", "train_loss")
+    name = next((name for name in order if name in metrics), None)
+    return f"{figure(metrics[name])} {name.removeprefix('full_').replace('_', ' ')}" if name else ""
+
+
+def facts(version: ModelVersion) -> dict[str, Any]:
+    """Everything about a version, for people."""
+    record = version.record
+    git = record.git
+    cost = record.cost
+    return {
+        "version": version.ref,
+        "aliases": ", ".join(version.aliases),
+        "model": record.model_id,
+        "status": None if version.status == "active" else str(version.status),
+        "from": record.base_model,
+        "job": record.job_id,
+        "method": record.method,
+        **{name.replace("_", " "): value for name, value in sorted(record.resolved.items())},
+        "seed": record.seed,
+        **_data("data", record.training),
+        **_data("validation", record.validation),
+        "checkpoint": f"{record.checkpoint} ({record.checkpoint_choice})" if record.checkpoint else None,
+        "trained by": record.trainer,
+        "tokens": f"{record.trained_tokens:,}" if record.trained_tokens else None,
+        "cost": f"{money(cost.amount, cost.currency)}{' (estimated)' if cost.estimated else ''}" if cost else None,
+        **{name.replace("_", " "): figure(value) for name, value in sorted(record.metrics.items())},
+        "asked by": record.origin.text or record.origin.pipeline if record.origin else None,
+        "code": f"{git.commit[:12]}{', with changes' if git.dirty else ''}" if git else None,
+        "service": record.service_url,
+        "registered": moment(record.created_at.timestamp()),
+    }
+
+
+def _data(name: str, file: DataFile | None) -> dict[str, str | None]:
+    if file is None:
+        return {}
+    rows = count(file.rows, "example") if file.rows else None
+    shown = (file.filename or file.id).replace(f".sha256-{file.sha256}", "")
+    return {name: ", ".join(filter(None, [shown, rows])), f"{name} sha256": file.sha256}
+
+
+def warn(versions: Iterable[ModelVersion]) -> list[str]:
+    """What users of these versions should know."""
+    return [warning for version in versions for warning in version.warnings]

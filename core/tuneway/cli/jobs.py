@@ -1,0 +1,169 @@
+"""Looking at jobs: `list`, `show`, `events`, `metrics`."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuneway.cli._connect import Connection
+from tuneway.cli._output import Output
+from tuneway.cli._spec import pairs
+from tuneway.cli._words import ago, duration, moment, one_line
+
+if TYPE_CHECKING:
+    from tuneway.models import Event, Job
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.", show_default=False)]
+
+ROWS = 20
+
+
+def list_(
+    *,
+    status: Annotated[
+        list[str] | None, typer.Option(metavar="STATUS", help="Only these: running, failed, …; repeatable.")
+    ] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="Only jobs that carry these pairs; repeatable.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most so many.")] = 20,
+    connection: Connection,
+    output: Output,
+) -> None:
+    """List jobs, the newest first.
+
+    Examples:
+        tuneway list
+        tuneway list --status running --status queued
+        tuneway list --metadata team=support --json | jq -r .id
+    """
+    wanted = set(status or ())
+    with connection.client() as client:
+        jobs = client.jobs.list(metadata=pairs(metadata or (), "--metadata") or None, limit=min(limit, 100))
+        found = list(islice((job for job in jobs if not wanted or job.status in wanted), limit))
+    if output.json:
+        for job in found:
+            output.record(job)
+        return
+    now = time.time()
+    output.table(
+        ["job", "status", "model", "created", "made by", "tuned model"],
+        [
+            (job.id, job.status, job.model, ago(job.created_at, now), _origin(job), job.fine_tuned_model)
+            for job in found
+        ],
+    )
+    if not found:
+        output.note("No jobs like that." if wanted or metadata else "No jobs yet. `tuneway run --help` makes one.")
+
+
+def show(job: JobId, *, connection: Connection, output: Output) -> None:
+    """Show everything about a job.
+
+    Examples:
+        tuneway show ftjob-abc123
+        tuneway show ftjob-abc123 --json | jq .hyperparameters
+    """
+    with connection.client() as client:
+        found = client.jobs.retrieve(job)
+    if output.json:
+        output.record(found)
+        return
+    output.facts(_facts(found, time.time()))
+
+
+def _facts(job: Job, now: float) -> dict[str, Any]:
+    fault = job.error
+    kind = (job.method or {}).get("type")
+    own = {name: value for name, value in (job.metadata or {}).items() if not name.startswith("tuneway_")}
+    facts = {
+        "job": job.id,
+        "status": job.status,
+        "why": " ".join(filter(None, [fault.message, f"({fault.code})" if fault.code else None])) if fault else None,
+        "tuned model": job.fine_tuned_model,
+        "from": job.model,
+        "method": kind,
+        **{name.replace("_", " "): value for name, value in sorted(_knobs(job).items())},
+        "seed": job.seed,
+        "data": job.training_file,
+        "validation": job.validation_file,
+        "made by": _origin(job),
+        "created": f"{moment(job.created_at)} ({ago(job.created_at, now)})" if job.created_at else None,
+        "took": _took(job),
+        "trained by": trainer(job),
+        "should end": moment(job.estimated_finish) if job.estimated_finish and not job.done else None,
+        "tokens": f"{job.trained_tokens:,}" if job.trained_tokens is not None else None,
+        "results": ", ".join(job.result_files or []),
+    }
+    return facts | {f"metadata {name}": value for name, value in own.items()}
+
+
+def _knobs(job: Job) -> dict[str, Any]:
+    """The job's hyperparameters, wherever its service puts them."""
+    kind = (job.method or {}).get("type")
+    inner = (job.method or {}).get(kind) if isinstance(kind, str) else None
+    knobs = (inner.get("hyperparameters") if isinstance(inner, dict) else None) or job.hyperparameters
+    return {name: value for name, value in (knobs or {}).items() if value is not None}
+
+
+def _took(job: Job) -> str | None:
+    return duration(job.finished_at - job.created_at) if job.finished_at and job.created_at else None
+
+
+def trainer(job: Job) -> str | None:
+    """What truly trained, where a service says so."""
+    usage = (job.model_extra or {}).get("usage_metrics")
+    return usage.get("trainer") if isinstance(usage, dict) else None
+
+
+def _origin(job: Job) -> str | None:
+    return (job.metadata or {}).get("tuneway_origin")
+
+
+def events(
+    job: JobId,
+    *,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="The last so many.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    connection: Connection,
+    output: Output,
+) -> None:
+    """Print a job's log, the oldest line first.
+
+    Examples:
+        tuneway events ftjob-abc123
+        tuneway events ftjob-abc123 --follow
+        tuneway events ftjob-abc123 --json | jq 'select(.type == "metrics") | .data'
+    """
+    with connection.client() as client:
+        if follow:
+            _follow(client, job, output)
+            return
+        last = list(islice(client.jobs.events(job, limit=min(limit, 100)), limit))
+    for event in reversed(last):
+        _print_event(event, output)
+
+
+def _follow(client: Any, job: str, output: Output) -> None:
+    from tuneway.errors import JobError
+    from tuneway.progress import Logged
+
+    def hear(news: object) -> None:
+        if isinstance(news, Logged):
+            _print_event(news.event, output)
+
+    try:
+        client.wait(job, on_event=hear)
+    except JobError as end:
+        output.note(end.message)
+
+
+def _print_event(event: Event, output: Output) -> None:
+    if output.json:
+        output.record(event)
+    else:
+        level = "" if event.level in (None, "info") else f"{event.level}: "
+        output.result(f"{moment(event.created_at)}  {level}{one_line(event.message or '', 2000)}")

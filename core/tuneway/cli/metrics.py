@@ -1,0 +1,102 @@
+"""`metrics`: how a training went."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from tuneway.cli._connect import Connection
+from tuneway.cli._output import Output
+from tuneway.cli._words import figure
+from tuneway.cli.jobs import JobId
+
+if TYPE_CHECKING:
+    from tuneway.report import Report
+
+SHOWN = 12
+"""Rows of the table on a terminal; everywhere else all of them."""
+
+T = TypeVar("T")
+
+
+class Metric(StrEnum):
+    """What a curve can show."""
+
+    LOSS = "loss"
+    ACCURACY = "accuracy"
+    REWARD = "reward"
+
+
+def metrics(
+    job: JobId,
+    *,
+    metric: Annotated[Metric, typer.Option(help="What the curve shows.")] = Metric.LOSS,
+    as_csv: Annotated[bool, typer.Option("--csv", help="All steps, as CSV.")] = False,
+    connection: Connection,
+    output: Output,
+) -> None:
+    """Show how a training went, or goes: its curve and its numbers.
+
+    Examples:
+        tuneway metrics ftjob-abc123
+        tuneway metrics ftjob-abc123 --metric accuracy
+        tuneway metrics ftjob-abc123 --csv > metrics.csv
+    """
+    from tuneway.report import gather
+
+    with connection.client() as client:
+        report = gather(client, job)
+    rows = _rows(report)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    if output.json:
+        for row in rows:
+            output.record(row)
+    elif as_csv:
+        writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        terminal = output.out.is_terminal
+        if terminal:
+            _draw(report, metric, output)
+        shown = _spread(rows, SHOWN) if terminal else rows
+        output.table(columns, [[_cell(row.get(name)) for name in columns] for row in shown], right=columns)
+    if not rows:
+        output.note(f"No metrics yet: the job is {report.job.status}.")
+    for note in report.notes:
+        output.note(note)
+
+
+def _rows(report: Report) -> list[dict[str, float]]:
+    """One row for each step: the result file's, or while there is none the log's."""
+    if report.rows:
+        return [row.model_dump(exclude_none=True) for row in report.rows if hasattr(row, "model_dump")]
+    told = [event.metrics for event in report.events if "step" in event.metrics]
+    return [{name: value for name, value in row.items() if name != "total_steps"} for row in told]
+
+
+def _draw(report: Report, metric: Metric, output: Output) -> None:
+    from tuneway.report import terminal_curve
+
+    rows = [*report.rows, *report.events]
+    width = min(output.out.width, 100)
+    curve = terminal_curve(rows, width, checkpoints=report.checkpoints, metric=metric.value)
+    output.out.print(curve + "\n", soft_wrap=True)
+
+
+def _spread(rows: Sequence[T], limit: int) -> list[T]:
+    """So many rows, evenly spread, the first and the last among them."""
+    if len(rows) <= limit:
+        return list(rows)
+    return [rows[round(index * (len(rows) - 1) / (limit - 1))] for index in range(limit)]
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if float(value).is_integer() else figure(value)

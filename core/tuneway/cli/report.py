@@ -1,0 +1,105 @@
+"""`report`: a training as a page, or its curve as a picture."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuneway.cli._connect import Connection
+from tuneway.cli._live import showing
+from tuneway.cli._output import Output
+from tuneway.cli._registry import Place
+from tuneway.cli.jobs import JobId
+from tuneway.errors import InvalidInput, RegistryError
+
+if TYPE_CHECKING:
+    from tuneway.client import Client
+    from tuneway.models import Job
+    from tuneway.registry import Evaluation
+    from tuneway.report import Report
+
+KINDS = (".html", ".svg", ".png")
+
+
+def report(
+    job: JobId,
+    *,
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help=".html, or the curve as .svg or .png; - for HTML on standard output."
+        ),
+    ] = Path("report.html"),
+    data: Annotated[Path | None, typer.Option(metavar="FILE", help="The training file, to describe the data.")] = None,
+    held_out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Questions to ask both models, for sample answers.")
+    ] = None,
+    place: Place,
+    connection: Connection,
+    output: Output,
+) -> None:
+    """Write a report about a job, one page that needs no network.
+
+    Curves, settings, data, cost, lineage, answers of both models; or the curve alone, as a picture.
+
+    Examples:
+        tuneway report ftjob-abc123
+        tuneway report ftjob-abc123 -o report.html --data train.jsonl --held-out valid.jsonl
+        tuneway report ftjob-abc123 -o curve.png
+    """
+    from tuneway.report import gather
+
+    if str(to) != "-" and to.suffix not in KINDS:
+        raise InvalidInput(f"--output {to} is none of {', '.join(KINDS)}", hint="For example: -o report.html")
+    with connection.client() as client, showing(output) as show:
+        show.begin("gathering", job)
+        found = client.jobs.retrieve(job)
+        more: dict[str, Any] = {}
+        if data is not None:
+            more["data"] = client.validate(data, model=found.model, on_event=show.hear)
+        if held_out is not None:
+            show.begin("asking", "both models")
+            more["evaluation"] = _evaluation(client, found, held_out)
+        gathered = gather(client, found, registered=_version(place, found), **more)
+    _write(gathered, to)
+    for note in gathered.notes:
+        output.note(note, style="yellow")
+    if str(to) != "-":
+        output.record({"job_id": job, "output": str(to)}) if output.json else output.result(str(to))
+
+
+def _evaluation(client: Client, job: Job, held_out: Path) -> Evaluation:
+    from tuneway.registry import evaluate
+
+    if not (job.fine_tuned_model and job.model):
+        raise InvalidInput(f"{job.id} has no model to ask yet: it is {job.status}", job_id=job.id)
+    return evaluate(held_out, ask=client.ask, base=job.model, tuned=job.fine_tuned_model)
+
+
+def _version(place: Place, job: Job) -> Any:
+    """The job's version in the registry, if there is one; a report doesn't fail for its lack."""
+    try:
+        versions = place.open().find(job_id=job.id)
+    except RegistryError:
+        return None
+    return versions[-1] if versions else None
+
+
+def _write(gathered: Report, to: Path) -> None:
+    from tuneway.report import curve_png, curve_svg, render_html
+
+    rows = [*gathered.rows, *gathered.events]
+    try:
+        if to.suffix == ".png":
+            to.write_bytes(curve_png(rows, checkpoints=gathered.checkpoints))
+        elif to.suffix == ".svg":
+            to.write_text(curve_svg(rows, checkpoints=gathered.checkpoints), encoding="utf-8")
+        elif str(to) == "-":
+            sys.stdout.write(render_html(gathered))
+        else:
+            to.write_text(render_html(gathered), encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{to} can't be written: {error.strerror or error}") from None

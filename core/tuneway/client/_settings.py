@@ -1,0 +1,149 @@
+"""From arguments and environment to a wire and an account."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import math
+import os
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http.cookiejar import CookieJar
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from tuneway import dialects
+from tuneway.dialects import Dialect
+from tuneway.drivers import Wire
+from tuneway.errors import InvalidSpec
+from tuneway.flows import LOCAL_POLL, Account, Poll, Retry
+
+HOSTED = "https://api.openai.com/v1"
+ADDRESS = "It starts with http:// or https://, and for most services ends in /v1."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a client can be given; what is left out comes from the environment."""
+
+    base_url: str | None
+    api_key: str | None
+    organization: str | None
+    project: str | None
+    timeout: float
+    retry: Retry | None
+    poll: Poll | None
+    settle: float | None
+    lookup_pages: int
+    dialect: str | None
+    api_version: str | None
+
+    def resolve(self) -> tuple[Wire, Account]:
+        """Find the service, its dialect and the account; bad input is named."""
+        base_url = _clean_url(self.base_url or os.environ.get("OPENAI_BASE_URL") or HOSTED)
+        api_version = self.api_version or os.environ.get("OPENAI_API_VERSION")
+        dialect = (
+            dialects.named(dialects.DIALECTS, self.dialect, base_url, api_version)
+            if self.dialect
+            else dialects.guess(dialects.DIALECTS, base_url, api_version)
+        )
+        _check("timeout", self.timeout, least=0.001, meaning="seconds that one request may take")
+        _check("settle", self.settle or 0, least=0, meaning="seconds until a look is believed")
+        _check("lookup_pages", self.lookup_pages, least=1, meaning="pages that a search may read")
+        local = is_local(base_url)
+        wire = Wire(
+            base_url=dialect.root(base_url).rstrip("/"),
+            dialect=dialect,
+            api_key=_clean_key(self.api_key or _first_set(dialect.key_variables), dialect, needed=not local),
+            organization=_clean_header(self.organization or os.environ.get("OPENAI_ORG_ID"), "organization"),
+            project=_clean_header(self.project or os.environ.get("OPENAI_PROJECT_ID"), "project"),
+            api_version=api_version,
+            timeout=self.timeout,
+        )
+        return wire, self._account(dialect, local=local)
+
+    def _account(self, dialect: Dialect, *, local: bool) -> Account:
+        return Account(
+            retry=self.retry or Retry(),
+            poll=self.poll or (LOCAL_POLL if local else Poll()),
+            settle=self.settle,
+            lookup_pages=self.lookup_pages,
+            file_limit=dialect.file_limit,
+            part_size=dialect.part_size,
+            local=local,
+        )
+
+
+def is_local(base_url: str) -> bool:
+    """Whether an address is on this machine."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+@functools.lru_cache(maxsize=1)
+def tls() -> ssl.SSLContext:
+    """One TLS context for all clients: making one takes longer than everything else about a client."""
+    return httpx.create_ssl_context()
+
+
+class NoCookies(CookieJar):
+    """An account is its key: nothing is kept of what a service or a proxy wants to be told again."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """Take none, and read none: some that services send trip the parser up."""
+
+
+def _clean_url(base_url: str) -> str:
+    """An address that can be used. One that can't be is never quoted: it may hold a secret, or be one."""
+    base_url = base_url.strip().rstrip("/")
+    try:
+        parts = urlsplit(base_url)
+        httpx.URL(base_url)
+        _ = parts.port
+    except (ValueError, httpx.InvalidURL):
+        raise InvalidSpec("base_url can't be read as an address", field="base_url", hint=ADDRESS) from None
+    if parts.username is not None or parts.password is not None:
+        raise InvalidSpec("base_url holds a user name or password", field="base_url", hint="Use api_key for secrets.")
+    odd = any(letter.isspace() or not letter.isprintable() for letter in base_url)
+    if odd or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidSpec("base_url is not an address", field="base_url", hint=ADDRESS)
+    if parts.query or parts.fragment:
+        raise InvalidSpec(
+            "base_url holds a query or a fragment",
+            field="base_url",
+            hint="For Azure's api-version use api_version.",
+        )
+    return base_url
+
+
+def _check(field: str, value: Any, *, least: float, meaning: str) -> None:
+    if not (isinstance(value, int | float) and least <= value < math.inf):
+        raise InvalidSpec(f"{field} can't be {value!r}: {meaning}", field=field)
+
+
+def _first_set(variables: Iterable[str]) -> str | None:
+    return next((os.environ[name] for name in variables if os.environ.get(name)), None)
+
+
+def _clean_key(key: str | None, dialect: Dialect, *, needed: bool) -> str | None:
+    key = (key or "").strip()
+    if not key and needed:
+        raise InvalidSpec(
+            "no API key",
+            field="api_key",
+            hint=f"Pass api_key, or set {dialect.key_variables[0]}. A service on this machine needs none.",
+        )
+    return _clean_header(key, "api_key")
+
+
+def _clean_header(value: str | None, field: str) -> str | None:
+    value = (value or "").strip()
+    if not value.isascii() or not value.isprintable():
+        raise InvalidSpec(f"{field} holds characters that no header can carry", field=field)
+    return value or None

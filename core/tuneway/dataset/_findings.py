@@ -1,0 +1,108 @@
+"""Collect problems: all are counted, the first few are kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tuneway.dataset._report import Problem
+from tuneway.dataset._rules import RULES
+
+if TYPE_CHECKING:
+    from tuneway.dataset._rules import Severity
+
+_EXCERPT = 48
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+MISSING = _Missing()
+"""Found where a key should be."""
+
+
+class Words(str):
+    """A finding that is already put into words, and is printed as it stands."""
+
+    __slots__ = ()
+
+
+class Tell(Protocol):
+    """How a check says what it found; `expected` is the rule's own unless given."""
+
+    def __call__(self, rule: str, where: str | None, found: object, expected: str | None = None) -> None: ...
+
+
+class Findings:
+    """The problems of one file."""
+
+    def __init__(self, max_shown: int) -> None:
+        self.counts: Counter[str] = Counter()
+        self.line: int | None = None
+        self._max_shown = max_shown
+        self._kept: dict[Severity, list[Problem]] = {"error": [], "warning": []}
+        self._bars: dict[Severity, float] = {"error": float("inf"), "warning": float("inf")}
+
+    def tell(self, rule: str, where: str | None, found: object, expected: str | None = None) -> None:
+        """Count a problem at the current line, and keep it if it is among the first."""
+        law = RULES[rule]
+        self.counts[rule] += 1
+        if (self.line or 0) > self._bars[law.severity]:
+            return
+        kept = self._kept[law.severity]
+        kept.append(
+            Problem(
+                line=self.line,
+                rule=rule,
+                severity=law.severity,
+                where=None if where is None else encodable(where),
+                found=excerpt(found),
+                expected=encodable(expected or law.expected),
+                hint=law.hint or None,
+            )
+        )
+        if len(kept) >= 2 * self._max_shown:
+            self._prune(law.severity)
+
+    def kept(self, severity: Severity) -> list[Problem]:
+        """The first problems, in the order of their lines."""
+        self._prune(severity)
+        return list(self._kept[severity])
+
+    def count(self, severity: Severity) -> int:
+        """How many problems there are, kept or not."""
+        return sum(n for rule, n in self.counts.items() if RULES[rule].severity == severity)
+
+    def _prune(self, severity: Severity) -> None:
+        kept = self._kept[severity]
+        kept.sort(key=lambda problem: problem.line or 0)
+        del kept[self._max_shown :]
+        if len(kept) == self._max_shown:
+            self._bars[severity] = (kept[-1].line or 0) if kept else -1
+
+
+def excerpt(value: Any) -> str:
+    """A value in a few words, safe to print and to encode."""
+    match value:
+        case Words():
+            text = str(value)
+        case str():
+            cut = value[:_EXCERPT]
+            text = repr(cut) + ("…" if len(value) > len(cut) else "")
+        case None | True | False:
+            text = {None: "null", True: "true", False: "false"}[value]
+        case dict():
+            keys = ", ".join(repr(str(key)[:_EXCERPT]) for key in list(value)[:4])
+            text = f"an object with {keys}{', …' if len(value) > 4 else ''}" if value else "an empty object"
+        case list():
+            text = f"a list of {len(value)}" if value else "an empty list"
+        case _:
+            text = repr(value)
+    return encodable(text)
+
+
+def encodable(text: str) -> str:
+    """A text that UTF-8 can hold: half characters written out."""
+    return text.encode("utf-8", "backslashreplace").decode()

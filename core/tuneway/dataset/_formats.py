@@ -1,0 +1,238 @@
+"""The four formats: how a row is recognised, checked, and what of it is text to be counted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tuneway.dataset._findings import MISSING, Words, excerpt
+from tuneway.dataset._messages import calls_of, check_message, check_messages, check_tools, is_image, parts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tuneway.dataset._findings import Tell
+    from tuneway.dataset._report import Format
+
+_TOOL_KEYS = {"tools", "functions", "parallel_tool_calls", "function_call"}
+_CHAT_KEYS = {"messages", *_TOOL_KEYS}
+_PREFERENCE_KEYS = {"input", "preferred_output", "non_preferred_output"}
+_COMPLETION_KEYS = {"prompt", "completion"}
+
+_PER_MESSAGE = 3 + 1  # what surrounds a message, and its role
+_PER_EXAMPLE = 3  # what primes the answer
+_PER_IMAGE = 765  # a square of 1024 pixels; the true number depends on the size
+_PER_IMAGE_LOW = 85
+
+
+class Measured(NamedTuple):
+    """What of a row counts: texts, tokens around them, bytes that aren't text, and whether that is all exact."""
+
+    texts: list[str]
+    overhead: int
+    image_bytes: int = 0
+    exact: bool = True
+
+
+def recognise(row: dict[str, Any]) -> Format | None:
+    """The format that a row looks like."""
+    if "messages" in row:
+        messages = row["messages"]
+        last = messages[-1] if isinstance(messages, list) and messages else None
+        asks = isinstance(last, dict) and last.get("role") == "user"
+        return "reinforcement" if asks and row.keys() - _CHAT_KEYS else "chat"
+    if row.keys() & {"preferred_output", "non_preferred_output"}:
+        return "preference"
+    if row.keys() & _COMPLETION_KEYS:
+        return "completions"
+    return None
+
+
+def vote(rows: Iterable[dict[str, Any]]) -> Format | None:
+    """The format that most rows look like; the earliest when two are equal."""
+    votes = Counter(format_ for row in rows if (format_ := recognise(row)))
+    return votes.most_common(1)[0][0] if votes else None
+
+
+def check_row(row: dict[str, Any], format_: Format | None, items: frozenset[str], tell: Tell) -> None:
+    """Hold a row to the rules of the file's format."""
+    seen = recognise(row)
+    kin = {"chat", "reinforcement"}
+    if format_ is None or not (seen == format_ or (seen in kin and format_ in kin)):
+        expected = f"a {format_} example, like the others" if format_ else None
+        tell("row.format", None, Words(f"a {seen} example") if seen else row, expected)
+        return
+    _CHECKS[format_](row, tell)
+    if format_ == "reinforcement":
+        for name in sorted(items):
+            _check_item(row, name, tell)
+
+
+def measure(row: dict[str, Any], format_: Format | None) -> Measured:
+    """What of a row is counted in tokens. Rows with errors give what they can."""
+    if format_ is None:
+        return Measured([json.dumps(row, ensure_ascii=False)], 0, exact=False)
+    if format_ == "completions":
+        return Measured([text for key in ("prompt", "completion") if isinstance(text := row.get(key), str)], 0)
+    if format_ != "preference":
+        return _measure_messages(row, row.get("messages"))
+    asked = row.get("input")
+    asked = asked if isinstance(asked, dict) else {}
+    lists = (asked.get("messages"), row.get("preferred_output"), row.get("non_preferred_output"))
+    return _measure_messages(asked, [message for list_ in lists if isinstance(list_, list) for message in list_])
+
+
+def measure_plain(row: dict[str, Any], format_: Format | None) -> Measured:
+    """The same for a row of nothing but texts, quickly."""
+    if format_ == "chat":
+        texts = [message["content"] for message in row["messages"]]
+        return Measured(texts, _PER_EXAMPLE + _PER_MESSAGE * len(texts))
+    return Measured(list(row.values()), 0)
+
+
+def items_of(grader: Any) -> frozenset[str]:
+    """The fields of a row that a grader reads: each `{{item.X}}` in it."""
+    if not isinstance(grader, dict):
+        grader = grader.model_dump(mode="json")
+    return frozenset(match[1] for text in _strings(grader) for match in _ITEM.finditer(text))
+
+
+_ITEM = re.compile(r"\{\{\s*item\.([\w-]+(?:\.[\w-]+)*)[^{}]*\}\}")
+
+
+def _strings(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from _strings(child)
+
+
+def _check_chat(row: dict[str, Any], tell: Tell) -> None:
+    check_messages(row["messages"], tell)
+    check_tools(row, tell)
+    _check_keys(row, _CHAT_KEYS, tell)
+    if not isinstance(row["messages"], list) or not row["messages"]:
+        return
+    answers = [m for m in row["messages"] if isinstance(m, dict) and m.get("role") == "assistant"]
+    if not answers:
+        tell("chat.no_assistant", "messages", Words("no assistant message"))
+    elif all(m.get("weight") == 0 for m in answers):
+        tell("chat.nothing_trained", "messages", Words("weight 0 on all assistant messages"))
+
+
+def _check_completions(row: dict[str, Any], tell: Tell) -> None:
+    for key in ("prompt", "completion"):
+        if not isinstance(row.get(key), str):
+            tell(f"completions.{key}", key, row.get(key, MISSING))
+    _check_keys(row, _COMPLETION_KEYS, tell)
+
+
+def _check_preference(row: dict[str, Any], tell: Tell) -> None:
+    asked = row.get("input", MISSING)
+    if isinstance(asked, dict) and "messages" in asked:
+        check_messages(asked["messages"], tell, where="input.messages")
+        check_tools(asked, tell, where="input.")
+        _check_keys(asked, {"messages", "tools", "parallel_tool_calls"}, tell, where="input.")
+        messages = asked["messages"] if isinstance(asked["messages"], list) else []
+        for place, message in enumerate(messages):
+            if any(map(is_image, parts_of(message))):
+                tell("preference.text_only", f"input.messages[{place}].content", Words("an image"))
+    else:
+        tell("preference.input", "input", asked)
+    for key in ("preferred_output", "non_preferred_output"):
+        _check_output(row.get(key, MISSING), key, tell)
+    if "preferred_output" in row and row["preferred_output"] == row.get("non_preferred_output"):
+        tell("preference.same", None, Words("two equal outputs"))
+    _check_keys(row, _PREFERENCE_KEYS, tell)
+
+
+def _check_output(output: Any, key: str, tell: Tell) -> None:
+    message = output[0] if isinstance(output, list) and len(output) == 1 else None
+    if not isinstance(message, dict) or message.get("role") != "assistant":
+        tell("preference.output", key, output if message is None else message)
+        return
+    check_message(message, tell, where=f"{key}[0]")
+    if calls_of(message):
+        tell("preference.text_only", f"{key}[0]", Words("a call of a tool"))
+    elif any(map(is_image, parts_of(message))):
+        tell("preference.text_only", f"{key}[0].content", Words("an image"))
+
+
+def _check_reinforcement(row: dict[str, Any], tell: Tell) -> None:
+    check_messages(row["messages"], tell)
+    check_tools(row, tell)
+    messages = row["messages"] if isinstance(row["messages"], list) else []
+    for place, message in enumerate(messages):
+        if isinstance(message, dict) and message.get("role") == "system":
+            tell("reinforcement.system", f"messages[{place}].role", "system")
+    last = messages[-1] if messages else None
+    if isinstance(last, dict) and last.get("role") != "user":
+        tell("reinforcement.last_message", f"messages[{len(messages) - 1}].role", last.get("role", MISSING))
+
+
+def _check_item(row: dict[str, Any], name: str, tell: Tell) -> None:
+    """Follow `a.b` as far as objects go; what a list or a string holds is the service's business."""
+    value: Any = row
+    for key in name.split("."):
+        if not isinstance(value, dict):
+            return
+        if key not in value:
+            tell("reinforcement.item", name, MISSING, f"{{{{item.{name}}}}}, which the grader reads")
+            return
+        value = value[key]
+
+
+def _check_keys(row: dict[str, Any], known: set[str], tell: Tell, where: str = "") -> None:
+    for key in sorted(row.keys() - known):
+        tell("row.extra_key", where + excerpt(key).strip("'"), Words("a key that this format doesn't have"))
+
+
+_CHECKS: dict[Format, Callable[[dict[str, Any], Tell], None]] = {
+    "chat": _check_chat,
+    "completions": _check_completions,
+    "preference": _check_preference,
+    "reinforcement": _check_reinforcement,
+}
+
+
+def _measure_messages(row: dict[str, Any], messages: Any) -> Measured:
+    texts: list[str] = []
+    overhead, image_bytes, exact = _PER_EXAMPLE, 0, True
+    for message in messages if isinstance(messages, list) else []:
+        if isinstance(message, dict):
+            more = _measure_message(message)
+            texts += more.texts
+            overhead += more.overhead
+            image_bytes += more.image_bytes
+            exact = exact and more.exact
+    for key in ("tools", "functions"):
+        if row.get(key):
+            texts.append(json.dumps(row[key], ensure_ascii=False))
+            exact = False
+    return Measured(texts, overhead, image_bytes, exact)
+
+
+def _measure_message(message: dict[str, Any]) -> Measured:
+    texts = [text for key in ("content", "name") if isinstance(text := message.get(key), str)]
+    overhead = _PER_MESSAGE + ("name" in message)
+    image_bytes, exact = 0, True
+    for part in parts_of(message):
+        if is_image(part):
+            tokens, size = _measure_image(part.get("image_url"))
+            overhead, image_bytes, exact = overhead + tokens, image_bytes + size, False
+        elif isinstance(part, dict) and isinstance(text := part.get("text"), str):
+            texts.append(text)
+    if calls_of(message):
+        texts.append(json.dumps(message.get("tool_calls") or message.get("function_call"), ensure_ascii=False))
+        exact = False
+    return Measured(texts, overhead, image_bytes, exact)
+
+
+def _measure_image(image: Any) -> tuple[int, int]:
+    image = image if isinstance(image, dict) else {}
+    url, detail = image.get("url"), image.get("detail")
+    tokens = _PER_IMAGE_LOW if detail == "low" else _PER_IMAGE
+    return tokens, len(url) if isinstance(url, str) else 0

@@ -1,0 +1,218 @@
+"""The rules of messages, their parts, tools and calls."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from tuneway.dataset._findings import MISSING, Words
+from tuneway.dataset._rules import MAX_FUNCTIONS, MAX_IMAGE_BYTES, MAX_IMAGES
+
+if TYPE_CHECKING:
+    from tuneway.dataset._findings import Tell
+
+_KEYS = {
+    "user": {"role", "content", "name"},
+    "system": {"role", "content", "name"},
+    "developer": {"role", "content", "name"},
+    "assistant": {"role", "content", "name", "weight", "tool_calls", "function_call", "refusal"},
+    "tool": {"role", "content", "name", "tool_call_id"},
+    "function": {"role", "content", "name"},
+}
+_DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
+_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
+
+
+def check_messages(messages: Any, tell: Tell, *, where: str = "messages") -> None:
+    """Each message by itself, and what they owe each other."""
+    if not isinstance(messages, list) or not messages:
+        tell("chat.messages", where, messages)
+        return
+    calls: set[str] = set()
+    images = 0
+    for place, message in enumerate(messages):
+        here = f"{where}[{place}]"
+        if not isinstance(message, dict):
+            tell("chat.message", here, message)
+            continue
+        check_message(message, tell, where=here)
+        if len(message) > 2 or message.get("role") == "tool":
+            _check_answer(message, calls, tell, where=here)
+        if parts := parts_of(message):
+            images += sum(map(is_image, parts))
+    if images > MAX_IMAGES:
+        tell("image.too_many", where, Words(f"{images} images"))
+
+
+def check_message(message: dict[str, Any], tell: Tell, *, where: str) -> None:
+    """One message: its role, its content, and what this role may carry."""
+    role = message.get("role", MISSING)
+    if not isinstance(role, str) or role not in _KEYS:
+        tell("chat.role", f"{where}.role", role)
+        return
+    if not message.keys() <= _KEYS[role]:
+        _check_extra_keys(message, role, tell, where)
+    _check_content(message, role, tell, where)
+    if "name" in message or role == "function":
+        name = message.get("name", MISSING)
+        if not isinstance(name, str) or (role == "function" and not name):
+            tell("chat.name", f"{where}.name", name)
+    if role == "assistant" and len(message) > 2:
+        _check_weight(message, tell, where)
+        _check_calls(message, tell, where)
+
+
+def parts_of(message: Any) -> list[Any]:
+    """The parts of a message's content; none when it is plain text."""
+    content = message.get("content") if isinstance(message, dict) else None
+    return content if isinstance(content, list) else []
+
+
+def is_image(part: Any) -> bool:
+    """Whether a part of a content is an image."""
+    return isinstance(part, dict) and part.get("type") == "image_url"
+
+
+def calls_of(message: dict[str, Any]) -> bool:
+    """Whether a message calls a tool, which may stand in for a content."""
+    return bool(message.get("tool_calls") or message.get("function_call"))
+
+
+def _check_extra_keys(message: dict[str, Any], role: str, tell: Tell, where: str) -> None:
+    for key in sorted(message.keys() - _KEYS[role]):
+        if key == "weight":
+            tell("chat.weight_role", f"{where}.weight", Words(f"a weight on a {role} message"))
+        else:
+            tell("chat.message_key", f"{where}.{key}"[:80], Words(f"a key that {role} messages don't have"))
+
+
+def _check_content(message: dict[str, Any], role: str, tell: Tell, where: str) -> None:
+    content = message.get("content", MISSING)
+    if isinstance(content, str):
+        return
+    if isinstance(content, list) and content:
+        for place, part in enumerate(content):
+            _check_part(part, role, tell, f"{where}.content[{place}]")
+    elif not (content is None or content is MISSING) or not (role == "assistant" and calls_of(message)):
+        tell("chat.content", f"{where}.content", content)
+
+
+def _check_part(part: Any, role: str, tell: Tell, where: str) -> None:
+    kind = part.get("type", MISSING) if isinstance(part, dict) else MISSING
+    if kind == "text" or (kind == "refusal" and role == "assistant"):
+        if not isinstance(part.get(kind), str):
+            tell("chat.content_part", f"{where}.{kind}", part.get(kind, MISSING), "a string")
+    elif kind == "image_url":
+        _check_image(part.get("image_url", MISSING), role, tell, f"{where}.image_url")
+    else:
+        tell("chat.content_part", where, part if kind is MISSING else kind)
+
+
+def _check_image(image: Any, role: str, tell: Tell, where: str) -> None:
+    if role != "user":
+        tell("image.role", where, Words(f"an image in a message of role {role}"))
+    if not isinstance(image, dict):
+        tell("image.url", where, image, "{'url': …}")
+        return
+    url = image.get("url", MISSING)
+    if isinstance(url, str) and (head := _DATA_URL.match(url)):
+        size = (len(url) - head.end()) * 3 // 4 - url[-2:].count("=")
+        if size > MAX_IMAGE_BYTES:
+            tell("image.too_large", f"{where}.url", Words(f"{size / 2**20:.1f} MB"))
+    elif not isinstance(url, str) or not url.startswith(("http://", "https://")):
+        tell("image.url", f"{where}.url", url)
+    if image.get("detail") not in (None, "auto", "low", "high"):
+        tell("image.detail", f"{where}.detail", image["detail"])
+
+
+def _check_weight(message: dict[str, Any], tell: Tell, where: str) -> None:
+    weight = message.get("weight", 1)
+    if weight not in (None, 0, 1) or isinstance(weight, bool):
+        tell("chat.weight", f"{where}.weight", weight)
+
+
+def _check_calls(message: dict[str, Any], tell: Tell, where: str) -> None:
+    if (call := message.get("function_call")) is not None:
+        _check_function(call, "chat.function_call", tell, f"{where}.function_call")
+    calls = message.get("tool_calls")
+    if calls is None:
+        return
+    if not isinstance(calls, list) or not calls:
+        tell("chat.tool_calls", f"{where}.tool_calls", calls, "a list of calls")
+        return
+    for place, call in enumerate(calls):
+        here = f"{where}.tool_calls[{place}]"
+        if not isinstance(call, dict):
+            tell("chat.tool_calls", here, call)
+            continue
+        if not isinstance(call.get("id"), str) or not call["id"]:
+            tell("chat.tool_calls", f"{here}.id", call.get("id", MISSING), "a string")
+        if call.get("type") != "function":
+            tell("chat.tool_calls", f"{here}.type", call.get("type", MISSING), "'function'")
+        _check_function(call.get("function", MISSING), "chat.tool_calls", tell, f"{here}.function")
+
+
+def _check_function(call: Any, rule: str, tell: Tell, where: str) -> None:
+    """What is called, and with what: arguments are JSON inside a string."""
+    if not isinstance(call, dict):
+        tell(rule, where, call)
+        return
+    if not isinstance(call.get("name"), str) or not call["name"]:
+        tell(rule, f"{where}.name", call.get("name", MISSING), "a string")
+    arguments = call.get("arguments", MISSING)
+    if not isinstance(arguments, str):
+        tell("chat.arguments", f"{where}.arguments", arguments)
+        return
+    try:
+        json.loads(arguments)
+    except (ValueError, RecursionError):
+        tell("chat.arguments_json", f"{where}.arguments", arguments)
+
+
+def _check_answer(message: dict[str, Any], calls: set[str], tell: Tell, *, where: str) -> None:
+    """A tool message answers a call; `calls` are the ids of those made so far."""
+    role = message.get("role")
+    if role == "assistant" and isinstance(message.get("tool_calls"), list):
+        made = (call.get("id") for call in message["tool_calls"] if isinstance(call, dict))
+        calls.update(identity for identity in made if isinstance(identity, str))
+    elif role == "tool":
+        identity = message.get("tool_call_id", MISSING)
+        if not isinstance(identity, str) or not identity:
+            tell("chat.tool_call_id", f"{where}.tool_call_id", identity)
+        elif identity not in calls:
+            tell("chat.unknown_tool_call", f"{where}.tool_call_id", identity)
+
+
+def check_tools(row: dict[str, Any], tell: Tell, *, where: str = "") -> None:
+    """`tools`, `functions` and `parallel_tool_calls` of a row."""
+    tools, functions = row.get("tools"), row.get("functions")
+    if tools is not None:
+        if not isinstance(tools, list):
+            tell("chat.tools", f"{where}tools", tools, "a list of tools")
+            tools = []
+        for place, tool in enumerate(tools):
+            here = f"{where}tools[{place}]"
+            if not isinstance(tool, dict) or tool.get("type") != "function":
+                tell("chat.tools", here, tool, "{'type': 'function', 'function': {'name': …}}")
+            else:
+                _check_definition(tool.get("function", MISSING), "chat.tools", tell, f"{here}.function")
+    if functions is not None:
+        if not isinstance(functions, list) or not 1 <= len(functions) <= MAX_FUNCTIONS:
+            tell("chat.functions", f"{where}functions", functions)
+            functions = []
+        for place, function in enumerate(functions):
+            _check_definition(function, "chat.functions", tell, f"{where}functions[{place}]")
+    if not isinstance(row.get("parallel_tool_calls"), bool | None):
+        tell("chat.parallel_tool_calls", f"{where}parallel_tool_calls", row["parallel_tool_calls"])
+
+
+def _check_definition(function: Any, rule: str, tell: Tell, where: str) -> None:
+    if not isinstance(function, dict):
+        tell(rule, where, function, "{'name': …}")
+        return
+    name = function.get("name", MISSING)
+    if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
+        tell(rule, f"{where}.name", name, "a name of 1 to 64 letters, digits, _ and -")
+    if not isinstance(function.get("parameters"), dict | None):
+        tell(rule, f"{where}.parameters", function["parameters"], "an object, the JSON schema of the arguments")

@@ -1,0 +1,50 @@
+"""Azure's wire: a header of its own for the key, and two sets of paths.
+
+`…/openai/v1` needs no API version; `…/openai` with `?api-version=…` is the older one, where a chat goes to its
+model's deployment. Azure's further statuses (`pending`, `notRunning`, `pausing`, `resuming`) are in the one table
+that all dialects share (`tuneway.models.PHASES`), since gateways hand them on behind OpenAI's paths.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from tuneway.calls import Request, segment
+from tuneway.dialects._base import Dialect
+
+HOSTS = re.compile(r".+\.(openai|cognitiveservices|services\.ai)\.azure\.(com|us|cn)")
+
+
+def _root(base_url: str) -> str:
+    """Users copy the endpoint from the portal, without a path."""
+    if re.search(r"/openai/", base_url):
+        return base_url
+    return f"{base_url.removesuffix('/openai')}/openai/v1"
+
+
+def _dated_root(base_url: str) -> str:
+    return base_url if re.search(r"/openai(/|$)", base_url) else f"{base_url}/openai"
+
+
+def _dated_path(request: Request) -> str:
+    if request.path == "/chat/completions" and request.json:
+        return f"/deployments/{segment(request.json['model'])}{request.path}"
+    return request.path
+
+
+AZURE = Dialect(
+    name="azure",
+    speaks=lambda host: HOSTS.fullmatch(host) is not None,
+    root=_root,
+    key_header="api-key",
+    key_format="{}",
+    key_variables=("AZURE_OPENAI_API_KEY", "OPENAI_API_KEY"),
+)
+AZURE_DATED = replace(
+    AZURE,
+    suits=lambda base_url, version: version is not None and not base_url.endswith("/v1"),
+    root=_dated_root,
+    path=_dated_path,
+    version_parameter="api-version",
+)

@@ -1,0 +1,7 @@
+"""OpenAI's own wire, which most services speak."""
+
+from __future__ import annotations
+
+from tuneway.dialects._base import Dialect
+
+OPENAI = Dialect(name="openai", speaks=lambda _host: True)

@@ -1,0 +1,164 @@
+"""The asyncio loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, closing
+from typing import Any, TypeVar, assert_never
+
+import httpx
+
+from tuneway.calls import Request, Response
+from tuneway.drivers._clock import Clock, steady_clock
+from tuneway.drivers._sync import nobody
+from tuneway.drivers._wire import Body, Intake, ListenerFailed, Wire, tell
+from tuneway.errors import TransportError
+from tuneway.flows import Effect, Flow, Now, Send, Sleep, Tell, Work
+from tuneway.progress import Listener, News
+
+T = TypeVar("T")
+
+Nap = Callable[[float], Awaitable[object]]
+
+
+class AsyncDriver:
+    """Runs flows over one `httpx.AsyncClient`, on one loop."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        http: httpx.AsyncClient,
+        *,
+        sleep: Nap = asyncio.sleep,
+        clock: Callable[[], Clock] = steady_clock,
+    ) -> None:
+        _import_backend()
+        self.wire = wire
+        self._http = http
+        self.sleep = sleep
+        self._clock = clock
+
+    async def run(self, flow: Flow[T], listener: Listener | None = None, *, nap: Nap | None = None) -> T:
+        """Run a flow to its end; `nap` is for the sleeps that may end early."""
+        clock = self._clock()
+        listener = listener or nobody
+        answer: Any = None
+        error: TransportError | None = None
+        try:
+            while True:
+                effect: Effect = flow.send(answer) if error is None else flow.throw(error)
+                answer, error = None, None
+                match effect:
+                    case Send():
+                        try:
+                            answer = await self.send(effect.request, listener)
+                        except TransportError as failure:
+                            error = failure
+                    case Sleep():
+                        await (nap if nap and effect.wakeable else self.sleep)(effect.seconds)
+                    case Now():
+                        answer = clock()
+                    case Tell():
+                        (effect.to or listener)(effect.news)
+                    case Work():
+                        answer = await _in_thread(effect, listener)
+                    case _:
+                        assert_never(effect)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        finally:
+            flow.close()
+
+    def now(self) -> float:
+        """The time, as the flows see it."""
+        return self._clock()()
+
+    async def send(self, request: Request, listener: Listener) -> Response:
+        """Send one request once, within the time-out, however slowly the reply drips."""
+        try:
+            async with asyncio.timeout(self.wire.timeout) as limit:
+                return await self._exchange(request, listener, limit)
+        except ListenerFailed as failed:
+            raise failed.error from None
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as failure:
+            raise self.wire.error(failure, request) from self.wire.cause(failure)
+        except RuntimeError:
+            if self._http.is_closed:
+                raise self.wire.closed() from None
+            raise
+
+    async def _exchange(self, request: Request, listener: Listener, limit: asyncio.Timeout) -> Response:
+        with closing(await asyncio.to_thread(Body.of, request) if request.form else Body.of(request)) as body:
+            outgoing = self._http.build_request(
+                request.method,
+                self.wire.url(request),
+                headers=self.wire.headers(request) | body.headers,
+                content=self._stream(body, listener, limit) if body.file else body.head,
+                timeout=self.wire.timeouts,
+            )
+            reply = await self._http.send(outgoing, stream=True, follow_redirects=False)
+            async with aclosing(reply):
+                intake = Intake(self.wire, request, reply.status_code, reply.headers)
+                async for piece in reply.aiter_raw():
+                    intake.take(piece)
+                return intake.response()
+
+    async def _stream(self, body: Body, listener: Listener, limit: asyncio.Timeout) -> AsyncIterator[bytes]:
+        """The body's pieces; files are read in a thread, and each piece sent gives the time-out anew."""
+        chunks = body.chunks()
+        sent = 0
+        while (item := await asyncio.to_thread(next, chunks, None)) is not None:
+            chunk, of_file = item
+            yield chunk
+            limit.reschedule(asyncio.get_running_loop().time() + self.wire.timeout)
+            if of_file:
+                sent += of_file
+                tell(listener, body.progress(sent))
+
+
+def _import_backend() -> None:
+    """Spare a running loop 40 ms: httpx imports its backend with the first connection."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("anyio._backends._asyncio")
+
+
+class _Relay:
+    """Lets a thread tell its news on the loop; what the listener raises there ends the work."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self.end: BaseException | None = None
+
+    def __call__(self, news: News) -> None:
+        """Called in the thread."""
+        if self.end is not None:
+            raise self.end
+        self._loop.call_soon_threadsafe(self._hear, news)
+
+    def _hear(self, news: News) -> None:
+        if self.end is None:
+            try:
+                self._listener(news)
+            except Exception as error:  # noqa: BLE001 - whatever a user's code raises is theirs to see
+                self.end = error
+
+
+async def _in_thread(work: Work, listener: Listener) -> Any:
+    """Do blocking work off the loop; when nobody waits for it any more, it ends with its next piece of news."""
+    relay = _Relay(listener)
+    answer: Any = None
+    try:
+        answer = await asyncio.to_thread(work.run, relay)
+    except asyncio.CancelledError as left:
+        relay.end = left
+        raise
+    except Exception:
+        if relay.end is None:
+            raise
+    if relay.end is not None:
+        raise relay.end
+    return answer

@@ -1,0 +1,126 @@
+"""The blocking loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any, TypeVar, assert_never
+
+import httpcore
+import httpx
+
+from tuneway.calls import Request, Response
+from tuneway.drivers._clock import Clock, steady_clock
+from tuneway.drivers._deadline import check, enforce_total_timeout, start_anew, total_timeout
+from tuneway.drivers._wire import Body, Intake, ListenerFailed, Wire, tell
+from tuneway.errors import TransportError
+from tuneway.flows import Flow, Now, Send, Sleep, Tell, Work
+from tuneway.progress import Listener
+
+T = TypeVar("T")
+
+
+def nobody(_news: object) -> None:
+    """A listener for those who don't listen."""
+
+
+class Driver:
+    """Runs flows over one `httpx.Client`. Threads may share it."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        http: httpx.Client,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        clock: Callable[[], Clock] = steady_clock,
+    ) -> None:
+        self.wire = wire
+        self._http = http
+        self.sleep = sleep
+        self._clock = clock
+        enforce_total_timeout(http)
+
+    def run(
+        self, flow: Flow[T], listener: Listener | None = None, *, nap: Callable[[float], object] | None = None
+    ) -> T:
+        """Run a flow to its end; `nap` is for the sleeps that may end early."""
+        clock = self._clock()
+        listener = listener or nobody
+        answer: Any = None
+        error: TransportError | None = None
+        try:
+            while True:
+                effect = flow.send(answer) if error is None else flow.throw(error)
+                answer, error = None, None
+                match effect:
+                    case Send():
+                        try:
+                            answer = self.send(effect.request, listener)
+                        except TransportError as failure:
+                            error = failure
+                    case Sleep():
+                        (nap if nap and effect.wakeable else self.sleep)(effect.seconds)
+                    case Now():
+                        answer = clock()
+                    case Tell():
+                        (effect.to or listener)(effect.news)
+                    case Work():
+                        answer = effect.run(listener)
+                    case _:
+                        assert_never(effect)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        finally:
+            flow.close()
+
+    def now(self) -> float:
+        """The time, as the flows see it."""
+        return self._clock()()
+
+    def send(self, request: Request, listener: Listener) -> Response:
+        """Send one request once, within the time-out, however slowly the reply drips."""
+        with total_timeout(self.wire.timeout):
+            try:
+                return self._exchange(request, listener)
+            except ListenerFailed as failed:
+                raise failed.error from None
+            except (
+                httpx.HTTPError,
+                httpx.InvalidURL,
+                httpx.StreamError,
+                httpcore.TimeoutException,
+                OSError,
+            ) as failure:
+                raise self.wire.error(failure, request) from self.wire.cause(failure)
+            except RuntimeError:
+                if self._http.is_closed:
+                    raise self.wire.closed() from None
+                raise
+
+    def _exchange(self, request: Request, listener: Listener) -> Response:
+        with closing(Body.of(request)) as body:
+            outgoing = self._http.build_request(
+                request.method,
+                self.wire.url(request),
+                headers=self.wire.headers(request) | body.headers,
+                content=self._stream(body, listener) if body.file else body.head,
+                timeout=self.wire.timeouts,
+            )
+            reply = self._http.send(outgoing, stream=True, follow_redirects=False)
+            with closing(reply):
+                intake = Intake(self.wire, request, reply.status_code, reply.headers)
+                for piece in reply.iter_raw():
+                    intake.take(piece)
+                    check()
+                return intake.response()
+
+    def _stream(self, body: Body, listener: Listener) -> Iterator[bytes]:
+        sent = 0
+        for chunk, of_file in body.chunks():
+            yield chunk
+            start_anew(self.wire.timeout)
+            if of_file:
+                sent += of_file
+                tell(listener, body.progress(sent))

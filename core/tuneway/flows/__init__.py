@@ -1,0 +1,63 @@
+"""The decisions, without I/O: each flow is a generator that asks for effects and is sent their results.
+
+A flow never opens a connection, never sleeps and never looks at a clock; it yields `Send`, `Sleep`, `Now`,
+`Tell` or `Work`, and a driver (`tuneway.drivers`) does it. So the sync client, the async client and three
+engines share every decision, and a test drives a flow with a list of replies, through any fault at any
+point, in microseconds.
+
+Three clocks, never mixed: how long one request may take (the driver's), how one request is sent again
+(`Retry`), and how often a waiting step looks (`Poll`).
+"""
+
+from tuneway.flows._account import LOCAL_POLL, Account, Poll, Retry
+from tuneway.flows._effects import Effect, Flow, Now, Send, Sleep, Tell, Work, now, work
+from tuneway.flows._identity import CONTENT, KEY, ORIGIN, Reuse, hash_in, name_with_hash
+from tuneway.flows._paging import Listed, Pager
+from tuneway.flows._request import request
+from tuneway.flows._token import WaitToken
+from tuneway.flows.cancel import cancel, cancel_made_by
+from tuneway.flows.results import result_metrics
+from tuneway.flows.submit import submit
+from tuneway.flows.trained import Trained, trained
+from tuneway.flows.upload import Facts, upload
+from tuneway.flows.wait import Wait, deadline_after
+from tuneway.flows.watch import Board, look, watch
+
+__all__ = [
+    "CONTENT",
+    "KEY",
+    "LOCAL_POLL",
+    "ORIGIN",
+    "Account",
+    "Board",
+    "Effect",
+    "Facts",
+    "Flow",
+    "Listed",
+    "Now",
+    "Pager",
+    "Poll",
+    "Retry",
+    "Reuse",
+    "Send",
+    "Sleep",
+    "Tell",
+    "Trained",
+    "Wait",
+    "WaitToken",
+    "Work",
+    "cancel",
+    "cancel_made_by",
+    "deadline_after",
+    "hash_in",
+    "look",
+    "name_with_hash",
+    "now",
+    "request",
+    "result_metrics",
+    "submit",
+    "trained",
+    "upload",
+    "watch",
+    "work",
+]

@@ -1,0 +1,76 @@
+"""Stop jobs for good: one, whether or not somebody did so before; or all that somebody made."""
+
+from __future__ import annotations
+
+from tuneway import calls
+from tuneway.errors import BadRequest, Conflict, LookupFailed, NotFound, TunewayError
+from tuneway.flows._account import Account
+from tuneway.flows._effects import Flow, sleep, tell
+from tuneway.flows._identity import ORIGIN, PAIR_LENGTH
+from tuneway.flows._paging import Pager
+from tuneway.flows._request import request, settling
+from tuneway.models import Job
+from tuneway.progress import Settling
+
+
+def cancel(account: Account, job_id: str) -> Flow[Job]:
+    """Cancel a job. One that has ended already is given back as it is: its status tells.
+
+    A service that refuses may have ended the job a moment ago, and not show it yet.
+    """
+
+    def look() -> Flow[Job | None]:
+        job = yield from request(account, calls.jobs.retrieve(job_id))
+        return job if job.done else None
+
+    try:
+        return (yield from request(account, calls.jobs.cancel(job_id)))
+    except (BadRequest, Conflict) as error:
+        ended = yield from settling(account, look)
+        if ended is None:
+            raise error.about(job_id) from None
+        return ended
+
+
+def cancel_made_by(account: Account, origin: str) -> Flow[list[Job]]:
+    """Cancel every live job that carries this origin; gives what became of them.
+
+    Whoever made them may have been killed a moment ago, with a create still on its way: so the settle
+    window passes, and one more look is had. A job that can't be cancelled doesn't keep the others alive.
+    """
+    origin = origin[:PAIR_LENGTH]
+    jobs, trouble = yield from _cancel_found(account, origin)
+    yield from tell(Settling(account.settle_window))
+    yield from sleep(account.settle_window)
+    late, trouble = yield from _cancel_found(account, origin)  # what was in trouble before is tried again
+    if trouble is not None:
+        raise trouble
+    return list({job.id: job for job in jobs + late}.values())
+
+
+def _cancel_found(account: Account, origin: str) -> Flow[tuple[list[Job], TunewayError | None]]:
+    """Cancel what the list shows; gives the jobs, and the first error."""
+    pager = Pager(account, lambda after: calls.jobs.listing(metadata={ORIGIN: origin}, after=after, limit=100))
+    jobs: list[Job] = []
+    trouble: TunewayError | None = None
+    while not pager.done:
+        if pager.pages == account.lookup_pages:
+            return jobs, trouble or _too_many(pager.pages)
+        for job in (yield from pager.next()):
+            if job.done or (job.metadata or {}).get(ORIGIN) != origin:
+                continue
+            try:
+                jobs.append((yield from cancel(account, job.id)))
+            except NotFound:
+                continue  # it's gone
+            except TunewayError as error:
+                trouble = trouble or error.about(job.id)
+    return jobs, trouble
+
+
+def _too_many(pages: int) -> LookupFailed:
+    return LookupFailed(
+        f"more than {pages} pages of jobs, and the service doesn't filter them by metadata",
+        hint="Jobs beyond them may live on. Raise `lookup_pages`, or cancel them by id.",
+        retryable=False,
+    )

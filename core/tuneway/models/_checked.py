@@ -1,0 +1,97 @@
+"""Models that users write: what is wrong with them is one of our errors, and names the field as it was written."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Self, TypeAlias
+
+from pydantic import BaseModel, ValidationError
+
+from tuneway.errors import InvalidSpec
+
+Place: TypeAlias = tuple[str, ...]
+
+
+class Checked(BaseModel):
+    """A model whose mistakes are told as `InvalidSpec`, however it is made."""
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise self._invalid(error, data) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        try:
+            super().__setattr__(name, value)
+        except ValidationError as error:
+            raise self._invalid(error, {name: value}) from None
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """From a mapping."""
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError as error:
+            raise cls._invalid(error, obj if isinstance(obj, Mapping) else {}) from None
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """From JSON."""
+        try:
+            return super().model_validate_json(json_data, **options)
+        except ValidationError as error:
+            raise cls._invalid(error, {}) from None
+
+    @classmethod
+    def _as_written(cls, place: Place, data: Mapping[str, Any]) -> Place:
+        """Where the user wrote what is found at this place now."""
+        del data
+        return place
+
+    @classmethod
+    def _known(cls) -> list[str]:
+        """The fields that a user may have meant."""
+        return list(cls.model_fields)
+
+    @classmethod
+    def _invalid(cls, error: ValidationError, data: Mapping[str, Any]) -> InvalidSpec:
+        problems: dict[Place, str] = {}
+        for item in error.errors(include_url=False):
+            for place, text in _problems(dict(item), cls._known()):
+                problems[cls._as_written(place, data)] = text
+        named = {".".join(place): text for place, text in problems.items()}
+        text = "; ".join(f"{field}: {text}" for field, text in named.items())
+        return InvalidSpec(f"invalid job specification: {text}", field=next(iter(named)), problems=problems)
+
+
+def _problems(item: dict[str, Any], known: list[str]) -> list[tuple[Place, str]]:
+    """What one item of pydantic's report says, which may stand for a whole report of an inner model."""
+    cause = item.get("ctx", {}).get("error")
+    place = _place(item)
+    if isinstance(cause, InvalidSpec):
+        inner: dict[Place, str] = cause.__dict__.get("problems", {(cause.field,): cause.message})
+        return [(place + rest, text) for rest, text in inner.items()]
+    text = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(place[-1], known, n=1)
+        text = f"no such field; did you mean {near[0]!r}?" if near else "no such field"
+    if not place and item["type"] == "value_error":
+        field, _, text = text.partition(": ")
+        place = (field,)
+    return [(place or ("specification",), text)]
+
+
+def _place(item: dict[str, Any]) -> Place:
+    """Where it is, without the names that pydantic gives to the branches of a union."""
+    place = tuple(map(str, item["loc"]))
+    given = item.get("input")
+    tagged = isinstance(given, Mapping) and len(place) > 1 and given.get("type") == place[-1]
+    branch = place[-1:] and place[-1] in _BRANCHES and not item["type"].startswith("string_")
+    if place[-1:] == ("[key]",):
+        return place[:-1]
+    return place[:-1] if tagged or branch else place
+
+
+_BRANCHES = {"literal['auto']", "constrained-int", "constrained-float", "int", "float"}

@@ -1,0 +1,212 @@
+"""The objects that services send.
+
+Services differ, so these are generous: only an object's identity is required, a field of the wrong type
+reads as absent, and fields that nobody listed are kept (`model_extra`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic_core.core_schema import ValidatorFunctionWrapHandler
+
+from tuneway.models._status import Phase, phase_of
+
+T = TypeVar("T")
+
+
+def _absent_if_wrong(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError:
+        return None
+
+
+Soft = Annotated[T | None, WrapValidator(_absent_if_wrong)]
+Name = Soft[Annotated[str, Field(min_length=1)]]
+"""The id of something else; an empty one names nothing."""
+
+
+class WireModel(BaseModel):
+    """Base of everything received: immutable, unknown fields kept, built on first use."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="allow", frozen=True, defer_build=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+
+class JobFault(WireModel):
+    """Why a job failed, in the service's words."""
+
+    code: Soft[str] = None
+    message: Soft[str] = None
+    param: Soft[str] = None
+
+
+class Job(WireModel):
+    """A fine-tuning job."""
+
+    id: str = Field(min_length=1)
+    status: str
+    object: Soft[str] = None
+    created_at: Soft[float] = None
+    finished_at: Soft[float] = None
+    estimated_finish: Soft[Annotated[float, Field(gt=0, lt=1e11)]] = None  # a moment that a calendar has
+    model: Soft[str] = None
+    fine_tuned_model: Name = None
+    error: Soft[JobFault] = None
+    training_file: Name = None
+    validation_file: Name = None
+    method: Soft[dict[str, Any]] = None
+    hyperparameters: Soft[dict[str, Any]] = None
+    integrations: Soft[list[dict[str, Any]]] = None
+    metadata: Soft[dict[str, str]] = None
+    organization_id: Soft[str] = None
+    result_files: Soft[list[str]] = None
+    seed: Soft[int] = None
+    trained_tokens: Soft[int] = None
+
+    @property
+    def phase(self) -> Phase:
+        """The status, sorted into the six phases that all services share."""
+        return phase_of(self.status)
+
+    @property
+    def done(self) -> bool:
+        """Whether the job has ended, well or not."""
+        return self.phase.terminal
+
+    @property
+    def age_rank(self) -> tuple[float, str]:
+        """Oldest first, the same on every observer: when it was created, then its id."""
+        return (self.created_at or 0, self.id)
+
+
+class Event(WireModel):
+    """A line of a job's log; `type` "metrics" carries numbers in `data`."""
+
+    id: str = Field(min_length=1)
+    object: Soft[str] = None
+    created_at: Soft[float] = None
+    level: Soft[str] = None
+    message: Soft[str] = None
+    type: Soft[str] = None
+    data: Soft[dict[str, Any]] = None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The numbers of a metrics event; empty for any other."""
+        if self.type != "metrics":
+            return {}
+        return {k: v for k, v in (self.data or {}).items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+class Checkpoint(WireModel):
+    """A usable model from the middle of a training."""
+
+    id: str = Field(min_length=1)
+    object: Soft[str] = None
+    created_at: Soft[float] = None
+    fine_tuned_model_checkpoint: Name = None
+    fine_tuning_job_id: Name = None
+    step_number: Soft[int] = None
+    metrics: Soft[dict[str, Any]] = None
+
+
+class Permission(WireModel):
+    """Who else may use a checkpoint."""
+
+    id: str = Field(min_length=1)
+    object: Soft[str] = None
+    created_at: Soft[float] = None
+    project_id: Soft[str] = None
+
+
+class File(WireModel):
+    """An uploaded file."""
+
+    id: str = Field(min_length=1)
+    object: Soft[str] = None
+    bytes: Soft[int] = None
+    created_at: Soft[float] = None
+    expires_at: Soft[float] = None
+    filename: Soft[str] = None
+    purpose: Soft[str] = None
+    status: Soft[str] = None
+    status_details: Soft[str] = None
+
+
+class Upload(WireModel):
+    """A large file on its way in parts."""
+
+    id: str = Field(min_length=1)
+    object: Soft[str] = None
+    bytes: Soft[int] = None
+    created_at: Soft[float] = None
+    expires_at: Soft[float] = None
+    filename: Soft[str] = None
+    purpose: Soft[str] = None
+    status: Soft[str] = None
+    file: Soft[File] = None
+
+
+class UploadPart(WireModel):
+    """One part of an upload."""
+
+    id: str = Field(min_length=1)
+    object: Soft[str] = None
+    created_at: Soft[float] = None
+    upload_id: Name = None
+
+
+class Model(WireModel):
+    """A model that can be used or tuned."""
+
+    id: str = Field(min_length=1)
+    object: Soft[str] = None
+    created: Soft[float] = None
+    owned_by: Soft[str] = None
+    shutdown_date: Soft[str] = None
+
+
+class Deleted(WireModel):
+    """The answer to a delete."""
+
+    id: str = Field(min_length=1)
+    object: Soft[str] = None
+    deleted: bool = False
+
+
+class GraderValidation(WireModel):
+    """What the service says of a grader."""
+
+    grader: Soft[dict[str, Any]] = None
+
+
+class GraderRun(WireModel):
+    """What a grader gave for one sample."""
+
+    reward: Soft[float] = None
+    metadata: Soft[dict[str, Any]] = None
+    sub_rewards: Soft[dict[str, Any]] = None
+    model_grader_token_usage_per_model: Soft[dict[str, Any]] = None
+
+
+class MetricRow(WireModel):
+    """A row of a job's result file; cells of an evaluation are empty between evaluations."""
+
+    step: int
+    train_loss: Soft[float] = None
+    train_accuracy: Soft[float] = None
+    valid_loss: Soft[float] = None
+    valid_mean_token_accuracy: Soft[float] = None
+
+
+class Page(WireModel, Generic[T]):
+    """One page of a list; some services leave out `has_more`."""
+
+    data: list[T]
+    has_more: Soft[bool] = None
+    first_id: Soft[str] = None
+    last_id: Soft[str] = None

@@ -1,0 +1,55 @@
+"""The model registry: what was trained on what, which version serves, and why it changed."""
+
+from tuneway.registry._places import default_uri, open_registry
+from tuneway.registry.build import build_record, choose_checkpoint, git_state
+from tuneway.registry.evaluate import Evaluation, Sample, Score, evaluate
+from tuneway.registry.gates import Gate, GateLike, NoWorseThanChampion
+from tuneway.registry.records import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    Action,
+    AuditEvent,
+    CheckpointRecord,
+    Cost,
+    DataFile,
+    GitState,
+    Lineage,
+    ModelRecord,
+    ModelVersion,
+    Origin,
+    Status,
+    Verdict,
+)
+from tuneway.registry.store import Registry
+
+__all__ = [
+    "CHALLENGER",
+    "CHAMPION",
+    "PREVIOUS",
+    "Action",
+    "AuditEvent",
+    "CheckpointRecord",
+    "Cost",
+    "DataFile",
+    "Evaluation",
+    "Gate",
+    "GateLike",
+    "GitState",
+    "Lineage",
+    "ModelRecord",
+    "ModelVersion",
+    "NoWorseThanChampion",
+    "Origin",
+    "Registry",
+    "Sample",
+    "Score",
+    "Status",
+    "Verdict",
+    "build_record",
+    "choose_checkpoint",
+    "default_uri",
+    "evaluate",
+    "git_state",
+    "open_registry",
+]

@@ -1,0 +1,44 @@
+"""Numbers out of rows of metrics, whichever kind of row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+CurveRow = BaseModel | Mapping[str, Any]
+"""A row of a result file, an event, or a plain mapping; the numbers of one that has none are none."""
+
+Points = dict[tuple[str, int], float]
+"""A value for each name and step."""
+
+_NOT_MEASURED = {"step", "total_steps"}
+
+
+def plain(row: CurveRow) -> dict[str, Any]:
+    """The row as a dict."""
+    return row.model_dump() if isinstance(row, BaseModel) else dict(row)
+
+
+def points(rows: Iterable[CurveRow]) -> Points:
+    """All finite numbers, by name and step; an event carries them in `data`."""
+    found: Points = {}
+    for row in map(plain, rows):
+        data = row.get("data")
+        values = data if isinstance(data, dict) else row
+        step = values.get("step")
+        if isinstance(step, int):
+            found |= {(name, step): value for name, value in numbers(values).items()}
+    return found
+
+
+def numbers(values: Mapping[str, Any] | None) -> dict[str, float]:
+    """What was measured: the finite numbers."""
+    return {
+        name: float(value)
+        for name, value in (values or {}).items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if name not in _NOT_MEASURED
+    }

@@ -1,0 +1,70 @@
+"""Where registries live: from a URI to a registry."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tuneway.errors import InvalidSpec
+from tuneway.registry._backend import Backend
+from tuneway.registry._sqlite import BUSY_SECONDS, SqliteBackend
+from tuneway.registry.store import Registry
+
+_MLFLOW = re.compile(r"mlflow:(?P<target>(?:https?|sqlite|postgresql|mysql|mssql)(?:\+\w+)?://.+)")
+_SQLITE = re.compile(r"sqlite:///(?P<path>[^?#]+)")
+
+
+def open_registry(uri: str | None = None, *, busy_timeout: float = BUSY_SECONDS) -> Registry:
+    """Open a model registry.
+
+    Args:
+        uri: `sqlite:///models.db` (beside you), `sqlite:////data/models.db` (absolute),
+            `mlflow:https://tracking.example` or `mlflow:sqlite:///mlflow.db`; `default_uri()` when left out.
+        busy_timeout: How many seconds to wait while somebody else writes (SQLite).
+    """
+    return Registry(_backend(uri or default_uri(), busy_timeout))
+
+
+def default_uri(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> str:
+    """`TUNEWAY_REGISTRY_URI`, else a file in the user's data folder."""
+    uri = environ.get("TUNEWAY_REGISTRY_URI")
+    return uri or f"sqlite:///{_data_folder(environ, platform) / 'tuneway' / 'models.db'}"
+
+
+def _backend(uri: str, busy_timeout: float) -> Backend:
+    mlflow = _MLFLOW.fullmatch(uri)
+    if mlflow:
+        from tuneway.registry._mlflow import MlflowBackend
+
+        return MlflowBackend(mlflow["target"])
+    sqlite = _SQLITE.fullmatch(uri)
+    if sqlite and sqlite["path"] != ":memory:":
+        return SqliteBackend(Path(sqlite["path"]), busy_timeout=busy_timeout)
+    raise InvalidSpec(
+        "not the address of a registry",
+        field="registry",
+        hint="Write sqlite:///models.db, sqlite:////absolute/models.db, mlflow:https://… or mlflow:sqlite:///…",
+    )
+
+
+def _data_folder(environ: Mapping[str, str], platform: str) -> Path:
+    if platform == "win32":
+        return Path(environ.get("LOCALAPPDATA") or _home() / "AppData" / "Local")
+    if platform == "darwin":
+        return _home() / "Library" / "Application Support"
+    chosen = Path(environ.get("XDG_DATA_HOME", ""))
+    return chosen if chosen.is_absolute() else _home() / ".local" / "share"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise InvalidSpec(
+            "this user has no home folder to keep a registry in",
+            field="registry",
+            hint="Set TUNEWAY_REGISTRY_URI, for example to sqlite:////data/models.db.",
+        ) from None

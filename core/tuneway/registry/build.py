@@ -1,0 +1,303 @@
+"""From what a service tells of a job to a record of its model: pure functions, and one look at Git."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from tuneway._version import __version__
+from tuneway.errors import InvalidSpec, JobCancelled, JobError, JobFailed
+from tuneway.flows import ORIGIN, hash_in
+from tuneway.models import Checkpoint, File, Job, JobSpec, Model, Phase
+from tuneway.registry._curve import CurveRow, numbers, points
+from tuneway.registry.records import (
+    CheckpointRecord,
+    Cost,
+    DataFile,
+    GitState,
+    ModelRecord,
+    Origin,
+    check_name,
+)
+
+Choice = Literal["last", "best"]
+
+# What "best" goes by, in this order: the whole validation set beats one batch of it.
+_BEST = (("full_valid_loss", min), ("valid_loss", min), ("full_valid_mean_reward", max))
+_GIT_SECONDS = 10
+
+
+class TokenTotal(Protocol):
+    """A count of tokens."""
+
+    @property
+    def total(self) -> int:
+        """Of all rows together."""
+
+
+class DataFacts(Protocol):
+    """What is known of a data file beyond the service: matched by its hash."""
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash of all its bytes."""
+
+    @property
+    def rows(self) -> int | None:
+        """How many examples it has."""
+
+    @property
+    def tokens(self) -> TokenTotal:
+        """How many tokens they have together."""
+
+    @property
+    def validation(self) -> DataFacts | None:
+        """The same of the validation data, if it was checked along with it."""
+
+
+def build_record(
+    job: Job,
+    *,
+    name: str,
+    checkpoint: Choice = "last",
+    checkpoints: Sequence[Checkpoint] = (),
+    files: Iterable[File] = (),
+    data: Iterable[DataFacts | Mapping[str, Any]] = (),
+    rows: Iterable[CurveRow] = (),
+    spec: JobSpec | None = None,
+    base_model: Model | None = None,
+    cost: Cost | None = None,
+    git: GitState | None = None,
+    origin: Origin | str | None = None,
+    service_url: str | None = None,
+    trainer: str | None = None,
+    now: datetime | None = None,
+) -> ModelRecord:
+    """Write down everything about a succeeded job's model; refuse a job that has none (`JobError` and below).
+
+    "last" is the job's own model, "best" the checkpoint of `choose_checkpoint`. `files` are the training and the
+    validation file, whose names carry their hashes; `data` are reports of `tuneway.dataset.validate`, or what a
+    step has handed on of them, which add rows and tokens to the file of the same hash; `rows` are the training's
+    metrics, of a result file or of events. Left out, `origin` and `trainer` are the job's own words.
+    """
+    check_name(name)
+    _must_have_succeeded(job)
+    chosen = choose_checkpoint(checkpoints, checkpoint)
+    training, validation = _data_files(job, files, data)
+    method, resolved = _method(job)
+    return ModelRecord(
+        name=name,
+        model_id=_model_id(job, chosen, checkpoint),
+        job_id=job.id,
+        checkpoint=chosen.id if chosen else None,
+        checkpoint_choice=checkpoint,
+        checkpoints=[_checkpoint(one) for one in sorted(checkpoints, key=_step)],
+        base_model=job.model,
+        shutdown_date=_date(base_model.shutdown_date if base_model else None),
+        training=training,
+        validation=validation,
+        method=method,
+        grader_sha256=_grader_hash(job),
+        requested=_requested(spec),
+        resolved=resolved,
+        seed=job.seed,
+        trained_tokens=job.trained_tokens,
+        cost=cost,
+        metrics=_metrics(chosen, rows),
+        git=git,
+        origin=_origin(job, origin),
+        service_url=service_url,
+        trainer=trainer or _trainer(job),
+        job_created_at=_moment(job.created_at),
+        job_finished_at=_moment(job.finished_at),
+        created_at=now or datetime.now(UTC),
+        written_by=f"tuneway {__version__}",
+    )
+
+
+def choose_checkpoint(checkpoints: Sequence[Checkpoint], choice: Choice = "last") -> Checkpoint | None:
+    """The last checkpoint, or the best one; None when there are none to choose the last from.
+
+    Best is the lowest loss on the whole validation set, else on batches of it, else the highest validation
+    reward; of equals the later.
+    """
+    by_step = sorted(checkpoints, key=_step)
+    if choice == "last":
+        return by_step[-1] if by_step else None
+    if choice != "best":
+        raise InvalidSpec(f"checkpoint: {choice!r}", field="checkpoint", hint="'last' or 'best'.")
+    for name, pick in _BEST:
+        scores = {one.id: score for one in by_step if (score := numbers(one.metrics).get(name)) is not None}
+        if scores:
+            best = pick(scores.values())
+            return next(one for one in reversed(by_step) if scores.get(one.id) == best)
+    raise InvalidSpec(
+        "no checkpoint has a validation loss, so none is best"
+        if checkpoints
+        else "the job has no checkpoints, so none is best",
+        field="checkpoint",
+        hint="Train with a validation file, or register checkpoint='last'.",
+    )
+
+
+def git_state(folder: str | Path | None = None) -> GitState | None:
+    """The commit checked out in a folder, and whether tracked files differ from it; None outside of Git."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if not commit:
+        return None
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return GitState(commit=commit, dirty=bool(changes))
+
+
+def _git(folder: str | Path | None, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed arguments
+            ["git", *arguments],  # noqa: S607 - whichever Git the user has
+            cwd=folder,
+            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
+            capture_output=True,
+            text=True,
+            timeout=_GIT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _must_have_succeeded(job: Job) -> None:
+    if job.phase is Phase.SUCCEEDED:
+        return
+    if job.phase is Phase.FAILED:
+        reason = job.error.message if job.error and job.error.message else "no reason given"
+        raise JobFailed(f"{job.id} failed, so there is no model to register: {reason}", job=job)
+    if job.phase is Phase.CANCELLED:
+        raise JobCancelled(f"{job.id} was cancelled, so there is no model to register", job=job)
+    raise JobError(
+        f"{job.id} is {job.status}: there is no model to register yet", job=job, hint="Wait for it, then register."
+    )
+
+
+def _model_id(job: Job, chosen: Checkpoint | None, choice: Choice) -> str:
+    """The job's own model for "last", the checkpoint's for "best"; whichever there is, if not both."""
+    own, its = job.fine_tuned_model, chosen.fine_tuned_model_checkpoint if chosen else None
+    model_id = (its if choice == "best" else None) or own or its
+    if choice == "best" and not its:
+        raise JobError(f"the best checkpoint of {job.id} names no model", job=job, hint="Register checkpoint='last'.")
+    if not model_id:
+        raise JobError(
+            f"{job.id} succeeded but names no model",
+            job=job,
+            hint="Some services name it a little later: retrieve the job again.",
+        )
+    return model_id
+
+
+def _metrics(chosen: Checkpoint | None, rows: Iterable[CurveRow]) -> dict[str, float]:
+    """The last value of everything measured up to the chosen checkpoint."""
+    limit = chosen.step_number if chosen else None
+    upto = sorted((step, name, value) for (name, step), value in points(rows).items() if limit is None or step <= limit)
+    return {name: value for _, name, value in upto} | (numbers(chosen.metrics) if chosen else {})
+
+
+def _data_files(
+    job: Job, files: Iterable[File], data: Iterable[DataFacts | Mapping[str, Any]]
+) -> tuple[DataFile | None, DataFile | None]:
+    """The training and the validation file, with what is known of each."""
+    known = {file.id: file for file in files}
+    counts = dict(_counts(data))
+
+    def described(file_id: str | None) -> DataFile | None:
+        if file_id is None:
+            return None
+        file = known.get(file_id) or File(id=file_id)
+        sha256 = hash_in(file.filename)
+        rows, tokens = counts.get(sha256, (None, None)) if sha256 else (None, None)
+        return DataFile(id=file_id, filename=file.filename, sha256=sha256, bytes=file.bytes, rows=rows, tokens=tokens)
+
+    return described(job.training_file), described(job.validation_file)
+
+
+def _counts(
+    data: Iterable[DataFacts | Mapping[str, Any]],
+) -> Iterator[tuple[str | None, tuple[int | None, int | None]]]:
+    """Rows and tokens by hash: of each file, and of the one that was checked along with it."""
+    for one in data:
+        if isinstance(one, Mapping):
+            for told in filter(None, (one, one.get("validation"))):
+                yield told.get("sha256"), (told.get("rows"), told.get("tokens"))
+            continue
+        for fact in filter(None, (one, one.validation)):
+            if fact.sha256:
+                yield fact.sha256, (fact.rows, fact.tokens.total)
+
+
+def _method(job: Job) -> tuple[str | None, dict[str, Any]]:
+    """The method's name, and the hyperparameters as the service settled them."""
+    method = job.method or {}
+    kind = method.get("type")
+    inner = method.get(kind) if isinstance(kind, str) else None
+    settled = inner.get("hyperparameters") if isinstance(inner, dict) else None
+    found = settled if isinstance(settled, dict) and settled else job.hyperparameters or {}
+    return kind if isinstance(kind, str) else None, {name: value for name, value in found.items() if value is not None}
+
+
+def _requested(spec: JobSpec | None) -> dict[str, Any]:
+    if spec is None:
+        return {}
+    knobs = (spec.method.hyperparameters if spec.method else None) or spec.hyperparameters
+    return knobs.model_dump(exclude_none=True) if knobs else {}
+
+
+def _grader_hash(job: Job) -> str | None:
+    inner = (job.method or {}).get("reinforcement")
+    grader = inner.get("grader") if isinstance(inner, dict) else None
+    return hashlib.sha256(json.dumps(grader, sort_keys=True).encode()).hexdigest() if grader else None
+
+
+def _origin(job: Job, given: Origin | str | None) -> Origin | None:
+    if isinstance(given, Origin):
+        return given
+    text = given or (job.metadata or {}).get(ORIGIN)
+    return Origin(text=text) if text else None
+
+
+def _trainer(job: Job) -> str | None:
+    """What the service says has trained, where the local one and its like say it."""
+    extra = job.model_extra or {}
+    usage = extra.get("usage_metrics")
+    word = extra.get("trainer") or (usage.get("trainer") if isinstance(usage, dict) else None)
+    return word if isinstance(word, str) else None
+
+
+def _checkpoint(checkpoint: Checkpoint) -> CheckpointRecord:
+    return CheckpointRecord(
+        id=checkpoint.id,
+        step=checkpoint.step_number,
+        model_id=checkpoint.fine_tuned_model_checkpoint,
+        metrics=numbers(checkpoint.metrics),
+    )
+
+
+def _step(checkpoint: Checkpoint) -> tuple[float, float]:
+    return (checkpoint.step_number or 0, checkpoint.created_at or 0)
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _date(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        return None

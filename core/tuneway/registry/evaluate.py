@@ -1,0 +1,242 @@
+"""Asking the base model and the tuned one the same questions, and scoring their answers.
+
+    evaluation = evaluate("held-out.jsonl", ask=ask, base="gpt-4o-mini", tuned="ft:…", score="exact")
+    print(evaluation.tuned.score, evaluation.base.score)
+
+`ask(model, messages)` returns the model's answer as text; the client has one that goes through
+`chat/completions`. The questions are rows as one trains on: the last assistant message (or `completion`) is
+the expected answer, what stands before it is asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from pydantic import Field
+
+from tuneway.errors import InvalidInput, InvalidSpec
+from tuneway.registry.records import Kept, Verdict
+
+Message: TypeAlias = Mapping[str, Any]
+Ask: TypeAlias = Callable[[str, Sequence[Message]], str]
+Grader: TypeAlias = Callable[[str, str], "float | bool"]
+
+SAMPLES = 20
+_SHOWN = 2000
+
+
+class Score(Kept):
+    """How one model did: the mean over all questions, from 0 to 1."""
+
+    model: str
+    score: float
+
+
+class Sample(Kept):
+    """One question with both answers, each cut to a readable length."""
+
+    question: str
+    expected: str
+    base: str
+    tuned: str
+    base_score: float
+    tuned_score: float
+
+
+class Evaluation(Kept):
+    """How the tuned model did beside its base, on the same questions.
+
+    Args:
+        better: How many questions the tuned model answered better than the base; `worse` likewise.
+        sha256: Of the questions and expected answers, whatever file they came in.
+        samples: A few questions to look at: first what got worse, then what got better, then the rest.
+    """
+
+    base: Score
+    tuned: Score
+    questions: int
+    better: int
+    worse: int
+    scored_by: str
+    sha256: str
+    samples: list[Sample] = Field(default_factory=list)
+
+    def verdict(self, gate: str = "evaluation") -> Verdict:
+        """What a gate makes of it: the tuned model must do no worse than its base."""
+        passed = self.tuned.score >= self.base.score
+        why = (
+            f"{self.scored_by}: {self.tuned.score:.3f} against {self.base.score:.3f} for {self.base.model} "
+            f"on {self.questions} questions ({self.better} better, {self.worse} worse)"
+        )
+        numbers = {"tuned": self.tuned.score, "base": self.base.score, "questions": self.questions}
+        return Verdict(
+            gate=gate, passed=passed, why=why, numbers=numbers | {"better": self.better, "worse": self.worse}
+        )
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, and the answer that is hoped for."""
+
+    messages: Sequence[Message]
+    expected: str
+
+
+def exact(answer: str, expected: str) -> bool:
+    """The same text, but for white space around it."""
+    return answer.strip() == expected.strip()
+
+
+def contains(answer: str, expected: str) -> bool:
+    """The expected text occurs in the answer, in whatever case."""
+    return expected.strip().casefold() in answer.casefold()
+
+
+GRADERS: dict[str, Grader] = {"exact": exact, "contains": contains}
+
+
+def evaluate(
+    examples: str | Path | Iterable[Mapping[str, Any]],
+    *,
+    ask: Ask,
+    base: str,
+    tuned: str,
+    score: Literal["exact", "contains"] | Grader = "exact",
+    samples: int = SAMPLES,
+    parallel: int = 1,
+) -> Evaluation:
+    """Ask both models every question and score the answers.
+
+    Args:
+        examples: Rows, or a JSONL file of them.
+        ask: Asks a model; what it raises ends the evaluation.
+        base: The model before tuning.
+        tuned: The model after.
+        score: "exact", "contains", or a function of answer and expected answer that returns 0 to 1.
+        samples: How many questions to keep for reading.
+        parallel: How many to ask at once; `ask` must allow it.
+    """
+    questions = [_question(row, where) for where, row in _rows(examples)]
+    if not questions:
+        raise InvalidSpec("there is nothing to ask", field="examples", hint="Give at least one example.")
+    grader, name = _grader(score)
+    calls = [(model, question) for question in questions for model in (base, tuned)]
+    answers = _ask_all(ask, calls, parallel)
+    results = [
+        _sample(question, answers[2 * i], answers[2 * i + 1], grader, name) for i, question in enumerate(questions)
+    ]
+    return Evaluation(
+        base=Score(model=base, score=math.fsum(r.base_score for r in results) / len(results)),
+        tuned=Score(model=tuned, score=math.fsum(r.tuned_score for r in results) / len(results)),
+        questions=len(results),
+        better=sum(r.tuned_score > r.base_score for r in results),
+        worse=sum(r.tuned_score < r.base_score for r in results),
+        scored_by=name,
+        sha256=_fingerprint(questions),
+        samples=_telling(results)[:samples],
+    )
+
+
+def _ask_all(ask: Ask, calls: Sequence[tuple[str, Question]], parallel: int) -> list[str]:
+    """Ask everything, some at a time; after a failure nothing more is asked."""
+    failed = threading.Event()
+
+    def answer(call: tuple[str, Question]) -> str:
+        model, question = call
+        if failed.is_set():
+            return ""
+        try:
+            return ask(model, question.messages)
+        except BaseException:
+            failed.set()
+            raise
+
+    with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
+        return list(pool.map(answer, calls))
+
+
+def _rows(examples: str | Path | Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, Any]]:
+    if not isinstance(examples, str | Path):
+        return ((f"example {number}", row) for number, row in enumerate(examples, start=1))
+    path = Path(examples)
+    try:
+        with path.open(encoding="utf-8") as lines:
+            return [_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: {error}") from error
+
+
+def _row(path: Path, number: int, line: str) -> tuple[str, Any]:
+    where = f"{path}, line {number}"
+    try:
+        return where, json.loads(line)
+    except ValueError as error:
+        raise InvalidInput(f"{where}: not JSON: {error}") from None
+
+
+def _question(row: Any, where: str) -> Question:
+    row = row if isinstance(row, Mapping) else {}
+    if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
+        return Question([{"role": "user", "content": row["prompt"]}], row["completion"])
+    messages = row.get("messages")
+    if isinstance(messages, list) and len(messages) > 1 and all(isinstance(message, Mapping) for message in messages):
+        *asked, answer = messages
+        if answer.get("role") == "assistant" and isinstance(answer.get("content"), str):
+            return Question(asked, answer["content"])
+    raise InvalidSpec(
+        f"{where}: no question with an expected answer",
+        field="examples",
+        hint="Give 'messages' that end with the assistant's answer as text, or 'prompt' and 'completion'.",
+    )
+
+
+def _grader(score: str | Grader) -> tuple[Grader, str]:
+    if callable(score):
+        return score, getattr(score, "__name__", type(score).__name__)
+    if score not in GRADERS:
+        raise InvalidSpec(f"score: {score!r}", field="score", hint="'exact', 'contains', or a function.")
+    return GRADERS[score], score
+
+
+def _sample(question: Question, base: str, tuned: str, grader: Grader, name: str) -> Sample:
+    base_score, tuned_score = (float(grader(answer, question.expected)) for answer in (base, tuned))
+    if not (0 <= base_score <= 1 and 0 <= tuned_score <= 1):
+        raise InvalidSpec(
+            f"the grader {name} gave {base_score:g} and {tuned_score:g}", field="score", hint="Return 0 to 1."
+        )
+    content = question.messages[-1].get("content")
+    asked = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)
+    return Sample(
+        question=asked[:_SHOWN],
+        expected=question.expected[:_SHOWN],
+        base=base[:_SHOWN],
+        tuned=tuned[:_SHOWN],
+        base_score=base_score,
+        tuned_score=tuned_score,
+    )
+
+
+def _telling(results: Sequence[Sample]) -> list[Sample]:
+    """What got worse first, then what got better; otherwise in their own order."""
+
+    def rank(sample: Sample) -> int:
+        gain = sample.tuned_score - sample.base_score
+        return 0 if gain < 0 else 1 if gain > 0 else 2
+
+    return sorted(results, key=rank)
+
+
+def _fingerprint(questions: Sequence[Question]) -> str:
+    digest = hashlib.sha256()
+    for question in questions:
+        row = [list(map(dict, question.messages)), question.expected]
+        digest.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,170 @@
+"""Gates: what a version must show before an alias moves to it.
+
+    registry.promote("support-router", gates=[
+        Gate("full_valid_loss", max=0.5),
+        NoWorseThanChampion("full_valid_loss", tolerance=0.02),
+        lambda candidate, champion: evaluate("held-out.jsonl", ask=ask, base=..., tuned=candidate.model_id),
+    ])
+
+A gate is anything that takes two records, the candidate's and the champion's (None when there is no champion
+yet), and returns a `Verdict`, a bool, or an `Evaluation`. All gates are asked, so that one refusal tells
+everything; verdicts are stored with the version whether they pass or not.
+
+A measure is compared with the champion's only where both were taken with the same yardstick: the same
+trainer, method and validation data. A loss on other data, or over another tokeniser, is another quantity,
+even when the numbers look alike. Where they can't be compared, the gate refuses: a promotion that nobody
+measured is just what it was put there to stop. `if_incomparable="pass"` says otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from tuneway.errors import InvalidSpec
+from tuneway.registry.evaluate import Evaluation
+from tuneway.registry.records import ModelRecord, Verdict
+
+GateLike: TypeAlias = Callable[[ModelRecord, ModelRecord | None], "Verdict | Evaluation | bool"]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A bound on one of the record's metrics: `Gate("full_valid_loss", max=0.5)`."""
+
+    metric: str
+    max: float | None = None
+    min: float | None = None
+
+    def __post_init__(self) -> None:
+        bounds = [bound for bound in (self.min, self.max) if bound is not None]
+        if not bounds or any(math.isnan(bound) for bound in bounds):
+            raise InvalidSpec(f"the gate on {self.metric!r} bounds nothing", field="gate", hint="Give max or min.")
+
+    def __call__(self, candidate: ModelRecord, champion: ModelRecord | None) -> Verdict:  # noqa: ARG002
+        """Hold the candidate's number against the bounds, whoever is champion."""
+        value = candidate.metrics.get(self.metric)
+        numbers = {self.metric: value, "max": self.max, "min": self.min}
+        numbers = {name: number for name, number in numbers.items() if number is not None}
+        if value is None:
+            why, passed = _missing(candidate, self.metric), False
+        elif self.max is not None and value > self.max:
+            why, passed = f"{self.metric} {value:g} > {self.max:g}", False
+        elif self.min is not None and value < self.min:
+            why, passed = f"{self.metric} {value:g} < {self.min:g}", False
+        else:
+            why, passed = f"{self.metric} {value:g} is within bounds", True
+        return Verdict(gate=str(self), passed=passed, why=why, numbers=numbers)
+
+    def __str__(self) -> str:
+        bounds = [f"{word}={bound:g}" for word, bound in (("min", self.min), ("max", self.max)) if bound is not None]
+        return f"{self.metric} {', '.join(bounds)}"
+
+
+@dataclass(frozen=True)
+class NoWorseThanChampion:
+    """The candidate's metric must not be worse than the champion's by more than `tolerance`.
+
+    Args:
+        metric: One of the record's metrics.
+        tolerance: In the metric's own unit.
+        lower_is_better: Known for losses, accuracies and rewards; needed for other names.
+        if_incomparable: What to say where the two can't be compared; see the module's text.
+    """
+
+    metric: str
+    tolerance: float = 0.0
+    lower_is_better: bool | None = None
+    if_incomparable: Literal["refuse", "pass"] = "refuse"
+
+    def __post_init__(self) -> None:
+        if not self.tolerance >= 0:
+            raise InvalidSpec(f"tolerance: {self.tolerance} is negative", field="tolerance")
+        self._lower()
+
+    def __call__(self, candidate: ModelRecord, champion: ModelRecord | None) -> Verdict:
+        """Compare the two, if they can be compared."""
+        if champion is None:
+            return Verdict(gate=str(self), passed=True, why="there is no champion yet to compare with")
+        ours, theirs = candidate.metrics.get(self.metric), champion.metrics.get(self.metric)
+        numbers = {"candidate": ours, "champion": theirs, "tolerance": self.tolerance}
+        obstacle = _obstacle(candidate, champion, self.metric)
+        if obstacle or ours is None or theirs is None:
+            passed, why = self.if_incomparable == "pass", f"not compared: {obstacle}"
+        else:
+            worse_by = ours - theirs if self._lower() else theirs - ours
+            passed = worse_by <= self.tolerance
+            relation = "no worse than" if passed else "worse than"
+            why = f"{self.metric} {ours:g} is {relation} the champion's {theirs:g} (tolerance {self.tolerance:g})"
+        return Verdict(gate=str(self), passed=passed, why=why, numbers=numbers, compared_with=champion.version)
+
+    def __str__(self) -> str:
+        return f"{self.metric} no worse than the champion's"
+
+    def _lower(self) -> bool:
+        if self.lower_is_better is not None:
+            return self.lower_is_better
+        if "loss" in self.metric:
+            return True
+        if any(word in self.metric for word in ("accuracy", "reward", "score")):
+            return False
+        raise InvalidSpec(
+            f"is a lower {self.metric!r} better, or a higher?",
+            field="lower_is_better",
+            hint="Give lower_is_better=True or False.",
+        )
+
+
+def judge(gates: Sequence[GateLike], candidate: ModelRecord, champion: ModelRecord | None) -> list[Verdict]:
+    """Ask every gate."""
+    return [_verdict(gate, gate(candidate, champion)) for gate in gates]
+
+
+def _verdict(gate: GateLike, answer: object) -> Verdict:
+    name = getattr(gate, "__name__", str(gate))
+    if isinstance(answer, Verdict):
+        return answer
+    if isinstance(answer, Evaluation):
+        return answer.verdict(name)
+    if isinstance(answer, bool):
+        return Verdict(gate=name, passed=answer, why="said yes" if answer else "said no")
+    raise InvalidSpec(
+        f"the gate {name} returned {type(answer).__name__}",
+        field="gates",
+        hint="Return a Verdict, an Evaluation, or True or False.",
+    )
+
+
+def _obstacle(candidate: ModelRecord, champion: ModelRecord, metric: str) -> str | None:
+    """Why two records' metrics can't be compared; None if they can."""
+    ours, theirs = _yardstick(candidate), _yardstick(champion)
+    for what, mine in ours.items():
+        if mine != theirs[what]:
+            return f"{what} differs: {mine or 'unknown'} here, {theirs[what] or 'unknown'} for the champion"
+    if candidate.validation is None or champion.validation is None:
+        return "there was no validation data"
+    if not ours["validation data"]:
+        return "the validation data's sha256 is unknown"
+    for record in (candidate, champion):
+        if metric not in record.metrics:
+            return _missing(record, metric)
+    return None
+
+
+def _yardstick(record: ModelRecord) -> dict[str, str | None]:
+    """What makes two numbers of one name mean the same."""
+    # a service that doesn't say what trains is taken for one trainer per base model
+    trainer = record.trainer or " on ".join(part for part in (record.base_model, record.service_url) if part)
+    return {
+        "trainer": trainer,
+        "method": record.method,
+        "grader": record.grader_sha256,
+        "validation data": record.validation.sha256 if record.validation else None,
+    }
+
+
+def _missing(record: ModelRecord, metric: str) -> str:
+    known = ", ".join(sorted(record.metrics)) or "none"
+    return f"{record.ref} has no metric {metric} (it has: {known})"

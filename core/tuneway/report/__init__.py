@@ -1,0 +1,20 @@
+"""A training worth looking at: one page, curves as SVG and PNG, and curves for the terminal."""
+
+from tuneway.report._gather import gather
+from tuneway.report._images import curve_png, data_uri
+from tuneway.report._inputs import Report, SampleAnswer
+from tuneway.report._page import render_html
+from tuneway.report._svg import curve_svg
+from tuneway.report._terminal import sparkline, terminal_curve
+
+__all__ = [
+    "Report",
+    "SampleAnswer",
+    "curve_png",
+    "curve_svg",
+    "data_uri",
+    "gather",
+    "render_html",
+    "sparkline",
+    "terminal_curve",
+]

@@ -1,0 +1,57 @@
+"""What a report is made of. Only the job is needed; what is missing is left out of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tuneway.dataset import DatasetReport
+    from tuneway.models import Checkpoint, Event, Job
+    from tuneway.registry import Cost, Evaluation, ModelVersion
+    from tuneway.report._series import Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleAnswer:
+    """One question, answered by the base model and by the tuned one; scores are from 0 to 1."""
+
+    prompt: str
+    tuned: str
+    base: str | None = None
+    expected: str | None = None
+    tuned_score: float | None = None
+    base_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A training, ready to be shown: `render_html(Report(job=job, rows=rows))`.
+
+    Args:
+        job: The job.
+        rows: Rows of its result file, metrics events or plain mappings, in any order.
+        events: Its log; metrics events count as rows, warnings and errors are listed.
+        checkpoints: Its checkpoints.
+        data: What the check of the training data found.
+        registered: Its version in the registry: who asked, with which code and data, what gates said.
+        cost: What it cost, where neither the registry nor the check of the data says.
+        evaluation: How both models did on held-out questions, from `tuneway.registry.evaluate`.
+        samples: More questions with the answers of both models.
+        notes: What a reader should know of the report itself, such as what could not be read.
+        made_at: When the report was made.
+    """
+
+    job: Job
+    rows: Sequence[Row] = ()
+    events: Sequence[Event] = ()
+    checkpoints: Sequence[Checkpoint] = ()
+    data: DatasetReport | None = None
+    registered: ModelVersion | None = None
+    cost: Cost | None = None
+    evaluation: Evaluation | None = None
+    samples: Sequence[SampleAnswer] = ()
+    notes: Sequence[str] = ()
+    made_at: datetime = field(default_factory=lambda: datetime.now(UTC))

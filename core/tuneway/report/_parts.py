@@ -1,0 +1,42 @@
+"""Pieces that several parts of the page are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from tuneway.report._markup import Markup, h, join
+from tuneway.report._words import shortened
+
+MOST = 50  # rows of a list before it says how many more there are
+
+
+def tag(words: str, *, good: bool = False) -> Markup:
+    """A word in a small frame."""
+    return h("span", shortened(words, 100), class_="tag good" if good else "tag")
+
+
+def facts_list(facts: Mapping[str, object], *, name: str | None = None) -> Markup | None:
+    """Names and values beside one another, without those that are None; `name` is a small heading."""
+    known = [(key, value) for key, value in facts.items() if value is not None and value != ""]
+    if not known:
+        return None
+    pairs = [h("div", h("dt", shortened(key, 100)), h("dd", _value(value), dir="auto")) for key, value in known]
+    return join(h("h3", name) if name else None, h("dl", *pairs))
+
+
+def table(heads: Sequence[str], rows: Iterable[Markup], *, numbers: int = 0) -> Markup:
+    """A table; its first `numbers` columns are narrow and hold numbers."""
+    cells = [
+        h("th", head, scope="col", class_="number" if index < numbers else None) for index, head in enumerate(heads)
+    ]
+    body = h("table", h("thead", h("tr", *cells)), h("tbody", *rows))
+    return h("div", body, class_="scroll", tabindex=0)
+
+
+def more(total: int) -> Markup | None:
+    """What a cut list leaves out."""
+    return h("p", f"and {total - MOST:,} more", class_="note") if total > MOST else None
+
+
+def _value(value: object) -> object:
+    return value if isinstance(value, Markup) else shortened(str(value), 500)

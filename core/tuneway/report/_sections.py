@@ -1,0 +1,96 @@
+"""The parts of the page, one function each; a part that has nothing to say is None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tuneway.models import Checkpoint, Job
+from tuneway.report._inputs import Report
+from tuneway.report._markup import Markup, h, join
+from tuneway.report._parts import MOST, facts_list, more, table, tag
+from tuneway.report._scale import brief, figure
+from tuneway.report._series import Metric, Series, best_checkpoint, checkpoint_steps, measured
+from tuneway.report._svg import draw, sample, title_of
+from tuneway.report._theme import PAGE
+from tuneway.report._words import flat, shortened, trainer_of
+
+
+def curves(charts: Mapping[Metric, Sequence[Series]], checkpoints: Sequence[Checkpoint]) -> Markup:
+    """A chart for every metric there is."""
+    if not charts:
+        return h("p", "No metrics have been reported.", class_="note")
+    figures = [_chart(metric, series, checkpoints, alone=len(charts) == 1) for metric, series in charts.items()]
+    broken = sum(len(one.points) - len(one.finite) for many in charts.values() for one in many)
+    words = "1 value is not a number" if broken == 1 else f"{broken:,} values are not numbers"
+    note = h("p", f"{words}; lines break there.", class_="note") if broken else None
+    return join(h("div", *figures, class_="charts"), note)
+
+
+def _chart(metric: Metric, series: Sequence[Series], checkpoints: Sequence[Checkpoint], *, alone: bool) -> Markup:
+    width, height = (720, 250) if alone else (520, 260)
+    image = draw(series, checkpoints, metric=metric, theme=PAGE, width=width, height=height, in_page=True)
+    keys = [h("span", sample(one.role, PAGE), f" {one.role} ", h("b", brief(one.finite[-1][1]))) for one in series]
+    if checkpoints:
+        keys.append(h("span", sample(None, PAGE), " checkpoint"))
+    return h(
+        "figure", h("figcaption", h("h3", title_of(metric)), *keys), image, class_="chart wide" if alone else "chart"
+    )
+
+
+def checkpoint_table(checkpoints: Sequence[Checkpoint]) -> Markup | None:
+    """Every checkpoint with its held-out numbers."""
+    if not checkpoints:
+        return None
+    best = best_checkpoint(checkpoints)
+    metrics = [metric for metric in Metric if any(measured(one, metric) is not None for one in checkpoints)]
+    rows = []
+    for one in sorted(checkpoints, key=lambda checkpoint: checkpoint.step_number or 0):
+        values = [measured(one, metric) for metric in metrics]
+        chosen = one is best and len(checkpoints) > 1
+        rows.append(
+            h(
+                "tr",
+                h("td", f"{one.step_number:,}" if checkpoint_steps([one]) else "–", class_="number"),
+                *(h("td", "–" if value is None else figure(value), class_="number") for value in values),
+                h(
+                    "td",
+                    h("code", one.fine_tuned_model_checkpoint or one.id),
+                    tag("best") if chosen else None,
+                ),
+                class_="best" if chosen else None,
+            )
+        )
+    return table(["Step", *(f"Validation {metric}" for metric in metrics), "Model"], rows, numbers=1 + len(metrics))
+
+
+def configuration(job: Job) -> Markup:
+    """Everything the training was told."""
+    method = dict(job.method or {})
+    kind = method.pop("type", None)
+    # the wire nests a method's settings under its own name; a reader doesn't need to see that
+    settings = flat(job.hyperparameters or {}) | {
+        name.removeprefix(f"{kind}.").removeprefix("hyperparameters."): value for name, value in flat(method).items()
+    }
+    facts: dict[str, object] = {
+        "Base model": job.model,
+        "Trainer": trainer_of(job),
+        "Method": kind,
+        **settings,
+        "Seed": job.seed,
+        "Training file": job.training_file,
+        "Validation file": job.validation_file,
+        "Organisation": job.organization_id,
+    }
+    return join(facts_list(facts), facts_list(job.metadata or {}, name="Metadata"))
+
+
+def log(report: Report) -> Markup | None:
+    """What went wrong along the way, in the service's words."""
+    told = [event for event in report.events if event.level in ("warn", "warning", "error")]
+    if not told:
+        return None
+    rows = [
+        h("tr", h("td", tag(event.level or "")), h("td", shortened(event.message or "–", 1000), dir="auto"))
+        for event in told[:MOST]
+    ]
+    return join(table(["", "Message"], rows), more(len(told)))

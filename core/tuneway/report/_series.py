@@ -1,0 +1,221 @@
+"""From rows of metrics to the series that a chart draws: loss, accuracy and reward, by who was asked."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+from tuneway.errors import InvalidSpec
+from tuneway.models import Checkpoint, Event, MetricRow
+
+Row = MetricRow | Event | Mapping[str, Any]
+"""A row of a result file, a metrics event, or a plain mapping; all need `step`."""
+
+Point = tuple[float, float]
+"""A step and a value; a value that is not a number breaks the line there."""
+
+# Beyond this a value says that the training blew up, and arithmetic on it would overflow.
+_LARGEST = 1e100
+_NOISY_FROM = 60
+
+
+class Metric(StrEnum):
+    """What a chart shows."""
+
+    LOSS = "loss"
+    ACCURACY = "accuracy"
+    REWARD = "reward"
+
+
+class Role(StrEnum):
+    """Which data a value was measured on."""
+
+    TRAIN = "train"
+    VALID = "validation"
+    FULL_VALID = "full validation"
+
+
+# The same number has one name in result files and another in events and checkpoints.
+_NAMES: dict[str, tuple[Metric, Role]] = {
+    "train_loss": (Metric.LOSS, Role.TRAIN),
+    "valid_loss": (Metric.LOSS, Role.VALID),
+    "full_valid_loss": (Metric.LOSS, Role.FULL_VALID),
+    "train_accuracy": (Metric.ACCURACY, Role.TRAIN),
+    "train_mean_token_accuracy": (Metric.ACCURACY, Role.TRAIN),
+    "valid_accuracy": (Metric.ACCURACY, Role.VALID),
+    "valid_mean_token_accuracy": (Metric.ACCURACY, Role.VALID),
+    "full_valid_mean_token_accuracy": (Metric.ACCURACY, Role.FULL_VALID),
+    "train_mean_reward": (Metric.REWARD, Role.TRAIN),
+    "valid_mean_reward": (Metric.REWARD, Role.VALID),
+    "full_valid_mean_reward": (Metric.REWARD, Role.FULL_VALID),
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart, in the order of its steps."""
+
+    metric: Metric
+    role: Role
+    points: list[Point]
+
+    @property
+    def noisy(self) -> bool:
+        """Whether single values say little: many, each measured on one batch."""
+        return self.role is Role.TRAIN and len(self.points) >= _NOISY_FROM
+
+    @cached_property
+    def finite(self) -> list[Point]:
+        """The points whose value is a number."""
+        return [point for point in self.points if not math.isnan(point[1])]
+
+
+def series_of(rows: Iterable[Row], metric: Metric) -> list[Series]:
+    """The series of one metric; those without a single number are left out."""
+    return all_series(rows).get(metric, [])
+
+
+def all_series(rows: Iterable[Row]) -> dict[Metric, list[Series]]:
+    """Every metric's series. Rows come in any order; of two values for one step the later row's counts."""
+    values: dict[tuple[Metric, Role], dict[float, float]] = defaultdict(dict)
+    for row in rows:
+        cells = _cells(row)
+        step = _number(cells.get("step"))
+        if step is None or math.isnan(step):
+            continue
+        for name, cell in cells.items():
+            slot = _NAMES.get(name)
+            if slot is not None and (value := _number(cell)) is not None:
+                values[slot][step] = value
+    charts: dict[Metric, list[Series]] = {}
+    for metric in Metric:
+        found = [Series(metric, role, sorted(values[metric, role].items())) for role in Role]
+        if kept := [series for series in found if series.finite]:
+            charts[metric] = kept
+    return charts
+
+
+def checkpoint_steps(checkpoints: Iterable[Checkpoint]) -> list[float]:
+    """The steps at which checkpoints were taken, in order."""
+    steps = {_number(checkpoint.step_number) for checkpoint in checkpoints}
+    return sorted(step for step in steps if step is not None and not math.isnan(step))
+
+
+def checkpoint_rows(checkpoints: Iterable[Checkpoint]) -> list[dict[str, Any]]:
+    """Checkpoints as rows, for services that report held-out numbers nowhere else."""
+    return [{**(checkpoint.metrics or {}), "step": checkpoint.step_number} for checkpoint in checkpoints]
+
+
+def best_checkpoint(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
+    """The one that registering the best would take, if any was measured."""
+    from tuneway.registry import choose_checkpoint
+
+    try:
+        return choose_checkpoint(checkpoints, "best")
+    except InvalidSpec:
+        return None
+
+
+def measured(checkpoint: Checkpoint, metric: Metric) -> float | None:
+    """A checkpoint's validation number, over the whole validation set where the service gives that."""
+    found: dict[Role, float] = {}
+    for name, cell in (checkpoint.metrics or {}).items():
+        slot = _NAMES.get(name)
+        value = _number(cell)
+        if slot and slot[0] is metric and value is not None and not math.isnan(value):
+            found[slot[1]] = value
+    return found.get(Role.FULL_VALID, found.get(Role.VALID))
+
+
+def thin(points: Sequence[Point], buckets: int) -> list[Point]:
+    """Keep the lowest and the highest point of every bucket of steps: peaks survive, size doesn't.
+
+    A bucket without a number becomes one break.
+    """
+    if len(points) <= 2 * buckets:
+        return list(points)
+    first, last = points[0][0], points[-1][0]
+    width = (last - first) / buckets or 1.0
+    sorted_in: dict[int, list[Point]] = defaultdict(list)
+    for point in points:
+        sorted_in[int((point[0] - first) / width)].append(point)
+    kept: list[Point] = []
+    for bucket in sorted_in.values():
+        numbers = [point for point in bucket if not math.isnan(point[1])]
+        if not numbers:
+            kept.append(bucket[0])
+            continue
+        ends = {min(numbers, key=_value), max(numbers, key=_value)}
+        kept.extend(sorted(ends))
+    return kept
+
+
+def means(points: Sequence[Point], buckets: int) -> list[Point]:
+    """The mean of every group of neighbours, at most `buckets` of them."""
+    size = math.ceil(len(points) / buckets)
+    line = []
+    for start in range(0, len(points), size):
+        group = points[start : start + size]
+        numbers = [value for _, value in group if not math.isnan(value)]
+        middle = fmean(step for step, _ in group)
+        line.append((middle, fmean(numbers) if numbers else math.nan))
+    return line
+
+
+def trend(points: Sequence[Point], buckets: int) -> list[Point]:
+    """The course of a noisy series: the mean over neighbours on both sides, so that it doesn't lag behind."""
+    level = means(points, buckets)
+    half = max(1, len(level) // 32)
+    line = []
+    for index, (step, value) in enumerate(level):
+        # an even reach on both sides, or a steep start would be flattened
+        reach = min(half, index, len(level) - 1 - index)
+        near = [other for _, other in level[index - reach : index + reach + 1] if not math.isnan(other)]
+        line.append((step, value if math.isnan(value) else fmean(near)))
+    return line
+
+
+def segments(points: Iterable[Point]) -> list[list[Point]]:
+    """Cut a line where a value is not a number."""
+    lines: list[list[Point]] = [[]]
+    for point in points:
+        if math.isnan(point[1]):
+            lines.append([])
+        else:
+            lines[-1].append(point)
+    return [line for line in lines if line]
+
+
+def _cells(row: Row) -> Mapping[str, Any]:
+    if isinstance(row, Mapping):
+        return row
+    if isinstance(row, Event):
+        return row.metrics
+    return row.__dict__ | row.model_extra if row.model_extra else row.__dict__
+
+
+def _number(cell: Any) -> float | None:
+    """None where nothing was measured; NaN where what was measured is not a number."""
+    if cell is None:
+        return None
+    if isinstance(cell, str):  # a cell of a result file's column that few services have
+        try:
+            cell = float(cell)
+        except ValueError:
+            return None
+    if isinstance(cell, bool) or not isinstance(cell, int | float):
+        return None
+    # comparing never overflows, unlike float() of a very long int
+    if not -_LARGEST < cell < _LARGEST:
+        return math.nan
+    return float(cell) if abs(cell) > 1 / _LARGEST else 0.0
+
+
+def _value(point: Point) -> float:
+    return point[1]

@@ -1,0 +1,80 @@
+"""Colours: Okabe and Ito's, which the colour-blind tell apart; dashes and markers say the same once more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tuneway.errors import InvalidSpec
+from tuneway.report._series import Role
+
+FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """The colours of a chart, as any CSS colour."""
+
+    ink: str
+    muted: str
+    grid: str
+    train: str
+    valid: str
+    full_valid: str
+    background: str | None = None
+
+    def of(self, role: Role) -> str:
+        """The colour of a series."""
+        return {Role.TRAIN: self.train, Role.VALID: self.valid, Role.FULL_VALID: self.full_valid}[role]
+
+
+# For charts inside the report: the page's own style sheet decides, for light and dark.
+PAGE = Theme(
+    ink="var(--ink)",
+    muted="var(--muted)",
+    grid="var(--line)",
+    train="var(--train)",
+    valid="var(--valid)",
+    full_valid="var(--full-valid)",
+)
+
+THEMES = {
+    # No background, and mid tones that stand out from white and from near-black alike: for pages whose
+    # colours can't be known.
+    "both": Theme(
+        ink="#7d8590",
+        muted="#7d8590",
+        grid="#7d859055",
+        train="#0f85c9",
+        valid="#d55e00",
+        full_valid="#009e73",
+    ),
+    "light": Theme(
+        ink="#1f2328",
+        muted="#59636e",
+        grid="#dde1e6",
+        train="#0072b2",
+        valid="#d55e00",
+        full_valid="#009e73",
+        background="#ffffff",
+    ),
+    "dark": Theme(
+        ink="#e6edf3",
+        muted="#9aa4af",
+        grid="#2c333c",
+        train="#56b4e9",
+        valid="#e69f00",
+        full_valid="#009e73",
+        background="#12161c",
+    ),
+}
+
+DASHES = {Role.TRAIN: None, Role.VALID: "7 4", Role.FULL_VALID: "2 3"}
+
+
+def theme_named(name: str) -> Theme:
+    """The theme of that name."""
+    try:
+        return THEMES[name]
+    except KeyError:
+        names = ", ".join(THEMES)
+        raise InvalidSpec(f"no theme is called {name!r}", field="theme", hint=f"Take one of: {names}.") from None

@@ -1,0 +1,72 @@
+"""Python graders: somebody's code, in a process of its own with little in reach.
+
+This is no sandbox: the code runs as the service's user. So it is off unless the service was started with
+`--allow-python-graders`; the limits are against mistakes.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+SECONDS = 30
+MEMORY = 2 * 2**30
+
+HARNESS = """
+import json, sys
+given = json.load(sys.stdin)
+names = {"__name__": "grader"}
+exec(compile(given["source"], "grader.py", "exec"), names)
+print("\\n" + json.dumps(float(names["grade"](given["sample"], given["item"]))))
+"""
+
+
+class CodeFailed(Exception):
+    """The code raised, took too long, or gave no number."""
+
+
+def problem(source: str) -> str | None:
+    """What is wrong with the source before it is run."""
+    try:
+        tree = compile(source, "grader.py", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        return f"source: {error}"
+    return None if "grade" in tree.co_names else "source: it must define grade(sample, item)"
+
+
+def run(source: str, sample: dict[str, Any], item: Any) -> float:
+    """What `grade(sample, item)` returns; raises `CodeFailed`."""
+    given = json.dumps({"source": source, "sample": sample, "item": item})
+    with tempfile.TemporaryDirectory(prefix="tuneway-grader-") as folder:
+        try:
+            done = subprocess.run(  # noqa: S603 - this is what it is for
+                [sys.executable, "-I", "-c", HARNESS],
+                input=given,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                cwd=folder,
+                env={},
+                preexec_fn=_limit,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise CodeFailed(f"it took longer than {SECONDS} s") from None
+    lines = done.stderr.strip().splitlines()
+    if done.returncode:
+        raise CodeFailed(lines[-1][:500] if lines else f"it ended with status {done.returncode}")
+    try:
+        return float(json.loads(done.stdout.splitlines()[-1]))
+    except (LookupError, ValueError):
+        raise CodeFailed("it gave no number") from None
+
+
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**24, 2**24))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

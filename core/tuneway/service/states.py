@@ -1,0 +1,95 @@
+"""The life of a job as a table: which move leads from where to where.
+
+Whatever isn't in the table can't happen. The store applies a move as a conditional update, so two that race
+for the same job can't both win, and no terminal status is ever left.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class Status(StrEnum):
+    """The statuses that a job of this service can have."""
+
+    VALIDATING = "validating_files"
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Move(StrEnum):
+    """What can happen to a job."""
+
+    ADMIT = "admit"  # its files are good
+    START = "start"  # a worker is about to run it
+    YIELD = "yield"  # its worker is gone before the end: stopped, lost or killed
+    PAUSE = "pause"
+    RESUME = "resume"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    CANCEL = "cancel"
+
+
+TABLE: Final[dict[Status, dict[Move, Status]]] = {
+    Status.VALIDATING: {
+        Move.ADMIT: Status.QUEUED,
+        Move.FAIL: Status.FAILED,
+        Move.CANCEL: Status.CANCELLED,
+    },
+    Status.QUEUED: {
+        Move.START: Status.RUNNING,
+        Move.PAUSE: Status.PAUSED,
+        Move.FAIL: Status.FAILED,
+        Move.CANCEL: Status.CANCELLED,
+    },
+    Status.RUNNING: {
+        Move.YIELD: Status.QUEUED,
+        Move.PAUSE: Status.PAUSING,
+        Move.SUCCEED: Status.SUCCEEDED,
+        Move.FAIL: Status.FAILED,
+        Move.CANCEL: Status.CANCELLED,
+    },
+    Status.PAUSING: {
+        Move.YIELD: Status.PAUSED,
+        Move.SUCCEED: Status.SUCCEEDED,
+        Move.FAIL: Status.FAILED,
+        Move.CANCEL: Status.CANCELLED,
+    },
+    Status.PAUSED: {
+        Move.RESUME: Status.QUEUED,
+        Move.FAIL: Status.FAILED,
+        Move.CANCEL: Status.CANCELLED,
+    },
+    Status.SUCCEEDED: {},
+    Status.FAILED: {},
+    Status.CANCELLED: {},
+}
+
+TERMINAL: Final = frozenset(status for status, moves in TABLE.items() if not moves)
+
+
+class WrongState(Exception):
+    """The move isn't possible where the job stands."""
+
+    def __init__(self, job_id: str, status: Status, move: Move) -> None:
+        able = sorted(origin for origin, moves in TABLE.items() if move in moves)
+        super().__init__(
+            f"Job {job_id} has status {status!s}: it can't {move!s} now, only when it is {' or '.join(able)}."
+        )
+        self.job_id = job_id
+        self.status = status
+        self.move = move
+
+
+def after(job_id: str, status: Status, move: Move) -> Status:
+    """Where the move leads; raises `WrongState` where the table has no such arrow."""
+    try:
+        return TABLE[status][move]
+    except KeyError:
+        raise WrongState(job_id, status, move) from None

@@ -1,0 +1,1 @@
+"""What the service remembers: functions of a connection, run by `Database`."""

@@ -1,0 +1,76 @@
+"""Rows of a JSONL file, read when they are needed: memory holds where each begins, not what it says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from typing import TYPE_CHECKING, Any
+
+from tuneway.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Row = dict[str, Any]
+
+
+class Rows:
+    """The rows of a file that `accept` says yes to, by number, in any order.
+
+    The file is read through once at the start; `accept` sees every row then and may take notes of it.
+
+    Args:
+        path: A JSONL file that nobody changes meanwhile. Empty lines are passed over.
+        accept: Whether a row counts. An `InvalidInput` that it raises gets the line's number.
+    """
+
+    def __init__(self, path: Path, accept: Callable[[Row], bool]) -> None:
+        self.path = path
+        self._starts = array("Q")
+        digest = hashlib.sha256()
+        start = 0
+        try:
+            with path.open("rb") as file:
+                for number, line in enumerate(file, 1):
+                    digest.update(line)
+                    if line.strip() and accept_line(line, number, accept):
+                        self._starts.append(start)
+                    start += len(line)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        self.sha256 = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> Row:
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._starts[index])
+                row: Row = json.loads(file.readline())
+        except (OSError, ValueError) as error:
+            raise _unreadable(self.path, error) from error
+        return row
+
+
+def accept_line(line: bytes, number: int, accept: Callable[[Row], bool]) -> bool:
+    """Whether `accept` takes the row on this line; errors say which line it is."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"line {number}: not JSON ({error})", hint="Put one JSON object on each line.") from None
+    if not isinstance(row, dict):
+        raise InvalidInput(f"line {number}: not a JSON object", hint="Put one JSON object on each line.")
+    try:
+        return accept(row)
+    except InvalidInput as error:
+        raise InvalidInput(f"line {number}: {error.message}", hint=error.hint) from None
+
+
+def _unreadable(path: Path, error: Exception) -> InvalidInput:
+    return InvalidInput(
+        f"{path.name} can't be read: {error}",
+        hint="The file must be there, unchanged, until the training ends.",
+    )
