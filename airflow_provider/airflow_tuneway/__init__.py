@@ -1,0 +1,1 @@
+"""Tuneway for Airflow. Nothing is imported here: DAG files are parsed all the time."""

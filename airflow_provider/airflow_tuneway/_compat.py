@@ -1,0 +1,17 @@
+"""Names that Airflow 3.2 has moved into its task SDK; on 3.1 they are where they have been."""
+
+from __future__ import annotations
+
+try:
+    from airflow.sdk import conf
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout, TaskDeferralTimeout
+except ImportError:
+    from airflow.configuration import conf  # type: ignore[assignment]
+    from airflow.exceptions import (  # type: ignore[attr-defined,no-redef]
+        AirflowException,
+        AirflowFailException,
+        AirflowTaskTimeout,
+        TaskDeferralTimeout,
+    )
+
+__all__ = ["AirflowException", "AirflowFailException", "AirflowTaskTimeout", "TaskDeferralTimeout", "conf"]

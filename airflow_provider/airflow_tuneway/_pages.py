@@ -1,0 +1,56 @@
+"""The pages behind the plugin. Who may see a task may see the report of its job."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import requires_access_dag
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from fastapi import Depends, FastAPI
+from fastapi.responses import HTMLResponse
+from sqlalchemy import select
+
+from airflow_tuneway.hooks import FineTuningHook
+from airflow_tuneway.links import CONN_ID, JOB_ID
+from tuneway.errors import TunewayError
+from tuneway.report import gather, render_html
+
+
+def make_app() -> FastAPI:
+    """The pages as an application of their own."""
+    app = FastAPI(openapi_url=None)
+    may_see = Depends(requires_access_dag("GET", DagAccessEntity.XCOM))
+
+    @app.get("/report/{dag_id}/{run_id}/{task_id}/{map_index}", dependencies=[may_see], response_class=HTMLResponse)
+    def report(dag_id: str, run_id: str, task_id: str, map_index: str) -> HTMLResponse:
+        told = _told(dag_id, run_id, task_id, int(map_index) if map_index.isdecimal() else -1)
+        if JOB_ID not in told or CONN_ID not in told:
+            return _note("No fine-tuning job", "This task has none, or none yet.", status=404)
+        try:
+            with FineTuningHook(told[CONN_ID]).new_client() as client:
+                return HTMLResponse(render_html(gather(client, told[JOB_ID])))
+        except TunewayError as error:
+            return _note("The service doesn't tell", str(error), status=502)
+
+    return app
+
+
+def _told(dag_id: str, run_id: str, task_id: str, map_index: int) -> dict[str, Any]:
+    """Which job a task is about, as it has left word."""
+    what = select(XComModel.key, XComModel.value).where(
+        XComModel.dag_id == dag_id,
+        XComModel.run_id == run_id,
+        XComModel.task_id == task_id,
+        XComModel.map_index == map_index,
+        XComModel.key.in_((JOB_ID, CONN_ID)),
+    )
+    with create_session() as session:
+        return {key: value for key, value in session.execute(what) if isinstance(value, str)}
+
+
+def _note(title: str, text: str, *, status: int) -> HTMLResponse:
+    body = f"<!doctype html><title>{html.escape(title)}</title><h1>{html.escape(title)}</h1><p>{html.escape(text)}</p>"
+    return HTMLResponse(f"{body}<style>body{{font:16px system-ui;margin:2rem;color-scheme:light dark}}</style>", status)

@@ -1,0 +1,134 @@
+"""The connection: from what Airflow keeps to a client that talks to the service."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseHook
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from airflow.sdk import Connection
+
+    from tuneway import AsyncClient, Client
+
+DEFAULT_CONN_ID = "tuneway_default"
+
+_PASSED_ON = ("organization", "project", "timeout", "settle", "lookup_pages", "dialect", "api_version", "poll")
+
+
+class FineTuningHook(BaseHook):
+    """Fine-tuning jobs on the service that a connection names.
+
+    The connection's host is the service's address, its password the key. `extra` may hold `organization`,
+    `project`, `registry`, `timeout` (of one request), `settle`, `poll`, `dialect` and `api_version`. A
+    connection of type `openai` is taken as it is.
+
+    Args:
+        conn_id: The connection.
+        poll: How often a wait looks, where it isn't to be as the connection says: fields of `tuneway.Poll`.
+    """
+
+    conn_name_attr: ClassVar[str] = "conn_id"
+    default_conn_name: ClassVar[str] = DEFAULT_CONN_ID
+    conn_type: ClassVar[str] = "tuneway"
+    hook_name: ClassVar[str] = "Tuneway"
+
+    def __init__(self, conn_id: str = DEFAULT_CONN_ID, *, poll: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        self.conn_id = conn_id
+        self.poll = poll
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """How the connection's form looks in Airflow 3.1; later ones read it from `get_provider_info`."""
+        from airflow_tuneway.provider_info import FORM
+
+        return {name.replace("-", "_"): value for name, value in FORM.items()}
+
+    @cached_property
+    def connection(self) -> Connection:
+        """What Airflow keeps."""
+        return self.get_connection(self.conn_id)
+
+    @property
+    def registry(self) -> str | None:
+        """Where models are registered, if the connection says so."""
+        value: str | None = self.connection.extra_dejson.get("registry")
+        return value
+
+    @cached_property
+    def client(self) -> Client:
+        """A client, made once; it closes with the process, or by `close`."""
+        return self.new_client()
+
+    def new_client(self, **settings: Any) -> Client:
+        """A client of its own, for where the shared one is in the middle of something: a signal handler."""
+        from tuneway import Client
+
+        return Client(**client_settings(self.connection, self.poll), **settings)
+
+    def get_conn(self) -> Client:
+        """The client, under the name that Airflow's hooks give it."""
+        return self.client
+
+    def shared_client(self) -> AbstractAsyncContextManager[AsyncClient]:
+        """An async client that everything on this loop with the same connection shares.
+
+        With it they share one poll: a thousand waits cost about as much as one.
+        """
+        from airflow_tuneway._clients import lease
+
+        return lease(self.conn_id, self.poll)
+
+    def close(self) -> None:
+        """Close the client, if one was made."""
+        client = self.__dict__.pop("client", None)
+        if client is not None:
+            client.close()
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask the service for a job, which needs the address and the key to be right and changes nothing."""
+        from tuneway import Retry
+        from tuneway.errors import TunewayError
+
+        try:
+            with self.new_client(retry=Retry(attempts=1)) as client:
+                next(iter(client.jobs.list(limit=1)), None)
+                return True, f"{client.base_url} answers."
+        except TunewayError as error:
+            return False, str(error)
+
+
+def client_settings(connection: Connection, poll: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """What a client is made from: the arguments of `tuneway.Client`."""
+    extra = dict(connection.extra_dejson)
+    extra |= extra.pop("openai_client_kwargs", None) or {}  # what Airflow's own OpenAI connections carry
+    if extra.get("auth_type", "api_key") != "api_key":
+        from tuneway.errors import InvalidInput
+
+        raise InvalidInput(
+            f"connection {connection.conn_id!r} signs in by {extra['auth_type']}, and tuneway only by an API key",
+            hint="Give the connection a key, or make one of type tuneway beside it.",
+        )
+    settings = {name: extra[name] for name in _PASSED_ON if extra.get(name) not in (None, "")}
+    settings["base_url"] = extra.get("base_url") or _address(connection)
+    settings["api_key"] = extra.get("api_key") or connection.password or None
+    poll = poll or settings.pop("poll", None)
+    if poll:
+        from tuneway import Poll
+
+        settings["poll"] = Poll(**poll)
+    return settings
+
+
+def _address(connection: Connection) -> str | None:
+    """The host as it is when it is an address; else one made of the parts that a connection URI has."""
+    host = connection.host
+    if not host or "://" in host:
+        return host or None
+    port = f":{connection.port}" if connection.port else ""
+    return f"{connection.schema or 'https'}://{host}{port}/v1"

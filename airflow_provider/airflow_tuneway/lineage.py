@@ -1,0 +1,37 @@
+"""What OpenLineage is told: data by its hash, the model, the job between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuneway.registry import DataFile, ModelRecord
+
+
+def lineage_of(record: ModelRecord) -> Any:
+    """An `OperatorLineage` from data to model: the same data has the same name wherever it is used."""
+    from airflow.providers.common.compat.openlineage.facet import Dataset, ExternalQueryRunFacet
+    from airflow.providers.openlineage.extractors import (  # type: ignore[import-not-found,unused-ignore]
+        OperatorLineage,
+    )
+
+    where = record.service_url or "tuneway"
+    files = [file for file in (record.training, record.validation) if file is not None]
+    return OperatorLineage(
+        inputs=[_dataset(file, where) for file in files],
+        outputs=[Dataset(namespace=where, name=record.model_id, facets=_facets(record))],
+        run_facets={"externalQuery": ExternalQueryRunFacet(externalQueryId=record.job_id, source=where)},
+    )
+
+
+def _dataset(file: DataFile, where: str) -> Any:
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+
+    return Dataset(namespace="sha256", name=file.sha256) if file.sha256 else Dataset(namespace=where, name=file.id)
+
+
+def _facets(record: ModelRecord) -> dict[str, Any]:
+    from airflow.providers.common.compat.openlineage.facet import DocumentationDatasetFacet
+
+    text = f"{record.ref}: {record.base_model or 'a model'} tuned by {record.method or 'the default method'}"
+    return {"documentation": DocumentationDatasetFacet(description=text)}

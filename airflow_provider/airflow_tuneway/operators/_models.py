@@ -1,0 +1,136 @@
+"""The steps after a job: register its model, or delete it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_tuneway._runs import registry_origin
+from airflow_tuneway.assets import outlets_for, tell_asset
+from airflow_tuneway.links import leave_job
+from airflow_tuneway.operators._base import JobOperator, TunewayOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from tuneway import Client, Job
+    from tuneway.registry import GateLike, ModelRecord
+
+PUBLISHING_FIELDS = ("name", "alias", "registry", "reason", "data")
+
+
+class PublishingOperator(TunewayOperator):
+    """A step that registers a model.
+
+    The task has the model's asset as outlet (`model_asset(name)`), unless `name` is a template or outlets
+    are given: DAGs that are scheduled on it run when the model has a new version, with its record at hand.
+
+    Args:
+        name: The model's name, over all its versions.
+        alias: "champion", "challenger" or a word of your own, moved to this version if the gates agree.
+        registry: Where to; else as the connection says, else TUNEWAY_REGISTRY_URI.
+        checkpoint: "last" is the job's own model, "best" the checkpoint with the lowest validation loss.
+        gates: What the version must show before the alias moves (`tuneway.registry`). A refusal fails the
+            task for good; the version is registered all the same.
+        reason: Why, for the history.
+        data: The output of the step that checked the data: rows and tokens for the record.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        alias: str | None = None,
+        registry: str | None = None,
+        checkpoint: Literal["last", "best"] = "last",
+        gates: Sequence[GateLike] = (),
+        reason: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
+        super().__init__(**outlets_for(self, name, kwargs))
+        self.name = name
+        self.alias = alias
+        self.registry = registry
+        self.checkpoint = checkpoint
+        self.gates = gates
+        self.reason = reason
+        self.data = data
+        self._record: ModelRecord | None = None
+
+    def publish(self, client: Client, context: Context, job: str | Job) -> dict[str, Any]:
+        """Register, and tell whoever waits for the model's asset."""
+        from tuneway.steps import version_summary
+
+        assert self.name is not None
+        version = client.register(
+            job,
+            name=self.name,
+            alias=self.alias,
+            registry=self.registry or self.hook.registry,
+            checkpoint=self.checkpoint,
+            gates=self.gates,
+            data=[self.data] if self.data else (),
+            origin=registry_origin(context["ti"]),
+            reason=self.reason,
+        )
+        for warning in version.warnings:
+            self.log.warning("%s", warning)
+        self._record = version.record
+        told = version_summary(version)
+        tell_asset(context, version.name, told)
+        return told
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002
+        """What Airflow's OpenLineage provider asks for when the task has succeeded."""
+        from airflow_tuneway.lineage import lineage_of
+
+        return lineage_of(self._record) if self._record is not None else None
+
+
+class RegisterModelOperator(PublishingOperator, JobOperator):
+    """Register a succeeded job's model, once, with its lineage. The output is the version.
+
+    Args:
+        job: The job's id, or the output of the step that waited for it.
+        name: The model's name.
+
+    For the other arguments see `PublishingOperator`.
+    """
+
+    template_fields: Sequence[str] = (*JobOperator.template_fields, *PUBLISHING_FIELDS)
+
+    def __init__(self, *, name: str, **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+
+    def work(self, client: Client, context: Context) -> dict[str, Any]:
+        """Register."""
+        leave_job(context, self.job_id, client.base_url, self.conn_id)
+        return self.publish(client, context, self.job_id)
+
+
+class DeleteFineTunedModelOperator(TunewayOperator):
+    """Delete a fine-tuned model from the service. One that isn't there (any more) is fine.
+
+    Args:
+        model: The model's id, or the output of the step that waited for it or registered it.
+    """
+
+    template_fields: Sequence[str] = (*TunewayOperator.template_fields, "model")
+
+    def __init__(self, *, model: str | Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.model = model
+
+    def work(self, client: Client, context: Context) -> str:  # noqa: ARG002
+        """Delete."""
+        from tuneway.errors import NotFound
+        from tuneway.steps import model_id_of
+
+        model = model_id_of(self.model)
+        try:
+            client.models.delete(model)
+        except NotFound:
+            self.log.info("%s isn't there", model)
+        return model

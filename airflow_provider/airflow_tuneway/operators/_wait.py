@@ -1,0 +1,202 @@
+"""Waiting for a job: without a worker where a triggerer runs, else in the task itself."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_tuneway._compat import (
+    AirflowException,
+    AirflowFailException,
+    AirflowTaskTimeout,
+    TaskDeferralTimeout,
+    conf,
+)
+from airflow_tuneway._errors import refuse, told_to_airflow
+from airflow_tuneway._runs import is_over
+from airflow_tuneway.hooks import FineTuningHook
+from airflow_tuneway.links import JOB_ID, leave_job
+from airflow_tuneway.operators._base import JobOperator, TunewayOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from tuneway import Client, Job
+
+GRACE = timedelta(minutes=5)
+"""So much later than our own deadline Airflow ends a deferral, if there is no triggerer to do it."""
+
+LEAST_SECONDS = 0.001
+
+
+class WaitingOperator(TunewayOperator):
+    """A step that waits for a job.
+
+    Args:
+        deferrable: Whether to wait without a worker; `[operators] default_deferrable` decides, unless given.
+        timeout: Seconds (or a timedelta) to wait, for each attempt; `execution_timeout` counts as well,
+            which Airflow itself doesn't heed while a task is deferred. Restarts of a triggerer don't
+            lengthen it.
+        cancel_on_kill: Whether the job is cancelled when a person ends the task. It isn't when a worker
+            or a triggerer goes away, nor when the task is cleared: the next attempt adopts it.
+        cancel_on_timeout: Whether the job is cancelled when the time is up. If so, the task fails for
+            good: a retry would pay for another job. If not, the job goes on, and a retry waits on.
+        poll: How often to look, where it isn't to be as the connection says: fields of `tuneway.Poll`.
+    """
+
+    def __init__(
+        self,
+        *,
+        deferrable: bool | None = None,
+        timeout: float | timedelta | None = None,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = False,
+        poll: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
+        super().__init__(**kwargs)
+        self.deferrable = (
+            conf.getboolean("operators", "default_deferrable", fallback=False) if deferrable is None else deferrable
+        )
+        self.timeout: float | None = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
+        self.poll = poll
+        self._waits_for: tuple[Any, str] | None = None
+
+    def await_job(self, client: Client, context: Context, job_id: str) -> Any:
+        """Wait: in the triggerer, or here."""
+        from tuneway import WaitToken
+
+        leave_job(context, job_id, client.base_url, self.conn_id)
+        budget = self._budget()
+        token = WaitToken(job_id=job_id, deadline=None if budget is None else time.time() + budget)
+        if self.deferrable and not _has_ended(client, job_id):
+            from airflow_tuneway.triggers import TOLD, FineTuningJobTrigger
+
+            context["ti"].xcom_push(key=TOLD, value=token.dump())  # nothing yet
+            self.defer(
+                trigger=FineTuningJobTrigger(
+                    token=token.model_dump(exclude_none=True),
+                    conn_id=self.conn_id,
+                    poll=self.poll,
+                    cancel_on_kill=self.cancel_on_kill,
+                ),
+                method_name="execute_complete",
+                timeout=None if budget is None else timedelta(seconds=budget) + GRACE,
+            )
+        return self._wait_here(client, context, token)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
+        """Go on when the job has ended."""
+        from tuneway.models import Job
+
+        error = event["error"]
+        if error is not None:
+            timed_out = error["kind"] == "WaitTimeout"
+            refuse(error, final=timed_out and self._time_is_up(event["job_id"]))
+        try:
+            with told_to_airflow():
+                return self.done(context, Job.model_validate(event["job"]))
+        finally:
+            self.hook.close()
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on, also after a deferral that Airflow ended itself because nobody else did."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout as error:
+            job_id = context["ti"].xcom_pull(task_ids=self.task_id, key=JOB_ID, map_indexes=context["ti"].map_index)
+            if job_id and self._time_is_up(job_id):
+                raise AirflowFailException(f"{job_id} didn't end in time, and was cancelled") from error
+            raise
+
+    def on_kill(self) -> None:
+        """Cancel the job if a person ended the task; one whose worker only goes away is left to the next try."""
+        if not self.cancel_on_kill or self._waits_for is None:
+            return
+        ti, job_id = self._waits_for
+        if not is_over(ti):
+            return
+        # the client that waits was interrupted by a signal in the middle of anything
+        with self.hook.new_client() as client:
+            self.log.info("The task was ended: %s is %s", job_id, client.cancel(job_id).status)
+
+    @abstractmethod
+    def done(self, context: Context, job: Job) -> Any:
+        """Make the step's output of a succeeded job."""
+
+    def _wait_here(self, client: Client, context: Context, token: Any) -> Any:
+        from tuneway.errors import WaitTimeout
+
+        self._waits_for = context["ti"], token.job_id
+        try:
+            job = client.wait(token, on_event=self.tell)
+        except (WaitTimeout, AirflowTaskTimeout) as error:
+            if self._time_is_up(token.job_id):
+                raise AirflowFailException(f"{token.job_id} didn't end in time, and was cancelled") from error
+            raise
+        finally:
+            self._waits_for = None
+        return self.done(context, job)
+
+    def _time_is_up(self, job_id: str) -> bool:
+        """Do with the job as configured; gives whether it was cancelled, and didn't end well just now."""
+        if not self.cancel_on_timeout:
+            return False
+        from tuneway.errors import TunewayError
+        from tuneway.models import Phase
+
+        try:
+            with self.hook.new_client() as client:
+                job = client.cancel(job_id)
+        except TunewayError as error:
+            raise AirflowException(f"{job_id} didn't end in time, and can't be cancelled: {error}") from error
+        self.log.info("The time is up: %s is %s", job_id, job.status)
+        return job.phase is not Phase.SUCCEEDED
+
+    def _budget(self) -> float | None:
+        """Seconds to wait."""
+        given = [float(self.timeout)] if self.timeout is not None else []
+        if self.execution_timeout is not None:
+            given.append(self.execution_timeout.total_seconds())
+        return max(min(given), LEAST_SECONDS) if given else None
+
+    @cached_property
+    def hook(self) -> FineTuningHook:
+        """The connection, with this step's own pace."""
+        return FineTuningHook(self.conn_id, poll=self.poll)
+
+
+class WaitForFineTuningJobOperator(WaitingOperator, JobOperator):
+    """Wait until a job has succeeded. The output says what came of it: the model's name, trained tokens.
+
+    For the arguments see `WaitingOperator`.
+    """
+
+    template_fields: Sequence[str] = (*JobOperator.template_fields, "timeout")
+
+    def work(self, client: Client, context: Context) -> Any:
+        """Wait."""
+        return self.await_job(client, context, self.job_id)
+
+    def done(self, context: Context, job: Job) -> dict[str, Any]:  # noqa: ARG002
+        """What came of it."""
+        from tuneway.steps import job_summary
+
+        return job_summary(job)
+
+
+def _has_ended(client: Client, job_id: str) -> bool:
+    """Whether there is nothing to wait for: an adopted job is often over, and deferring takes seconds."""
+    from tuneway.errors import TunewayError
+
+    try:
+        return client.jobs.retrieve(job_id).done
+    except TunewayError:
+        return False  # the wait bears with more than one look does

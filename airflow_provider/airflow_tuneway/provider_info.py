@@ -1,0 +1,63 @@
+"""What Airflow's provider manager asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tuneway._version import __version__
+
+NAME = "Tuneway"
+FORM = {
+    "hidden-fields": ["schema", "login", "port"],
+    "relabeling": {"host": "Base URL", "password": "API key"},
+    "placeholders": {"host": "https://api.openai.com/v1"},
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Describe this provider to Airflow.
+
+    The plugin isn't named here but is an entry point of its own: that one Airflow loads as it comes, while
+    plugins of providers are loaded only where it is told to discover all providers eagerly.
+    """
+    return {
+        "package-name": "tuneway",
+        "name": NAME,
+        "description": "Fine-tuning jobs as ordinary DAG steps.",
+        "versions": [__version__],
+        "integrations": [{"integration-name": NAME, "tags": ["service"]}],
+        "operators": [{"integration-name": NAME, "python-modules": ["airflow_tuneway.operators"]}],
+        "hooks": [{"integration-name": NAME, "python-modules": ["airflow_tuneway.hooks"]}],
+        "triggers": [{"integration-name": NAME, "python-modules": ["airflow_tuneway.triggers"]}],
+        "connection-types": [_connection_type()],
+        "sensors": [{"integration-name": NAME, "python-modules": ["airflow_tuneway.sensors"]}],
+        "task-decorators": [{"name": "fine_tune", "class-name": "airflow_tuneway.decorators.fine_tune_task"}],
+        "extra-links": ["airflow_tuneway.links.FineTuningJobLink"],
+        "asset-uris": [{"schemes": ["tuneway"], "handler": None}],
+    }
+
+
+def _connection_type() -> dict[str, Any]:
+    return {
+        "connection-type": "tuneway",
+        "hook-class-name": "airflow_tuneway.hooks.FineTuningHook",
+        "hook-name": NAME,
+        "conn-fields": {
+            "organization": _text("Organisation"),
+            "project": _text("Project"),
+            "registry": _text("Model registry", "sqlite:////data/models.db or mlflow:https://…"),
+            "timeout": {
+                "label": "Request time-out",
+                "description": "Seconds that one request may take in all",
+                "schema": {"type": ["number", "null"]},
+            },
+            "dialect": _text("Dialect", "openai or azure; guessed from the address when left out"),
+            "api_version": _text("API version", "for Azure's dated API"),
+        },
+        "ui-field-behaviour": FORM,
+    }
+
+
+def _text(label: str, description: str | None = None) -> dict[str, Any]:
+    field: dict[str, Any] = {"label": label, "schema": {"type": ["string", "null"]}}
+    return field | ({"description": description} if description else {})

@@ -1,0 +1,97 @@
+"""A sensor: waits for a job that somebody else is responsible for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+
+from airflow_tuneway._compat import conf
+from airflow_tuneway._errors import refuse, told_to_airflow
+from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
+from airflow_tuneway.links import FineTuningJobLink, leave_job
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class FineTuningJobSensor(BaseSensorOperator):
+    """Wait until a job has succeeded, and leave it alone whatever becomes of the task.
+
+    Args:
+        job: The job's id, or the output of a step that has one.
+        conn_id: The connection.
+        deferrable: Whether to wait without a worker; `[operators] default_deferrable` decides, unless given.
+        poll: How often the triggerer looks, where it isn't to be as the connection says.
+
+    For `poke_interval`, `mode`, `timeout` and `soft_fail` see Airflow's sensors.
+    """
+
+    template_fields: Sequence[str] = ("job", "conn_id")
+    operator_extra_links = (FineTuningJobLink(),)
+    ui_color: str = "#e3eefb"
+
+    def __init__(
+        self,
+        *,
+        job: str | Mapping[str, Any],
+        conn_id: str = DEFAULT_CONN_ID,
+        deferrable: bool | None = None,
+        poll: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job = job
+        self.conn_id = conn_id
+        self.deferrable = (
+            conf.getboolean("operators", "default_deferrable", fallback=False) if deferrable is None else deferrable
+        )
+        self.poll = poll
+
+    def execute(self, context: Context) -> Any:
+        """Look now; if it isn't the end yet, wait as configured."""
+        if not self.deferrable:
+            return super().execute(context)
+        look = self.poke(context)
+        if not look:
+            from airflow_tuneway.triggers import FineTuningJobTrigger
+            from tuneway.steps import job_id_of
+
+            trigger = FineTuningJobTrigger(
+                token={"v": 1, "job_id": job_id_of(self.job)},
+                conn_id=self.conn_id,
+                poll=self.poll,
+                cancel_on_kill=False,
+            )
+            timeout = timedelta(seconds=self.timeout)
+            self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
+        return look.xcom_value
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once."""
+        import time
+
+        from tuneway import WaitToken
+        from tuneway.errors import WaitTimeout
+        from tuneway.steps import job_id_of, job_summary
+
+        with told_to_airflow(), FineTuningHook(self.conn_id).new_client() as client:
+            job_id = job_id_of(self.job)
+            leave_job(context, job_id, client.base_url, self.conn_id)
+            try:
+                # a wait whose time is up already: one look, with all that a wait knows to judge it by
+                job = client.wait(WaitToken(job_id=job_id, deadline=time.time()))
+            except WaitTimeout:
+                return PokeReturnValue(is_done=False)
+        return PokeReturnValue(is_done=True, xcom_value=job_summary(job))
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Go on when the job has ended."""
+        from tuneway.models import Job
+        from tuneway.steps import job_summary
+
+        if event["error"] is not None:
+            refuse(event["error"])
+        return job_summary(Job.model_validate(event["job"]))
