@@ -1,0 +1,40 @@
+"""Models as Prefect assets, with the data that they were trained on upstream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from prefect.assets import Asset, AssetProperties
+from prefect.context import AssetContext
+
+if TYPE_CHECKING:
+    from tuneway.registry import DataFile, ModelRecord
+
+
+def model_asset(name: str) -> Asset:
+    """The asset that stands for a registered model, over all its versions."""
+    return Asset(key=f"tuneway://models/{quote(name, safe='')}", properties=AssetProperties(name=name))
+
+
+def data_asset(file: DataFile) -> Asset:
+    """The asset that stands for a file of training data: the same wherever the same bytes were used."""
+    return Asset(
+        key=f"tuneway://data/{file.sha256 or quote(file.id, safe='')}",
+        properties=AssetProperties(name=file.filename or file.id),
+    )
+
+
+def tell_asset(record: ModelRecord, told: dict[str, Any]) -> None:
+    """Let the task that runs now have materialised the model; Prefect tells it when the task has succeeded.
+
+    `@materialize` wants to know its assets when a module is imported, and a model's name is known only here.
+    """
+    context = AssetContext.get()
+    if context is None:
+        return
+    asset = model_asset(record.name)
+    context.downstream_assets.add(asset)
+    context.direct_asset_dependencies.update(data_asset(file) for file in (record.training, record.validation) if file)
+    context.add_asset_metadata(asset.key, told)
+    context.update_tracked_assets()

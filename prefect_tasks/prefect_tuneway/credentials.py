@@ -1,0 +1,95 @@
+"""Where the service is, and who asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prefect.blocks.core import Block
+from pydantic import Field, SecretStr
+
+if TYPE_CHECKING:
+    from tuneway import AsyncClient, Client
+
+DOCUMENTATION = "https://pypi.org/project/tuneway/"
+LOGO = "https://cdn.sanity.io/images/3ugk85nk/production/760539393a7dbf93a143fb01c2a8b0fe7157a8d8-247x250.png"
+
+
+class FineTuningCredentials(Block):
+    """Access to a service that speaks OpenAI's fine-tuning API. What is left out comes from the environment.
+
+    Example:
+        Load stored credentials and ask the service:
+
+        ```python
+        from prefect_tuneway import FineTuningCredentials
+
+        credentials = FineTuningCredentials.load("BLOCK_NAME")
+        with credentials.get_client() as client:
+            print(client.jobs.retrieve("ftjob-abc").status)
+        ```
+    """
+
+    _block_type_name = "Fine-Tuning Credentials"
+    _block_type_slug = "fine-tuning-credentials"
+    _documentation_url = DOCUMENTATION  # type: ignore[assignment]  # as all collections give it
+    _logo_url = LOGO  # type: ignore[assignment]
+
+    base_url: str | None = Field(
+        default=None,
+        title="Base URL",
+        description="The service's address, else OPENAI_BASE_URL, else OpenAI's own.",
+    )
+    api_key: SecretStr | None = Field(
+        default=None,
+        title="API key",
+        description="The key, else OPENAI_API_KEY. A service on the same machine needs none.",
+    )
+    organization: str | None = Field(default=None, description="The organisation, else OPENAI_ORG_ID.")
+    project: str | None = Field(default=None, description="The project, else OPENAI_PROJECT_ID.")
+    registry_url: str | None = Field(
+        default=None,
+        title="Registry URL",
+        description="Where models are registered: sqlite:///… or mlflow:…, else TUNEWAY_REGISTRY_URI.",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description=(
+            "Further settings of a client: timeout, settle, lookup_pages, dialect, api_version; "
+            "and poll, with the fields of tuneway.Poll."
+        ),
+    )
+
+    def get_client(self) -> Client:
+        """A client; close it, or use it in a `with`."""
+        from tuneway import Client
+
+        return Client(**self.client_settings())
+
+    def get_async_client(self) -> AsyncClient:
+        """An async client; close it, or use it in an `async with`."""
+        from tuneway import AsyncClient
+
+        return AsyncClient(**self.client_settings())
+
+    def client_settings(self) -> dict[str, Any]:
+        """What a client is made from: the arguments of `tuneway.Client`."""
+        settings = dict(self.options)
+        poll = settings.pop("poll", None)
+        if poll is not None:
+            from tuneway import Poll
+
+            settings["poll"] = Poll(**poll)
+        given = {name: getattr(self, name) for name in ("base_url", "organization", "project")}
+        settings |= {name: value for name, value in given.items() if value}
+        if self.api_key is not None and self.api_key.get_secret_value():
+            settings["api_key"] = self.api_key.get_secret_value()
+        return settings
+
+
+def resolve(credentials: FineTuningCredentials | str | None) -> FineTuningCredentials:
+    """Credentials as a step takes them: a block, a stored block's name, or none at all; blocking."""
+    if isinstance(credentials, str):
+        load: Any = FineTuningCredentials.load  # its types don't show what its decorator adds
+        stored: FineTuningCredentials = load(credentials, _sync=True)
+        return stored
+    return credentials or FineTuningCredentials()

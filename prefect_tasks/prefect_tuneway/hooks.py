@@ -1,0 +1,117 @@
+"""What happens to paid jobs when a person cancels a flow run."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from prefect.logging.loggers import flow_run_logger
+
+from prefect_tuneway import _runs
+from prefect_tuneway.credentials import FineTuningCredentials, resolve
+
+if TYPE_CHECKING:
+    from prefect import Flow
+    from prefect.client.schemas.objects import FlowRun, State
+
+LABEL = "tuneway.credentials."
+"""On a flow run: the block documents that its jobs were made with, for a hook in another process."""
+
+MOST_REMEMBERED = 1000
+
+_remembered: OrderedDict[str, list[FineTuningCredentials]] = OrderedDict()
+
+
+def cancel_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Cancel the fine-tuning jobs that a flow run has made, when a person cancels the run.
+
+        @flow(on_cancellation=[cancel_jobs])
+        def nightly(): ...
+
+    The jobs are found by a mark that they carry, so the flow's own process may be gone, and may have been
+    killed in the middle of a create. A run that ends for other reasons (its worker is shut down or evicted)
+    leaves them alone: who runs it again adopts them. So are jobs left alone that the run only waited for,
+    or adopted from another by `reuse="content"`.
+
+    The service is asked with the credential blocks that the run has used; where it used none, as the
+    environment of this process says. See `cancel_jobs_with` for others.
+    """
+    _hook(flow, flow_run, state, None)
+
+
+def cancel_jobs_with(
+    credentials: FineTuningCredentials | str,
+) -> Callable[[Flow[..., Any], FlowRun, State[Any]], None]:
+    """The hook `cancel_jobs`, with credentials of your own: a block, or the name of a stored one."""
+
+    def cancel_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+        _hook(flow, flow_run, state, credentials)
+
+    return cancel_jobs
+
+
+def note_credentials(run: _runs.Run, access: FineTuningCredentials) -> None:
+    """Leave word of the credentials that a run's job is about to be made with."""
+    if run.home is None:
+        return
+    known = _remembered.setdefault(run.home, [])
+    if access not in known:
+        known.append(access)
+    while len(_remembered) > MOST_REMEMBERED:
+        _remembered.popitem(last=False)
+    document, name = access._block_document_id, access._block_document_name  # noqa: SLF001 - there are no public names
+    if document is not None and name:
+        with _runs.asking() as client:
+            client.update_flow_run_labels(UUID(run.home), {f"{LABEL}{document}": name})
+
+
+def _hook(
+    flow: Flow[..., Any], flow_run: FlowRun, state: State[Any], credentials: FineTuningCredentials | str | None
+) -> None:
+    log = flow_run_logger(flow_run, flow)
+    if not cancel_if_asked(flow_run, log, credentials):
+        log.info("No person has cancelled this run (%s): its fine-tuning jobs are left alone", state.message)
+
+
+def cancel_if_asked(
+    flow_run: FlowRun, log: logging.Logger | logging.LoggerAdapter[Any], credentials: FineTuningCredentials | str | None
+) -> bool:
+    """Cancel the jobs of a run that a person has cancelled; gives whether one has."""
+    from tuneway.errors import TunewayError
+
+    home, origins = _runs.home_of(flow_run)
+    if home.state is None or not (home.state.is_cancelling() or home.state.is_cancelled()):
+        return False
+    trouble: TunewayError | None = None
+    for access in [resolve(credentials)] if credentials is not None else _used_by(home):
+        for origin in origins:
+            try:
+                with access.get_client() as client:
+                    jobs = client.cancel_made_by(origin)
+            except TunewayError as error:  # one account that refuses doesn't keep another's jobs alive
+                trouble = error
+                continue
+            for job in jobs:
+                log.info("The run was cancelled: %s is %s", job.id, job.status)
+    if trouble is not None:
+        raise trouble
+    return True
+
+
+def is_attached(flow: Flow[..., Any] | None) -> bool:
+    """Whether a flow cancels its jobs when it is cancelled."""
+    hooks = (flow.on_cancellation_hooks if flow else None) or []
+    return any(getattr(hook, "__module__", None) == __name__ for hook in hooks)
+
+
+def _used_by(home: FlowRun) -> list[FineTuningCredentials]:
+    """What a run has used, as far as it is known here; else what the environment says."""
+    found = {str(access.client_settings()): access for access in _remembered.get(str(home.id), [])}
+    for label, name in (home.labels or {}).items():
+        if label.startswith(LABEL):
+            access = resolve(str(name))
+            found[str(access.client_settings())] = access
+    return list(found.values()) or [FineTuningCredentials()]
