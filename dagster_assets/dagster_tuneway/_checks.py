@@ -1,0 +1,172 @@
+"""Checks: of the data before anything is paid for, of the model before anybody uses it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagster import AssetCheckResult, AssetCheckSpec, AssetKey, Failure
+
+from tuneway.errors import InvalidSpec
+
+if TYPE_CHECKING:
+    from tuneway import Client, DatasetReport
+    from tuneway.registry import GateLike, ModelRecord, Verdict
+
+VALID, BUDGET, TRAINED, BASE = "valid_data", "within_budget", "trained", "no_worse_than_base"
+
+
+# --- of the data
+
+
+def data_check_specs(asset: AssetKey, max_usd: float | None) -> list[AssetCheckSpec]:
+    """What is checked of training data; both keep everything after it from happening."""
+    specs = [
+        AssetCheckSpec(
+            VALID, asset=asset, blocking=True, description="The data has no error that the service would refuse."
+        )
+    ]
+    if max_usd is not None:
+        words = f"Training is estimated to cost no more than ${max_usd:,.2f}."
+        specs.append(AssetCheckSpec(BUDGET, asset=asset, blocking=True, description=words))
+    return specs
+
+
+def data_check_results(
+    report: DatasetReport, max_usd: float | None, asset: AssetKey | None = None
+) -> list[AssetCheckResult]:
+    """What the checks of this data say."""
+    from dagster_tuneway._metadata import data_metadata, known, problems
+
+    facts = known(data_metadata(report))
+    results = [
+        AssetCheckResult(
+            check_name=VALID,
+            asset_key=asset,
+            passed=report.ok,
+            description=_counts(report),
+            metadata=problems(report) | facts,
+        )
+    ]
+    if max_usd is not None:
+        cost = report.cost.usd if report.cost else None
+        results.append(
+            AssetCheckResult(
+                check_name=BUDGET,
+                asset_key=asset,
+                passed=cost is not None and cost <= max_usd,
+                description=_cost_in_words(report, max_usd),
+                metadata=known({"estimated_cost_usd": cost, "max_usd": max_usd, "tokens": report.trained_tokens}),
+            )
+        )
+    return results
+
+
+def refuse(results: Iterable[AssetCheckResult]) -> None:
+    """End the step, before anything is sent, if a check of the data has failed."""
+    failed = [result for result in results if not result.passed]
+    if failed:
+        words = "; ".join(str(result.description) for result in failed)
+        raise Failure(f"Nothing was sent: {words}", metadata=failed[0].metadata, allow_retries=False)
+
+
+def _counts(report: DatasetReport) -> str:
+    if report.ok:
+        return f"{report.rows:,} rows without errors"
+    reports = [report] if report.validation is None else [report, report.validation]
+    first = next((problem for one in reports for problem in one.errors), None)
+    total = sum(one.error_count for one in reports)
+    return f"{total:,} error{'s' * (total != 1)} in the data, first: {'line ' * bool(first and first.line)}{first}"
+
+
+def _cost_in_words(report: DatasetReport, max_usd: float) -> str:
+    if report.cost is None:
+        return f"no price is known for {report.model}, so it can't be told; give prices={{'{report.model}': …}}"
+    relation = "within" if report.cost.usd <= max_usd else "more than"
+    return f"${report.cost.usd:,.2f} estimated, {relation} the budget of ${max_usd:,.2f}"
+
+
+# --- of the model
+
+
+class NoWorseThanBase:
+    """The gate that asks both models the held-out questions.
+
+    Args:
+        held_out: Rows, or a JSONL file of them.
+        score: As in `tuneway.registry.evaluate`.
+    """
+
+    def __init__(self, held_out: str | PathLike[str] | Iterable[Mapping[str, Any]], score: Any) -> None:
+        self.held_out = Path(held_out) if isinstance(held_out, str | PathLike) else list(held_out)
+        self.score = score
+        self.evaluation: Any = None
+
+    def asking(self, client: Client) -> GateLike:
+        """The gate, for one evaluation with this client."""
+
+        def no_worse_than_base(candidate: ModelRecord, _champion: ModelRecord | None) -> Verdict:
+            from tuneway.registry import evaluate
+
+            if candidate.base_model is None:
+                raise InvalidSpec("the job names no base model to compare with", field="held_out")
+            self.evaluation = evaluate(
+                self.held_out,
+                ask=client.ask,
+                base=candidate.base_model,
+                tuned=candidate.model_id,
+                score=self.score,
+                parallel=4,
+            )
+            verdict: Verdict = self.evaluation.verdict(BASE)
+            return verdict
+
+        return no_worse_than_base
+
+
+def gate_name(gate: Any) -> str:
+    """What a gate's check is called: always the same, and a word that Dagster takes."""
+    text = gate.__name__ if callable(gate) and hasattr(gate, "__name__") else str(gate)
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", text.replace("'", "")).strip("_")
+    if not name or text == "<lambda>":
+        raise InvalidSpec("a gate without a name", field="gates", hint="Give a function with a name, or a Gate.")
+    return name
+
+
+def model_check_specs(asset: AssetKey, gates: Sequence[GateLike], *, held_out: bool) -> list[AssetCheckSpec]:
+    """What is checked of a model; what fails keeps all that stands on the model from happening."""
+    words = {gate_name(gate): _description(gate) for gate in gates}
+    if held_out:
+        words[BASE] = "On held-out rows the tuned model answers no worse than its base."
+    return [AssetCheckSpec(name, asset=asset, blocking=True, description=text or None) for name, text in words.items()]
+
+
+def model_check_names(gates: Sequence[GateLike], *, held_out: bool) -> list[str]:
+    """What these checks are called."""
+    return [*map(gate_name, gates), *([BASE] if held_out else [])]
+
+
+def _description(gate: GateLike) -> str:
+    return (gate.__doc__ or "").strip() if hasattr(gate, "__name__") else str(gate)
+
+
+def model_check_results(
+    verdicts: Mapping[str, Verdict], base: NoWorseThanBase | None, asset: AssetKey
+) -> list[AssetCheckResult]:
+    """What the gates said, by the names of their checks."""
+    from dagster_tuneway._metadata import evaluation_metadata, verdict_metadata
+
+    answers = evaluation_metadata(base.evaluation) if base and base.evaluation else {}
+    return [
+        AssetCheckResult(
+            check_name=name,
+            asset_key=asset,
+            passed=verdict.passed,
+            description=verdict.why,
+            metadata=verdict_metadata(verdict) | (answers if name == BASE else {}),
+        )
+        for name, verdict in verdicts.items()
+    ]

@@ -1,0 +1,97 @@
+"""What is written down of a step: news in the run's log, and the step's output in Dagster's event log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from dagster import AssetKey, AssetRecordsFilter, Failure, MetadataValue
+
+from tuneway.errors import InvalidDataset, JobError, TunewayError
+from tuneway.progress import Logged, News
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance, EventLogRecord
+
+    from dagster_tuneway.resource import FineTuningResource
+
+OUTPUT = "tuneway"
+"""The metadata that holds a step's output, for the steps after it."""
+
+_LINES = 50
+
+
+class Teller:
+    """Writes news into the run's log, of a long training at most so many steps: each line is a database row."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._shown = -1
+
+    def __call__(self, news: News) -> None:
+        """Write a piece of news."""
+        if isinstance(news, Logged) and news.event.type == "metrics" and not self._is_due(news.event.metrics):
+            return
+        self._log.info(str(news))
+
+    def _is_due(self, metrics: Any) -> bool:
+        step, total = metrics.get("step"), metrics.get("total_steps")
+        if not isinstance(step, int) or not isinstance(total, int) or total <= _LINES:
+            return True
+        before, self._shown = self._shown, step * _LINES // total
+        return self._shown != before
+
+
+def output_metadata(output: dict[str, Any]) -> dict[str, Any]:
+    """A step's output as metadata."""
+    return {OUTPUT: MetadataValue.json(json.loads(json.dumps(output)))}
+
+
+def output_of(instance: DagsterInstance, asset: AssetKey, partition: str | None = None) -> dict[str, Any] | None:
+    """What an asset's latest materialization has handed on; None if it has none.
+
+    It is read from Dagster's own event log: any step in any process, or on any machine, can.
+    """
+    where = AssetRecordsFilter(asset_key=asset, asset_partitions=None if partition is None else [partition])
+    records = instance.fetch_materializations(where, limit=1).records
+    return output_in(records[0]) if records else None
+
+
+def output_in(record: EventLogRecord) -> dict[str, Any] | None:
+    """What a materialization has handed on."""
+    materialization = record.asset_materialization
+    kept = materialization.metadata.get(OUTPUT) if materialization else None
+    value = kept.value if kept is not None else None
+    return value if isinstance(value, dict) else None
+
+
+def required_output(instance: DagsterInstance, asset: AssetKey, partition: str | None) -> dict[str, Any]:
+    """The same, where there must be one."""
+    output = output_of(instance, asset, partition)
+    if output is None:
+        of = f" for {partition}" if partition else ""
+        raise Failure(f"{asset.to_user_string()} isn't there yet{of}: materialize it first.", allow_retries=False)
+    return output
+
+
+@contextmanager
+def told_to_dagster(tuneway: FineTuningResource | None) -> Iterator[None]:
+    """Let our errors fail the step with their own words; what no retry cures isn't retried by a policy."""
+    try:
+        yield
+    except TunewayError as error:
+        raise Failure(str(error), metadata=_facts(error, tuneway), allow_retries=error.retryable) from error
+
+
+def _facts(error: TunewayError, tuneway: FineTuningResource | None) -> dict[str, Any]:
+    from dagster_tuneway._metadata import job_link, problems
+
+    facts: dict[str, Any] = {"error": type(error).__name__}
+    facts |= {name: value for name in ("code", "request_id") if (value := getattr(error, name, None))}
+    if isinstance(error, InvalidDataset):
+        facts |= problems(error.report)
+    if isinstance(error, JobError) and error.job_id and tuneway is not None:
+        facts["job"] = job_link(error.job_id, tuneway.client.base_url)
+    return facts

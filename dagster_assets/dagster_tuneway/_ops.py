@@ -1,0 +1,70 @@
+"""The functions that Dagster runs.
+
+It looks at their annotations as they are: none of them may be text, as `from __future__ import annotations`
+would have it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetExecutionContext
+
+from dagster_tuneway._data import Source
+from dagster_tuneway._recipe import Recipe
+
+Function = Callable[..., Any]
+
+
+def uploading(recipe: Recipe) -> Function:
+    """Check and upload."""
+
+    def upload(context: AssetExecutionContext, **loaded: Any) -> Any:
+        from dagster_tuneway import _uploading
+
+        yield from _uploading.upload(context, recipe, loaded)
+
+    return upload
+
+
+def training(recipe: Recipe) -> Function:
+    """Submit and wait."""
+
+    def train(context: AssetExecutionContext) -> Any:
+        from dagster_tuneway import _training
+
+        yield from _training.train(context, recipe)
+
+    return train
+
+
+def registering(recipe: Recipe) -> Function:
+    """Register."""
+
+    def register(context: AssetExecutionContext) -> Any:
+        from dagster_tuneway import _registering
+
+        yield from _registering.register(context, recipe)
+
+    return register
+
+
+def looking(recipe: Recipe) -> Function:
+    """Look at the latest job, now."""
+
+    def trained(context: AssetCheckExecutionContext) -> AssetCheckResult:
+        from dagster_tuneway import _training
+
+        return _training.look(context, recipe)
+
+    return trained
+
+
+def checking(source: Source, max_usd: float | None, options: Mapping[str, Any]) -> Function:
+    """Check data that a user's asset yields."""
+
+    def check_data(context: AssetCheckExecutionContext, **loaded: Any) -> Any:
+        from dagster_tuneway import _uploading
+
+        yield from _uploading.check(context, source, loaded, max_usd, options)
+
+    return check_data

@@ -1,0 +1,140 @@
+"""The third step: register the model, and say what the gates say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from os import PathLike, fspath
+from typing import Any
+
+from dagster import AssetCheckResult, AssetExecutionContext, DataVersion, MaterializeResult
+
+from dagster_tuneway import _checks
+from dagster_tuneway._log import output_metadata, output_of, required_output, told_to_dagster
+from dagster_tuneway._metadata import job_link, version_metadata
+from dagster_tuneway._names import filled
+from dagster_tuneway._recipe import Recipe
+from dagster_tuneway._runs import partition_of, registry_origin
+from dagster_tuneway.resource import FineTuningResource
+from tuneway.errors import GateRefused, NotRegistered
+from tuneway.registry import CHAMPION, GateLike, ModelRecord, ModelVersion, Verdict, default_uri, open_registry
+from tuneway.registry.gates import judge
+from tuneway.steps import version_summary
+
+JOB_TAG = "tuneway/job_id"
+"""On a run that the sensor asked for: which job has ended."""
+
+
+def register(context: AssetExecutionContext, recipe: Recipe) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
+    """Register the model, and say what the gates say; a refusal keeps what comes after it from happening."""
+    job_id = _job_to_register(context, recipe)
+    if job_id is None:
+        context.log.info("The job goes on without a run; the sensor asks for this step when the job has ended.")
+        return
+    tuneway = recipe.resource(context)
+    data = output_of(context.instance, recipe.keys.training_file, partition_of(context))
+    with told_to_dagster(tuneway):
+        registration = Registration(context, recipe, tuneway)
+        registration.register(job_id, data)
+    yield registration.result()
+    wanted = {key.name for key in context.selected_asset_check_keys}
+    yield from (result for result in registration.check_results() if result.check_name in wanted)
+
+
+def _job_to_register(context: AssetExecutionContext, recipe: Recipe) -> str | None:
+    """The job that the sensor names, or the model's; none where this very run submits one without waiting."""
+    named = context.run.tags.get(JOB_TAG)
+    if named:
+        return named
+    if recipe.wait == "sensor" and recipe.keys.job in context.job_def.asset_layer.executable_asset_keys:
+        return None
+    model = required_output(context.instance, recipe.keys.model, partition_of(context))
+    return str(model["job_id"])
+
+
+class Registration:
+    """A model on its way into the registry."""
+
+    def __init__(self, context: AssetExecutionContext, recipe: Recipe, tuneway: FineTuningResource) -> None:
+        self._context = context
+        self._recipe = recipe
+        self._tuneway = tuneway
+        self._gates = [Heard(gate, _checks.gate_name(gate)) for gate in recipe.gates]
+        self._base: _checks.NoWorseThanBase | None = None
+        self._version: ModelVersion | None = None
+        if recipe.held_out is not None:
+            self._base = _checks.NoWorseThanBase(self._held_out(), recipe.score)
+            self._gates.append(Heard(self._base.asking(tuneway.client), _checks.BASE))
+
+    @property
+    def version(self) -> ModelVersion:
+        """The version, once there is one."""
+        assert self._version is not None
+        return self._version
+
+    @property
+    def refusals(self) -> list[Verdict]:
+        """What the gates that refuse say."""
+        return [gate.verdict for gate in self._gates if gate.verdict and not gate.verdict.passed]
+
+    def register(self, job_id: str, data: Mapping[str, Any] | None) -> None:
+        """Register it, and have all gates asked; `data` is what the data's step has counted."""
+        try:
+            self._version = self._tuneway.client.register(
+                job_id,
+                name=self._recipe.model_name(partition_of(self._context)),
+                alias=self._recipe.alias,
+                registry=self._tuneway.registry,
+                checkpoint=self._recipe.checkpoint,
+                gates=self._gates,
+                data=[data] if data else (),
+                origin=registry_origin(self._context, self._recipe.keys.registered),
+            )
+        except GateRefused as refusal:
+            self._context.log.warning(str(refusal))
+            self._version = refusal.version
+        for warning in self.version.warnings:
+            self._context.log.warning(warning)
+        if not all(gate.verdict for gate in self._gates):
+            self._ask_gates()
+
+    def result(self) -> MaterializeResult[Any]:
+        """What Dagster keeps of it."""
+        link = {"job": job_link(self.version.record.job_id, self._tuneway.client.base_url)}
+        return MaterializeResult(
+            asset_key=self._recipe.keys.registered,
+            metadata=version_metadata(self.version) | link | output_metadata(version_summary(self.version)),
+            data_version=DataVersion(self.version.ref),
+        )
+
+    def check_results(self) -> list[AssetCheckResult]:
+        """What the gates said."""
+        verdicts = {gate.__name__: gate.verdict for gate in self._gates if gate.verdict}
+        return _checks.model_check_results(verdicts, self._base, self._recipe.keys.registered)
+
+    def _ask_gates(self) -> None:
+        """Ask those whom the registry hadn't to ask, since there was no alias to move."""
+        try:
+            registry = open_registry(self._tuneway.registry or default_uri())
+            champion = registry.get(f"{self.version.name}@{CHAMPION}").record
+        except NotRegistered:
+            champion = None
+        for gate in self._gates:
+            gate(self.version.record, champion)
+
+    def _held_out(self) -> Any:
+        given = self._recipe.held_out
+        return filled(fspath(given), partition_of(self._context)) if isinstance(given, str | PathLike) else given
+
+
+class Heard:
+    """A gate that remembers what it has said."""
+
+    def __init__(self, gate: GateLike, name: str) -> None:
+        self._gate = gate
+        self.__name__ = name
+        self.verdict: Verdict | None = None
+
+    def __call__(self, candidate: ModelRecord, champion: ModelRecord | None) -> Verdict:
+        """Ask it."""
+        (self.verdict,) = judge([self._gate], candidate, champion)
+        return self.verdict

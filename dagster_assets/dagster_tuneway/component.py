@@ -1,0 +1,234 @@
+"""The component: a fine-tuned model in a few lines of YAML.
+
+Dagster reads the annotations of a component as they are, so none of them is text here.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dagster import (
+    AssetKey,
+    AutomationCondition,
+    Component,
+    ComponentLoadContext,
+    Definitions,
+    DynamicPartitionsDefinition,
+    FreshnessPolicy,
+    Model,
+    PartitionsDefinition,
+    ResolutionContext,
+    Resolvable,
+    Resolver,
+    Scaffolder,
+    ScaffoldRequest,
+    scaffold_component,
+    scaffold_with,
+)
+from dagster.components.resolved.core_models import (
+    DailyPartitionsDefinitionModel,
+    HourlyPartitionsDefinitionModel,
+    StaticPartitionsDefinitionModel,
+    TimeWindowPartitionsDefinitionModel,
+    WeeklyPartitionsDefinitionModel,
+    resolve_partitions_def,
+)
+from pydantic import BaseModel, ConfigDict, Field
+
+from dagster_tuneway.factory import fine_tuned_model_assets
+from dagster_tuneway.resource import FineTuningResource
+from dagster_tuneway.sensor import fine_tuning_sensor
+
+
+class FromAsset(Model, Resolvable):
+    """Data that an asset yields: a path, or rows."""
+
+    asset: str = Field(description="The asset's key: raw/tickets.")
+
+
+class ModelGate(Model, Resolvable):
+    """What one of the model's metrics must show: a bound, or no less than the champion's."""
+
+    metric: str = Field(description="full_valid_loss, valid_mean_token_accuracy, …")
+    max: float | None = None
+    min: float | None = None
+    no_worse_than_champion: bool = False
+    tolerance: float = Field(default=0.0, description="So much worse than the champion's is still no worse.")
+
+
+class Service(Model, Resolvable):
+    """The service and the account; what is left out comes from the environment of the run."""
+
+    base_url: str | None = None
+    api_key_env: str | None = Field(default=None, description="The environment variable that holds the key.")
+    organization: str | None = None
+    project: str | None = None
+    timeout: float = 60.0
+    registry: str | None = Field(default=None, description="sqlite:///models.db, mlflow:http://…")
+    reports: str | None = Field(default=None, description="A folder for the reports of trainings.")
+
+
+class DynamicPartitions(Model, Resolvable):
+    """Partitions that are added while Dagster runs."""
+
+    type: Literal["dynamic"] = "dynamic"
+    name: str
+
+
+Data = str | FromAsset
+
+
+def _resolve_partitions(context: ResolutionContext, model: Any) -> PartitionsDefinition[str] | None:
+    if isinstance(model, DynamicPartitions):
+        return DynamicPartitionsDefinition(name=str(context.resolve_value(model.name)))
+    partitions: PartitionsDefinition[str] | None = resolve_partitions_def(context, model)
+    return partitions
+
+
+class _Params(BaseModel):
+    """What `dg scaffold defs` takes."""
+
+    base_model: str = Field(default="gpt-4o-mini", description="The model to start from.")
+    training_file: str = Field(default="train.jsonl", description="The training data.")
+
+
+class FineTunedModelScaffolder(Scaffolder[_Params]):
+    """Writes a `defs.yaml` that works, and a few rows of data to begin with."""
+
+    @classmethod
+    def get_scaffold_params(cls) -> type[_Params]:
+        """What can be given."""
+        return _Params
+
+    def scaffold(self, request: ScaffoldRequest[_Params]) -> None:
+        """Write them."""
+        params, place = request.params, request.target_path
+        attributes = {"name": place.name, "base_model": params.base_model, "training_file": params.training_file}
+        scaffold_component(request, attributes)
+        data = place / params.training_file
+        if data.parent == place and not data.exists():
+            rows = "".join(_ROW.format(number) for number in range(1, 11))
+            data.write_text(rows, encoding="utf-8")
+
+
+_ROW = (
+    '{{"messages": [{{"role": "user", "content": "Question {0}: replace me"}}, '
+    '{{"role": "assistant", "content": "Answer {0}: replace me"}}]}}\n'
+)
+
+
+@scaffold_with(FineTunedModelScaffolder)
+class FineTunedModelComponent(Component, Model, Resolvable):
+    """A fine-tuned model: training file, job, model and registered model, as assets with checks.
+
+    Paths are relative to the folder of the YAML file. For the other fields see `fine_tuned_model_assets`.
+    """
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    name: str = Field(description="What the group, its keys and the registered model are called.")
+    base_model: str = Field(description="The model to start from.")
+    training_file: Data = Field(description="A JSONL file, or the asset that yields one.")
+    validation_file: Data | None = Field(default=None, description="Data to measure on, likewise.")
+    method: Mapping[str, Any] | None = Field(
+        default=None, description="The method and its settings: {type: supervised, n_epochs: 3}."
+    )
+    suffix: str | None = Field(default=None, description="A word in the new model's name.")
+    seed: int | None = Field(default=None, description="For trainings that can be repeated.")
+    metadata: Mapping[str, str] | None = Field(default=None, description="Pairs of your own, kept on the job.")
+    reuse: Literal["run", "content", "never"] = Field(
+        default="content", description="content: what was trained on the same data in the same way is used again."
+    )
+    wait: Literal["step", "sensor"] = Field(default="step", description="sensor: no run waits for the job.")
+    timeout: float | None = Field(default=None, description="Seconds to wait for the job.")
+    cancel_on_termination: bool = Field(default=False, description="Cancel the job of a run that is terminated.")
+    max_usd: float | None = Field(default=None, description="A training that is estimated to cost more is blocked.")
+    gates: Sequence[ModelGate] = Field(default=(), description="What the model must show: checks that block.")
+    held_out: str | None = Field(default=None, description="Rows that base and tuned model are asked.")
+    score: Literal["exact", "contains"] = Field(default="exact", description="How answers to them are scored.")
+    alias: str | None = Field(default=None, description="champion, challenger or a word of your own.")
+    checkpoint: Literal["last", "best"] = Field(default="last", description="Which checkpoint is registered.")
+    register_as: str | None = Field(default=None, description="The model's name in the registry.")
+    key_prefix: Sequence[str] | None = Field(default=None, description="Before the name, in the assets' keys.")
+    group_name: str | None = Field(default=None, description="The name, unless given.")
+    owners: Sequence[str] | None = Field(default=None, description='E-mail addresses, "team:name".')
+    tags: Mapping[str, str] | None = Field(default=None, description="For the assets.")
+    pool: str | None = Field(default=None, description="How many jobs run at once is this pool's limit.")
+    partitions_def: Annotated[
+        PartitionsDefinition | None,
+        Resolver(
+            _resolve_partitions,
+            model_field_type=HourlyPartitionsDefinitionModel
+            | DailyPartitionsDefinitionModel
+            | WeeklyPartitionsDefinitionModel
+            | TimeWindowPartitionsDefinitionModel
+            | StaticPartitionsDefinitionModel
+            | DynamicPartitions,
+            description="One model for each partition.",
+        ),
+    ] = None
+    automation_condition: Annotated[
+        AutomationCondition[Any] | None,
+        Resolver.default(model_field_type=str | None, description='"{{ automation_condition.eager() }}"'),
+    ] = None
+    freshness_policy: Annotated[
+        FreshnessPolicy | None,
+        Resolver.default(model_field_type=str | None, description="How old the model may get."),
+    ] = None
+    service: Service | None = Field(
+        default=None, description="The service, for this component alone; else as the environment of the run says."
+    )
+    resource_key: str | None = Field(
+        default=None, description="A `FineTuningResource` of the project's to use instead of one of its own."
+    )
+
+    def build_defs(self, context: ComponentLoadContext) -> Definitions:
+        """The assets, with their resource and, if it is the sensor that waits, the sensor."""
+        key = self.resource_key or f"tuneway_{self.name}"
+        assets = fine_tuned_model_assets(
+            model=self.base_model,
+            training_file=_data(self.training_file, context.path),
+            validation_file=_data(self.validation_file, context.path),
+            held_out=None if self.held_out is None else _path(self.held_out, context.path),
+            gates=[gate for given in self.gates for gate in _gates(given)],
+            resource_key=key,
+            **{name: getattr(self, name) for name in _PASSED_ON},
+        )
+        sensors = [fine_tuning_sensor(assets, name=f"{self.name}_jobs")] if self.wait == "sensor" else []
+        resources = {} if self.resource_key else {key: _resource(self.service or Service())}
+        return Definitions(assets=assets, sensors=sensors, resources=resources)
+
+
+_PASSED_ON = set(FineTunedModelComponent.model_fields) - {
+    *("base_model", "training_file", "validation_file", "held_out", "gates", "service", "resource_key"),
+}
+
+
+def _data(given: Data | None, folder: Path) -> Any:
+    if isinstance(given, FromAsset):
+        return AssetKey.from_user_string(given.asset)
+    return None if given is None else _path(given, folder)
+
+
+def _path(given: str, folder: Path) -> str:
+    return str(folder / given)
+
+
+def _gates(given: ModelGate) -> list[Any]:
+    from tuneway.registry import Gate, NoWorseThanChampion
+
+    bounded = given.max is not None or given.min is not None
+    gates: list[Any] = []
+    if bounded or not given.no_worse_than_champion:  # a gate that bounds nothing says so itself
+        gates.append(Gate(given.metric, max=given.max, min=given.min))
+    if given.no_worse_than_champion:
+        gates.append(NoWorseThanChampion(given.metric, tolerance=given.tolerance))
+    return gates
+
+
+def _resource(service: Service) -> FineTuningResource:
+    from dagster import EnvVar
+
+    settings = service.model_dump(exclude={"api_key_env"})
+    key = EnvVar(service.api_key_env) if service.api_key_env else None
+    return FineTuningResource(api_key=key, **settings)

@@ -1,0 +1,93 @@
+"""The resource: from settings to a client that talks to the service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from dagster import ConfigurableResource, InitResourceContext
+from pydantic import Field, PrivateAttr
+
+if TYPE_CHECKING:
+    from tuneway import AsyncClient, Client
+
+_NOT_THE_CLIENTS = {"registry", "reports"}
+
+
+class FineTuningResource(ConfigurableResource["FineTuningResource"]):
+    """Fine-tuning jobs on one service, for one account.
+
+        resources={"tuneway": FineTuningResource(api_key=EnvVar("OPENAI_API_KEY"))}
+
+    What is left out comes from the environment of the run, as for `tuneway.Client`: OPENAI_BASE_URL,
+    OPENAI_API_KEY, OPENAI_ORG_ID, OPENAI_PROJECT_ID, TUNEWAY_REGISTRY_URI. Give a key as `EnvVar`: Dagster
+    shows other settings to whoever may see the resource.
+    """
+
+    base_url: str | None = Field(default=None, description="The service's address; OpenAI's own, unless given.")
+    api_key: str | None = Field(default=None, repr=False, description="A service on this machine needs none.")
+    organization: str | None = Field(default=None, description="For an account with several.")
+    project: str | None = Field(default=None, description="For an account with several.")
+    timeout: float = Field(default=60.0, description="Seconds that one request may take in all.")
+    settle: float | None = Field(
+        default=None, description="Seconds within which the service is trusted to show what a request has done."
+    )
+    lookup_pages: int = Field(default=100, description="A search gives up, and fails closed, after so many pages.")
+    dialect: str | None = Field(default=None, description="openai or azure; guessed from the address.")
+    api_version: str | None = Field(default=None, description="Azure's dated API version.")
+    poll: dict[str, float] | None = Field(
+        default=None, description="How often a wait looks: minimum, maximum, growth, jitter, tolerance."
+    )
+    registry: str | None = Field(
+        default=None, description="Where models are registered: sqlite:///models.db, mlflow:http://…"
+    )
+    reports: str | None = Field(
+        default=None, description="A folder for the reports of trainings; the instance's storage, unless given."
+    )
+
+    _client: Any = PrivateAttr(default=None)
+
+    @property
+    def client(self) -> Client:
+        """A client, made once; it closes with the run."""
+        if self._client is None:
+            self._client = self.new_client()
+        client: Client = self._client
+        return client
+
+    def new_client(self, **settings: Any) -> Client:
+        """A client of its own, for where the shared one may be in the middle of something; close it."""
+        from tuneway import Client
+
+        return Client(**self._settings() | settings)
+
+    @asynccontextmanager
+    async def async_client(self) -> AsyncIterator[AsyncClient]:
+        """An asyncio client: `async with tuneway.async_client() as client`; it closes with the block."""
+        from tuneway import AsyncClient
+
+        client = AsyncClient(**self._settings())
+        try:
+            yield client
+        finally:
+            await client.aclose()
+
+    def teardown_after_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002 - Dagster's own face
+        """Close the client, if one was made; Dagster calls this when the run, or the tick, is over."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _settings(self) -> dict[str, Any]:
+        """The arguments of a client; what wasn't given is left to the environment."""
+        given = {name: getattr(self, name) for name in type(self).model_fields if name not in _NOT_THE_CLIENTS}
+        settings = {name: value for name, value in given.items() if value is not None}
+        if "poll" in settings:
+            from tuneway import Poll
+
+            poll = dict(settings["poll"])
+            if "tolerance" in poll:
+                poll["tolerance"] = int(poll["tolerance"])
+            settings["poll"] = Poll(**poll)
+        return settings

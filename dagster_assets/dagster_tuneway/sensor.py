@@ -1,0 +1,76 @@
+"""The sensor: waits for all jobs without a run, a worker or a thread."""
+
+from __future__ import annotations
+
+from dagster import (
+    AssetSelection,
+    DefaultSensorStatus,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SensorResult,
+)
+
+from dagster_tuneway.factory import FineTunedModelAssets
+from tuneway.errors import InvalidSpec
+
+
+def fine_tuning_sensor(
+    *models: FineTunedModelAssets,
+    name: str = "fine_tuning_jobs",
+    minimum_interval_seconds: int = 30,
+    time_limit: float = 30.0,
+    default_status: DefaultSensorStatus = DefaultSensorStatus.RUNNING,
+    description: str | None = None,
+) -> SensorDefinition:
+    """Make the sensor that watches the jobs of these models.
+
+        router = fine_tuned_model_assets("support_router", ..., wait="sensor")
+        tone = fine_tuned_model_assets("tone", ..., wait="sensor")
+        Definitions(assets=[*router, *tone], sensors=[fine_tuning_sensor(router, tone)], resources=...)
+
+    Each tick looks at all open jobs at once: a hundred cost one request. When one has succeeded, it reports
+    the materialization of `fine_tuned_model`, with all that a run would have told, and asks for a run of
+    `registered_model` (unless that has an automation condition of its own). When one has failed, was
+    cancelled or didn't end in time, it reports the check `trained` as failed, with the service's own reason.
+
+    Each submission is reported once, whatever dies and whenever: what was reported is read from Dagster's
+    own log, not only from the sensor's cursor.
+
+    Args:
+        models: What `fine_tuned_model_assets(…, wait="sensor")` has made, with the same resource for all.
+        name: The sensor's.
+        minimum_interval_seconds: So often it looks.
+        time_limit: Seconds that a tick may take; what is left is done in the next one. Dagster's own limit
+            is 60, unless DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS says otherwise.
+        default_status: Whether it runs without having been switched on.
+        description: For the UI.
+    """
+    recipes = [model.recipe for model in models]
+    keys = {recipe.resource_key for recipe in recipes}
+    if len(keys) != 1:
+        raise InvalidSpec(
+            f"a sensor watches one account's jobs, and these models use {len(keys)} resources",
+            field="models",
+            hint="Make a sensor for each resource.",
+        )
+    for recipe in recipes:
+        if recipe.wait != "sensor":
+            raise InvalidSpec(
+                f"the jobs of {recipe.name} are waited for in their step", field="models", hint='Give wait="sensor".'
+            )
+    (resource_key,) = keys
+
+    def evaluate(context: SensorEvaluationContext) -> SensorResult:
+        from dagster_tuneway._watch import Tick
+
+        return Tick(context, recipes, getattr(context.resources, resource_key), time_limit).run()
+
+    return SensorDefinition(
+        name=name,
+        evaluation_fn=evaluate,
+        minimum_interval_seconds=minimum_interval_seconds,
+        description=description or "Looks at all open fine-tuning jobs, and reports what has become of them.",
+        default_status=default_status,
+        asset_selection=AssetSelection.assets(*(recipe.keys.registered for recipe in recipes)),
+        required_resource_keys=keys,
+    )
