@@ -1,0 +1,159 @@
+"""A whole fine-tune in plain Python: validate, upload, create, wait, register, ask.
+
+Runs against a local service that it starts itself, so it needs no account. Run it twice: the second run
+finds the file and the job of the first, and pays for nothing again. Pointed at another service (set
+OPENAI_BASE_URL and OPENAI_API_KEY) it is the same pipeline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tuneway import Client, DatasetReport, Job, JobSpec, Supervised
+from tuneway.progress import FileReused, JobAdopted, Logged, News
+from tuneway.registry import Gate, ModelVersion
+from tuneway.report import SampleAnswer, gather, render_html, terminal_curve
+
+HERE = Path(__file__).parent
+DATA = HERE.parent / "data"
+TRAIN, VALID = DATA / "support_train.jsonl", DATA / "support_valid.jsonl"
+HOME = Path(os.environ.get("TUNEWAY_DEMO_HOME", HERE.parents[1] / ".tuneway" / "demo"))
+REGISTRY = f"sqlite:///{(HOME / 'models.db').resolve()}"
+
+
+@contextlib.contextmanager
+def service() -> Iterator[str | None]:
+    """The service to use: yours, if OPENAI_BASE_URL names one; else one of our own, on this machine."""
+    if "OPENAI_BASE_URL" in os.environ:
+        yield None
+        return
+    HOME.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "tuneway.service", "--port", "0", "--data-dir", str(HOME / "service")]
+    with (HOME / "service.log").open("ab") as log:
+        command += ["--model", "gpt-4o-mini=bytes"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    assert process.stdout is not None
+    try:
+        base_url = process.stdout.readline().strip()
+        if not base_url:
+            sys.exit(f"The service did not start; {HOME / 'service.log'} says why.")
+        yield base_url
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+def step(number: int, title: str) -> None:
+    """Head a step."""
+    print(f"\n{number}. {title}", flush=True)
+
+
+ended_before: list[Job] = []
+
+
+def tell(news: News) -> None:
+    """Show what happens: every tenth line of the training, and all that isn't a line of it."""
+    if isinstance(news, JobAdopted) and news.job.done:
+        ended_before.append(news.job)
+    if isinstance(news, Logged):
+        step_number = news.event.metrics.get("step", 0)
+        if news.event.type == "metrics" and step_number % 10:
+            return
+        print(f"   {news.event.message}", flush=True)
+    elif isinstance(news, FileReused | JobAdopted):
+        print(f"   {news}", flush=True)
+
+
+def main() -> None:
+    """Run the pipeline."""
+    started = time.monotonic()
+    with service() as base_url, Client(base_url=base_url) as client:
+        print(f"Fine-tuning at {client.base_url}")
+
+        step(1, "Validate")
+        report = client.validate(TRAIN, validation_file=VALID, model="gpt-4o-mini")
+        report.raise_for_errors()
+        kind = "" if report.tokens.exact else "about "
+        print(f"   {report.rows} {report.format} examples, {kind}{report.tokens.total:,} tokens, no errors")
+
+        step(2, "Upload")
+        train = client.upload(TRAIN, on_event=tell)
+        valid = client.upload(VALID, on_event=tell)
+        print(f"   {train.id} and {valid.id}")
+
+        step(3, "Create")
+        spec = JobSpec(
+            model="gpt-4o-mini",
+            training_file=train,
+            validation_file=valid,
+            method=Supervised(n_epochs=3),
+            suffix="support-router",
+            seed=7,
+        )
+        job = client.submit(spec, key="demo/support-router", on_event=tell)
+        print(f"   {job.id}")
+
+        step(4, "Wait")
+        if ended_before:
+            print("   it has ended before")
+        else:
+            job = client.wait(job, timeout=600, on_event=tell)
+
+        step(5, "Register")
+        version = client.register(
+            job,
+            name="support-router",
+            alias="champion",
+            registry=REGISTRY,
+            gates=[Gate("full_valid_loss", max=1.0)],
+            spec=spec,
+            data=[report],
+        )
+        print(f"   {version.record.ref} is champion: {version.record.model_id}")
+        print(f"   trained by: {version.record.trainer or 'the service does not say'}")
+
+        step(6, "Look at it")
+        page = look(client, job, version, report)
+
+    print(f"\nDone in {time.monotonic() - started:.1f} s. The report: {page}")
+    print("Next: run it again, and see the job adopted instead of trained again;")
+    print("      `tuneway --help` for the same steps from the command line.")
+
+
+def look(client: Client, job: Job, version: ModelVersion, report: DatasetReport) -> Path:
+    """Show how it went: the curve, what the base model and the tuned one say, and a report to keep."""
+    samples = ask_both(client, version.record.model_id)
+    findings = gather(client, job, data=report, registered=version, samples=samples)
+    print(terminal_curve(findings.rows))
+    sample = samples[0]
+    print(f"\n   Asked: {sample.prompt}")
+    print(f"   base:  {sample.base}\n   tuned: {sample.tuned}   (expected: {sample.expected})")
+    page = HOME / "report.html"
+    page.write_text(render_html(findings), encoding="utf-8")
+    return page
+
+
+def ask_both(client: Client, tuned: str) -> list[SampleAnswer]:
+    """Ask the base model and the tuned one the first held-out questions."""
+    samples = []
+    for line in VALID.read_text(encoding="utf-8").splitlines()[:3]:
+        *question, answer = json.loads(line)["messages"]
+        base_answer, tuned_answer = (client.ask(model, question) for model in ("gpt-4o-mini", tuned))
+        samples.append(
+            SampleAnswer(
+                prompt=question[-1]["content"], base=base_answer, tuned=tuned_answer, expected=answer["content"]
+            )
+        )
+    return samples
+
+
+if __name__ == "__main__":
+    main()
