@@ -1,0 +1,53 @@
+"""What importing tuneway costs beside importing what it stands on.
+
+DAG files are parsed all the time, so `import tuneway` has to be cheap, and using the client's names has to
+cost no more than its libraries do.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+
+from _figures import figure
+
+RUNS = 15
+LIBRARIES = "import httpx, pydantic, tenacity"
+HEAVY = ("typer", "rich", "numpy", "airflow", "prefect", "dagster", "starlette", "mlflow")
+
+
+def seconds(code: str) -> float:
+    """One import in a fresh process, timed inside it."""
+    program = f"import time; t = time.perf_counter()\n{code}\nprint(time.perf_counter() - t)"
+    return float(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
+
+
+def side_by_side(ours: str, peer: str) -> tuple[float, float]:
+    """Median seconds of both, taken in turns, so that noise hits both alike."""
+    pairs = [(seconds(ours), seconds(peer)) for _ in range(RUNS)]
+    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+
+
+def heavy_imports(code: str) -> list[str]:
+    """Which of the heavy modules an import drags in that its libraries don't (httpx imports rich by itself)."""
+    program = f"import sys; {LIBRARIES}; s = set(sys.modules); {code}; print(*(set({HEAVY}) & (set(sys.modules) - s)))"
+    out = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    return out.split()
+
+
+def main() -> None:
+    """Print the figures."""
+    ours, peer = side_by_side("import tuneway", LIBRARIES)
+    figure("import tuneway, beside `import httpx, pydantic, tenacity`", ours=ours, peer=peer, unit="s", at_most=1.3)
+    # pydantic imports lazily: this is what it costs to use the three, for a single model.
+    used = "import httpx, tenacity\nfrom pydantic import BaseModel\nclass Job(BaseModel):\n    id: str"
+    ours, peer = side_by_side("from tuneway import Client, JobSpec", used)
+    figure("import Client and JobSpec, beside the three libraries in use", ours=ours, peer=peer, unit="s", at_most=1.3)
+    for code in ("import tuneway", "from tuneway import AsyncClient, Client, JobSpec"):
+        found = heavy_imports(code)
+        figure(f"heavy modules imported by `{code}`", ours=len(found), peer=None, unit="modules", at_most=0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""Run benches, and write what they measured into RESULTS.md.
+
+    python bench/results.py clear                       begin a run: forget the pieces of the one before
+    python bench/results.py run bench/bench_waits.py    run benches here, and keep what they print as pieces
+    python bench/results.py write                       the pieces of this run, as bench/RESULTS.md
+
+Each engine has an environment of its own, so the benches of one run are run in several, and meet in `.bench/`.
+Nothing gets into the table in any other way; a bench that wasn't run, or broke, is said to be so.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PIECES = HERE.parent / ".bench"
+TABLE = HERE / "RESULTS.md"
+
+# Whose versions a figure may depend on, where they are installed.
+NAMED = (
+    *("tuneway", "httpx", "pydantic", "tenacity", "numpy", "starlette", "uvicorn", "matplotlib", "openai", "together"),
+    *("apache-airflow", "apache-airflow-providers-openai", "prefect", "dagster", "mlflow-skinny"),
+    *("torch", "transformers", "peft", "trl", "ray"),
+)
+
+HEAD = (
+    "# Figures beside peers\n",
+    "Written by `make bench`, which measured all of it in one run; do not edit. *Ours* and *peer* come from the",
+    "same run of the same script. A target is on their ratio where there is a peer, else on ours alone.\n",
+)
+
+Piece = dict[str, Any]
+
+
+def run(script: Path) -> Piece:
+    """Run a bench, show what it prints, and keep its figures."""
+    print(f"\n{script.name}", flush=True)
+    began, figures = time.monotonic(), []
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            row = _figure(line)
+            if row is None:
+                print(f"  {line}", end="", flush=True)
+            else:
+                figures.append(row)
+    return {
+        "bench": script.stem,
+        "status": process.returncode,
+        "seconds": round(time.monotonic() - began),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "python": platform.python_version(),
+        "versions": dict(_versions()),
+        "figures": figures,
+    }
+
+
+def keep(piece: Piece) -> int:
+    """Keep a piece for the table; gives 1 if its bench broke."""
+    PIECES.mkdir(exist_ok=True)
+    (PIECES / f"{piece['bench']}.json").write_text(json.dumps(piece, indent=1) + "\n", encoding="utf-8")
+    return int(piece["status"] != 0)
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on, and how busy that was."""
+    return {
+        "system": f"{platform.system()} {platform.release().split('-')[0]}, {platform.machine()}",
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def write(pieces: Sequence[Piece], benches: Sequence[Path]) -> str:
+    """The pieces of a run as a page."""
+    known = {piece["bench"]: piece for piece in pieces}
+    rows = [_row(piece["bench"], figure) for piece in pieces for figure in piece["figures"]]
+    verdicts = [row[-1] for row in rows]
+    met, missed, without = (verdicts.count(word) for word in ("pass", "**miss**", ""))
+    parts = [
+        *HEAD,
+        f"{met} targets met, {missed} missed; {without} without one.\n",
+        _table(("Bench", "What", "Ours", "Peer", "Ratio", "Target", "Met"), rows),
+        "## What was run\n",
+        _table(("Bench", "What it measures", "Ended"), [_ended(path, known.get(path.stem)) for path in benches]),
+        "## Where\n",
+        *(f"- {line}" for line in _places(pieces)),
+        "\n## Versions\n",
+        *(f"- {line}" for line in _environments(pieces)),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _figure(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and "figure" in row else None
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown processor"
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in NAMED:
+        try:
+            yield name, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+
+
+def _row(bench: str, figure: dict[str, Any]) -> tuple[str, ...]:
+    unit = f" {figure['unit']}" if figure["unit"] else ""
+    alone = figure["peer"] is None
+    aim = "" if figure["target"] == "none" else f"{figure['target']}{unit}" if alone else f"ratio {figure['target']}"
+    return (
+        bench.removeprefix("bench_"),
+        figure["figure"],
+        f"{figure['ours']:.4g}{unit}",
+        "" if alone else f"{figure['peer']:.4g}{unit}",
+        "" if figure["ratio"] is None else f"{figure['ratio']:.3g}",
+        aim.replace("<=", "≤").replace(">=", "≥"),
+        "" if not aim else "pass" if figure["pass"] else "**miss**",
+    )
+
+
+def _ended(path: Path, piece: Piece | None) -> tuple[str, ...]:
+    about = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0]
+    if piece is None:
+        end = "**not run**"
+    elif piece["status"]:
+        end = f"**broke** (exit status {piece['status']}) after {piece['seconds']} s"
+    else:
+        end = f"{piece['at'][:16].replace('T', ' ')} UTC, {piece['seconds']} s"
+    return path.stem, " ".join(about.split()), end
+
+
+def _places(pieces: Sequence[Piece]) -> list[str]:
+    if not pieces:
+        return ["nothing was run"]
+    place = pieces[0]["machine"]
+    loads = [piece["machine"]["load"] for piece in pieces]
+    return [
+        f"{place['processor']}, {place['cores']} cores, {place['memory_gib']} GiB of memory",
+        f"{place['system']}",
+        f"Load average when the benches had ended: {min(loads)} to {max(loads)}",
+    ]
+
+
+def _environments(pieces: Sequence[Piece]) -> Iterator[str]:
+    """Each set of versions once, with the benches that met it."""
+    benches: dict[str, list[str]] = {}
+    for piece in pieces:
+        words = ", ".join(f"{name} {version}" for name, version in piece["versions"].items())
+        benches.setdefault(f"Python {piece['python']}: {words}", []).append(piece["bench"].removeprefix("bench_"))
+    for text, names in benches.items():
+        yield f"{', '.join(names)}. {text}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines) + "\n"
+
+
+def main(words: Sequence[str]) -> int:
+    """Do one of the three."""
+    match words:
+        case ["clear"]:
+            shutil.rmtree(PIECES, ignore_errors=True)
+        case ["run", *scripts]:
+            return max([keep(run(Path(script))) for script in scripts], default=0)
+        case ["write"]:
+            pieces = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(PIECES.glob("*.json"))]
+            text = write(pieces, sorted(HERE.glob("bench_*.py")))
+            TABLE.write_text(text, encoding="utf-8")
+            print(text)
+        case _:
+            sys.exit(__doc__)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
