@@ -1,0 +1,233 @@
+"""The trigger, in a loop that nothing may block, as a triggerer would run it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import GetTaskStates, GetXCom, SetXCom, TaskStatesResult, XComResult
+from blockbuster import blockbuster_ctx
+
+from airflow_tuneway._clients import lease
+from airflow_tuneway.triggers import FineTuningJobTrigger
+from tuneway import Client, JobSpec, Supervised, WaitToken
+
+
+class Supervisor:
+    """What a triggerer's supervisor answers, from memory."""
+
+    def __init__(self):
+        self.xcoms = {}
+        self.state = "deferred"
+
+    def send(self, message):
+        if isinstance(message, SetXCom):
+            self.xcoms[message.key] = message.value
+            return None
+        if isinstance(message, GetXCom):
+            return XComResult(key=message.key, value=self.xcoms.get(message.key))
+        if isinstance(message, GetTaskStates):
+            return TaskStatesResult(task_states={"run": {"wait": self.state}})
+        raise AssertionError(f"not expected: {message}")
+
+
+class Log:
+    """A task's log, as a list."""
+
+    def __init__(self):
+        self.lines = []
+
+    def info(self, text, *values):
+        self.lines.append(text % values)
+
+    def exception(self, text, *values):
+        raise AssertionError(text % values)
+
+
+@pytest.fixture(autouse=True)
+def supervisor(monkeypatch):
+    supervisor = Supervisor()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
+    return supervisor
+
+
+def deferred(job_id, *, deadline=None, **arguments):
+    """A trigger as a triggerer has it: stored, loaded, and told which task it is for."""
+    path, stored = FineTuningJobTrigger(token={"v": 1, "job_id": job_id, "deadline": deadline}, **arguments).serialize()
+    assert path == "airflow_tuneway.triggers.FineTuningJobTrigger"
+    trigger = FineTuningJobTrigger(**json.loads(json.dumps(stored)))
+    trigger.task_instance = SimpleNamespace(dag_id="dag", run_id="run", task_id="wait", map_index=-1)
+    trigger._log = Log()
+    return trigger
+
+
+async def outcome(trigger):
+    return (await anext(trigger.run())).payload
+
+
+def in_a_loop_that_nothing_blocks(coroutine):
+    async def main():
+        with blockbuster_ctx():
+            return await coroutine
+
+    return asyncio.run(main())
+
+
+def made(service, data, **more):
+    with Client(base_url=service.base_url) as client:
+        file = client.upload(data)
+        return client.jobs.create(
+            JobSpec(model="gpt-4o-mini", training_file=file, method=Supervised(n_epochs=1), **more)
+        ).id
+
+
+def test_the_end_of_the_job_is_the_events_payload(service, data):
+    job_id = made(service, data)
+
+    event = in_a_loop_that_nothing_blocks(outcome(deferred(job_id)))
+
+    assert event["error"] is None
+    assert event["job"]["status"] == "succeeded"
+    assert event["job"]["fine_tuned_model"]
+
+
+def test_what_is_stored_holds_no_secret(stuck, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_SECRET", json.dumps({"conn_type": "tuneway", "password": "sk-very-secret"}))
+
+    _, stored = FineTuningJobTrigger(token={"v": 1, "job_id": "ftjob-1"}, conn_id="secret").serialize()
+
+    assert stored == {
+        "token": {"v": 1, "job_id": "ftjob-1"},
+        "conn_id": "secret",
+        "poll": None,
+        "cancel_on_kill": True,
+    }
+
+
+def test_a_log_that_was_told_in_part_goes_on_from_there_in_another_triggerer(service, data, supervisor):
+    job_id = made(service, data)
+    first = deferred(job_id)
+    in_a_loop_that_nothing_blocks(outcome(first))
+    logged = [line for line in first.log.lines if "Step" in line]
+    with Client(base_url=service.base_url) as client:
+        events = list(client.jobs.events(job_id, limit=100))[::-1]
+    third = next(place for place, event in enumerate(events) if "Step 3/" in (event.message or ""))
+    note = WaitToken(job_id=job_id, last_event=events[third].id, last_event_at=events[third].created_at)
+    supervisor.xcoms["tuneway_told"] = note.dump()
+
+    second = deferred(job_id)
+    in_a_loop_that_nothing_blocks(outcome(second))
+
+    again = [line for line in second.log.lines if "Step" in line]
+    assert len(logged) > 3
+    assert again == logged[3:]
+
+
+def test_how_far_the_log_was_told_is_noted_before_the_end(service, data, supervisor):
+    job_id = made(service, data)
+
+    in_a_loop_that_nothing_blocks(outcome(deferred(job_id)))
+
+    with Client(base_url=service.base_url) as client:
+        newest = next(iter(client.jobs.events(job_id)))
+    assert WaitToken.load(supervisor.xcoms["tuneway_told"]).last_event == newest.id
+
+
+def test_another_triggerer_keeps_the_deadline(stuck, data, supervisor):
+    job_id = made(stuck, data, seed=1004)
+    supervisor.xcoms["tuneway_told"] = WaitToken(job_id=job_id, deadline=time.time() + 3600).dump()
+    trigger = deferred(job_id, deadline=time.time() + 0.2)
+
+    event = in_a_loop_that_nothing_blocks(outcome(trigger))
+
+    assert event["error"]["kind"] == "WaitTimeout"
+
+
+def test_each_task_hears_of_its_own_job_though_they_share_a_poll(service, tmp_path, data):
+    jobs = [made(service, data, seed=seed) for seed in range(3)]
+    triggers = [deferred(job_id) for job_id in jobs]
+
+    async def all_at_once():
+        return await asyncio.gather(*map(outcome, triggers))
+
+    in_a_loop_that_nothing_blocks(all_at_once())
+
+    for job_id, trigger in zip(jobs, triggers, strict=True):
+        assert trigger.log.lines
+        assert all(line.startswith(job_id) for line in trigger.log.lines)
+
+
+def test_waits_with_the_same_connection_share_a_client_and_the_last_closes_it(stuck):
+    async def three():
+        async with lease("tuneway_default") as first, lease("tuneway_default") as second:
+            same = first is second
+        async with lease("tuneway_default") as third:
+            return same, third is first, first._http.is_closed
+
+    assert in_a_loop_that_nothing_blocks(three()) == (True, False, True)
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        ("failed", "cancelled"),
+        ("success", "cancelled"),
+        ("skipped", "cancelled"),
+        ("removed", "cancelled"),
+        ("deferred", "validating_files"),  # moved to another triggerer
+        ("scheduled", "validating_files"),  # cleared: the next try adopts it
+        ("queued", "validating_files"),
+        ("running", "validating_files"),
+        ("up_for_retry", "validating_files"),
+        (None, "validating_files"),
+    ],
+)
+def test_only_a_task_that_is_over_takes_its_job_along(stuck, data, supervisor, state, status):
+    job_id = made(stuck, data, seed=hash(state) % 1000)
+    supervisor.state = state
+
+    in_a_loop_that_nothing_blocks(deferred(job_id).on_kill())
+
+    with Client(base_url=stuck.base_url) as client:
+        assert client.jobs.retrieve(job_id).status == status
+
+
+def test_a_job_lives_on_after_a_kill_if_so_configured(stuck, data, supervisor):
+    job_id = made(stuck, data, seed=1001)
+    supervisor.state = "failed"
+
+    in_a_loop_that_nothing_blocks(deferred(job_id, cancel_on_kill=False).on_kill())
+
+    with Client(base_url=stuck.base_url) as client:
+        assert client.jobs.retrieve(job_id).status == "validating_files"
+
+
+def test_a_triggerer_that_stops_leaves_the_job_alone(stuck, data):
+    job_id = made(stuck, data, seed=1002)
+
+    async def stopped():
+        waiting = asyncio.create_task(outcome(deferred(job_id)))
+        await asyncio.sleep(0.3)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        return waiting.cancelled()
+
+    assert in_a_loop_that_nothing_blocks(stopped())
+    with Client(base_url=stuck.base_url) as client:
+        assert client.jobs.retrieve(job_id).status == "validating_files"
+
+
+def test_a_job_that_failed_is_told_with_the_services_reason(stuck, data):
+    job_id = made(stuck, data, seed=1003)
+    with Client(base_url=stuck.base_url) as client:
+        client.cancel(job_id)
+
+    event = in_a_loop_that_nothing_blocks(outcome(deferred(job_id)))
+
+    assert event["error"]["kind"] == "JobCancelled"
+    assert event["error"]["retryable"] is False
+    assert job_id in event["error"]["message"]

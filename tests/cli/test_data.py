@@ -1,0 +1,129 @@
+"""`validate`, `estimate`, `upload`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.console import error_of, lines_of, write
+from support.fault_server import answer
+
+from tuneway.cli._exits import ExitCode
+from tuneway.dataset import PRICES_AS_OF, RULES, USD_PER_MILLION_TRAINED_TOKENS, fingerprint
+
+
+@pytest.fixture
+def bad(here):
+    path = write(here / "bad.jsonl", 12)
+    lines = path.read_text().splitlines()
+    lines[2] = '{"messages": [{"role": "assistent", "content": "hm"}]}'
+    lines[7] = "not json"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_good_data_is_described(tuneway, train):
+    result = tuneway("validate", train)
+    assert "20 examples" in result.stdout
+    assert "chat" in result.stdout
+    assert "No problems." in result.stdout
+
+
+def test_problems_are_told_as_compilers_do_where_no_terminal_is(tuneway, bad):
+    result = tuneway("validate", bad, code=ExitCode.INVALID_DATA)
+    assert f"{bad}:3: error: chat.role: messages[0].role: found 'assistent', expected one of " in result.stdout
+    assert f"{bad}:8: error: jsonl.syntax: " in result.stdout
+    assert result.stdout.splitlines()[-1] == "3 errors, 0 warnings."
+
+
+def test_problems_are_a_table_with_lines_and_hints_on_a_terminal(tuneway, bad, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    text = tuneway("validate", bad, code=ExitCode.INVALID_DATA).stdout
+    rows = [line for line in text.splitlines() if "chat.role" in line]
+    assert "3" in rows[0]
+    assert "\x1b[31merror" in rows[0]
+    assert RULES["chat.no_assistant"].hint[:30] in text
+
+
+def test_machines_get_the_whole_report(tuneway, bad):
+    report = lines_of(tuneway("validate", bad, "--json", code=ExitCode.INVALID_DATA))[0]
+    assert report["ok"] is False
+    assert [problem["line"] for problem in report["errors"]] == [3, 3, 8]
+
+
+def test_all_problems_are_counted_and_the_first_few_shown(tuneway, here):
+    (here / "bad.jsonl").write_text("no\n" * 40)
+    result = tuneway("validate", "bad.jsonl", "--show", 5, code=ExitCode.INVALID_DATA)
+    assert result.stdout.count("error: ") == 5
+    assert "41 errors, 0 warnings; 36 of them not shown." in result.stdout
+
+
+def test_a_validation_file_is_checked_for_overlap(tuneway, train, here):
+    write(here / "valid.jsonl", 12, start=15)
+    result = tuneway("validate", train, "--valid", "valid.jsonl", code=ExitCode.INVALID_DATA)
+    assert result.stdout.count("row.overlap") == 5
+
+
+def test_rules_are_listed(tuneway):
+    assert [rule["id"] for rule in lines_of(tuneway("validate", "--rules", "--json"))] == list(RULES)
+    text = tuneway("validate", "--rules").stdout
+    assert all(rule in text for rule in RULES)
+
+
+def test_validate_needs_a_file_and_says_which_it_can_not_read(tuneway):
+    assert "tuneway validate train.jsonl" in tuneway("validate", code=ExitCode.USAGE).stderr
+    assert "nowhere.jsonl" in tuneway("validate", "nowhere.jsonl", code=ExitCode.USAGE).stderr
+
+
+def test_an_estimate_names_the_price_and_its_day(tuneway, train):
+    result = tuneway("estimate", train, "--model", "gpt-4o-mini", "--epochs", 2)
+    assert "2 epochs" in result.stdout
+    assert "$3.00" in result.stdout
+    assert PRICES_AS_OF in result.stderr
+
+
+def test_without_a_model_every_known_price_is_applied(tuneway, train):
+    (estimate,) = lines_of(tuneway("estimate", train, "--json"))
+    by_model = {cost["model"]: cost for cost in estimate["costs"]}
+    assert by_model.keys() == USD_PER_MILLION_TRAINED_TOKENS.keys()
+    expected = estimate["trained_tokens"] * 3 / 1e6
+    assert by_model["gpt-4o-mini"]["usd"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_own_prices_come_first_and_unknown_models_have_none(tuneway, train, here):
+    assert "No price is known for llama" in tuneway("estimate", train, "--model", "llama").stderr
+    (here / "prices.json").write_text(json.dumps({"llama": 1000}))
+    (estimate,) = lines_of(tuneway("estimate", train, "--model", "llama", "--prices", "prices.json", "--json"))
+    assert estimate["cost"]["usd"] == pytest.approx(estimate["trained_tokens"] / 1000)
+
+
+def test_upload_prints_the_id_alone_and_sends_nothing_twice(tuneway, train, service):
+    first = tuneway("upload", train)
+    assert first.stdout == "file-1\n"
+    assert "uploaded   file-1" in first.stderr
+    second = tuneway("upload", train)
+    assert second.stdout == "file-1\n"
+    assert "nothing was sent" in second.stderr
+    assert len(service.files) == 1
+    assert fingerprint(train).sha256 in service.files[0]["filename"]
+
+
+def test_bad_data_is_not_uploaded_unless_asked(tuneway, bad, service):
+    failed = tuneway("upload", bad, code=ExitCode.INVALID_DATA)
+    assert f"{bad}:3: chat.role" in failed.stderr
+    assert service.files == []
+    assert tuneway("upload", bad, "--no-check").stdout == "file-1\n"
+
+
+def test_upload_for_machines(tuneway, train, server):
+    (file,) = lines_of(tuneway("upload", train, "--json"))
+    assert file["id"] == "file-1"
+    assert file["purpose"] == "fine-tune"
+    server.fault(answer({"error": {"message": "no such purpose"}}, 400), "POST", "/files")
+    error = error_of(tuneway("upload", write(train, 15), "--json", code=1))
+    assert error["message"] == "no such purpose"
+
+
+def test_a_quiet_upload_says_nothing_but_the_id(tuneway, train):
+    result = tuneway("upload", train, "--quiet")
+    assert (result.stdout, result.stderr) == ("file-1\n", "")

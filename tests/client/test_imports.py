@@ -1,0 +1,42 @@
+"""Pipelines are parsed far more often than they run: importing must stay light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    "airflow", "dagster", "numpy", "openai", "pandas", "prefect", "rich", "starlette", "torch", "typer", "uvicorn",
+    "wandb", "mlflow", "sqlalchemy",
+}  # fmt: skip
+AT_USE = {"httpx", "pydantic", "tenacity"}
+BRING = "import httpx, pydantic, tenacity"  # what they bring is theirs: httpx loads rich, where there is one
+
+
+def imported_by(statement: str) -> set[str]:
+    """The top-level packages that a statement loads, in an interpreter of its own."""
+    code = f"import sys\n{statement}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    # -S would hide the packages; -I keeps the caller's folder and variables out
+    result = subprocess.run([sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True)
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("statement", "without"),
+    [
+        ("import tuneway", HEAVY | AT_USE),
+        ("from tuneway import Client, AsyncClient, JobSpec", HEAVY),
+        ("from tuneway import *", HEAVY),
+        ("from tuneway import Client; Client(base_url='http://localhost').close()", HEAVY),
+        ("import tuneway.errors", HEAVY | AT_USE),
+    ],
+)
+def test_importing_loads_no_more_than_it_needs(statement, without):
+    allowed = imported_by(BRING) if AT_USE.isdisjoint(without) else set()
+    assert imported_by(statement) & without - allowed == set()
+
+
+def test_the_other_modules_are_noticed_when_they_are_loaded():
+    assert imported_by("import typer, rich") >= {"typer", "rich"}

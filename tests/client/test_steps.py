@@ -1,0 +1,106 @@
+"""What steps hand to one another."""
+
+from __future__ import annotations
+
+import pytest
+from support.datasets import good_rows, write
+
+from tuneway.dataset import validate
+from tuneway.errors import InvalidInput
+from tuneway.models import File, Job
+from tuneway.report import Report
+from tuneway.steps import (
+    data_summary,
+    file_id_of,
+    file_summary,
+    job_id_of,
+    job_page,
+    job_summary,
+    model_id_of,
+    training_summary,
+)
+
+JOB = Job.model_validate(
+    {"id": "ftjob-1", "object": "fine_tuning.job", "status": "succeeded", "model": "m", "fine_tuned_model": "ft:m"}
+)
+
+
+@pytest.mark.parametrize("given", ["ftjob-1", JOB, job_summary(JOB), {"job_id": "ftjob-1", "name": "n"}])
+def test_a_job_is_known_by_its_id_by_itself_or_by_any_steps_output(given):
+    assert job_id_of(given) == "ftjob-1"
+
+
+@pytest.mark.parametrize("given", ["ft:m", JOB, job_summary(JOB), {"model_id": "ft:m", "job_id": "ftjob-1"}])
+def test_a_model_likewise(given):
+    assert model_id_of(given) == "ft:m"
+
+
+@pytest.mark.parametrize("given", ["", None, {}, {"job_id": None}, 7])
+def test_what_names_no_job_is_refused_with_words_that_help(given):
+    with pytest.raises(InvalidInput, match="Give its id, or the output of the step"):
+        job_id_of(given)
+    with pytest.raises(InvalidInput, match="no fine-tuned model"):
+        model_id_of(given)
+
+
+def test_a_jobs_page_is_the_hosted_one_or_the_local_services():
+    assert job_page("ftjob-1", "https://api.openai.com/v1") == "https://platform.openai.com/finetune/ftjob-1?filter=all"
+    assert job_page("ftjob-1", "http://127.0.0.1:8765/v1") == "http://127.0.0.1:8765/jobs/ftjob-1"
+    assert job_page("ftjob-1", "https://gateway.example/v1") is None
+
+
+def test_checked_data_in_a_few_words_says_what_the_registry_wants_to_know(tmp_path):
+    train, valid = write(tmp_path / "train.jsonl", good_rows()), write(tmp_path / "valid.jsonl", good_rows(count=4))
+
+    alone, both = (data_summary(validate(train, validation_file=beside), str(train)) for beside in (None, valid))
+
+    assert alone["rows"] == 10
+    assert alone["validation"] is None
+    assert both["validation"]["rows"] == 4
+    assert set(both["validation"]) == {"sha256", "rows", "tokens"}
+
+
+def test_a_training_in_a_few_figures_is_the_last_of_all_that_was_measured():
+    job = Job(id="ftjob-1", status="succeeded", model="gpt-4o-mini", created_at=100, finished_at=160.5,
+              trained_tokens=1_000_000, usage_metrics={"trainer": "bytes"})  # fmt: skip
+    rows = [
+        {"step": 2, "train_loss": 0.5},
+        {"step": 1, "train_loss": 2.0, "valid_loss": 1.5},
+        {"step": 3, "train_loss": None},
+    ]
+    report = Report(job=job, rows=rows)
+
+    hosted, local = (training_summary(report, url) for url in ("https://api.openai.com/v1", "http://127.0.0.1:1/v1"))
+
+    assert hosted == {
+        "metrics": {"valid_loss": 1.5, "train_loss": 0.5},
+        "trained_tokens": 1_000_000,
+        "seconds": 60.5,
+        "usd": 3.0,
+        "trainer": "bytes",
+    }
+    assert local["usd"] is None, "a service on this machine sends no bill"
+
+
+def test_a_training_that_has_measured_nothing_has_no_figures():
+    summary = training_summary(Report(job=Job(id="ftjob-1", status="running")), "http://localhost/v1")
+
+    assert summary == {"metrics": {}, "trained_tokens": None, "seconds": None, "usd": None, "trainer": None}
+
+
+FILE = File.model_validate({"id": "file-1", "filename": f"train.sha256-{'a' * 64}.jsonl", "bytes": 7})
+
+
+@pytest.mark.parametrize("given", ["file-1", FILE, file_summary(FILE)])
+def test_a_file_is_known_by_its_id_by_itself_or_by_the_uploads_output(given):
+    assert file_id_of(given) == "file-1"
+
+
+@pytest.mark.parametrize("given", ["", None, {}, {"file_id": None}, 7])
+def test_what_names_no_file_is_refused_with_words_that_help(given):
+    with pytest.raises(InvalidInput, match="Give its id, or the output of the step that uploaded it"):
+        file_id_of(given)
+
+
+def test_an_uploaded_file_tells_the_hash_that_its_name_carries():
+    assert file_summary(FILE)["sha256"] == "a" * 64

@@ -1,0 +1,114 @@
+"""What every test stands on: no engine it doesn't have, no network, nobody's account, nobody's home."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+HERE = Path(__file__).parent
+
+# Tests in these folders need an extra; this module tells whether it is installed.
+NEEDS = {
+    "airflow": ("airflow", "airflow"),
+    "prefect": ("prefect", "prefect"),
+    "dagster": ("dagster", "dagster"),
+    "service": ("local", "starlette"),
+    "trainers": ("local", "numpy"),
+}
+
+settings.register_profile("fast", deadline=None, max_examples=50)
+settings.register_profile("ci", deadline=None, max_examples=500, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+def installed(module: str) -> bool:
+    """Whether it can be imported: a folder of tests of the same name doesn't count (it has no origin)."""
+    spec = find_spec(module)
+    return spec is not None and spec.origin is not None
+
+
+LEFT_OUT = {
+    HERE / folder: extra
+    for folder, (extra, module) in NEEDS.items()
+    if (HERE / folder).is_dir() and not installed(module)
+}
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out the folders whose extra isn't installed."""
+    return True if collection_path in LEFT_OUT else None
+
+
+def pytest_report_header() -> str | None:
+    """Say in one line what was left out, and how to have it."""
+    if not LEFT_OUT:
+        return None
+    folders = ", ".join(f"tests/{path.name} (--extra {extra})" for path, extra in LEFT_OUT.items())
+    return f"left out, not installed here: {folders}"
+
+
+SLOW_SECONDS = 600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give what is slow time enough on a slow machine, where it doesn't say itself how much it needs."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+
+
+# --- Nobody's network. ---
+
+
+class NetworkUsed(BaseException):
+    """A test reached out. It is no `Exception`, so that no code under test takes it for a network error."""
+
+
+def _loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
+    if event != "socket.connect":
+        return
+    sock, address = arguments
+    if sock.family not in {socket.AF_INET, socket.AF_INET6} or not sock.type & socket.SOCK_STREAM:
+        return
+    host = address[0]
+    if host != "localhost" and not ipaddress.ip_address(host.split("%")[0]).is_loopback:
+        raise NetworkUsed(f"A test connected to {host}:{address[1]}; tests talk to loopback only.")
+
+
+sys.addaudithook(_loopback_only)
+
+
+# --- Nobody's home. ---
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any engine is imported, since they read these once: an empty home, no statistics sent."""
+    home = Path(tempfile.mkdtemp(prefix="tuneway-tests-"))
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    # Caches stay where they are: the tests of the built wheel would fetch everything again.
+    os.environ.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    os.environ["HOME"] = str(home)
+    os.environ["DO_NOT_TRACK"] = "1"
+    os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+    os.environ["SCARF_NO_ANALYTICS"] = "true"
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No account from the environment, and data of its own, for every test."""
+    for name in list(os.environ):
+        if name.startswith(("OPENAI_", "AZURE_OPENAI_", "TUNEWAY_")):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    for kind in ("CONFIG", "DATA", "STATE"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(home / kind.lower()))

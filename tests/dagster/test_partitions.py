@@ -1,0 +1,142 @@
+"""One model for each partition: static, dynamic, of time, and of several dimensions."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+from support.dagster_runs import jobs_on, materializations, said, written
+
+from dagster_tuneway import fine_tuned_model_assets
+from dagster_tuneway._names import with_partition
+from tuneway.registry import open_registry
+
+STATIC = dg.StaticPartitionsDefinition(["acme", "globex"])
+DAYS = dg.DailyPartitionsDefinition("2026-01-01")
+BOTH = dg.MultiPartitionsDefinition({"customer": STATIC, "day": DAYS})
+
+
+def assets_of(name, training_file, partitions_def, **more):
+    return fine_tuned_model_assets(
+        name, training_file=training_file, model="gpt-4o-mini", partitions_def=partitions_def, **more
+    )
+
+
+def test_each_partition_has_its_own_data_job_and_model(run, service, server, tmp_path, rows, registry):
+    written(tmp_path / "acme.jsonl", rows)
+    written(tmp_path / "globex.jsonl", rows[2:])
+    assets = assets_of("shop", str(tmp_path / "{partition_key}.jsonl"), STATIC, alias="champion")
+
+    made = {key: materializations(run(assets, partition_key=key)) for key in ("acme", "globex")}
+
+    assert [job["suffix"] for job in server.service.jobs] == ["shop-acme", "shop-globex"]
+    assert {key: one["training_file"].metadata["rows"].value for key, one in made.items()} == {"acme": 24, "globex": 22}
+    assert {one["fine_tuned_model"].partition for one in made.values()} == {"acme", "globex"}
+    names = sorted(version.name for version in open_registry(registry).models())
+    assert names == ["shop-acme", "shop-globex"]
+
+
+def test_two_partitions_with_the_same_data_have_two_models(run, service, data):
+    assets = assets_of("same", str(data), STATIC, suffix="router")
+
+    for key in ("acme", "globex", "acme"):
+        run(assets, partition_key=key)
+
+    origins = [job.metadata["tuneway_origin"] for job in jobs_on(service, "same/job")]
+    assert ["[acme]" in origin for origin in origins] == [True, False]
+
+
+def test_dynamic_partitions(run, instance, server, data):
+    customers = dg.DynamicPartitionsDefinition(name="customers")
+    instance.add_dynamic_partitions("customers", ["new & old"])
+
+    made = materializations(run(assets_of("dynamic", str(data), customers), partition_key="new & old"))
+
+    assert made["registered_model"].partition == "new & old"
+    assert server.service.jobs[0]["suffix"].startswith("dynamic-new-old-")
+
+
+def test_models_of_one_day_after_the_other_are_versions_of_one_model(run, data, rows, registry):
+    assets = assets_of("daily", str(data), DAYS)
+    for day in ("2026-01-01", "2026-01-02"):
+        run(assets, partition_key=day)
+
+    assert [version.ref for version in open_registry(registry).versions("daily")] == ["daily:2", "daily:1"]
+
+
+def test_of_several_dimensions_those_that_are_no_times_name_the_model(run, data, registry):
+    assets = assets_of("both", str(data), BOTH)
+
+    run(assets, partition_key=dg.MultiPartitionKey({"customer": "acme", "day": "2026-01-01"}))
+
+    assert [version.name for version in open_registry(registry).models()] == ["both-acme"]
+
+
+def test_a_function_can_give_each_partition_its_rows(run, rows):
+    assets = assets_of("function", lambda context: rows[: 10 + len(context.partition_key)], STATIC)
+
+    made = materializations(run(assets, partition_key="acme", selection=[assets.training_file]))
+
+    assert made["training_file"].metadata["rows"].value == 14
+
+
+def test_an_asset_with_the_same_partitions_gives_each_its_own(run, rows):
+    @dg.asset(partitions_def=STATIC)
+    def tickets(context):
+        return rows if context.partition_key == "acme" else rows[1:]
+
+    assets = assets_of("upstream", tickets, STATIC)
+    made = [materializations(run([tickets, *assets], partition_key=key)) for key in ("acme", "globex")]
+
+    assert [one["training_file"].metadata["rows"].value for one in made] == [24, 23]
+
+
+def ranged(first, last):
+    """What Dagster tags a run with that is about a range of partitions."""
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+
+
+def test_a_run_for_a_range_of_one_partition_is_that_partitions(run, service, data):
+    made = materializations(run(assets_of("ranged", str(data), STATIC), tags=ranged("globex", "globex")))
+
+    (job,) = jobs_on(service, "ranged/job")
+    assert "[globex]" in job.metadata["tuneway_origin"]
+    assert made["registered_model"].partition == "globex"
+
+
+def test_a_run_for_many_partitions_is_refused_since_each_has_a_model(run, service, data):
+    result = run(assets_of("range", str(data), STATIC), tags=ranged("acme", "globex"), fails=True)
+
+    assert "this run is about 2 partitions, and there is one model for each" in said(result)
+    assert jobs_on(service, "range/job") == []
+
+
+def test_a_partition_that_was_not_prepared_says_so(run, data):
+    assets = assets_of("gap", str(data), STATIC)
+    run(assets, partition_key="acme", selection=[assets.training_file])
+
+    result = run(assets, partition_key="globex", selection=[assets.job], fails=True)
+
+    assert "gap/training_file isn't there yet for globex: materialize it first." in said(result)
+
+
+@pytest.mark.parametrize(
+    ("name", "partition", "word"),
+    [
+        ("router", None, "router"),
+        ("router", "acme", "router-acme"),
+        ("router", "2026-01-01", "router-2026-01-01"),
+        ("{partition_key}-router", "acme", "acme-router"),
+        ("router", "a|b", "router-a-b-0310c0fe"),
+        ("router", "東京", "router-6edc9c5e"),
+        ("r" * 80, None, "r" * 55 + "-11318ee9"),
+    ],
+)
+def test_a_partitions_word_is_one_that_services_and_registries_take(name, partition, word):
+    assert with_partition(name, partition) == word
+    assert len(word) <= 64
+
+
+def test_partitions_that_look_alike_have_different_words():
+    alike = ["a|b", "a-b", "a b", "a/b", "A-b", "a-b-"]
+
+    assert len({with_partition("router", partition) for partition in alike}) == len(alike)

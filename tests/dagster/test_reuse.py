@@ -1,0 +1,246 @@
+"""Whose job a run adopts: retries, re-executions and new runs, for each kind of reuse; and who may end a job."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+from support.dagster_runs import jobs_on, materializations, said
+
+from dagster_tuneway import FineTuningResource, _log, fine_tune, fine_tuned_model_assets
+from dagster_tuneway._runs import key_of
+from tuneway.progress import JobChanged, JobCreated
+
+
+class LosesItsWorker(FineTuningResource):
+    """The first client that waits is lost right when its job was made, as when its worker is."""
+
+    @property
+    def client(self):
+        client = super().client
+        wait, lost = client.wait, LOST
+
+        def lose(*args, **kwargs):
+            if lost:
+                lost.clear()
+                raise OSError("the worker is lost")
+            return wait(*args, **kwargs)
+
+        client.wait = lose
+        return client
+
+
+LOST: list[bool] = []
+
+
+@pytest.fixture
+def losing(resources):
+    """A resource whose first wait is lost."""
+    LOST[:] = [True]
+    given = resources["tuneway"].model_dump(exclude_none=True)
+    yield {"tuneway": LosesItsWorker(**given)}
+    LOST.clear()
+
+
+@pytest.fixture
+def slowly(server):
+    """Jobs end when somebody looks a second time, so that there is something to wait for."""
+    server.service.ends = None
+    handle = server.service.handle
+
+    def end_what_is_looked_at(request):
+        path = request.path.removeprefix("/fine_tuning/jobs/")
+        if request.method == "GET" and path in {job["id"] for job in server.service.alive}:
+            server.service.train(path)
+        return handle(request)
+
+    server.service.handle = end_what_is_looked_at
+
+
+def assets_of(name, data, **more):
+    return fine_tuned_model_assets(name, training_file=str(data), model="gpt-4o-mini", **more)
+
+
+@pytest.mark.parametrize("reuse", ["run", "content", "never"])
+def test_a_step_that_is_retried_adopts_its_job(run, service, losing, slowly, data, reuse):
+    assets = assets_of(f"retried_{reuse}", data, reuse=reuse, retry_policy=dg.RetryPolicy(max_retries=1))
+
+    made = materializations(run(assets, resources=losing))
+
+    assert len(jobs_on(service, f"retried_{reuse}/job")) == 1
+    assert "Adopted" in made["job"].metadata["why"].value
+
+
+@pytest.mark.parametrize(("reuse", "jobs"), [("run", 1), ("content", 1), ("never", 2)])
+def test_a_re_execution_adopts_its_runs_job_unless_nothing_is_to_be_reused(
+    instance, service, losing, slowly, data, reuse, jobs
+):
+    first, again = run_twice(instance, assets_of(f"again_{reuse}", data, reuse=reuse), losing, tags={})
+
+    assert not first.success
+    assert again.success
+    assert len(jobs_on(service, f"again_{reuse}/job")) == jobs
+
+
+def test_a_retry_by_dagster_itself_adopts_even_then(instance, service, losing, slowly, data):
+    tags = {"dagster/retry_number": "1"}
+    _, again = run_twice(instance, assets_of("auto", data, reuse="never"), losing, tags=tags)
+
+    assert again.success
+    assert len(jobs_on(service, "auto/job")) == 1
+
+
+def run_twice(instance, assets, resources, tags):
+    """A run that fails, and the run that takes its place, with the tags that Dagster gives such runs."""
+    first = dg.materialize(assets, instance=instance, resources=resources, raise_on_error=False)
+    defs = dg.Definitions(assets=assets, resources=resources, executor=dg.in_process_executor)
+    job = defs.resolve_implicit_global_asset_job_def()
+    run = instance.create_run_for_job(job, parent_run_id=first.run_id, root_run_id=first.run_id, tags=tags)
+    return first, execute_run(InMemoryJob(job), run, instance)
+
+
+def test_a_new_run_trains_anew_where_only_a_runs_own_job_is_reused(run, service, data):
+    for _ in range(2):
+        run(assets_of("anew", data, reuse="run"))
+
+    assert len(jobs_on(service, "anew/job")) == 2
+
+
+def test_a_runs_tag_has_it_trained_anew(run, service, data):
+    assets = assets_of("forced", data)
+    run(assets)
+
+    made = materializations(run(assets, tags={"tuneway/reuse": "run"}))
+
+    assert len(jobs_on(service, "forced/job")) == 2
+    assert "each run trains anew" in made["job"].metadata["why"].value
+    assert "can't be 'sometimes'" in said(run(assets, fails=True, tags={"tuneway/reuse": "sometimes"}))
+
+
+def test_a_failed_job_is_not_reused(run, service, server, data):
+    server.service.ends = "failed"
+    run(assets_of("better", data), fails=True)
+    server.service.ends = "succeeded"
+
+    run(assets_of("better", data))
+
+    assert [job.status for job in jobs_on(service, "better/job")] == ["failed", "succeeded"]
+
+
+def test_what_no_retry_cures_is_not_retried(run, service, server, data):
+    server.service.ends = "failed"
+
+    result = run(assets_of("hopeless", data, retry_policy=dg.RetryPolicy(max_retries=3)), fails=True)
+
+    assert len(jobs_on(service, "hopeless/job")) == 1
+    assert not [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
+
+
+def test_a_time_out_leaves_the_job_alone(run, service, server, data):
+    server.service.ends = None
+
+    result = run(assets_of("late", data, timeout=0.2), fails=True)
+
+    (job,) = jobs_on(service, "late/job")
+    assert "didn't end before the deadline" in said(result)
+    assert not job.done
+
+
+# --- Termination. ---
+
+
+@pytest.fixture
+def interrupted(monkeypatch, server):
+    """Jobs never end, and whoever waits for one is interrupted, as by a run that is terminated."""
+    server.service.ends = None
+    when = {"news": JobChanged}
+    tell = _log.Teller.__call__
+
+    def interrupt(self, news):
+        tell(self, news)
+        if isinstance(news, when["news"]):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(_log.Teller, "__call__", interrupt)
+    return when
+
+
+@pytest.mark.parametrize(("cancel", "status"), [(False, "validating_files"), (True, "cancelled")])
+def test_an_interrupted_run_cancels_its_job_only_when_asked_to(
+    instance, resources, service, data, interrupted, cancel, status
+):
+    assets = assets_of(f"ended_{cancel}", data, cancel_on_termination=cancel)
+
+    with pytest.raises(dg.DagsterExecutionInterruptedError):
+        dg.materialize(assets, instance=instance, resources=resources)
+
+    (job,) = jobs_on(service, f"ended_{cancel}/job")
+    assert job.status == status
+
+
+def test_a_run_that_is_ended_while_it_submits_cancels_what_it_has_asked_for(
+    instance, resources, service, data, interrupted
+):
+    interrupted["news"] = JobCreated
+    assets = assets_of("early", data, cancel_on_termination=True)
+
+    with pytest.raises(dg.DagsterExecutionInterruptedError):
+        dg.materialize(assets, instance=instance, resources=resources)
+
+    (job,) = jobs_on(service, "early/job")
+    assert job.status == "cancelled"
+
+
+# --- Keys. ---
+
+
+@pytest.mark.parametrize("reuse", ["run", "never"])
+def test_a_key_says_who_asks_and_not_how_often(instance, reuse):
+    keys = []
+
+    @dg.asset(key=["a", "job"], partitions_def=dg.StaticPartitionsDefinition(["x", "y"]))
+    def asked(context):
+        keys.append(key_of(context, context.asset_key, reuse))
+
+    runs = [dg.materialize([asked], instance=instance, partition_key=key) for key in "xy"]
+
+    assert keys == [f"dagster/{run.run_id}/a/job/{key}" for run, key in zip(runs, "xy", strict=True)]
+
+
+# --- An asset of one's own. ---
+
+
+def test_an_asset_of_ones_own_has_it_all_in_one_call(run, service, data, losing, slowly):
+    @dg.asset(retry_policy=dg.RetryPolicy(max_retries=1))
+    def mine(context, tuneway: FineTuningResource):
+        return fine_tune(context, tuneway, training_file=data, model="gpt-4o-mini", name="mine", alias="champion")
+
+    made = materializations(run([mine], resources=losing))["mine"]
+
+    (job,) = jobs_on(service, "dagster: mine")
+    assert made.metadata["fine_tuned_model"].value == job.fine_tuned_model
+    assert made.metadata["aliases"].value == "champion"
+    assert made.metadata["tuneway"].value["ref"] == "mine:1"
+    assert made.metadata["rows"].value == 24
+    assert made.tags["dagster/data_version"] == job.fine_tuned_model
+
+
+def test_it_refuses_bad_data_small_budgets_and_bad_models(run, service, data, rows):
+    def refuses(_candidate, _champion):
+        return False
+
+    def asset_with(**more):
+        @dg.asset
+        def mine(context, tuneway: FineTuningResource):
+            return fine_tune(context, tuneway, **{"training_file": data, "model": "gpt-4o-mini"} | more)
+
+        return mine
+
+    assert "error" in said(run([asset_with(training_file=rows[:3])], fails=True))
+    assert "more than the budget" in said(run([asset_with(max_usd=0.00001)], fails=True))
+    assert jobs_on(service, "dagster: mine") == []
+    assert "is registered, and refused: said no" in said(run([asset_with(name="m", gates=[refuses])], fails=True))

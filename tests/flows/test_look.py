@@ -1,0 +1,39 @@
+"""Looking once at many jobs, without waiting for any."""
+
+from __future__ import annotations
+
+from tuneway.errors import JobFailed, NotFound, RequestTimeout
+from tuneway.flows import WaitToken, look
+from tuneway.models import Job
+
+
+def sights(stage, *ids, until=None):
+    return stage.driver.run(look(stage.account, [WaitToken(job_id=job_id) for job_id in ids], until=until))
+
+
+def test_a_look_gives_each_job_or_the_error_that_a_wait_would_raise(stage):
+    for number, status in enumerate(("running", "succeeded", "failed")):
+        stage.service.add_job(id=f"ftjob-{number}")
+        if status != "running":
+            stage.service.finish(f"ftjob-{number}", status)
+    alive, done, failed, absent = sights(stage, "ftjob-0", "ftjob-1", "ftjob-2", "ftjob-9")
+    assert isinstance(alive, Job)
+    assert isinstance(done, Job)
+    assert (alive.done, done.status) == (False, "succeeded")
+    assert isinstance(failed, JobFailed)
+    assert isinstance(absent, NotFound)
+    assert "ftjob-9" in str(absent)
+
+
+def test_what_there_is_no_time_for_is_not_asked(stage):
+    stage.service.add_job(id="ftjob-1")
+    (sight,) = sights(stage, "ftjob-1", until=stage.driver.now)
+    assert isinstance(sight, RequestTimeout)
+    assert stage.trail == []
+
+
+def test_a_look_never_sleeps(stage):
+    for number in range(5):
+        stage.service.add_job(id=f"ftjob-{number}")
+    sights(stage, *(f"ftjob-{number}" for number in range(5)))
+    assert stage.driver.slept == []

@@ -1,0 +1,129 @@
+"""The submit machine, cell by cell: every state with every sight, at its public face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.fake_service import refuse
+from support.virtual_driver import answered_after, lost_after
+
+from tuneway import progress
+from tuneway.errors import ConnectionLost, LookupFailed
+from tuneway.flows.submit import TRANSITIONS, Sight, State
+
+LIST = "GET /fine_tuning/jobs"
+CREATE = "POST /fine_tuning/jobs"
+WINDOW = "sleep 10"
+
+# What each state can see; the rest is impossible, and each state's action says so by its few returns.
+POSSIBLE = {
+    (State.LOOK, Sight.NOTHING),
+    (State.LOOK, Sight.ALIVE),
+    (State.LOOK, Sight.READY),
+    (State.CREATE, Sight.SENT),
+    (State.SETTLE, Sight.NOTHING),
+    (State.SETTLE, Sight.SOMETHING),
+    (State.RESOLVE, Sight.READY),
+    (State.RESOLVE, Sight.ONE),
+}
+
+
+def nothing_there(stage: Any) -> None:
+    """The list is empty."""
+
+
+def one_runs(stage: Any) -> None:
+    stage.rival(status="running")
+
+
+def one_has_succeeded(stage: Any) -> None:
+    stage.rival(status="succeeded", fine_tuned_model="ft:base")
+
+
+def create_is_lost(stage: Any) -> None:
+    stage.driver.trouble[CREATE] = [ConnectionLost("gone")]
+
+
+def reply_is_lost(stage: Any) -> None:
+    stage.driver.trouble[CREATE] = [lost_after(ConnectionLost("gone"))]
+
+
+def a_younger_double_has_succeeded(stage: Any) -> None:
+    """Two run; when the younger is to be cancelled, it has just succeeded."""
+    stage.rival(id="ftjob-old", created_at=1)
+    stage.rival(id="ftjob-young", created_at=2)
+
+    def ends_first(request: Any, exchange: Callable[[Any], Any]) -> Any:
+        stage.service.finish("ftjob-young", "succeeded")
+        return exchange(request)
+
+    stage.driver.trouble["POST /fine_tuning/jobs/ftjob-young/cancel"] = [ends_first]
+
+
+REACHED = [
+    ((State.LOOK, Sight.NOTHING), nothing_there, [LIST, CREATE, "JobCreated", WINDOW, LIST]),
+    ((State.LOOK, Sight.ALIVE), one_runs, [LIST, WINDOW, LIST, "JobAdopted"]),
+    ((State.LOOK, Sight.READY), one_has_succeeded, [LIST, "JobAdopted"]),
+    ((State.CREATE, Sight.SENT), reply_is_lost, [LIST, CREATE, WINDOW, LIST, "JobAdopted"]),
+    (
+        (State.SETTLE, Sight.NOTHING),
+        create_is_lost,
+        [LIST, CREATE, WINDOW, LIST, CREATE, "JobCreated", WINDOW, LIST],
+    ),
+    ((State.SETTLE, Sight.SOMETHING), nothing_there, [LIST, CREATE, "JobCreated", WINDOW, LIST]),
+    (
+        (State.RESOLVE, Sight.READY),
+        a_younger_double_has_succeeded,
+        [
+            *(LIST, WINDOW, LIST),
+            *("POST /fine_tuning/jobs/ftjob-young/cancel", "GET /fine_tuning/jobs/ftjob-young"),
+            *("POST /fine_tuning/jobs/ftjob-old/cancel", "RivalCancelled", "JobAdopted"),
+        ],
+    ),
+    ((State.RESOLVE, Sight.ONE), one_runs, [LIST, WINDOW, LIST, "JobAdopted"]),
+]
+
+
+@pytest.mark.parametrize(("cell", "arrange", "trail"), REACHED, ids=lambda value: str(value)[:60])
+def test_each_sight_leads_where_the_table_says(cell, arrange, trail, stage):
+    arrange(stage)
+    job = stage.submit()
+    assert stage.trail == trail
+    assert [alive["id"] for alive in stage.service.alive] == [job.id]
+
+
+def test_every_possible_cell_is_reached_and_no_other_exists():
+    assert {cell for cell, _, _ in REACHED} == POSSIBLE
+    assert {(state, sight) for state, row in TRANSITIONS.items() for sight in row} == POSSIBLE
+
+
+def test_done_is_absorbing():
+    assert State.DONE not in TRANSITIONS
+
+
+UNCLEAR = [
+    lost_after(ConnectionLost("gone")),
+    *(answered_after(refuse(status, "in trouble")) for status in (408, 409, 500, 502, 503, 504, 599)),
+    answered_after(refuse(503, "in trouble", **{"x-should-retry": "true"})),
+    answered_after(refuse(503, "in trouble", **{"x-should-retry": "false"})),
+]
+
+
+@pytest.mark.parametrize("fault", UNCLEAR)
+def test_an_unclear_create_is_followed_by_a_look_and_its_job_is_adopted(fault, stage):
+    stage.driver.trouble[CREATE] = [fault]
+    job = stage.submit()
+    assert stage.trail == [LIST, CREATE, WINDOW, LIST, "JobAdopted"]
+    assert [made["id"] for made in stage.service.jobs] == [job.id]
+    assert stage.heard(progress.JobCreated) == []
+
+
+@pytest.mark.parametrize("when", ["before a create", "after a create"])
+def test_a_look_that_fails_ends_the_try_in_either_state(when, stage):
+    broken = [refuse(403, "no lists for you")]
+    stage.driver.trouble[LIST] = broken if when == "before a create" else [None, *broken]
+    with pytest.raises(LookupFailed):
+        stage.submit()
+    assert len(stage.service.jobs) == (when == "after a create")

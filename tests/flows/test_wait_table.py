@@ -1,0 +1,177 @@
+"""The wait machine, cell by cell: every state with every sight, as told through its public face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tuneway.errors import (
+    Forbidden,
+    JobCancelled,
+    JobFailed,
+    NotFound,
+    ServerError,
+    TunewayError,
+    WaitTimeout,
+)
+from tuneway.flows import Account, Poll, Wait, WaitToken
+from tuneway.flows.wait import NAMING_LOOKS, TRANSITIONS, Sight, State
+from tuneway.models import Job
+
+W, N, S, F, C, E, L = State  # watching, naming, succeeded, failed, cancelled, expired, lost
+
+# The promise, written down a second time: where each sight leads from each state.
+PROMISE = {
+    #    alive nameless succeeded failed cancelled unreadable hopeless late
+    W: (W, N, S, F, C, W, L, E),
+    N: (N, N, S, N, N, N, S, S),  # it has succeeded: nothing takes that back
+    S: (S, S, S, S, S, S, S, S),
+    F: (F, F, F, F, F, F, F, F),
+    C: (C, C, C, C, C, C, C, C),
+    E: (E, E, E, E, E, E, E, E),
+    L: (L, L, L, L, L, L, L, L),
+}
+CELLS = [(state, sight, to) for state, row in PROMISE.items() for sight, to in zip(Sight, row, strict=True)]
+
+DEADLINE = 1000.0
+
+
+def job(status: str, model: str | None = None) -> Job:
+    return Job(id="ftjob-1", status=status, fine_tuned_model=model)
+
+
+SHOW: dict[Sight, Callable[[], tuple[Job | TunewayError, float]]] = {
+    Sight.ALIVE: lambda: (job("running"), 10.0),
+    Sight.NAMELESS: lambda: (job("succeeded"), 10.0),
+    Sight.SUCCEEDED: lambda: (job("succeeded", "ft:base"), 10.0),
+    Sight.FAILED: lambda: (job("failed"), 10.0),
+    Sight.CANCELLED: lambda: (job("cancelled"), 10.0),
+    Sight.UNREADABLE: lambda: (ServerError("in trouble"), 10.0),
+    Sight.HOPELESS: lambda: (Forbidden("no"), 10.0),
+    Sight.LATE: lambda: (job("running"), DEADLINE + 1),
+}
+REACH = {
+    W: (),
+    N: (Sight.NAMELESS,),
+    S: (Sight.SUCCEEDED,),
+    F: (Sight.FAILED,),
+    C: (Sight.CANCELLED,),
+    E: (Sight.LATE,),
+    L: (Sight.HOPELESS,),
+}
+VERDICT: dict[State, type[TunewayError] | None] = {
+    S: None,
+    F: JobFailed,
+    C: JobCancelled,
+    E: WaitTimeout,
+    L: Forbidden,
+}
+
+
+def wait_in(state: State) -> Wait:
+    wait = Wait(Account(), WaitToken(job_id="ftjob-1", deadline=DEADLINE), lambda _news: None)
+    for sight in REACH[state]:
+        wait.see(*SHOW[sight]())
+    assert wait.state is state
+    return wait
+
+
+@pytest.mark.parametrize(("state", "sight", "to"), CELLS, ids=lambda value: value.name.lower())
+def test_each_sight_leads_where_it_should(state, sight, to):
+    wait = wait_in(state)
+    wait.see(*SHOW[sight]())
+    assert wait.state is to
+
+
+def test_the_table_holds_just_what_is_promised():
+    assert {(state, sight, to) for state, row in TRANSITIONS.items() for sight, to in row.items()} == set(CELLS)
+
+
+@pytest.mark.parametrize("state", VERDICT, ids=lambda state: state.name.lower())
+@pytest.mark.parametrize("sight", Sight, ids=lambda sight: sight.name.lower())
+def test_no_later_sight_changes_a_verdict(state, sight):
+    wait = wait_in(state)
+    before, seen = wait.failure(), wait.job
+    wait.see(*SHOW[sight]())
+    after = wait.failure()
+    assert wait.ended
+    assert wait.job is seen
+    assert (type(before), str(before)) == (type(after), str(after))
+    kind = VERDICT[state]
+    if kind is None:
+        assert wait.result().fine_tuned_model == "ft:base"
+    else:
+        with pytest.raises(kind):
+            wait.result()
+
+
+@pytest.mark.parametrize("sight", [Sight.FAILED, Sight.CANCELLED, Sight.ALIVE, Sight.UNREADABLE, Sight.NAMELESS])
+def test_a_succeeded_job_gets_a_few_looks_to_show_its_name_whatever_they_show(sight):
+    wait = wait_in(N)
+    for _ in range(NAMING_LOOKS):
+        assert not wait.ended
+        wait.see(*SHOW[sight]())
+    assert wait.result().status == "succeeded"
+    assert wait.result().fine_tuned_model is None
+
+
+def test_a_name_that_comes_with_the_last_look_counts():
+    wait = wait_in(N)
+    for _ in range(NAMING_LOOKS - 1):
+        wait.see(*SHOW[Sight.NAMELESS]())
+    wait.see(*SHOW[Sight.SUCCEEDED]())
+    assert wait.result().fine_tuned_model == "ft:base"
+
+
+def test_a_name_that_comes_after_the_deadline_counts():
+    wait = wait_in(N)
+    wait.see(job("succeeded", "ft:base"), DEADLINE + 1)
+    assert wait.result().fine_tuned_model == "ft:base"
+
+
+@pytest.mark.parametrize(
+    ("status", "model", "kind"),
+    [
+        ("succeeded", "ft:base", None),
+        ("succeeded", None, None),
+        ("failed", None, JobFailed),
+        ("cancelled", None, JobCancelled),
+        ("running", None, WaitTimeout),
+        ("a word of tomorrow", None, WaitTimeout),
+    ],
+)
+def test_an_end_that_is_seen_after_the_deadline_is_still_the_end(status, model, kind):
+    wait = wait_in(W)
+    wait.see(job(status, model), DEADLINE)
+    assert wait.ended
+    assert (type(wait.failure()) if wait.failure() else None) is kind
+
+
+def test_trouble_after_the_deadline_is_a_time_out():
+    wait = wait_in(W)
+    wait.see(ServerError("in trouble"), DEADLINE)
+    with pytest.raises(WaitTimeout, match="not seen"):
+        wait.result()
+
+
+def test_a_refusal_after_the_deadline_is_the_refusal():
+    wait = wait_in(W)
+    wait.see(Forbidden("no"), DEADLINE)
+    with pytest.raises(Forbidden):
+        wait.result()
+
+
+@pytest.mark.parametrize("trouble", [ServerError("in trouble"), NotFound("no such job")])
+def test_as_many_failures_in_a_row_as_tolerated_end_a_wait(trouble):
+    wait = Wait(Account(poll=Poll(tolerance=4)), WaitToken(job_id="ftjob-1"), lambda _news: None)
+    for _ in range(3):
+        wait.see(trouble, 10.0)
+    wait.see(job("running"), 11.0)  # one good look, and counting starts anew
+    for _ in range(3):
+        wait.see(trouble, 12.0)
+    assert not wait.ended
+    wait.see(trouble, 13.0)
+    with pytest.raises(type(trouble)) as caught:
+        wait.result()
+    assert caught.value.job_id == "ftjob-1"

@@ -1,0 +1,53 @@
+"""One runner of each kind for all scenarios, and what each has been seen to do."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support.parity.engines import RUNNERS
+from support.parity.scenarios import TABLE
+from support.parity.stage import staged
+
+
+class Playhouse:
+    """Plays a scenario with all runners at once; what was seen is kept."""
+
+    def __init__(self, home):
+        self._home = home
+        self._runners = {kind.name: kind(home / kind.name.replace(" ", "-")) for kind in RUNNERS}
+        self._seen = {}
+
+    def seen(self, scenario, name):
+        """What this runner was seen to do in this scenario."""
+        if scenario not in self._seen:
+            with ThreadPoolExecutor() as pool:
+                self._seen[scenario] = {
+                    name: pool.submit(self._play, scenario, runner) for name, runner in self._runners.items()
+                }
+        return self._seen[scenario][name].result()
+
+    def _play(self, scenario, runner):
+        row = TABLE[scenario]
+        folder = Path(tempfile.mkdtemp(dir=self._home)) / "stage"
+        folder.mkdir()
+        order = {"pipeline": re.sub(r"\W+", "-", scenario), **row.data(folder), **row.order}
+        with staged(row.world, runner, folder, **order) as stage:
+            return stage.seen(row.play(stage))
+
+    def close(self):
+        for runner in self._runners.values():
+            runner.close()
+
+
+@pytest.fixture(scope="session")
+def playhouse():
+    home = Path(tempfile.mkdtemp(prefix="tuneway-parity-"))
+    house = Playhouse(home)
+    yield house
+    house.close()
+    shutil.rmtree(home, ignore_errors=True)

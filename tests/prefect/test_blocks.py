@@ -1,0 +1,127 @@
+"""The blocks: by Prefect's own standards, stored without showing a secret, and triggered."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+
+import pytest
+from prefect import flow
+from prefect.settings import PREFECT_API_URL
+from prefect.testing.standard_test_suites import BlockStandardTestSuite
+
+from prefect_tuneway import FineTuningCredentials, FineTuningJob
+from tuneway import Poll
+from tuneway.errors import JobFailed, WaitTimeout
+
+
+@pytest.mark.parametrize("block", [FineTuningCredentials, FineTuningJob])
+class TestStandards(BlockStandardTestSuite):
+    @pytest.fixture
+    def block(self, block):
+        return block
+
+
+def test_credentials_make_both_clients(credentials, server):
+    with credentials.get_client() as client:
+        assert client.base_url == server.base_url
+
+
+async def test_the_async_one_likewise(credentials, server):
+    async with credentials.get_async_client() as client:
+        assert client.base_url == server.base_url
+
+
+def test_credentials_keep_their_secret(prefect, credentials):
+    credentials.save("secretive", overwrite=True, _sync=True)
+    again = FineTuningCredentials.load("secretive", _sync=True)
+    assert again.client_settings() == credentials.client_settings()
+    for text in (repr(credentials), str(credentials), credentials.model_dump_json()):
+        assert "sk-hidden" not in text
+
+
+def test_options_reach_the_client(monkeypatch):
+    options = {"settle": 3, "timeout": 7, "poll": {"maximum": 99}}
+    settings = FineTuningCredentials(base_url="http://127.0.0.1:1/v1", options=options).client_settings()
+    assert settings == {"settle": 3, "timeout": 7, "base_url": "http://127.0.0.1:1/v1", "poll": Poll(maximum=99)}
+
+
+@pytest.fixture
+def training(credentials, data):
+    return FineTuningJob(credentials=credentials, model="gpt-4o-mini", training_path=str(data))
+
+
+def test_a_stored_training_is_triggered_waited_for_and_gives_its_model(server, training):
+    training.save("support", overwrite=True, _sync=True)
+
+    @flow
+    def train():
+        job = FineTuningJob.load("support", _sync=True)
+        run = job.trigger()
+        run.wait_for_completion()
+        assert job.trigger().job_id == run.job_id
+        return run.fetch_result()
+
+    assert train()["fine_tuned_model"] == server.service.jobs[0]["fine_tuned_model"]
+    assert len(server.service.jobs) == 1
+
+
+async def test_in_async_flows_it_is_awaited(server, training):
+    @flow
+    async def train():
+        run = await training.trigger()
+        await run.wait_for_completion()
+        return await run.fetch_result()
+
+    assert (await train())["status"] == "succeeded"
+
+
+def test_a_result_that_is_not_there_yet_says_so(server, training):
+    server.service.ends = None
+    run = training.trigger()
+    with pytest.raises(WaitTimeout, match="hasn't ended"):
+        run.fetch_result()
+    server.service.train(run.job_id)
+    assert run.fetch_result()["status"] == "succeeded"
+
+
+def test_a_failed_training_raises_what_the_service_said(server, training):
+    server.service.ends = "failed"
+    run = training.trigger()
+    for look in (run.wait_for_completion, run.fetch_result):
+        with pytest.raises(JobFailed, match="line 3"):
+            look()
+
+
+@pytest.mark.slow
+def test_blocks_can_be_registered_from_the_command_line(prefect):
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "block", "register", "-m", "prefect_tuneway"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value()},
+    )
+    assert "Fine-Tuning Credentials" in done.stdout
+    assert "Fine-Tuning Job" in done.stdout
+
+
+IMPORTED = """
+import sys
+import prefect.main
+from prefect import task, flow
+before = set(sys.modules)
+import prefect_tuneway
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(sorted(new))
+print(sorted(name for name in sys.modules if name.startswith("tuneway.")))
+"""
+
+
+def test_importing_the_collection_imports_little_besides_prefect():
+    done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True)
+    new, ours = done.stdout.strip().splitlines()
+    assert set(ast.literal_eval(new)) <= {"prefect", "prefect_tuneway", "pydantic", "tuneway"}
+    assert ours == "['tuneway._version']"

@@ -1,0 +1,12 @@
+"""`make demo`: the nightly flow, run as a new user runs it."""
+
+from __future__ import annotations
+
+import pytest
+from support.demo import check_the_demo
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+def test_the_demo_trains_once_and_adopts_after_that(tmp_path):
+    check_the_demo("prefect", tmp_path)

@@ -1,0 +1,256 @@
+"""The steps, as flows use them: each one's output is the next one's input, in two forms."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+import pytest
+from blockbuster import blockbuster_ctx
+from prefect import flow, unmapped
+from prefect.cache_policies import INPUTS, NO_CACHE
+from prefect.client.orchestration import get_client
+from support.fault_server import answer, drop_after
+
+import prefect_tuneway
+from prefect_tuneway import (
+    FineTuningCredentials,
+    acreate_fine_tuning_job,
+    afine_tune,
+    aupload_training_file,
+    await_for_fine_tuning_job,
+    cancel_fine_tuning_job,
+    create_fine_tuning_job,
+    evaluate_model,
+    fine_tune,
+    pause_fine_tuning_job,
+    register_model,
+    resume_fine_tuning_job,
+    upload_training_file,
+    validate_training_data,
+    wait_for_fine_tuning_job,
+)
+from prefect_tuneway import tasks as all_tasks
+from tuneway.errors import InvalidDataset, InvalidSpec, JobFailed, Unauthorized, WaitTimeout
+from tuneway.registry import open_registry
+
+TASKS = [getattr(all_tasks, name) for name in all_tasks.__all__ if name != "worth_retrying"]
+
+
+def test_a_flow_hands_each_steps_output_to_the_next_as_it_is(server, data):
+    @flow
+    def nightly():
+        file = upload_training_file(str(data))
+        job = create_fine_tuning_job(model="gpt-4o-mini", training_file=file)
+        done = wait_for_fine_tuning_job(job)
+        return register_model(done, name="support-router")
+
+    told = nightly()
+    assert told["ref"] == "support-router:1"
+    assert told["model_id"] == server.service.jobs[0]["fine_tuned_model"]
+    assert server.service.jobs[0]["metadata"]["tuneway_origin"].startswith("prefect: nightly / ")
+
+
+def test_one_flow_does_it_all(server, credentials, data):
+    told = fine_tune(str(data), model="gpt-4o-mini", name="support-router", credentials=credentials, alias="champion")
+    assert (told["ref"], told["aliases"]) == ("support-router:1", ["champion"])
+    assert len(server.service.jobs) == 1
+    record = open_registry(os.environ["TUNEWAY_REGISTRY_URI"]).get("support-router@champion").record
+    assert (record.training.rows, record.origin.engine, record.origin.pipeline) == (24, "prefect", "fine_tune")
+
+
+async def test_the_flow_and_its_steps_have_forms_to_be_awaited(server, credentials, data):
+    told = await afine_tune(str(data), model="gpt-4o-mini", name="support-router", credentials=credentials)
+    assert told["ref"] == "support-router:1"
+
+
+async def test_no_awaited_step_blocks_the_loop(server, credentials, data):
+    @flow
+    async def nightly():
+        file = await aupload_training_file(str(data), credentials=credentials)
+        job = await acreate_fine_tuning_job(model="gpt-4o-mini", training_file=file, credentials=credentials)
+        return await await_for_fine_tuning_job(job, credentials=credentials)
+
+    with blockbuster_ctx(["tuneway", "prefect_tuneway"]):
+        assert (await nightly())["status"] == "succeeded"
+
+
+def test_steps_can_be_submitted_and_mapped(server, credentials, tmp_path, data):
+    other = tmp_path / "other.jsonl"
+    other.write_text(data.read_text().replace("you", "thou"))
+
+    @flow
+    def fan_out():
+        same = unmapped(credentials)
+        files = upload_training_file.map([str(data), str(other)], credentials=same)
+        made = create_fine_tuning_job.map(model=unmapped("gpt-4o-mini"), training_file=files, credentials=same)
+        return wait_for_fine_tuning_job.map(made, credentials=same).result()
+
+    assert {done["status"] for done in fan_out()} == {"succeeded"}
+    assert len(server.service.jobs) == 2
+
+
+async def test_awaited_steps_can_be_submitted_too(server, credentials):
+    server.service.add_file(id="file-1")
+
+    @flow
+    async def nightly():
+        job = acreate_fine_tuning_job.submit(model="gpt-4o-mini", training_file="file-1", credentials=credentials)
+        return await_for_fine_tuning_job.submit(job, credentials=credentials).result()
+
+    assert (await nightly())["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.fn.__name__)
+def test_each_step_takes_options_and_caches_nothing(task):
+    assert task.cache_policy is NO_CACHE
+    other = task.with_options(name="mine", retries=7, tags=["gpu"])
+    assert (other.name, other.retries, other.tags) == ("mine", 7, {"gpu"})
+    assert task.tags == {"tuneway"}
+    assert task.description
+
+
+def test_a_policy_of_your_own_can_leave_the_credentials_out(server, credentials):
+    server.service.add_file(id="file-1")
+    cached = create_fine_tuning_job.with_options(cache_policy=INPUTS - "credentials", persist_result=True)
+
+    @flow
+    def twice():
+        other = FineTuningCredentials(base_url=server.base_url, api_key="sk-another-key", options={"settle": 0})
+        return [
+            cached(model="m", training_file="file-1", credentials=access, return_state=True).name
+            for access in (credentials, other)
+        ]
+
+    assert twice() == ["Completed", "Cached"]
+
+
+def test_jobs_are_paused_resumed_and_cancelled(server, credentials):
+    server.service.ends = None
+    server.service.add_job(id="ftjob-1", status="running")
+
+    @flow
+    def control():
+        told = {"job_id": "ftjob-1"}
+        return [
+            step(told, credentials=credentials)["status"]
+            for step in (pause_fine_tuning_job, resume_fine_tuning_job, cancel_fine_tuning_job, cancel_fine_tuning_job)
+        ]
+
+    assert control() == ["paused", "queued", "cancelled", "cancelled"]
+
+
+def test_a_model_is_measured_beside_its_base(server, credentials, data):
+    told = evaluate_model({"fine_tuned_model": "ft:m"}, str(data), base="m", credentials=credentials, parallel=1)
+    assert (told["tuned"]["model"], told["base"]["model"], told["questions"]) == ("ft:m", "m", 24)
+
+
+def test_data_with_errors_fails_at_once_and_names_the_line(server, data, tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(data.read_text() + '{"messages": []}\n')
+    with pytest.raises(InvalidDataset, match="25"):
+        fine_tune(str(bad), model="gpt-4o-mini")
+    assert not server.arrived or not server.asked("POST", "/files")
+    assert validate_training_data(str(data), model="gpt-4o-mini")["rows"] == 24
+
+
+def test_what_no_retry_cures_is_not_tried_again(server, credentials):
+    server.fault(answer({"error": {"message": "no such key"}}, status=401), times=99)
+    step = create_fine_tuning_job.with_options(retry_delay_seconds=0)
+    with pytest.raises(Unauthorized, match="no such key"):
+        step(model="m", training_file="file-1", credentials=credentials)
+    assert len(server.arrived) == 1
+
+
+def test_a_create_whose_reply_is_lost_is_tried_again_and_adopts_its_job(server, credentials):
+    server.service.add_file(id="file-1")
+    server.fault(drop_after(), "POST", "/fine_tuning/jobs")
+    server.fault(answer({"error": {"message": "down"}}, status=503), "GET", "/fine_tuning/jobs", times=1)
+    step = create_fine_tuning_job.with_options(retry_delay_seconds=0)
+    told = step(model="m", training_file="file-1", credentials=credentials)
+    assert [job["id"] for job in server.service.jobs] == [told["job_id"]]
+
+
+def test_a_job_that_failed_fails_the_step_with_the_services_reason(server, credentials):
+    server.service.ends = "failed"
+    server.service.add_file(id="file-1")
+
+    @flow
+    def nightly():
+        job = create_fine_tuning_job(model="m", training_file="file-1", credentials=credentials)
+        return wait_for_fine_tuning_job(job, credentials=credentials)
+
+    with pytest.raises(JobFailed, match="line 3 is no good"):
+        nightly()
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+def test_a_wait_ends_with_its_deadline_once_over_all_retries(server, credentials, cancels):
+    server.service.add_job(id="ftjob-1", status="running")
+    step = wait_for_fine_tuning_job.with_options(retry_delay_seconds=0)
+    with pytest.raises(WaitTimeout):
+        step("ftjob-1", credentials=credentials, timeout=0.2, cancel_on_timeout=cancels)
+    assert server.service.job("ftjob-1")["status"] == ("cancelled" if cancels else "running")
+
+
+def test_more_pairs_than_leave_room_for_ours_are_refused_before_anything_is_sent(server, credentials):
+    with pytest.raises(InvalidSpec, match="at most 13"):
+        create_fine_tuning_job(
+            model="m", training_file="file-1", credentials=credentials, metadata={f"k{n}": "v" for n in range(14)}
+        )
+    assert not server.arrived
+
+
+def test_the_jobs_log_is_in_the_tasks_log_and_the_key_is_in_none(server, credentials, caplog):
+    caplog.set_level(logging.INFO)
+    server.service.add_file(id="file-1")
+
+    @flow
+    def nightly():
+        job = create_fine_tuning_job(model="m", training_file="file-1", credentials=credentials)
+        return wait_for_fine_tuning_job(job, credentials=credentials)
+
+    for name in ("prefect.task_runs", "prefect.flow_runs"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    nightly()
+    assert "Step 20/20: training loss=0.1" in caplog.text
+    assert "sk-hidden" not in caplog.text
+
+
+def test_a_stored_block_is_taken_by_its_name(server, credentials):
+    credentials.save("in-store", overwrite=True, _sync=True)
+    server.service.add_job(id="ftjob-1", status="running")
+    assert cancel_fine_tuning_job("ftjob-1", credentials="in-store")["status"] == "cancelled"
+
+
+async def test_an_awaited_wait_can_be_given_up(server, credentials):
+    server.service.add_job(id="ftjob-1", status="running")
+    waiting = asyncio.create_task(prefect_tuneway.await_for_fine_tuning_job.fn("ftjob-1", credentials=credentials))
+    while not server.asked("GET", "/fine_tuning/jobs/ftjob-1"):  # noqa: ASYNC110 - another process's doing
+        await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+def test_prefect_knows_the_collection():
+    from prefect.plugins import load_prefect_collections
+    from prefect.utilities.dispatch import get_registry_for_type
+
+    assert load_prefect_collections()["prefect_tuneway"] is prefect_tuneway
+    known = get_registry_for_type(prefect_tuneway.FineTuningCredentials.__mro__[1])
+    assert known["fine-tuning-credentials"] is prefect_tuneway.FineTuningCredentials
+
+
+def test_a_run_leaves_labels_for_a_cancel_only_where_blocks_are_stored(server, credentials):
+    server.service.add_file(id="file-1")
+
+    @flow
+    def nightly():
+        create_fine_tuning_job(model="m", training_file="file-1", credentials=credentials)
+
+    state = nightly(return_state=True)
+    with get_client(sync_client=True) as client:
+        labels = client.read_flow_run(state.state_details.flow_run_id).labels
+    assert not [label for label in labels if label.startswith("tuneway")]

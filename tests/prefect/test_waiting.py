@@ -1,0 +1,162 @@
+"""Waiting without a worker: who is resumed, and whose job is cancelled."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.states import Cancelled, Suspended
+from support.fault_server import answer
+
+from prefect_tuneway import cancel_jobs, create_fine_tuning_job, resume_ended_runs, suspend_until_ended, waiting
+from tuneway import WaitToken
+from tuneway.errors import InvalidInput, JobFailed, WaitTimeout
+
+
+@pytest.fixture
+def resumed(monkeypatch):
+    """Who was resumed."""
+    ids = []
+    monkeypatch.setattr(waiting, "_go_on", lambda flow_run: ids.append(str(flow_run.id)))
+    return ids
+
+
+@pytest.fixture
+def suspend(server, credentials, monkeypatch):
+    """Suspends a flow run until this job ends; gives the run's id. Without a deployment, so by hand."""
+    ids = []
+
+    class Aside(Exception):
+        pass
+
+    def step_aside(token):
+        raise Aside
+
+    monkeypatch.setattr(waiting, "_suspend", step_aside)
+
+    def suspend(hooks=(), **options):
+        server.service.ends = None
+        server.service.add_file(id="file-1")
+
+        @flow(on_cancellation=list(hooks))
+        def patient():
+            job = create_fine_tuning_job(model="m", training_file="file-1", credentials=credentials)
+            ids.append(job["job_id"])
+            suspend_until_ended(job, credentials=credentials, **options)
+
+        run_id = patient(return_state=True).state_details.flow_run_id
+        put(run_id, Suspended())
+        return str(run_id), ids[-1]
+
+    return suspend
+
+
+def put(run_id, state):
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run_id, state, force=True)
+
+
+def labels(run_id):
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(run_id).labels
+
+
+def test_a_suspended_run_leaves_its_resume_token_and_nothing_secret(suspend, server):
+    run_id, job_id = suspend(timeout=3600)
+    left = labels(run_id)
+    token = WaitToken.load(left["tuneway.waits_for"])
+    assert (token.job_id, left["tuneway.service"]) == (job_id, server.base_url)
+    assert token.deadline is not None
+    assert "sk-hidden" not in str(left)
+
+
+@pytest.mark.parametrize("ends", ["succeeded", "failed", "cancelled"])
+def test_a_run_is_resumed_when_its_job_has_ended_well_or_not(suspend, server, credentials, resumed, ends):
+    (done, job_id), (waits, _) = suspend(), suspend()
+    server.service.finish(job_id, ends)
+    assert done in resume_ended_runs(credentials)
+    assert done in resumed
+    assert waits not in resumed
+
+
+def test_all_suspended_runs_are_looked_at_with_few_requests(suspend, server, credentials, resumed):
+    for _ in range(12):
+        suspend()
+    server.forget()
+    resume_ended_runs(credentials)
+    assert len(server.arrived) <= 3
+
+
+def test_a_webhook_asks_for_its_job_alone(suspend, server, credentials, resumed):
+    (one, first), (_, second) = suspend(), suspend()
+    for job_id in (first, second):
+        server.service.finish(job_id)
+    assert resume_ended_runs(credentials, job_id=first) == [one]
+
+
+def test_a_run_whose_time_is_up_is_resumed_to_say_so(suspend, server, credentials, resumed):
+    run_id, job_id = suspend(timeout=3600)
+    late = WaitToken(job_id=job_id, deadline=1.0).dump()
+    with get_client(sync_client=True) as client:
+        client.update_flow_run_labels(UUID(run_id), {"tuneway.waits_for": late})
+    assert run_id in resume_ended_runs(credentials)
+
+
+@pytest.mark.parametrize(("hooks", "end"), [([cancel_jobs], "cancelled"), ([], "validating_files")])
+def test_a_suspended_run_that_was_cancelled_has_its_job_cancelled_if_its_flow_says_so(
+    suspend, server, credentials, resumed, hooks, end
+):
+    run_id, job_id = suspend(hooks)
+    put(run_id, Cancelled())
+    resume_ended_runs(credentials)
+    assert server.service.job(job_id)["status"] == end
+    server.forget()
+    resume_ended_runs(credentials)
+    assert not server.asked("POST")
+
+
+def test_a_job_that_has_ended_suspends_nobody(server, credentials):
+    server.service.add_job(id="ftjob-1", status="succeeded", fine_tuned_model="ft:m")
+    server.service.add_job(id="ftjob-2", status="failed")
+
+    @flow
+    def patient(job_id):
+        return suspend_until_ended(job_id, credentials=credentials)
+
+    assert patient("ftjob-1")["fine_tuned_model"] == "ft:m"
+    with pytest.raises(JobFailed):
+        patient("ftjob-2")
+
+
+def test_a_deadline_that_has_passed_ends_the_wait(server, credentials):
+    server.service.add_job(id="ftjob-1", status="running")
+
+    @flow
+    def patient():
+        return suspend_until_ended({"job_id": "ftjob-1", "deadline": 1.0}, credentials=credentials)
+
+    with pytest.raises(WaitTimeout):
+        patient()
+
+
+def test_without_a_flow_run_there_is_nothing_to_suspend(server, credentials):
+    server.service.add_job(id="ftjob-1", status="running")
+    with pytest.raises(InvalidInput, match="no flow run"):
+        suspend_until_ended("ftjob-1", credentials=credentials)
+
+
+@pytest.mark.parametrize(("status", "aside"), [(503, True), (401, False), (404, False)])
+def test_a_look_that_fails_suspends_only_where_time_may_cure_it(server, credentials, monkeypatch, status, aside):
+    suspended = []
+    monkeypatch.setattr(waiting, "_suspend", suspended.append)
+    server.service.add_job(id="ftjob-1", status="running")
+    server.fault(answer({"error": {"message": "no"}}, status=status), "GET", times=1)
+
+    @flow
+    def patient():
+        return suspend_until_ended("ftjob-1", credentials=credentials)
+
+    assert patient(return_state=True).is_failed()
+    assert bool(suspended) is aside

@@ -1,0 +1,62 @@
+"""Where a registry is looked for, and what its address may look like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.registries import make_record
+
+from tuneway.errors import InvalidSpec
+from tuneway.registry import default_uri, open_registry
+
+
+def test_the_environment_names_the_registry():
+    assert default_uri({"TUNEWAY_REGISTRY_URI": "sqlite:///m.db", "XDG_DATA_HOME": "/data"}) == "sqlite:///m.db"
+
+
+@pytest.mark.parametrize(
+    ("environ", "platform", "uri"),
+    [
+        ({"XDG_DATA_HOME": "/data"}, "linux", "sqlite:////data/tuneway/models.db"),
+        ({"XDG_DATA_HOME": "relative"}, "linux", "sqlite:///{home}/.local/share/tuneway/models.db"),
+        ({}, "linux", "sqlite:///{home}/.local/share/tuneway/models.db"),
+        ({}, "darwin", "sqlite:///{home}/Library/Application Support/tuneway/models.db"),
+        ({}, "win32", "sqlite:///{home}/AppData/Local/tuneway/models.db"),
+        ({"LOCALAPPDATA": "/local"}, "win32", "sqlite:////local/tuneway/models.db"),
+    ],
+)
+def test_without_a_word_it_lives_in_the_users_data_folder(environ, platform, uri):
+    assert default_uri(environ, platform) == uri.format(home=Path.home())
+
+
+def test_the_default_registry_is_made_with_its_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "new"))
+    open_registry().register(make_record("router"))
+    assert (tmp_path / "new/tuneway/models.db").exists()
+
+
+def test_three_slashes_are_beside_you_and_four_are_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    relative = open_registry("sqlite:///models.db")
+    monkeypatch.chdir("/")
+    relative.register(make_record("router"))
+    assert open_registry(f"sqlite:///{tmp_path}/models.db").get("router").version == 1
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "models.db",
+        "sqlite://models.db",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "mlflow:",
+        "mlflow:databricks",
+        "http://user:secret@tracking.example",
+    ],
+)
+def test_an_address_that_is_none_is_refused_without_being_repeated(uri):
+    with pytest.raises(InvalidSpec, match="not the address of a registry") as caught:
+        open_registry(uri)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,296 @@
+"""Files and uploads, by the `openai` package and by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+from support.openai_jobs import chats, lines
+
+
+@pytest.fixture(scope="module")
+def raw(service):
+    with httpx.Client(base_url=service.base_url) as made:
+        yield made
+
+
+def upload(client: OpenAI, content: bytes = b"", **options):
+    return client.files.create(file=("train.jsonl", content or chats(10)), **{"purpose": "fine-tune"} | options)
+
+
+def test_a_file_comes_back_byte_for_byte(client):
+    content = chats(25) + '{"text": "Grüße 😀"}\n'.encode()
+    file = upload(client, content)
+    assert file.id.startswith("file-")
+    assert (file.bytes, file.filename, file.purpose, file.status) == (
+        len(content),
+        "train.jsonl",
+        "fine-tune",
+        "processed",
+    )
+    assert client.files.content(file.id).read() == content
+    assert client.files.retrieve(file.id) == file
+    assert file.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_content_can_be_streamed_and_asked_for_in_ranges(service, raw, client):
+    file = upload(client, chats(200))
+    whole = client.files.content(file.id).read()
+    reply = raw.get(f"/files/{file.id}/content", headers={"range": "bytes=10-19"})
+    assert (reply.status_code, reply.content) == (206, whole[10:20])
+
+
+def test_files_are_listed_newest_first_and_paged(client):
+    ids = [upload(client, purpose="user_data").id for _ in range(5)]
+    listed = [file.id for file in client.files.list(purpose="user_data", limit=2)]
+    assert listed == ids[::-1]
+    assert [file.id for file in client.files.list(purpose="user_data", order="asc", limit=2)] == ids
+    assert client.files.list(purpose="batch").data == []
+
+
+def test_a_list_goes_on_after_a_file_that_was_deleted_meanwhile(client):
+    ids = [upload(client, purpose="batch").id for _ in range(4)]
+    for file in client.files.list(purpose="batch", limit=1):
+        assert client.files.delete(file.id).deleted
+        ids.remove(file.id)
+    assert ids == []
+
+
+def test_a_deleted_file_is_gone(client):
+    file = upload(client)
+    client.files.delete(file.id)
+    for look in (client.files.retrieve, client.files.content, client.files.delete):
+        with pytest.raises(openai.NotFoundError) as caught:
+            look(file.id)
+        assert caught.value.code == "file_not_found"
+
+
+def test_a_file_may_expire(client):
+    file = upload(client, expires_after={"anchor": "created_at", "seconds": 3600})
+    assert file.expires_at == file.created_at + 3600
+
+
+@pytest.mark.parametrize(("seconds", "word"), [(3599, "3600"), (2_592_001, "2592000")], ids=["too soon", "too late"])
+def test_an_expiry_has_bounds(client, seconds, word):
+    with pytest.raises(openai.BadRequestError, match=word) as caught:
+        upload(client, expires_after={"anchor": "created_at", "seconds": seconds})
+    assert caught.value.param == "seconds"
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "start"),
+    [
+        (b'{"messages": []}\n[1, 2]\n', 2, "[1, 2]"),
+        (b"{\n", 1, "{"),
+        (b'{"a": 1}\n\n 7\n', 3, " 7"),
+        (b"\xff\xfe\n", 1, "��"),
+        (b"[" * 100_000, 1, "[["),
+    ],
+    ids=["a list", "cut JSON", "a number", "not UTF-8", "deep nesting"],
+)
+def test_training_data_must_be_jsonl_and_the_refusal_says_where(client, content, line, start):
+    with pytest.raises(openai.BadRequestError) as caught:
+        upload(client, content)
+    text = str(caught.value)
+    assert "Expected file to have JSONL format" in text
+    assert f"Line {line} " in text
+    assert f'(HINT: line starts with: "{start}' in text
+    assert caught.value.type == "invalid_request_error"
+
+
+def test_a_training_file_is_called_jsonl(client):
+    with pytest.raises(openai.BadRequestError, match=r"\.jsonl"):
+        client.files.create(file=("train.json", chats(10)), purpose="fine-tune")
+
+
+def test_other_purposes_take_any_bytes(client):
+    file = client.files.create(file=("photo.png", b"\x89PNG\x00\x01"), purpose="vision")
+    assert client.files.content(file.id).read() == b"\x89PNG\x00\x01"
+
+
+def test_the_name_of_a_file_is_only_a_name(client, service):
+    file = client.files.create(file=("../../../../tmp/evil.jsonl", chats(10)), purpose="fine-tune")
+    assert file.filename.endswith("evil.jsonl")
+    assert {path.name for path in (service.data_dir / "files").iterdir()} >= {file.id}
+    assert client.files.content(file.id).read() == chats(10)
+
+
+@pytest.mark.parametrize("name", ["..", "..%2f..%2ftuneway.db", "%2e%2e/tuneway.db", "file-" + "x" * 24, "a" * 5000])
+def test_an_id_that_nobody_gave_out_reaches_no_file(raw, name):
+    reply = raw.get(f"/files/{name}/content")
+    assert reply.status_code == 404
+    assert reply.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("fields", "files", "param"),
+    [
+        ({}, {"file": ("a.jsonl", b"{}\n")}, "purpose"),
+        ({"purpose": "fine-tune"}, {"other": b"x"}, "file"),
+        ({"purpose": "world domination"}, {"file": ("a.jsonl", b"{}\n")}, "purpose"),
+    ],
+)
+def test_a_form_that_lacks_something_is_refused_by_name(raw, fields, files, param):
+    reply = raw.post("/files", data=fields, files=files)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == param
+
+
+def test_a_body_that_is_no_form_is_refused(raw):
+    reply = raw.post("/files", json={"purpose": "fine-tune"})
+    assert reply.status_code == 415
+
+
+def test_a_form_that_is_cut_short_is_refused_and_leaves_nothing(raw, service):
+    body = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{"a": 1}\n'
+    reply = raw.post("/files", content=body, headers={"content-type": "multipart/form-data; boundary=b"})
+    assert reply.status_code == 400
+    assert list((service.data_dir / "scratch").iterdir()) == []
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_sent(service):
+    # the announced length is enough to refuse: nothing of the content is waited for
+    host, port = service.base_url.removeprefix("http://").removesuffix("/v1").split(":")
+    head = (
+        f"POST /v1/files HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-length: {600 * 2**20}\r\n"
+        "content-type: multipart/form-data; boundary=b\r\n\r\n"
+    )
+    import socket
+
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(head.encode())
+        assert b" 413 " in connection.recv(4096)
+
+
+def test_the_same_key_uploads_once(client, raw):
+    key = {"Idempotency-Key": f"files-{time.time()}"}
+    first = upload(client, chats(11), extra_headers=key)
+    assert upload(client, chats(11), extra_headers=key).id == first.id
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        upload(client, chats(12), extra_headers=key)
+    assert caught.value.code == "idempotency_key_reused"
+
+
+# in parts
+
+
+def start(client: OpenAI, content: bytes, **options):
+    return client.uploads.create(
+        bytes=len(content), filename="big.jsonl", mime_type="text/jsonl", purpose="fine-tune", **options
+    )
+
+
+def test_parts_make_a_file_in_the_order_asked_for(client):
+    content = chats(30)
+    thirds = [content[:500], content[500:1000], content[1000:]]
+    begun = start(client, content)
+    assert (begun.status, begun.bytes) == ("pending", len(content))
+    assert begun.expires_at == begun.created_at + 3600
+    ids = {number: client.uploads.parts.create(begun.id, data=thirds[number]).id for number in (2, 0, 1)}
+    done = client.uploads.complete(begun.id, part_ids=[ids[0], ids[1], ids[2]], md5=hashlib.md5(content).hexdigest())
+    assert done.status == "completed"
+    assert client.files.content(done.file.id).read() == content
+
+
+def test_the_sdk_uploads_in_chunks(client):
+    content = chats(300)
+    done = client.uploads.upload_file_chunked(
+        file=content,
+        filename="c.jsonl",
+        bytes=len(content),
+        mime_type="text/jsonl",
+        purpose="fine-tune",
+        part_size=4096,
+    )
+    assert client.files.content(done.file.id).read() == content
+
+
+def test_a_part_that_came_twice_does_no_harm(client):
+    content = chats(10)
+    begun = start(client, content)
+    client.uploads.parts.create(begun.id, data=content)
+    again = client.uploads.parts.create(begun.id, data=content)
+    assert client.uploads.complete(begun.id, part_ids=[again.id]).status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda ids: {"part_ids": ids[:1]}, "bytes"),
+        (lambda ids: {"part_ids": [*ids, ids[0]]}, "twice"),
+        (lambda ids: {"part_ids": ["part_" + "x" * 24]}, "No such part"),
+        (lambda ids: {"part_ids": ids, "md5": "0" * 32}, "MD5"),
+    ],
+    ids=["too few bytes", "a part twice", "an unknown part", "another md5"],
+)
+def test_parts_that_do_not_make_up_the_upload_are_refused_and_it_stays_open(client, change, word):
+    content = chats(10)
+    begun = start(client, content)
+    ids = [client.uploads.parts.create(begun.id, data=piece).id for piece in (content[:300], content[300:])]
+    with pytest.raises(openai.BadRequestError, match=word):
+        client.uploads.complete(begun.id, **change(ids))
+    assert client.uploads.complete(begun.id, part_ids=ids).status == "completed"
+
+
+def test_a_finished_upload_takes_nothing_more(client):
+    content = chats(10)
+    begun = start(client, content)
+    part = client.uploads.parts.create(begun.id, data=content)
+    client.uploads.complete(begun.id, part_ids=[part.id])
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.uploads.parts.create(begun.id, data=b"more")
+    assert caught.value.code == "upload_completed"
+    cancelled = start(client, content)
+    assert client.uploads.cancel(cancelled.id).status == "cancelled"
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.uploads.complete(cancelled.id, part_ids=[part.id])
+    assert caught.value.code == "upload_cancelled"
+
+
+def test_completing_twice_with_the_same_key_is_one_file(client):
+    content = chats(10)
+    begun = start(client, content)
+    part = client.uploads.parts.create(begun.id, data=content)
+    key = {"Idempotency-Key": f"complete-{time.time()}"}
+    first = client.uploads.complete(begun.id, part_ids=[part.id], extra_headers=key)
+    assert client.uploads.complete(begun.id, part_ids=[part.id], extra_headers=key) == first
+    assert client.files.content(first.file.id).read() == content
+
+
+def test_parts_are_looked_at_as_a_whole_file_would_be(client):
+    content = b'{"a": 1}\nnot json\n'
+    begun = start(client, content)
+    part = client.uploads.parts.create(begun.id, data=content)
+    with pytest.raises(openai.BadRequestError, match="Line 2 "):
+        client.uploads.complete(begun.id, part_ids=[part.id])
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"bytes": 8 * 2**30 + 1}, "bytes"),
+        ({"bytes": 0}, "bytes"),
+        ({"purpose": "mischief"}, "purpose"),
+        ({"filename": ""}, "filename"),
+        ({"expires_after": {"anchor": "created_at", "seconds": 1}}, "expires_after.seconds"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_an_upload_has_its_limits(raw, change, param):
+    body = {"bytes": 10, "filename": "a.jsonl", "mime_type": "text/jsonl", "purpose": "fine-tune"} | change
+    reply = raw.post("/uploads", json=body)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == param
+
+
+def test_a_large_file_is_checked_elsewhere_and_just_as_well(client):
+    content = lines({"messages": [{"role": "user", "content": "x" * 1000}]} for _ in range(5000))
+    assert len(content) > 5_000_000
+    assert upload(client, content).bytes == len(content)
+    with pytest.raises(openai.BadRequestError, match="Line 5001 "):
+        upload(client, content + json.dumps([1]).encode())

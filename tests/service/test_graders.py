@@ -1,0 +1,229 @@
+"""Graders: by the `openai` package, and their arithmetic by hand."""
+
+from __future__ import annotations
+
+import math
+
+import openai
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.openai_jobs import openai_for, submit, wait_for
+from support.service import running_service
+
+from tuneway.service.graders import templates, texts
+from tuneway.service.graders.formula import BadFormula, names, work_out
+
+SAME = {
+    "type": "string_check",
+    "name": "same",
+    "operation": "eq",
+    "input": "{{sample.output_text}}",
+    "reference": "{{item.answer}}",
+}
+NEAR = SAME | {"type": "text_similarity", "name": "near", "evaluation_metric": "fuzzy_match"}
+del NEAR["operation"]
+CODE = {
+    "type": "python",
+    "name": "code",
+    "source": "def grade(sample, item):\n    return len(sample['output_text']) / item['n']",
+}
+BOTH = {
+    "type": "multi",
+    "name": "both",
+    "graders": {"same": SAME, "near": NEAR},
+    "calculate_output": "0.5 * same + min(near, 0.5) ^ 2",
+}
+
+
+def run(client, grader, sample: str, item=None):
+    return client.fine_tuning.alpha.graders.run(grader=grader, model_sample=sample, item=item or {})
+
+
+@pytest.mark.parametrize(
+    ("operation", "sample", "reward"),
+    [
+        ("eq", "Paris", 1),
+        ("eq", "paris", 0),
+        ("ne", "paris", 1),
+        ("like", "It is Paris.", 1),
+        ("like", "paris", 0),
+        ("ilike", "It is PARIS.", 1),
+    ],
+)
+def test_strings_are_compared(client, operation, sample, reward):
+    graded = run(client, SAME | {"operation": operation}, sample, {"answer": "Paris"})
+    assert graded.reward == reward
+    assert (graded.metadata.name, graded.metadata.type) == ("same", "string_check")
+    assert not any(graded.metadata.errors.model_dump().values())
+
+
+def test_graders_are_put_together_by_a_formula(client):
+    graded = run(client, BOTH, "Paris", {"answer": "Paris"})
+    assert graded.reward == pytest.approx(0.75)
+    assert graded.sub_rewards == graded.metadata.scores == {"same": 1.0, "near": 1.0}
+
+
+def test_templates_reach_into_data_and_into_json_answers(client):
+    grader = SAME | {"input": "{{ sample.output_json.team }}/{{item.tags[1]}}", "reference": "net/b"}
+    assert run(client, grader, '{"team": "net"}', {"tags": ["a", "b"]}).reward == 1
+
+
+def test_a_place_that_the_data_lacks_is_an_error_in_the_result(client):
+    graded = run(client, SAME, "Paris", {"question": "?"})
+    assert graded.reward == 0
+    assert graded.metadata.errors.invalid_variable_error
+
+
+@pytest.mark.parametrize(
+    ("grader", "param"),
+    [
+        (SAME | {"operation": "sounds_like"}, "grader.operation"),
+        (SAME | {"input": "{{user.name}}"}, "grader"),
+        (NEAR | {"evaluation_metric": "cosine"}, "grader.evaluation_metric"),
+        (CODE, "grader.type"),
+        (BOTH | {"calculate_output": "same + far"}, "grader.calculate_output"),
+        (BOTH | {"calculate_output": "__import__('os').getcwd()"}, "grader.calculate_output"),
+        (BOTH | {"graders": {"code": CODE}}, "grader.graders.code.type"),
+        (
+            {"type": "label_model", "name": "l", "model": "m", "input": [{}], "labels": ["a"], "passing_labels": ["a"]},
+            "grader",
+        ),
+    ],
+)
+def test_a_grader_that_cannot_grade_is_refused_by_name(client, grader, param):
+    for act in (client.fine_tuning.alpha.graders.validate, lambda grader: run(client, grader, "x", {"answer": "x"})):
+        with pytest.raises(openai.BadRequestError) as caught:
+            act(grader=grader)
+        assert caught.value.param == param
+
+
+def test_a_good_grader_is_valid(client):
+    assert client.fine_tuning.alpha.graders.validate(grader=BOTH).grader.name == "both"
+
+
+def test_a_served_model_can_give_the_score(client, training_file):
+    job = wait_for(client, submit(client, training_file).id)
+    model = job.fine_tuned_model
+    grader = {
+        "type": "score_model",
+        "name": "judge",
+        "model": model,
+        "input": [{"role": "user", "content": "{{sample.output_text}}"}],
+    }
+    graded = run(client, grader, "Ticket 1: there is trouble with my phone.")
+    assert graded.metadata.errors.api_model_grader_parse_error  # "mobile" is no number
+    assert graded.metadata.sampled_model_name == model
+    assert graded.metadata.token_usage > 0
+    multi = {
+        "type": "multi",
+        "name": "m",
+        "graders": {
+            "right": {
+                "type": "label_model",
+                "name": "l",
+                "model": model,
+                "labels": ["mobile", "network"],
+                "passing_labels": ["mobile"],
+                "input": [{"role": "user", "content": "{{sample.output_text}}"}],
+            }
+        },
+        "calculate_output": "right",
+    }
+    assert run(client, multi, "Ticket 1: there is trouble with my phone.").reward == 1
+    assert run(client, multi, "Ticket 1: there is trouble with my router.").reward == 0
+    unknown = run(client, grader | {"model": "nobody"}, "x")
+    assert unknown.metadata.errors.api_model_grader_server_error
+
+
+def test_python_graders_run_when_they_are_allowed():
+    with running_service(allow_python_graders=True) as service, openai_for(service) as client:
+        assert run(client, CODE, "abcd", {"n": 8}).reward == 0.5
+        broken = run(client, CODE, "abcd", {})
+        assert broken.reward == 0
+        assert "KeyError" in broken.metadata.errors.python_grader_runtime_error_details
+        for source in ("def grade(sample, item):\n    return 'x'", "raise SystemExit(0)\ndef grade(s, i): return 1"):
+            assert run(client, CODE | {"source": source}, "x").metadata.errors.python_grader_runtime_error
+        secrets = "import os\ndef grade(sample, item):\n    return len(os.environ.get('HOME', ''))"
+        assert run(client, CODE | {"source": secrets}, "x").reward == 0
+        with pytest.raises(openai.BadRequestError, match="line 1"):
+            run(client, CODE | {"source": "def grade(:"}, "x")
+
+
+# the arithmetic
+
+
+@pytest.mark.parametrize("metric", sorted(texts.SIMILARITIES))
+@given(text=st.text(max_size=40), other=st.text(max_size=40))
+def test_likeness_is_between_none_and_one_and_one_for_the_same(metric, text, other):
+    alike = texts.SIMILARITIES[metric]
+    assert 0 <= alike(text, other) <= 1
+    if metric not in ("bleu", "gleu", "meteor") or texts.words(text):
+        assert alike(text, text) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "text", "reference", "expected"),
+    [
+        ("fuzzy_match", "kitten", "sitting", 8 / 13),  # longest common subsequence: ittn
+        ("rouge_1", "the cat sat", "the cat ran away", 4 / 7),
+        ("rouge_2", "the cat sat", "the cat ran away", 2 / 5),
+        ("rouge_l", "police killed the gunman", "police kill the gunman", 6 / 8),
+        ("gleu", "the cat", "the cat sat", 3 / 6),
+        ("bleu", "a b c d", "a b c d e f g h", math.exp(-1)),
+        ("bleu", "x y z", "a b c", 0),
+        ("meteor", "on the mat sat the cat", "the cat sat on the mat", 0.5 * (3 / 6) ** 3),
+        ("meteor", "no match", "at all here", 0),
+    ],
+)
+def test_likeness_is_what_the_books_say(metric, text, reference, expected):
+    value = texts.SIMILARITIES[metric](text, reference)
+    if metric == "meteor" and expected:
+        value = 1 - value
+    assert value == pytest.approx(expected)
+
+
+@given(one=st.text(alphabet="abc", max_size=12), other=st.text(alphabet="abc", max_size=12))
+def test_the_common_subsequence_is_the_longest(one, other):
+    table = [[0] * (len(other) + 1) for _ in range(len(one) + 1)]
+    for i, a in enumerate(one):
+        for j, b in enumerate(other):
+            table[i + 1][j + 1] = table[i][j] + 1 if a == b else max(table[i][j + 1], table[i + 1][j])
+    assert texts.common_length(one, other) == table[-1][-1]
+
+
+@pytest.mark.parametrize(
+    ("formula", "value"),
+    [
+        ("a + b", 5),
+        ("a - b * 2", -4),
+        ("2 ^ b", 8),
+        ("-a", -2),
+        ("max(a, b, 1) / 2", 1.5),
+        ("floor(b / a) + ceil(0.2)", 2),
+        ("exp(0)", 1),
+    ],
+)
+def test_formulas_are_arithmetic(formula, value):
+    assert work_out(formula, {"a": 2.0, "b": 3.0}) == value
+    assert names(formula) <= {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["", "a b", "a.real", "a[0]", "(lambda: a)()", "'a'", "True", "a if a else b", "open('x')", "min(a, key=b)", "c",
+     "1/0", "9 ^ 9 ^ 9 ^ 9", "log(0)", "sqrt(-1)", "min()", "(" * 5000, "+".join("a" * 2000)],
+)  # fmt: skip
+def test_anything_else_is_no_formula(formula):
+    with pytest.raises(BadFormula):
+        work_out(formula, {"a": 2.0, "b": 3.0})
+
+
+@given(st.text())
+def test_any_text_can_be_a_template(text):
+    try:
+        filled = templates.fill(text, templates.Sample("x"), {})
+    except templates.UnknownPlace:
+        assert "{{" in text
+    else:
+        assert "{{" in text or filled == text

@@ -1,0 +1,386 @@
+"""Creating, finding and steering jobs: what is accepted, what is refused and how."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import openai
+import pytest
+from support.openai_jobs import chats, lines, slow_job, submit, ticket, wait_for
+from support.service import until
+
+
+@pytest.fixture(scope="module")
+def raw(service):
+    with httpx.Client(base_url=service.base_url) as made:
+        yield made
+
+
+def refusal(reply: httpx.Response, status: int = 400):
+    assert reply.status_code == status, reply.text
+    error = reply.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert reply.headers["x-request-id"].startswith("req_")
+    return error
+
+
+# what a create may say
+
+
+@pytest.mark.parametrize(
+    ("change", "param", "code"),
+    [
+        ({"model": None}, "model", "invalid_value"),
+        ({"model": "gpt-99"}, "model", "model_not_available"),
+        ({"model": "ft:gpt-4o-mini:local::nobody"}, "model", "model_not_available"),
+        ({"training_file": "file-nobody"}, "training_file", "invalid_file"),
+        ({"training_file": "../../etc/passwd"}, "training_file", "invalid_file"),
+        ({"validation_file": "file-nobody"}, "validation_file", "invalid_file"),
+        ({"seed": -1}, "seed", "invalid_value"),
+        ({"seed": 2**31}, "seed", "invalid_value"),
+        ({"seed": "seven"}, "seed", "invalid_value"),
+        ({"suffix": ""}, "suffix", "invalid_value"),
+        ({"suffix": "x" * 65}, "suffix", "invalid_value"),
+        ({"metadata": {str(n): "v" for n in range(17)}}, "metadata", "invalid_value"),
+        ({"metadata": {"k" * 65: "v"}}, "metadata." + "k" * 65, "invalid_value"),
+        ({"metadata": {"k": "v" * 513}}, "metadata.k", "invalid_value"),
+        ({"metadata": {"k": 1}}, "metadata.k", "invalid_value"),
+        ({"colour": "red"}, "colour", "unknown_parameter"),
+        ({"method": {"type": "magic"}}, "method", "invalid_value"),
+        (
+            {"method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 51}}}},
+            "method.supervised.hyperparameters.n_epochs",
+            "invalid_value",
+        ),
+        (
+            {"method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 0}}}},
+            "method",
+            "invalid_value",
+        ),
+        (
+            {"method": {"type": "supervised", "supervised": {"hyperparameters": {"batch_size": 257}}}},
+            "method.supervised.hyperparameters.batch_size",
+            "invalid_value",
+        ),
+        (
+            {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 2.5}}}},
+            "method.dpo.hyperparameters.beta",
+            "invalid_value",
+        ),
+        ({"method": {"type": "reinforcement"}}, "method.grader", "missing_required_parameter"),
+        (
+            {"hyperparameters": {"learning_rate_multiplier": 0}},
+            "hyperparameters.learning_rate_multiplier",
+            "invalid_value",
+        ),
+        ({"integrations": [{"type": "wandb", "wandb": {}}]}, "integrations", "missing_required_parameter"),
+        ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}] * 6}, "integrations", "invalid_value"),
+        (
+            {"integrations": [{"type": "wandb", "wandb": {"project": "p", "tags": ["t" * 65]}}]},
+            "integrations",
+            "invalid_value",
+        ),
+    ],
+)
+def test_a_wrong_field_is_refused_by_name(raw, training_file, change, param, code):
+    body = {"model": "gpt-4o-mini", "training_file": training_file} | change
+    error = refusal(raw.post("/fine_tuning/jobs", json=body))
+    assert error["param"] == param or error["param"].startswith(param + ".")
+    assert error["code"] == code
+    assert error["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("missing", ["model", "training_file"])
+def test_what_is_required_is_asked_for(raw, training_file, missing):
+    body = {"model": "gpt-4o-mini", "training_file": training_file}
+    del body[missing]
+    error = refusal(raw.post("/fine_tuning/jobs", json=body))
+    assert (error["param"], error["code"]) == (missing, "missing_required_parameter")
+    assert error["message"] == f"Missing required parameter: '{missing}'."
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'"x"', b"NaN", b"\xff", b"[" * 100_000, b'{"seed": NaN}'])
+def test_a_body_that_is_no_object_is_refused(raw, body):
+    refusal(raw.post("/fine_tuning/jobs", content=body, headers={"content-type": "application/json"}))
+
+
+def test_a_body_may_not_be_huge(raw):
+    reply = raw.post("/fine_tuning/jobs", content=b'{"model": "' + b"x" * (5 * 2**20))
+    assert refusal(reply, 413)["code"] == "request_too_large"
+
+
+def test_every_optional_field_may_be_null(raw, training_file):
+    optional = ("validation_file", "method", "hyperparameters", "integrations", "metadata", "seed", "suffix")
+    body = {"model": "gpt-4o-mini", "training_file": training_file} | dict.fromkeys(optional)
+    job = raw.post("/fine_tuning/jobs", json=body).json()
+    assert job["status"] == "validating_files"
+    assert job["method"]["type"] == "supervised"
+    assert isinstance(job["seed"], int)
+    assert job["metadata"] is None
+
+
+def test_hyperparameters_may_come_in_their_old_place(client, training_file):
+    job = wait_for(client, submit(client, training_file, hyperparameters={"n_epochs": 2, "batch_size": "auto"}).id)
+    assert job.hyperparameters.n_epochs == 2
+    assert isinstance(job.hyperparameters.batch_size, int)
+    assert job.method.supervised.hyperparameters.n_epochs == 2
+
+
+def test_a_method_that_the_trainer_cannot_do_is_refused_at_once(client, training_file):
+    grader = {
+        "type": "string_check",
+        "name": "same",
+        "input": "{{sample.output_text}}",
+        "reference": "a",
+        "operation": "eq",
+    }
+    with pytest.raises(openai.BadRequestError, match="reinforcement") as caught:
+        submit(
+            client,
+            training_file,
+            validation_file=training_file,
+            method={"type": "reinforcement", "reinforcement": {"grader": grader}},
+        )
+    assert caught.value.param == "method"
+
+
+def test_a_file_of_another_purpose_is_refused(client):
+    file = client.files.create(file=("a.txt", b"hello"), purpose="user_data")
+    with pytest.raises(openai.BadRequestError, match="purpose"):
+        submit(client, file.id)
+
+
+# files that don't do
+
+
+def test_too_few_examples_fail_the_job(client):
+    file = client.files.create(file=("few.jsonl", chats(9)), purpose="fine-tune")
+    job = wait_for(client, submit(client, file.id).id)
+    assert job.status == "failed"
+    assert (job.error.code, job.error.param) == ("invalid_n_examples", "training_file")
+    assert "9 example" in job.error.message
+    assert job.finished_at
+    assert job.fine_tuned_model is None
+    assert client.fine_tuning.jobs.list_events(job.id).data[0].level == "error"
+
+
+def test_bad_rows_fail_the_job_and_the_line_is_named(client):
+    rows = [ticket(number) for number in range(12)]
+    rows[4]["messages"] = [{"role": "user", "content": "hello"}]
+    file = client.files.create(file=("bad.jsonl", lines(rows)), purpose="fine-tune")
+    job = wait_for(client, submit(client, file.id).id)
+    assert job.status == "failed"
+    assert (job.error.code, job.error.param) == ("invalid_training_file", "training_file")
+    assert "line 5" in job.error.message.lower()
+
+
+def test_a_job_keeps_its_data_when_the_file_is_deleted(client):
+    file = client.files.create(file=("mine.jsonl", chats(30)), purpose="fine-tune")
+    job = submit(client, file.id)
+    client.files.delete(file.id)
+    assert wait_for(client, job.id).status == "succeeded"
+
+
+# finding jobs
+
+
+def test_jobs_are_found_by_their_metadata(client, training_file):
+    mark = f"a+b&c=[{time.time()}] ü%"
+    both = submit(client, training_file, metadata={"project": mark, "stage": "one"})
+    other = submit(client, training_file, metadata={"project": mark, "stage": "two"})
+
+    def found(**metadata) -> list[str]:
+        return [job.id for job in client.fine_tuning.jobs.list(metadata=metadata, limit=1)]
+
+    assert found(project=mark) == [other.id, both.id]
+    assert found(project=mark, stage="one") == [both.id]
+    assert found(stage="two", project=mark) == [other.id]
+    assert found(project=mark, stage="three") == []
+    assert found(project=mark[:-1]) == []
+
+
+def test_jobs_without_metadata_can_be_asked_for(client, training_file):
+    plain, marked = submit(client, training_file), submit(client, training_file, metadata={"a": "b"})
+    ids = [job.id for job in client.fine_tuning.jobs.list(metadata=None)]
+    everything = [job.id for job in client.fine_tuning.jobs.list()]
+    assert marked.id in everything
+    raw = client.get("/fine_tuning/jobs?metadata=null", cast_to=httpx.Response).json()
+    listed = [job["id"] for job in raw["data"]]
+    assert plain.id in listed
+    assert marked.id not in listed
+    assert ids
+
+
+def test_pages_are_newest_first_without_gaps_or_repeats(client, training_file):
+    made = [submit(client, training_file, metadata={"page": "test"}).id for _ in range(7)]
+    assert [job.id for job in client.fine_tuning.jobs.list(metadata={"page": "test"}, limit=3)] == made[::-1]
+    first = client.fine_tuning.jobs.list(metadata={"page": "test"}, limit=7)
+    assert first.has_more is False
+
+
+@pytest.mark.parametrize("limit", ["0", "101", "-1", "x", "1e2", "9" * 5000])
+def test_a_limit_has_bounds(raw, limit):
+    assert refusal(raw.get("/fine_tuning/jobs", params={"limit": limit}))["param"] == "limit"
+
+
+@pytest.mark.parametrize("path", ["", "/events", "/checkpoints"])
+@pytest.mark.parametrize("job_id", ["ftjob-nobody", "ftjob-" + "x" * 24, "%2e%2e", "x' OR 1=1 --"])
+def test_an_unknown_job_is_not_found(raw, path, job_id):
+    assert refusal(raw.get(f"/fine_tuning/jobs/{job_id}{path}"), 404)["code"] == "fine_tuning_job_not_found"
+
+
+def test_an_unknown_cursor_is_not_found(raw, client, training_file):
+    job = submit(client, training_file)
+    for path in ("", f"/{job.id}/events", f"/{job.id}/checkpoints"):
+        assert refusal(raw.get(f"/fine_tuning/jobs{path}?after=nothing"), 404)["param"] in (
+            "after",
+            "fine_tuning_job_id",
+        )
+
+
+def test_unknown_paths_and_methods_are_refused_in_the_same_shape(raw):
+    assert refusal(raw.get("/nothing/here"), 404)["code"] == "unknown_url"
+    assert refusal(raw.delete("/fine_tuning/jobs"), 405)["code"] == "method_not_allowed"
+
+
+# the same request twice
+
+
+def test_the_same_key_creates_one_job(client, training_file):
+    key = {"Idempotency-Key": f"job-{time.time()}"}
+    first = client.fine_tuning.jobs.with_raw_response.create(
+        model="gpt-4o-mini", training_file=training_file, extra_headers=key
+    )
+    again = client.fine_tuning.jobs.with_raw_response.create(
+        model="gpt-4o-mini", training_file=training_file, extra_headers=key
+    )
+    assert first.content == again.content
+    assert again.headers["idempotent-replayed"] == "true"
+    assert "idempotent-replayed" not in first.headers
+
+
+def test_the_same_key_for_something_else_is_refused(client, training_file):
+    key = {"Idempotency-Key": f"other-{time.time()}"}
+    submit(client, training_file, extra_headers=key)
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        submit(client, training_file, suffix="other", extra_headers=key)
+    assert caught.value.code == "idempotency_key_reused"
+
+
+def test_a_key_that_races_itself_still_creates_one_job(client, training_file, service):
+    key = f"race-{time.time()}"
+
+    def create(_):
+        return submit(client, training_file, metadata={"race": key}, extra_headers={"Idempotency-Key": key}).id
+
+    with ThreadPoolExecutor(16) as pool:
+        ids = set(pool.map(create, range(32)))
+    assert len(ids) == 1
+    assert [job.id for job in client.fine_tuning.jobs.list(metadata={"race": key})] == list(ids)
+    # the folders that were laid out in vain are gone
+    known = {job.id for job in client.fine_tuning.jobs.list(limit=100)}
+    assert {path.name for path in (service.data_dir / "jobs").iterdir()} <= known
+
+
+# steering
+
+
+def test_a_running_job_is_cancelled_for_good(client):
+    job = wait_for(client, slow_job(client).id, "running")
+    cancelled = client.fine_tuning.jobs.cancel(job.id)
+    assert cancelled.status == "cancelled"
+    assert cancelled.finished_at
+    for act in (client.fine_tuning.jobs.cancel, client.fine_tuning.jobs.pause, client.fine_tuning.jobs.resume):
+        with pytest.raises(openai.BadRequestError, match="cancelled") as caught:
+            act(job.id)
+        assert caught.value.code == "invalid_job_status"
+    assert client.fine_tuning.jobs.retrieve(job.id).status == "cancelled"
+
+
+def test_a_job_that_has_ended_keeps_no_data(client, service, training_file):
+    ended = wait_for(client, submit(client, training_file).id)
+    queued = submit(client, training_file)
+    client.fine_tuning.jobs.cancel(queued.id)
+
+    def kept() -> set[str]:
+        folders = [service.data_dir / "jobs" / job_id for job_id in (ended.id, queued.id)]
+        return {path.name for folder in folders for path in folder.iterdir()}
+
+    until(lambda: not kept() & {"training.jsonl", "state"})
+    assert "model" in kept()
+
+
+def test_a_paused_job_rests_and_then_goes_on_where_it_was(client):
+    job = wait_for(client, slow_job(client, epochs=3, rows=300).id, "running")
+    paused = client.fine_tuning.jobs.pause(job.id)
+    assert paused.status == "paused"
+    before = steps(client, job.id)
+    time.sleep(0.5)
+    assert steps(client, job.id) == before
+    with pytest.raises(openai.BadRequestError):
+        client.fine_tuning.jobs.pause(job.id)
+    assert client.fine_tuning.jobs.resume(job.id).status == "queued"
+    done = wait_for(client, job.id)
+    assert done.status == "succeeded"
+    assert steps(client, job.id) == list(range(1, 901))
+    assert any(
+        "Going on from step" in event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=100)
+    )
+
+
+def steps(client, job_id: str) -> list[int]:
+    events = client.fine_tuning.jobs.list_events(job_id, limit=100)
+    return sorted(event.data["step"] for event in events if event.type == "metrics")
+
+
+def test_a_running_job_estimates_its_end(client):
+    job = slow_job(client)
+    end = wait_for_estimate(client, job.id)
+    assert end >= time.time() - 1
+    client.fine_tuning.jobs.cancel(job.id)
+    assert client.fine_tuning.jobs.retrieve(job.id).estimated_finish is None
+
+
+def wait_for_estimate(client, job_id: str):
+    deadline = time.monotonic() + 20
+    while (end := client.fine_tuning.jobs.retrieve(job_id).estimated_finish) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return end
+
+
+def test_only_so_many_train_at_once(client):
+    jobs = [slow_job(client) for _ in range(4)]
+    for job in jobs:
+        wait_for(client, job.id, "queued", "running")
+    time.sleep(0.5)
+    statuses = [client.fine_tuning.jobs.retrieve(job.id).status for job in jobs]
+    assert statuses == ["running", "running", "queued", "queued"]
+    assert client.fine_tuning.jobs.pause(jobs[3].id).status == "paused"
+    client.fine_tuning.jobs.cancel(jobs[0].id)
+    wait_for(client, jobs[2].id, "running")
+    assert client.fine_tuning.jobs.retrieve(jobs[3].id).status == "paused"
+    for job in jobs[1:]:
+        client.fine_tuning.jobs.cancel(job.id)
+
+
+# checkpoint permissions
+
+
+def test_permissions_are_granted_listed_and_revoked(client, training_file, service):
+    job = wait_for(client, submit(client, training_file).id)
+    name = client.fine_tuning.jobs.checkpoints.list(job.id).data[0].fine_tuned_model_checkpoint
+    permissions = client.fine_tuning.checkpoints.permissions
+    granted = permissions.create(name, project_ids=["proj_a", "proj_b"])
+    assert {item.project_id for item in granted.data} == {"proj_a", "proj_b"}
+    assert len(list(permissions.create(name, project_ids=["proj_a"]))) == 1
+    assert len(list(permissions.list(name, limit=1))) == 2
+    assert [item.project_id for item in permissions.list(name, project_id="proj_b").data] == ["proj_b"]
+    assert permissions.delete(granted.data[0].id, fine_tuned_model_checkpoint=name).deleted
+    assert len(list(permissions.list(name))) == 1
+    with pytest.raises(openai.NotFoundError):
+        permissions.delete(granted.data[0].id, fine_tuned_model_checkpoint=name)
+    with pytest.raises(openai.NotFoundError):
+        permissions.create("ft:nobody", project_ids=["p"])

@@ -1,0 +1,152 @@
+"""Starting and stopping."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from support.openai_jobs import chats, openai_for, slow_job, submit, wait_for
+from support.service import running_service, until
+
+from tuneway.errors import InvalidSpec
+from tuneway.service.main import arguments, pairs, serve
+from tuneway.service.settings import Settings
+
+
+def start(*words: str) -> subprocess.CompletedProcess[str]:
+    """Start a service that should refuse to."""
+    return subprocess.run(
+        [sys.executable, "-m", "tuneway.service", *words], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_it_says_where_it_is_in_one_line(service):
+    assert service.base_url.startswith("http://127.0.0.1:")
+    assert (service.data_dir / "base_url.txt").read_text() == service.base_url + "\n"
+    root = service.base_url.removesuffix("/v1")
+    assert httpx.get(root + "/healthz").json()["status"] == "ok"
+
+
+def test_a_second_service_on_the_same_data_is_refused_and_told_where_the_first_is(service):
+    done = start("--data-dir", str(service.data_dir), "--port", "0")
+    assert done.returncode == 1
+    assert f"is using {service.data_dir} already, at {service.base_url}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_port_that_is_taken_is_refused(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = start("--data-dir", str(tmp_path), "--port", port)
+    assert done.returncode == 1
+    assert f"can't listen on 127.0.0.1 port {port}" in done.stderr
+    assert "--port" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"models": {"gpt-4o": "magic"}}, "no trainer 'magic'"),
+        ({"faults": "flood=1"}, "is no fault"),
+        ({"concurrency": 0}, "0 jobs at once"),
+        ({"port": 65536}, "no port 65536"),
+        ({"host": "0.0.0.0"}, "needs a token"),
+        ({"webhook_url": "http://127.0.0.1/"}, "secret"),
+        ({"webhook_url": "gopher://x", "webhook_secret": "whsec_" + "a" * 32}, "no address"),
+        ({"data_dir": "/dev/null/x"}, "data directory"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(tmp_path, options, word):
+    with pytest.raises(InvalidSpec, match=word):
+        serve(**{"data_dir": tmp_path, "port": 0} | options)
+
+
+def test_an_unreadable_database_is_refused_clearly(tmp_path):
+    (tmp_path / "tuneway.db").write_bytes(b"not a database" * 1000)
+    done = start("--data-dir", str(tmp_path), "--port", "0")
+    assert done.returncode == 1
+    assert "can't use the database" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_secrets_do_not_show_in_settings():
+    settings = Settings(data_dir=Path("x"), token="hush-hush", webhook_secret="whsec_hush")
+    assert "hush" not in repr(settings)
+
+
+def test_stopping_is_graceful_and_the_job_goes_on_at_the_next_start():
+    with running_service() as service, openai_for(service) as client:
+        job = wait_for(client, slow_job(client, epochs=3, rows=300).id, "running")
+        assert service.stop() == 0
+        assert "Traceback" not in service.log
+        service.start()
+        done = wait_for(client, job.id)
+        assert done.status == "succeeded"
+        texts = [event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=100)]
+        assert any("its state is saved" in text for text in texts)
+        steps = [event.data["step"] for event in client.fine_tuning.jobs.list_events(job.id, limit=100) if event.data]
+        assert sorted(steps) == list(range(1, 901))
+
+
+def test_everything_is_there_after_a_restart():
+    with running_service() as service, openai_for(service) as client:
+        file = client.files.create(file=("a.jsonl", chats(30)), purpose="fine-tune")
+        job = wait_for(client, submit(client, file.id, metadata={"a": "b"}).id)
+        before = [job, client.files.list().data, client.models.list().data[-1].id]
+        service.kill()
+        service.start()
+        after = [client.fine_tuning.jobs.retrieve(job.id), client.files.list().data, client.models.list().data[-1].id]
+        assert after == before
+        answer = client.chat.completions.create(
+            model=job.fine_tuned_model,
+            messages=[{"role": "user", "content": "Ticket 1: there is trouble with my phone."}],
+        )
+        assert answer.choices[0].message.content == "mobile"
+
+
+def test_what_a_killed_service_left_half_done_is_swept_up(tmp_path):
+    data = tmp_path / "data"
+    with running_service(data) as service:
+        service.kill()
+        (data / "scratch" / "scratch_x").write_bytes(b"half a file")
+        (data / "files" / ("file-" + "a" * 24)).write_bytes(b"never recorded")
+        (data / "jobs" / ("ftjob-" + "a" * 24)).mkdir()
+        (data / "uploads" / ("upload_" + "a" * 24)).mkdir()
+        service.start()
+        for folder in ("scratch", "files", "jobs", "uploads"):
+            assert list((data / folder).iterdir()) == []
+
+
+def test_only_its_owner_can_read_the_data(service):
+    for name in ("tuneway.db", "files", "jobs"):
+        assert (service.data_dir / name).stat().st_mode & 0o077 == 0
+
+
+def test_a_base_model_name_stands_for_its_trainer():
+    assert pairs(["gpt-4o-mini=bytes", "a=b=c"]) == {"gpt-4o-mini": "bytes", "a": "b=c"}
+    for text in ("gpt", "=bytes", "gpt="):
+        with pytest.raises(InvalidSpec, match="NAME=TRAINER"):
+            pairs([text])
+
+
+def test_the_command_line_knows_every_option(monkeypatch):
+    monkeypatch.setenv("TUNEWAY_TOKEN", "from-the-environment")
+    options = arguments(["--port", "0", "--model", "m=bytes", "--fault", "drop=1", "--allow-python-graders"])
+    assert options["token"] == "from-the-environment"
+    assert options["models"] == {"m": "bytes"}
+    assert (options["port"], options["faults"], options["allow_python_graders"]) == (0, "drop=1", True)
+
+
+def test_an_ipv6_address_works():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with running_service(host="::1") as service:
+        assert service.base_url.startswith("http://[::1]:")
+        assert until(lambda: httpx.get(service.base_url + "/models").status_code) == 200

@@ -1,0 +1,158 @@
+"""What grades a reinforcement job: vetted when the job is made, run by the worker, its models asked over HTTP."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tuneway.errors import InvalidSpec, MissingExtra
+from tuneway.models import Reinforcement
+from tuneway.service.catalogue import Catalogue
+from tuneway.service.folder import kept_checkpoints
+from tuneway.service.refusals import Refusal
+from tuneway.service.rewards import KEY, grader_of
+from tuneway.service.routes.models import cards_of
+from tuneway.service.settings import Settings
+from tuneway.service.trainers import found_here, make_trainer
+from tuneway.service.trainers.hf import smol
+
+CHECK = {"type": "string_check", "name": "exact", "input": "{{sample.output_text}}",
+         "reference": "{{item.answer}}", "operation": "eq"}  # fmt: skip
+JUDGE = {"type": "score_model", "name": "judge", "model": "wise",
+         "input": [{"role": "user", "content": "Rate {{sample.output_text}} for {{item.answer}}"}]}  # fmt: skip
+CODE = {"type": "python", "name": "code", "source": "def grade(sample, item): return len(sample['output_text'])"}
+
+
+def job(grader, *, python=False, url=None):
+    return {"grader": grader, "python_graders": python, "grader_url": url}
+
+
+@pytest.fixture
+def wise():
+    """A model behind an address: gives 0.25, and notes what it was sent."""
+    heard = []
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            heard.append((self.path, self.headers["authorization"], body))
+            reply = json.dumps({"choices": [{"message": {"content": "I say 0.25"}}]}).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(reply)))
+            self.end_headers()
+            self.wfile.write(reply)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1", heard
+        server.shutdown()
+        thread.join()
+
+
+def test_an_answer_is_graded_against_its_row():
+    grade = grader_of(job(CHECK))
+    assert grade({"answer": "yes"}, "yes").reward == 1.0
+    assert grade({"answer": "yes"}, "no").reward == 0.0
+
+
+def test_a_model_that_grades_is_asked_where_it_is_with_the_key_of_the_environment(wise, monkeypatch):
+    url, heard = wise
+    monkeypatch.setenv(KEY, "sk-grader")
+    grade = grader_of(job(JUDGE, url=url))
+    assert grade({"answer": "yes"}, "maybe").reward == 0.25
+    ((path, key, body),) = heard
+    assert (path, key) == ("/v1/chat/completions", "Bearer sk-grader")
+    assert (body["model"], body["messages"][0]["content"]) == ("wise", "Rate maybe for yes")
+
+
+def test_a_model_that_cannot_be_asked_is_an_error_of_the_grading_and_not_of_the_worker():
+    grading = grader_of(job(JUDGE, url="http://127.0.0.1:9/v1"))({"answer": "yes"}, "maybe")
+    assert grading.reward == 0.0
+    assert "model_grader_server_error" in grading.errors
+
+
+def test_code_grades_where_it_is_allowed():
+    assert grader_of(job(CODE, python=True))({}, "four").reward == 4.0
+
+
+# when the job is made
+
+
+def catalogue(tmp_path, **options):
+    return Catalogue(Settings(data_dir=tmp_path, **options))
+
+
+@pytest.mark.parametrize(
+    ("grader", "options", "more", "words"),
+    [
+        (CODE, {}, {}, "--allow-python-graders"),
+        (JUDGE, {"token": "secret"}, {}, KEY),
+        ({"type": "multi", "name": "m", "graders": {"a": JUDGE}, "calculate_output": "a"}, {"token": "t"}, {}, KEY),
+        ({"type": "multi", "name": "m", "graders": {"a": CHECK}, "calculate_output": "b"}, {}, {}, "none of the"),
+        (CHECK, {}, {"response_format": {"type": "json_object"}}, "response_format"),
+    ],
+)
+def test_what_cannot_grade_here_is_refused(tmp_path, grader, options, more, words):
+    with pytest.raises(Refusal, match=words):
+        catalogue(tmp_path, **options).vet_reinforcement(Reinforcement(grader=grader, **more))
+
+
+def test_what_can_grade_here_is_not(tmp_path, monkeypatch):
+    catalogue(tmp_path, allow_python_graders=True).vet_reinforcement(Reinforcement(grader=CODE))
+    catalogue(tmp_path).vet_reinforcement(Reinforcement(grader=JUDGE, response_format={"type": "text"}))
+    elsewhere = catalogue(tmp_path, token="t", grader_url="https://example.com/v1")
+    elsewhere.vet_reinforcement(Reinforcement(grader=JUDGE))
+    monkeypatch.setenv(KEY, "sk")
+    catalogue(tmp_path, token="t").vet_reinforcement(Reinforcement(grader=JUDGE))
+
+
+def test_the_address_of_graders_must_be_one(tmp_path):
+    with pytest.raises(InvalidSpec, match="is no address"):
+        Settings(data_dir=tmp_path, grader_url="example.com")
+
+
+# which checkpoints stay
+
+
+def test_the_newest_three_checkpoints_stay_or_the_best_three_by_reward():
+    assert kept_checkpoints({step: {"full_valid_loss": 1.0} for step in (5, 10, 15, 20)}) == {10, 15, 20}
+    rewards = {5: 0.9, 10: 0.1, 15: 0.5, 20: 0.5, 25: 0.2}
+    assert kept_checkpoints({step: {"full_valid_mean_reward": reward} for step, reward in rewards.items()}) == {
+        5, 15, 20,
+    }  # fmt: skip
+
+
+# names of models and trainers
+
+
+def test_a_name_may_stand_for_another_name(tmp_path):
+    assert catalogue(tmp_path, models={"small": "bytes", "gpt-4o-mini": "small"}).bases["gpt-4o-mini"] == "bytes"
+
+
+def test_without_the_weights_the_model_is_not_offered_and_asking_for_it_says_how_to_have_it(monkeypatch):
+    monkeypatch.setattr(smol, "PACKAGE", "no-such-package")
+    assert found_here() == {"bytes": "bytes"}
+    with pytest.raises(MissingExtra, match="pip install"):
+        make_trainer("smol")
+
+
+def test_a_folder_that_holds_no_model_is_refused(tmp_path):
+    with pytest.raises((InvalidSpec, MissingExtra), match=r"no model that can be trained|needs PyTorch"):
+        make_trainer(str(tmp_path))
+
+
+def test_models_whose_base_is_gone_are_still_listed(tmp_path):
+    class Stage:
+        catalogue = catalogue(tmp_path)
+
+    card = cards_of(Stage, {"hf:/no/such/folder", "bytes"})["hf:/no/such/folder"]
+    assert card["trainer"] == "hf:/no/such/folder"
+    assert "can't be used here now" in card["summary"]

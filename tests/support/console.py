@@ -1,0 +1,28 @@
+"""What commands read and print, for tests of the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def write(path: Path, rows: int, *, start: int = 0) -> Path:
+    """So many chats."""
+    lines = (
+        {"messages": [{"role": "user", "content": f"question {n}"}, {"role": "assistant", "content": f"answer {n}"}]}
+        for n in range(start, start + rows)
+    )
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def lines_of(result: Any) -> list[dict[str, Any]]:
+    """Standard output as JSON lines."""
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def error_of(result: Any) -> dict[str, Any]:
+    """Standard error as one JSON error."""
+    error: dict[str, Any] = json.loads(result.stderr)["error"]
+    return error

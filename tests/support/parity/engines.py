@@ -1,0 +1,138 @@
+"""The engines, each with a database or a server of its own that outlives the processes of its runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx
+from support.parity.order import Order
+from support.parity.runners import PATIENCE, TESTS, CommandLine, Plain, Program, Runner, own_environment
+
+
+class Airflow(Program):
+    """The Airflow provider, in a real Airflow."""
+
+    name = "Airflow"
+    module = "with_airflow"
+
+    def environment(self) -> dict[str, str]:
+        """A database and a folder of DAGs of its own."""
+        return {
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.home / "dags"),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
+            "AIRFLOW__API_AUTH__JWT_SECRET": "0123456789abcdef" * 4,
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        }
+
+    def cancel(self, order: Order) -> None:
+        """What marking the task as failed comes to: its state, and then a signal from its supervisor."""
+        with sqlite3.connect(self.home / "airflow.db", timeout=PATIENCE) as database:
+            database.execute(
+                "UPDATE task_instance SET state = 'failed' WHERE dag_id = ? AND task_id = 'wait'", [order.pipeline]
+            )
+        self._signal(signal.SIGTERM)
+
+
+class Prefect(Program):
+    """The Prefect tasks, with a real Prefect server."""
+
+    name = "Prefect"
+    module = "with_prefect"
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self._server: subprocess.Popen[bytes] | None = None
+        self._url = ""
+
+    def environment(self) -> dict[str, str]:
+        """The way to the server, which is started when it is first needed."""
+        if self._server is None:
+            self._start_server()
+        return self._settings() | {"PREFECT_API_URL": f"{self._url}/api"}
+
+    def cancel(self, order: Order) -> None:
+        """`prefect flow-run cancel`, and what the run's worker does then."""
+        run = f"{order.pipeline}/{order.run}"
+        self._act("mark", run, order)
+        self.kill()
+        self._act("cancel", run, order)
+
+    def close(self) -> None:
+        """The server too."""
+        super().close()
+        if self._server is not None:
+            os.killpg(self._server.pid, signal.SIGKILL)
+            self._server.wait(PATIENCE)
+            self._server = None
+
+    def _settings(self) -> dict[str, str]:
+        return {
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_LOGGING_LEVEL": "WARNING",
+        }
+
+    def _act(self, verb: str, run: str, order: Order) -> None:
+        theirs = {"OPENAI_BASE_URL": order.base_url, "PYTHONPATH": str(TESTS)}
+        with (self.home / "log").open("ab") as log:
+            subprocess.run(
+                [sys.executable, "-m", f"support.parity.{self.module}", verb, run],
+                env=own_environment() | self.environment() | theirs,
+                stdout=log, stderr=log, timeout=PATIENCE, check=True,
+            )  # fmt: skip
+
+    def _start_server(self) -> None:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port = sock.getsockname()[1]
+        self._url = f"http://127.0.0.1:{port}"
+        with (self.home / "server.log").open("ab") as log:
+            self._server = subprocess.Popen(
+                [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui", "--no-services"],
+                env=own_environment() | self._settings(), stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        end = time.monotonic() + PATIENCE
+        while not self._is_up():
+            assert time.monotonic() < end, (self.home / "server.log").read_text()
+            time.sleep(0.2)
+
+    def _is_up(self) -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{self._url}/api/health", trust_env=False).status_code == 200
+        return False
+
+
+class Dagster(Program):
+    """The Dagster assets, with an instance that stays."""
+
+    name = "Dagster"
+    module = "with_dagster"
+
+    def environment(self) -> dict[str, str]:
+        """An instance of its own."""
+        return {"DAGSTER_HOME": str(self.home), "DAGSTER_DISABLE_TELEMETRY": "1"}
+
+    def cancel(self, order: Order) -> None:
+        """What terminating a run comes to in its process."""
+        self._signal(signal.SIGTERM)
+
+
+ENGINES: dict[str, type[Runner]] = {"airflow": Airflow, "prefect": Prefect, "dagster": Dagster}
+RUNNERS: list[type[Runner]] = [
+    Plain,
+    CommandLine,
+    *(runner for engine, runner in ENGINES.items() if (found := find_spec(engine)) and found.origin),
+]
+"""Those that can be run here: no environment has all engines."""

@@ -1,0 +1,260 @@
+"""The table: what may happen to a fine-tune, and what every way to run it makes of that.
+
+Each scenario is played by the plain client first, and has to end as `expects` says; all other runners have
+to do the same, to the byte of what reaches the service, unless `differs` says in a sentence why not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from support.parity.order import Outcome
+from support.parity.plays import (
+    bad_data,
+    cancelled_by_its_user,
+    cancelled_elsewhere,
+    evicted,
+    failing,
+    good_data,
+    killed_at,
+    learnt_by_heart,
+    made_by_another,
+    much_data,
+    never_ending,
+    once,
+    out_of_time,
+    paused_and_resumed,
+    refused,
+    support_data,
+    twice,
+    unfiltered_and_killed,
+)
+from support.parity.stage import FILES, JOBS, ONE_JOB, Stage, Trains
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What differs in one runner, and the reason.
+
+    `what` are keys of what was seen: reached, jobs, registered, requested, counted, ended, error, ref.
+    """
+
+    what: frozenset[str]
+    why: str
+
+
+def differs(*what: str, why: str) -> Difference:
+    """A difference in these things."""
+    return Difference(what=frozenset(what), why=why)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One row.
+
+    Args:
+        title: What happens.
+        play: Makes it happen, and gives how the (last) run ended.
+        expects: What the plain client is seen to do: jobs by status, how many POSTs of each kind, versions,
+            and words of the error.
+        world: The service: a fake one, or the options of the real one.
+        data: Writes the training data, and gives fields of the order.
+        order: Further fields of the order.
+        differs: By runner, what is different there.
+    """
+
+    title: str
+    play: Callable[[Stage], Outcome]
+    expects: Mapping[str, Any]
+    world: Callable[[], Any] = Trains
+    data: Callable[[Path], Mapping[str, Any]] = good_data
+    order: Mapping[str, Any] = field(default_factory=dict)
+    differs: Mapping[str, Difference] = field(default_factory=dict)
+
+
+ONE = {"files": 1, "creates": 1, "cancels": 0, "jobs": ["succeeded"], "versions": 1}
+NOTHING = {"files": 0, "creates": 0, "cancels": 0, "jobs": [], "versions": 0}
+LOCAL: Callable[[], Any] = lambda: {"models": {"gpt-4o-mini": "bytes"}}  # noqa: E731
+
+TABLE = {
+    "success": Scenario(
+        title="success, really trained",
+        play=once,
+        world=LOCAL,
+        data=support_data,
+        order={"n_epochs": 2},
+        expects=ONE | {"files": 2},
+    ),
+    "best": Scenario(
+        title="the best checkpoint, really trained",
+        play=once,
+        world=LOCAL,
+        data=learnt_by_heart,
+        order={"n_epochs": 8, "checkpoint": "best"},
+        expects=ONE | {"files": 2},
+    ),
+    "paused": Scenario(
+        title="paused and resumed by hand, really trained",
+        play=paused_and_resumed,
+        world=LOCAL,
+        data=much_data,
+        order={"n_epochs": 6},
+        expects=ONE,
+    ),
+    "cancel": Scenario(
+        title="its user cancels the run",
+        play=cancelled_by_its_user,
+        world=lambda: {"faults": "stuck=1"},
+        order={"stoppable": True},
+        expects=ONE | {"cancels": 1, "jobs": ["cancelled"], "versions": 0, "error": "was cancelled"},
+        differs={
+            "command line": differs(
+                "error",
+                why="Ctrl-C ends the command at once: it says what it has done, and waits no more.",
+            ),
+            "Prefect": differs(
+                "ended", "error", why="The worker ends the run's process; the hook's log says what became of the job."
+            ),
+            "Dagster": differs(
+                "ended",
+                "error",
+                why="The run ends as canceled; its log says what became of the job. It is cancelled where "
+                "`cancel_on_termination` says so.",
+            ),
+        },
+    ),
+    "cancelled": Scenario(
+        title="somebody cancels the job",
+        play=cancelled_elsewhere,
+        world=never_ending,
+        expects=ONE | {"jobs": ["cancelled"], "versions": 0, "error": "was cancelled"},
+    ),
+    "invalid": Scenario(
+        title="bad data",
+        play=once,
+        data=bad_data,
+        expects=NOTHING | {"error": "train.jsonl:2:"},
+        differs={
+            "Dagster": differs(
+                "error", why="All errors with their lines are a table on the data's check; the failure names the first."
+            )
+        },
+    ),
+    "failed": Scenario(
+        title="the job fails",
+        play=once,
+        world=failing,
+        expects=ONE | {"jobs": ["failed"], "versions": 0, "error": "line 3 is no good"},
+    ),
+    "evicted": Scenario(title="the worker is evicted (SIGTERM), the run goes on", play=evicted, expects=ONE),
+    "killed uploading": Scenario(
+        title="SIGKILL in the upload, then a retry",
+        play=killed_at("POST", FILES, acts=True),
+        expects=ONE,
+    ),
+    "killed before create": Scenario(
+        title="SIGKILL before the create is taken in, then a retry",
+        play=killed_at("POST", JOBS, acts=False),
+        expects=ONE | {"creates": 2},
+    ),
+    "killed in create": Scenario(
+        title="SIGKILL between the create and its reply, then a retry",
+        play=killed_at("POST", JOBS, acts=True),
+        expects=ONE,
+    ),
+    "killed after create": Scenario(
+        title="SIGKILL after the create, then a retry",
+        play=killed_at("GET", JOBS, acts=True, after=1),
+        expects=ONE,
+    ),
+    "killed waiting": Scenario(
+        title="SIGKILL in the wait, then a retry",
+        play=killed_at("GET", ONE_JOB, acts=True, after=1),
+        expects=ONE,
+    ),
+    "killed registering": Scenario(
+        title="SIGKILL while registering, then a retry",
+        play=killed_at("GET", ONE_JOB + "/checkpoints", acts=True),
+        expects=ONE,
+    ),
+    "time-out": Scenario(
+        title="the time is up",
+        play=out_of_time,
+        expects=ONE | {"jobs": ["validating_files"], "versions": 0, "error": "before the deadline"},
+        differs={
+            "Prefect": differs(
+                "ended",
+                why="A task's deadline holds over all its tries, so Prefect makes no other; a run once more waits on.",
+            )
+        },
+    ),
+    "the same run again": Scenario(title="the same run again, reuse=run", play=twice(), expects=ONE),
+    "another run": Scenario(
+        title="another run, reuse=run",
+        play=twice(run=2),
+        expects=ONE | {"creates": 2, "jobs": ["succeeded"] * 2, "versions": 2},
+    ),
+    "another run, content": Scenario(
+        title="another run, reuse=content",
+        play=twice(run=2),
+        order={"reuse": "content"},
+        expects=ONE,
+    ),
+    "another's, content": Scenario(
+        title="another tool has made the same, reuse=content",
+        play=made_by_another,
+        order={"reuse": "content"},
+        expects=ONE,
+    ),
+    "another run, never": Scenario(
+        title="another run, reuse=never",
+        play=twice(run=2),
+        order={"reuse": "never"},
+        expects=ONE | {"creates": 2, "jobs": ["succeeded"] * 2, "versions": 2},
+    ),
+    "not available": Scenario(
+        title="403 training_not_available",
+        play=refused({"message": "Training is closed for your organisation.", "code": "training_not_available"}, 403),
+        expects=ONE | {"jobs": [], "versions": 0, "error": "Point base_url at any service"},
+    ),
+    "daily limit": Scenario(
+        title="429 daily_rate_limit_exceeded",
+        play=refused(
+            {"message": "You have reached your daily limit.", "code": "daily_rate_limit_exceeded"},
+            429,
+            retry_after="5000",
+        ),
+        expects=ONE | {"jobs": [], "versions": 0, "error": "try tomorrow"},
+    ),
+    "unfiltered": Scenario(
+        title="SIGKILL in the create, where the service ignores the metadata filter, then a retry",
+        play=unfiltered_and_killed,
+        world=lambda: Trains(filters_metadata=False),
+        expects=ONE | {"jobs": ["succeeded"] * 151},
+    ),
+    "gate": Scenario(
+        title="a gate refuses the alias",
+        play=once,
+        order={"gate": ("full_valid_loss", 0.01)},
+        expects=ONE | {"error": "full_valid_loss"},
+        differs={
+            "Dagster": differs(
+                "error", why="A gate is a check on the asset: the failure names the check, and the check says why."
+            )
+        },
+    ),
+}
+
+_REQUESTED = "The record has the hyperparameters as the service settled them, and not those that were asked for: "
+FURTHER = {
+    name: differs("requested", why=_REQUESTED + why)
+    for name, why in {
+        "Airflow": "the step that registers is given the job. They are in the DAG, whose commit is in the record.",
+        "Prefect": "the step that registers is given the job. They are in the flow, whose commit is in the record.",
+        "Dagster": "the step that registers is given the job. They are in the asset's definition.",
+    }.items()
+}
+"""What differs wherever a model is registered, by runner."""

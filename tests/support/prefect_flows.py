@@ -1,0 +1,41 @@
+"""Flows that a real Prefect runs in tests; copied into its folder, so it imports nothing of the tests."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from prefect_tuneway import (
+    cancel_jobs,
+    create_fine_tuning_job,
+    fine_tune,
+    register_model,
+    suspend_until_ended,
+    upload_training_file,
+    wait_for_fine_tuning_job,
+)
+
+MODEL = "gpt-4o-mini"
+
+
+@flow(on_cancellation=[cancel_jobs], log_prints=True)
+def nightly(path: str, name: str = "nightly") -> dict:
+    """The four steps."""
+    file = upload_training_file(path)
+    job = create_fine_tuning_job(model=MODEL, training_file=file)
+    done = wait_for_fine_tuning_job(job)
+    return register_model(done, name=name)
+
+
+@flow
+def outer(path: str) -> dict:
+    """The whole flow within another, which has no hook of its own."""
+    return fine_tune(path, model=MODEL, name="inner")
+
+
+@flow(on_cancellation=[cancel_jobs])
+def without_a_worker(path: str, name: str = "patient") -> dict:
+    """The four steps; nothing runs while the job does."""
+    file = upload_training_file(path)
+    job = create_fine_tuning_job(model=MODEL, training_file=file)
+    done = suspend_until_ended(job)
+    return register_model(done, name=name)

@@ -1,0 +1,74 @@
+"""The stage on which flows are tested: a service in memory, virtual time, and an account."""
+
+# mypy: warn-return-any=False
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from support.fake_service import FakeService
+from support.virtual_driver import VirtualDriver
+
+from tuneway import JobSpec, flows
+from tuneway.flows import Account, Board, Wait, WaitToken
+from tuneway.models import File, Job
+from tuneway.progress import News
+
+SHA = "a" * 64
+TRAIN = flows.name_with_hash("train.jsonl", SHA)
+
+
+@dataclass
+class Facts:
+    """What a check of a file found out."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass
+class Stage:
+    """One account at one service; everything it does leaves a trail."""
+
+    service: FakeService
+    driver: VirtualDriver
+    account: Account = field(default_factory=Account)
+
+    def submit(self, *, key: str | None = "nightly", dies_at: int | None = None, **options: Any) -> Job:
+        """Submit a job, as a process of its own."""
+        spec = options.pop("spec", None) or JobSpec(model="base", training_file="file-1")
+        return self.driver.run(flows.submit(self.account, spec, key=key, **options), dies_at=dies_at)
+
+    def rival(self, **fields: Any) -> dict[str, Any]:
+        """A job for the same wish as `submit`'s, made by somebody else: what it is called, another service tells."""
+        elsewhere = FakeService(files=self.service.files)
+        twin = Stage(elsewhere, VirtualDriver(elsewhere)).submit()
+        return self.service.add_job(metadata=dict(twin.metadata or {}), **fields)
+
+    def upload(self, path: Path, *, sha256: str = SHA, dies_at: int | None = None, **options: Any) -> File:
+        """Upload a file, as a process of its own."""
+        facts = Facts(sha256, path.stat().st_size)
+        flow = flows.upload(self.account, path, check=lambda _listener: facts, **options)
+        return self.driver.run(flow, dies_at=dies_at)
+
+    def wait(self, *jobs: str | WaitToken, follows: bool = True, timeout: float | None = None) -> list[Wait]:
+        """Wait for jobs; what is told is in `driver.told`, as for all flows."""
+        board = Board()
+        deadline = flows.deadline_after(timeout, self.driver.now)
+        for job in jobs:
+            token = job if isinstance(job, WaitToken) else WaitToken(job_id=job, deadline=deadline)
+            board.add(Wait(self.account, token, self.driver.told.append, follows=follows))
+        waits = board.waits
+        self.driver.run(flows.watch(self.account, board))
+        return waits
+
+    def heard(self, kind: type[News]) -> list[Any]:
+        """The news of one kind."""
+        return self.driver.heard(kind)
+
+    @property
+    def trail(self) -> list[str]:
+        """What happened; what identifies the wish is left out."""
+        return [step for step in self.driver.trail if step != "GET /files/file-1"]
