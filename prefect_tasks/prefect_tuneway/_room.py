@@ -73,7 +73,8 @@ async def aserve(settings: Mapping[str, Any], service: Service[T], hear: Callabl
         done = False
         while not done:
             try:
-                batch = [await asyncio.wait_for(inbox.get(), SLICE)]
+                async with asyncio.timeout(SLICE):  # `wait_for` of Python 3.11 loses a cancel that meets news
+                    batch = [await inbox.get()]
             except TimeoutError:
                 _end_if_cancelled()
                 continue

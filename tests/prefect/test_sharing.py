@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
 from prefect import flow, unmapped
 
-from prefect_tuneway import await_for_fine_tuning_job, wait_for_fine_tuning_job
+from prefect_tuneway import _room, await_for_fine_tuning_job, wait_for_fine_tuning_job
+from tuneway.progress import News
 
 COUNT = 40
 
@@ -39,3 +41,23 @@ def test_waits_of_one_flow_share_a_connection_and_a_poll(server, credentials, wa
     looks, connections = many()
     assert looks < COUNT  # three rounds of looks, one by one, would be three times as many
     assert connections <= 2
+
+
+@pytest.mark.parametrize("ticks", range(8))
+async def test_an_awaited_step_is_given_up_though_news_come_at_that_very_moment(server, credentials, ticks):
+    tells = asyncio.Queue()
+    here = asyncio.get_running_loop()
+
+    async def work(_client, tell):
+        here.call_soon_threadsafe(tells.put_nowait, tell)
+        await asyncio.Event().wait()
+
+    step = asyncio.create_task(_room.aserve(credentials.client_settings(), work, lambda _batch: None))
+    tell = await tells.get()
+    tell(News())
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    step.cancel()
+    done, _ = await asyncio.wait([step], timeout=10)
+    assert done
+    assert step.cancelled()
