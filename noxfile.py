@@ -6,10 +6,14 @@ What follows `--` goes to pytest: `nox -s airflow -- -m slow`.
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import sys
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv"
@@ -46,10 +50,23 @@ def install(session: nox.Session, *wanted: str) -> None:
     )
 
 
-def pytest(session: nox.Session, *paths: str) -> None:
-    """Run pytest. Where slow tests are asked for, it is no failure that there are none (exit status 5)."""
-    fine = [0, 5] if "slow" in session.posargs else [0]
-    session.run("python", "-m", "pytest", *paths, *session.posargs, success_codes=fine)
+def pytest(session: nox.Session, *words: str) -> None:
+    """Run pytest. Where slow tests are asked for, it is no failure that there are none (exit status 5).
+
+    Where `TUNEWAY_TRY_AGAIN` names a file, tests that fail are tried once more, alone, and noted there.
+    """
+    cache = Path(".pytest_cache", re.sub(r"[^\w.]+", "-", session.name).strip("-"))  # others may run beside this one
+    command = ("python", "-m", "pytest", "-o", f"cache_dir={cache}", *words, *session.posargs)
+    try:
+        session.run(*command, success_codes=[0, 5] if "slow" in session.posargs else [0])
+    except CommandFailed:
+        notes, failed = os.environ.get("TUNEWAY_TRY_AGAIN"), cache / "v/cache/lastfailed"
+        if not notes or not failed.exists():
+            raise
+        with Path(notes).open("a", encoding="utf-8") as file:
+            file.writelines(f"{session.name}: {test}\n" for test in json.loads(failed.read_text(encoding="utf-8")))
+        session.warn("What failed is tried once more, alone.")
+        session.run(*command, "--last-failed", "--last-failed-no-failures=none")
 
 
 @nox.session(python=PYTHONS)
@@ -88,7 +105,7 @@ def engine(session: nox.Session, name: str, *more: str) -> None:
     install(session, "--extra", name, "--extra", "local", "--group", "types", *more)
     pytest(session, f"tests/{name}", "tests/parity")
     if "slow" in session.posargs:  # the code in README and docs that needs this engine
-        session.run("python", "-m", "pytest", "-m", "slow", "-k", name, "tests/docs/test_code_blocks.py")
+        pytest(session, "-k", name, "tests/docs/test_code_blocks.py")
     if not session.posargs:
         session.run("mypy", WRAPPERS[name])
 
@@ -109,7 +126,7 @@ def airflow_lowest(session: nox.Session, version: str) -> None:
     session.install(
         *("--quiet", "--group", "test", "--editable", ".[airflow,local]", f"apache-airflow~={version}.0", *beside)
     )
-    session.run("python", "-m", "pytest", "-W", "default", "tests/airflow", *session.posargs)
+    pytest(session, "-W", "default", "tests/airflow")
 
 
 @nox.session
@@ -123,7 +140,7 @@ def prefect_lowest(session: nox.Session) -> None:
     """The Prefect tasks beside the oldest Prefect that they work with; it may warn."""
     beside = ("fastapi<0.130", "importlib-metadata")  # what was new with it, and what it forgets to ask for
     session.install("--quiet", "--group", "test", "--editable", ".[prefect,local]", "prefect==3.6.0", *beside)
-    session.run("python", "-m", "pytest", "-W", "default", "tests/prefect", *session.posargs)
+    pytest(session, "-W", "default", "tests/prefect")
 
 
 @nox.session
@@ -137,7 +154,7 @@ def dagster_lowest(session: nox.Session) -> None:
     """The Dagster assets beside the oldest Dagster that they work with; it may warn."""
     install(session, "--extra", "dagster", "--extra", "local", *DAGSTER)
     session.install("--quiet", *(f"{name}~=1.12.0" for name in ("dagster", "dagster-dg-cli", "dagster-webserver")))
-    session.run("python", "-m", "pytest", "-W", "default", "tests/dagster", *session.posargs)
+    pytest(session, "-W", "default", "tests/dagster")
 
 
 @nox.session
@@ -179,7 +196,7 @@ def train(session: nox.Session) -> None:
     """The trainer of language models: fast tests and slow, a genuine model among them."""
     install_trainer(session)
     marks = () if session.posargs else ("-m", "slow or not slow")
-    session.run("python", "-m", "pytest", *TRAIN, *marks, *session.posargs)
+    pytest(session, *TRAIN, *marks)
 
 
 @nox.session
@@ -187,14 +204,14 @@ def slow(session: nox.Session) -> None:
     """What takes minutes: kill sweeps, real training, long simulations, the built wheel."""
     install(session, *EVERY)
     # the pages of the docs have a session of their own
-    session.run("python", "-m", "pytest", "-m", "slow", "--ignore=tests/docs", *session.posargs)
+    pytest(session, "-m", "slow", "--ignore=tests/docs")
 
 
 @nox.session
 def packaging(session: nox.Session) -> None:
     """The wheel and the source distribution, built and installed alone; the floors of the house."""
     install(session, "--group", "release", "--group", "public-types")
-    session.run("python", "-m", "pytest", "-m", "slow or not slow", "tests/packaging", *session.posargs)
+    pytest(session, "-m", "slow or not slow", "tests/packaging")
 
 
 @nox.session
@@ -226,7 +243,7 @@ def docs(session: nox.Session) -> None:
     """The documentation site, into site/: every link leads somewhere, every block of code works."""
     install(session, *LIGHT, "--group", "docs")
     session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
-    session.run("python", "-m", "pytest", "--quiet", "-m", "slow or not slow", "tests/docs", *session.posargs)
+    pytest(session, "--quiet", "-m", "slow or not slow", "tests/docs")
 
 
 def measure(session: nox.Session, *scripts: str | Path) -> None:
