@@ -76,6 +76,7 @@ class Recipe:
     asks_for_registering: bool = True
 
     def __post_init__(self) -> None:
+        from tuneway.flows import check_room
         from tuneway.registry.records import check_alias, check_name
 
         check_name(self.model_name(None))
@@ -84,7 +85,8 @@ class Recipe:
         check_word("wait", self.wait, get_args(Waiting))
         if self.alias is not None:
             check_alias(self.alias)
-        self.spec("file-", "file-" if self.validation else None, None)
+        spec = self.spec("file-", "file-" if self.validation else None, None)
+        check_room(spec.metadata, keep_origin=self.cancel_on_termination)
 
     def resource(self, context: Any) -> FineTuningResource:
         """The resource, in a step, a check or a sensor."""

@@ -75,6 +75,7 @@ class Attempt:
                 # each run has a key of its own where nothing is to be reused; a key's own job is adopted
                 reuse="content" if reuse == "content" else "run",
                 origin=self._origin,
+                keep_origin=recipe.cancel_on_termination,
                 on_event=self._hear,
             )
 

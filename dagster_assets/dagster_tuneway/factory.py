@@ -121,7 +121,7 @@ def fine_tuned_model_assets(
         method: `Supervised(…)`, `DPO(…)`, `Reinforcement(…)`, or the same as JSON.
         suffix: A word in the new model's name; the group's name, unless given. A partition is added to it.
         seed: The same seed and data give the same training, as far as the service can.
-        metadata: Up to 14 pairs of your own, kept on the job.
+        metadata: Up to 14 pairs of your own, kept on the job; 13 with `cancel_on_termination`.
         integrations: Up to five, Weights & Biases among them.
         hyperparameters: The old place for them; `method` is the new one.
         extra_body: Fields that only your service knows.

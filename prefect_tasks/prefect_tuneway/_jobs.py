@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 Reuse = Literal["run", "content", "never"]
 
-PAIRS_OF_YOUR_OWN = 13
-
 
 def create_fine_tuning_job(
     *,
@@ -84,7 +82,15 @@ def submit(spec: JobSpec, credentials: FineTuningCredentials | str | None, *, re
     how: Reuse = "run" if reuse == "never" and key is not None else reuse  # the key is new where nothing is reused
 
     async def send(client: AsyncClient, tell: Listener) -> tuple[Job, str]:
-        return await client.submit(spec, key=key, reuse=how, origin=run.origin, on_event=tell), client.base_url
+        job = await client.submit(
+            spec,
+            key=key,
+            reuse=how,
+            origin=run.origin,
+            keep_origin=True,  # a cancelled run's jobs are found by it
+            on_event=tell,
+        )
+        return job, client.base_url
 
     job, base_url = yield AtService(access.client_settings(), send, log_news)
     yield Here(lambda: _notes.link_to(job, base_url))
@@ -94,16 +100,8 @@ def submit(spec: JobSpec, credentials: FineTuningCredentials | str | None, *, re
 def _spec(*, training_file: Any, validation_file: Any, **fields: Any) -> JobSpec:
     """What to train; what was left out stays out."""
     from tuneway import JobSpec
-    from tuneway.errors import InvalidSpec
     from tuneway.steps import file_id_of
 
-    pairs = len(fields["metadata"] or {})
-    if pairs > PAIRS_OF_YOUR_OWN:
-        raise InvalidSpec(
-            f"metadata: {pairs} pairs leave no room for the three by which a retry and a cancel find the job",
-            field="metadata",
-            hint=f"Give at most {PAIRS_OF_YOUR_OWN} pairs of your own.",
-        )
     given = {name: value for name, value in fields.items() if value is not None}
     given["training_file"] = file_id_of(training_file)
     if validation_file is not None:

@@ -13,6 +13,7 @@ from support.dagster_runs import jobs_on, materializations, said
 
 from dagster_tuneway import FineTuningResource, _log, fine_tune, fine_tuned_model_assets
 from dagster_tuneway._runs import key_of
+from tuneway.errors import InvalidSpec
 from tuneway.progress import JobChanged, JobCreated
 
 
@@ -193,6 +194,17 @@ def test_a_run_that_is_ended_while_it_submits_cancels_what_it_has_asked_for(
 
     (job,) = jobs_on(service, "early/job")
     assert job.status == "cancelled"
+
+
+@pytest.mark.parametrize(("cancel", "room"), [(False, 14), (True, 13)])
+def test_more_pairs_than_leave_room_for_ours_are_refused_when_the_definitions_are_loaded(data, cancel, room):
+    def fill(pairs):
+        own = {f"own {number}": "x" for number in range(pairs)}
+        return assets_of("full", data, metadata=own, cancel_on_termination=cancel)
+
+    fill(room)
+    with pytest.raises(InvalidSpec, match=f"at most {room}"):
+        fill(room + 1)
 
 
 # --- Keys. ---

@@ -122,8 +122,9 @@ def test_asked_for_anew_each_call_is_its_own(name):
 # --- the pairs on the job ---
 
 
-def marks(pairs: int, origin: str = "o") -> dict[str, str]:
+def marks(pairs: int, origin: str = "o", *, keep_origin: bool = False) -> dict[str, str]:
     own = {f"own {number}": "x" for number in range(pairs)}
+    flows.check_room(own, keep_origin=keep_origin)
     return Intent("k" * 32, "c" * 32, origin, KEY, "k" * 32).marks(own)
 
 
@@ -142,7 +143,16 @@ def test_more_than_fourteen_pairs_leave_no_room_and_are_refused(own):
     assert caught.value.field == "metadata"
 
 
+def test_an_origin_that_must_be_kept_takes_a_pair_more():
+    assert marks(13, keep_origin=True)[ORIGIN] == "o"
+    with pytest.raises(InvalidSpec, match="14 pairs leave no room for the three") as caught:
+        marks(14, keep_origin=True)
+    assert caught.value.field == "metadata"
+    assert "at most 13" in str(caught.value)
+
+
 def test_no_metadata_is_no_trouble():
+    flows.check_room(None, keep_origin=True)
     assert Intent("k", "c", "o", KEY, "k").marks(None) == {KEY: "k", CONTENT: "c", ORIGIN: "o"}
 
 

@@ -13,6 +13,7 @@ from tuneway.errors import (
     ConnectionFailed,
     ConnectionLost,
     Forbidden,
+    InvalidSpec,
     LookupFailed,
     QuotaExhausted,
     RateLimited,
@@ -106,6 +107,19 @@ def test_the_users_metadata_travels_beside_ours(stage):
     assert job.metadata.keys() == {"team", KEY, CONTENT, ORIGIN}
     assert job.metadata["team"] == "search"
     assert job.metadata[ORIGIN] == "airflow nightly.train"
+
+
+@pytest.mark.parametrize(("keep_origin", "room"), [(False, 14), (True, 13)])
+def test_metadata_that_leaves_no_room_for_ours_is_refused_before_anything_is_sent(stage, keep_origin, room):
+    def fill(pairs):
+        own = {f"own {number}": "x" for number in range(pairs)}
+        return JobSpec(model="base", training_file="file-1", metadata=own)
+
+    with pytest.raises(InvalidSpec, match=f"at most {room}"):
+        stage.submit(spec=fill(room + 1), keep_origin=keep_origin)
+    assert not stage.trail
+    job = stage.submit(spec=fill(room), origin="nightly", keep_origin=keep_origin)
+    assert (job.metadata.get(ORIGIN) == "nightly") is keep_origin
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ class AsyncClient:
 
     async def submit(
         self, spec: JobSpec, *, key: str | None = None, reuse: Reuse = "run", origin: str | None = None,
-        on_event: Listener | None = None,
+        keep_origin: bool = False, on_event: Listener | None = None,
     ) -> Job:  # fmt: skip
         """Have one job for this wish: adopt the one that exists, else create it.
 
@@ -119,11 +119,14 @@ class AsyncClient:
             key: Who asks, the same on every retry: "nightly/2026-11-20". Without one, the content decides.
             reuse: "run": what this key made is adopted. "content": whatever trains the same data in the
                 same way, whoever made it. "never": a new job for every call.
-            origin: A readable word for who asks, kept on the job; the key, unless given.
+            origin: A readable word for who asks, kept on the job if there is room; the key, unless given.
+            keep_origin: Insist on the room, so that `cancel_made_by` finds the job: 13 pairs of metadata are yours then.
             on_event: Told what happens.
         """
         _arguments.check_reuse(reuse)
-        flow = flows.submit(self._account, spec, key=key, reuse=reuse, origin=origin, nonce=uuid.uuid4().hex)
+        flow = flows.submit(
+            self._account, spec, key=key, reuse=reuse, origin=origin, keep_origin=keep_origin, nonce=uuid.uuid4().hex
+        )
         return await self._driver.run(flow, on_event)
 
     async def wait(
@@ -179,8 +182,8 @@ class AsyncClient:
     async def cancel_made_by(self, origin: str, *, on_event: Listener | None = None) -> list[Job]:
         """Stop for good every job that was submitted with this origin; gives what became of them.
 
-        For when whoever submitted them is gone. It takes the settle window, since a create of theirs may
-        still be on its way.
+        For when whoever submitted them, with `keep_origin`, is gone. It takes the settle window, since a create
+        of theirs may still be on its way.
         """
         return await self._driver.run(flows.cancel_made_by(self._account, origin), on_event)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,16 +47,28 @@ class Intent:
     def marks(self, own: dict[str, str] | None) -> dict[str, str]:
         """The user's metadata with ours added; what is only good to read gives way to a full set."""
         own = own or {}
-        if len(own) > PAIRS - 2:
-            raise InvalidSpec(
-                f"metadata: {len(own)} pairs leave no room for the two by which a retry finds its job",
-                field="metadata",
-                hint="Give at most 14 pairs of your own.",
-            )
         ours = {KEY: self.key, CONTENT: self.content}
-        if len(own) < PAIRS - 2:
+        if len(own) + len(ours) < PAIRS:
             ours[ORIGIN] = self.origin[:PAIR_LENGTH]
         return own | ours
+
+
+def check_room(own: Mapping[str, str] | None, *, keep_origin: bool = False) -> None:
+    """See that the user's metadata leaves room for the marks that must be on the job.
+
+    Raises:
+        InvalidSpec: It doesn't.
+    """
+    needed, ours = 2, "the two by which a retry finds its job"
+    if keep_origin:
+        needed, ours = 3, "the three by which a retry and a cancel find the job"
+    pairs, room = len(own or {}), PAIRS - needed
+    if pairs > room:
+        raise InvalidSpec(
+            f"metadata: {pairs} pairs leave no room for {ours}",
+            field="metadata",
+            hint=f"Give at most {room} pairs of your own.",
+        )
 
 
 def identify(
