@@ -100,10 +100,7 @@ def file_id_of(file: str | Mapping[str, Any] | File) -> str:
     Raises:
         InvalidInput: There is none in it.
     """
-    file_id = file.get("file_id") if isinstance(file, Mapping) else getattr(file, "id", file)
-    if not file_id or not isinstance(file_id, str):
-        raise InvalidInput(f"no file: {file!r}. Give its id, or the output of the step that uploaded it.")
-    return file_id
+    return _id_in(file, "file", keys=("file_id",), attribute="id", made="uploaded")
 
 
 def job_id_of(job: str | Mapping[str, Any] | Job) -> str:
@@ -112,10 +109,7 @@ def job_id_of(job: str | Mapping[str, Any] | Job) -> str:
     Raises:
         InvalidInput: There is none in it.
     """
-    job_id = job.get("job_id") if isinstance(job, Mapping) else getattr(job, "id", job)
-    if not job_id or not isinstance(job_id, str):
-        raise InvalidInput(f"no job: {job!r}. Give its id, or the output of the step that made it.")
-    return job_id
+    return _id_in(job, "job", keys=("job_id",), attribute="id", made="made")
 
 
 def model_id_of(model: str | Mapping[str, Any] | Job) -> str:
@@ -124,12 +118,18 @@ def model_id_of(model: str | Mapping[str, Any] | Job) -> str:
     Raises:
         InvalidInput: There is none in it.
     """
-    if isinstance(model, Mapping):
-        found = model.get("model_id") or model.get("fine_tuned_model")
+    keys = ("model_id", "fine_tuned_model")
+    return _id_in(model, "fine-tuned model", keys=keys, attribute="fine_tuned_model", made="made")
+
+
+def _id_in(given: object, what: str, *, keys: tuple[str, ...], attribute: str, made: str) -> str:
+    """The id in what a step was given: under the first of these keys of an output, in an object, or as it is."""
+    if isinstance(given, Mapping):
+        found = next(filter(None, map(given.get, keys)), None)
     else:
-        found = getattr(model, "fine_tuned_model", model)
+        found = getattr(given, attribute, given)
     if not found or not isinstance(found, str):
-        raise InvalidInput(f"no fine-tuned model: {model!r}. Give its id, or the output of a step that has one.")
+        raise InvalidInput(f"no {what}: {given!r}. Give its id, or the output of the step that {made} it.")
     return found
 
 

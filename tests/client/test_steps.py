@@ -39,7 +39,7 @@ def test_a_model_likewise(given):
 def test_what_names_no_job_is_refused_with_words_that_help(given):
     with pytest.raises(InvalidInput, match="Give its id, or the output of the step"):
         job_id_of(given)
-    with pytest.raises(InvalidInput, match="no fine-tuned model"):
+    with pytest.raises(InvalidInput, match=r"no fine-tuned model: .* Give its id, or the output of the step"):
         model_id_of(given)
 
 
