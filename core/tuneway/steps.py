@@ -17,7 +17,7 @@ from tuneway.flows import hash_in
 
 if TYPE_CHECKING:
     from tuneway.dataset import DatasetReport
-    from tuneway.models import File, Job
+    from tuneway.models import File, Job, JobSpec
     from tuneway.registry import ModelVersion
     from tuneway.report import Report
 
@@ -48,15 +48,27 @@ def file_summary(file: File) -> dict[str, Any]:
     return {"file_id": file.id, "filename": file.filename, "bytes": file.bytes, "sha256": hash_in(file.filename)}
 
 
-def job_summary(job: Job) -> dict[str, Any]:
-    """A job in a few words."""
+def job_summary(job: Job, asked: JobSpec | Mapping[str, Any] | str | None = None) -> dict[str, Any]:
+    """A job in a few words; of what was `asked`, which hyperparameters, if any were (see `requested_in`)."""
+    requested = requested_in(asked)
     return {
         "job_id": job.id,
         "status": job.status,
         "model": job.model,
         "fine_tuned_model": job.fine_tuned_model,
         "trained_tokens": job.trained_tokens,
+        **({"requested": requested} if requested else {}),
     }
+
+
+def requested_in(asked: JobSpec | Mapping[str, Any] | str | None) -> dict[str, Any]:
+    """The hyperparameters that were asked for: in a specification, or in the output of a step that knows them.
+
+    Nothing else of a specification is handed on: a grader may hold a key. A job's id alone says nothing of it.
+    """
+    if isinstance(asked, Mapping):
+        return dict(asked.get("requested") or {})
+    return {} if asked is None or isinstance(asked, str) else asked.requested
 
 
 def training_summary(report: Report, base_url: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from support.console import lines_of, write
 
+from tuneway import Client
 from tuneway.cli._exits import ExitCode
 from tuneway.dataset import fingerprint
 from tuneway.flows import name_with_hash
@@ -133,6 +134,18 @@ def test_lineage_knows_what_a_model_was_tuned_from(tuneway, service, router):
     assert "tuned from: router:1 (ft:base:org::ftjob-1)" in tuneway("lineage", "child").stdout
     (lineage,) = lines_of(tuneway("lineage", "child", "--json"))
     assert lineage["ancestors"][0]["record"]["version"] == 1
+
+
+def test_lineage_shows_what_was_asked_for_where_the_service_settled_something_else(tuneway, server, service):
+    settled = {"n_epochs": 3, "batch_size": 8, "learning_rate_multiplier": 0.5}
+    service.add_job(method={"type": "supervised", "supervised": {"hyperparameters": settled}})
+    service.train("ftjob-1")
+    with Client(base_url=server.base_url) as client:
+        client.register("ftjob-1", name="router", requested={"n_epochs": "auto", "batch_size": 8, "rank": 16})
+    told = tuneway("lineage", "router").stdout.splitlines()
+    assert "n epochs: 3 (asked for: auto)" in told
+    assert "rank: not told (asked for: 16)" in told
+    assert {"batch size: 8", "learning rate multiplier: 0.5"} <= set(told)
 
 
 def test_the_registry_is_chosen_by_option_or_environment(tuneway, jobs, here, monkeypatch):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 from support.datasets import good_rows, write
 
 from tuneway.dataset import validate
 from tuneway.errors import InvalidInput
-from tuneway.models import File, Job
+from tuneway.models import File, Job, JobSpec
 from tuneway.report import Report
 from tuneway.steps import (
     data_summary,
@@ -17,6 +20,7 @@ from tuneway.steps import (
     job_page,
     job_summary,
     model_id_of,
+    requested_in,
     training_summary,
 )
 
@@ -104,3 +108,50 @@ def test_what_names_no_file_is_refused_with_words_that_help(given):
 
 def test_an_uploaded_file_tells_the_hash_that_its_name_carries():
     assert file_summary(FILE)["sha256"] == "a" * 64
+
+
+GRADER = {"type": "python", "name": "g", "source": "def grade(sample, item): return ask(key='secret')"}
+KNOBS: dict[str, Any] = {"n_epochs": "auto", "batch_size": 4}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"method": {"type": "supervised"} | KNOBS, "seed": 7},
+        {"hyperparameters": KNOBS},
+        {
+            "method": {"type": "reinforcement", "grader": GRADER} | KNOBS,
+            "validation_file": "file-2",
+            "metadata": {"token": "secret"},
+            "integrations": [{"type": "wandb", "wandb": {"project": "secret"}}],
+            "extra_body": {"api_key": "secret"},
+        },
+    ],
+)
+def test_what_was_asked_of_the_training_is_handed_on_from_step_to_step_and_no_secret_with_it(fields):
+    spec = JobSpec(model="m", training_file="file-1", **fields)
+
+    created = job_summary(JOB, spec)
+    waited = job_summary(JOB, created)
+
+    assert waited == created == job_summary(JOB) | {"requested": KNOBS}
+    assert "secret" not in json.dumps(created)
+
+
+@pytest.mark.parametrize("asked", ["ftjob-1", None, {"job_id": "ftjob-1"}, JobSpec(model="m", training_file="file-1")])
+def test_where_nothing_was_asked_or_nobody_knows_nothing_is_handed_on(asked):
+    assert job_summary(JOB, asked) == job_summary(JOB)
+
+
+def test_the_register_step_writes_down_what_was_asked_beside_what_it_became(connect, server, tmp_path):
+    knobs = {"n_epochs": 3, "batch_size": 8}
+    job = server.service.add_job(method={"type": "supervised", "supervised": {"hyperparameters": knobs}})
+    server.service.finish(job["id"], "succeeded")
+    handed_on = {"job_id": job["id"], "requested": KNOBS}
+
+    with connect(base_url=server.base_url) as client:
+        version = client.register(
+            job["id"], name="router", registry=f"sqlite:///{tmp_path / 'm.db'}", requested=requested_in(handed_on)
+        )
+
+    assert (version.record.requested, version.record.resolved) == (KNOBS, knobs)

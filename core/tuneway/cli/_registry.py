@@ -14,7 +14,7 @@ from tuneway.cli._words import ago, count, figure, moment, money
 from tuneway.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from tuneway.registry import DataFile, GateLike, ModelVersion, Registry
+    from tuneway.registry import DataFile, GateLike, ModelRecord, ModelVersion, Registry
 
 PANEL = "Registry"
 
@@ -143,7 +143,7 @@ def facts(version: ModelVersion) -> dict[str, Any]:
         "from": record.base_model,
         "job": record.job_id,
         "method": record.method,
-        **{name.replace("_", " "): value for name, value in sorted(record.resolved.items())},
+        **_knobs(record),
         "seed": record.seed,
         **_data("data", record.training),
         **_data("validation", record.validation),
@@ -157,6 +157,17 @@ def facts(version: ModelVersion) -> dict[str, Any]:
         "service": record.service_url,
         "registered": moment(record.created_at.timestamp()),
     }
+
+
+def _knobs(record: ModelRecord) -> dict[str, Any]:
+    """The hyperparameters as the service settled them, and what was asked for where that was something else."""
+    settled, asked = record.resolved, record.requested
+    shown = settled | {
+        name: f"{settled.get(name, 'not told')} (asked for: {wish})"
+        for name, wish in asked.items()
+        if wish != settled.get(name)
+    }
+    return {name.replace("_", " "): value for name, value in sorted(shown.items())}
 
 
 def _data(name: str, file: DataFile | None) -> dict[str, str | None]:

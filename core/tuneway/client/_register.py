@@ -28,6 +28,7 @@ class Registration:
     checkpoint: Choice
     gates: Sequence[GateLike]
     spec: JobSpec | None
+    requested: Mapping[str, Any] | None
     data: Iterable[DataFacts | Mapping[str, Any]]
     cost: Cost | None
     origin: Origin | str | None
@@ -48,6 +49,7 @@ class Registration:
             data=self.data,
             rows=trained.rows,
             spec=self.spec,
+            requested=self.requested,
             base_model=trained.base_model,
             cost=self.cost or cost_of(trained.job, self.service_url),
             git=git_state(),

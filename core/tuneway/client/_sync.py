@@ -191,6 +191,7 @@ class Client:
         checkpoint: Choice = "last",
         gates: Sequence[GateLike] = (),
         spec: JobSpec | None = None,
+        requested: Mapping[str, Any] | None = None,
         data: Iterable[DataFacts | Mapping[str, Any]] = (),
         cost: Cost | None = None,
         origin: Origin | str | None = None,
@@ -206,7 +207,8 @@ class Client:
             registry: `sqlite:///models.db`, `mlflow:http://…`; else TUNEWAY_REGISTRY_URI, else a file of yours.
             checkpoint: "last" is the job's own model, "best" the checkpoint with the lowest validation loss.
             gates: What the version must show before the alias moves (`tuneway.registry`).
-            spec: What was asked for, to be kept beside what the service made of it.
+            spec: What was asked for: its hyperparameters are kept beside what the service made of them.
+            requested: These alone, where the specification isn't at hand (`tuneway.steps.requested_in`).
             data: Reports of `validate`, or outputs of that step, for the rows and tokens of the files.
             cost: What it cost.
             origin: Who asked: engine, pipeline and run; else the job's own mark.
@@ -217,8 +219,9 @@ class Client:
             GateRefused: The version is registered, and the alias has not moved.
         """
         registration = Registration(
-            name=name, alias=alias, registry=registry, checkpoint=checkpoint, gates=gates, spec=spec, data=data,
-            cost=cost, origin=origin, by=by, reason=reason, service_url=self.base_url,
+            name=name, alias=alias, registry=registry, checkpoint=checkpoint, gates=gates, spec=spec,
+            requested=requested, data=data, cost=cost, origin=origin, by=by, reason=reason,
+            service_url=self.base_url,
         )  # fmt: skip
         return self._driver.run(register(self._account, job, registration))
 

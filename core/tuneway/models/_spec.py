@@ -257,6 +257,12 @@ class JobSpec(_Strict):
             raise ValueError("validation_file: reinforcement needs a validation file as well")
         return self
 
+    @property
+    def requested(self) -> dict[str, Any]:
+        """The hyperparameters that were given, in the new place or in the old one."""
+        knobs = (self.method.hyperparameters if self.method else None) or self.hyperparameters
+        return knobs.model_dump(mode="json", exclude_none=True) if knobs else {}
+
     def to_wire(self) -> dict[str, Any]:
         """The JSON body of the create call, without what was left out."""
         try:

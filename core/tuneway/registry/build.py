@@ -71,6 +71,7 @@ def build_record(
     data: Iterable[DataFacts | Mapping[str, Any]] = (),
     rows: Iterable[CurveRow] = (),
     spec: JobSpec | None = None,
+    requested: Mapping[str, Any] | None = None,
     base_model: Model | None = None,
     cost: Cost | None = None,
     git: GitState | None = None,
@@ -84,7 +85,8 @@ def build_record(
     "last" is the job's own model, "best" the checkpoint of `choose_checkpoint`. `files` are the training and the
     validation file, whose names carry their hashes; `data` are reports of `tuneway.dataset.validate`, or what a
     step has handed on of them, which add rows and tokens to the file of the same hash; `rows` are the training's
-    metrics, of a result file or of events. Left out, `origin` and `trainer` are the job's own words.
+    metrics, of a result file or of events. `requested` are the hyperparameters that were asked for, where there is
+    no `spec` to tell them. Left out, `origin` and `trainer` are the job's own words.
     """
     check_name(name)
     _must_have_succeeded(job)
@@ -104,7 +106,7 @@ def build_record(
         validation=validation,
         method=method,
         grader_sha256=_grader_hash(job),
-        requested=_requested(spec),
+        requested=spec.requested if spec else dict(requested or {}),
         resolved=resolved,
         seed=job.seed,
         trained_tokens=job.trained_tokens,
@@ -246,13 +248,6 @@ def _method(job: Job) -> tuple[str | None, dict[str, Any]]:
     settled = inner.get("hyperparameters") if isinstance(inner, dict) else None
     found = settled if isinstance(settled, dict) and settled else job.hyperparameters or {}
     return kind if isinstance(kind, str) else None, {name: value for name, value in found.items() if value is not None}
-
-
-def _requested(spec: JobSpec | None) -> dict[str, Any]:
-    if spec is None:
-        return {}
-    knobs = (spec.method.hyperparameters if spec.method else None) or spec.hyperparameters
-    return knobs.model_dump(exclude_none=True) if knobs else {}
 
 
 def _grader_hash(job: Job) -> str | None:
