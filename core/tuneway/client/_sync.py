@@ -115,7 +115,7 @@ class Client:
             reuse: "run": what this key made is adopted. "content": whatever trains the same data in the
                 same way, whoever made it. "never": a new job for every call.
             origin: A readable word for who asks, kept on the job if there is room; the key, unless given.
-            keep_origin: Insist on the room, so that `cancel_made_by` finds the job: 13 pairs of metadata are yours then.
+            keep_origin: Insist on the room, so `cancel_made_by` finds the job: 13 pairs of metadata are yours then.
             on_event: Told what happens.
         """
         _arguments.check_reuse(reuse)
