@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from tuneway import AsyncClient, Client
 
 DOCUMENTATION = "https://pypi.org/project/tuneway/"
-LOGO = "https://cdn.sanity.io/images/3ugk85nk/production/760539393a7dbf93a143fb01c2a8b0fe7157a8d8-247x250.png"
+
+# what Prefect draws its own blocks with, at the commit that it names itself: square, as its interface wants them,
+# nobody else's mark, and the same for good
+_LOGOS = (
+    "https://raw.githubusercontent.com/PrefectHQ/prefect/420d0d6a78bb6df1fc18bcf188fdad43c1d22ea9/assets/block-logos"
+)
+CREDENTIALS_LOGO, JOB_LOGO = f"{_LOGOS}/secret.png", f"{_LOGOS}/process.png"
 
 
 class FineTuningCredentials(Block):
@@ -32,7 +38,7 @@ class FineTuningCredentials(Block):
     _block_type_name = "Fine-Tuning Credentials"
     _block_type_slug = "fine-tuning-credentials"
     _documentation_url = DOCUMENTATION  # type: ignore[assignment]  # as all collections give it
-    _logo_url = LOGO  # type: ignore[assignment]
+    _logo_url = CREDENTIALS_LOGO  # type: ignore[assignment]
 
     base_url: str | None = Field(
         default=None,

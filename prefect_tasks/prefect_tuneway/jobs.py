@@ -10,7 +10,7 @@ from pydantic import Field
 
 from prefect_tuneway import _jobs, _wait
 from prefect_tuneway._steps import AtService, Here, Step, arun, run
-from prefect_tuneway.credentials import DOCUMENTATION, LOGO, FineTuningCredentials, resolve
+from prefect_tuneway.credentials import DOCUMENTATION, JOB_LOGO, FineTuningCredentials, resolve
 
 
 class FineTuningJobRun(JobRun[dict[str, Any]]):
@@ -91,7 +91,7 @@ class FineTuningJob(JobBlock[dict[str, Any]]):
     _block_type_name = "Fine-Tuning Job"
     _block_type_slug = "fine-tuning-job"
     _documentation_url = DOCUMENTATION  # type: ignore[assignment]  # as all collections give it
-    _logo_url = LOGO  # type: ignore[assignment]
+    _logo_url = JOB_LOGO  # type: ignore[assignment]
 
     credentials: FineTuningCredentials | None = Field(
         default=None, description="The service, else what the environment says."
