@@ -85,7 +85,7 @@ class FineTuningJobSensor(BaseSensorOperator):
                 job = client.wait(WaitToken(job_id=job_id, deadline=time.time()))
             except WaitTimeout:
                 return PokeReturnValue(is_done=False)
-        return PokeReturnValue(is_done=True, xcom_value=job_summary(job))
+        return PokeReturnValue(is_done=True, xcom_value=job_summary(job, self.job))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Go on when the job has ended."""
@@ -94,4 +94,4 @@ class FineTuningJobSensor(BaseSensorOperator):
 
         if event["error"] is not None:
             refuse(event["error"])
-        return job_summary(Job.model_validate(event["job"]))
+        return job_summary(Job.model_validate(event["job"]), self.job)

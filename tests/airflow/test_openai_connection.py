@@ -76,4 +76,4 @@ def test_steps_run_on_such_a_connection(run, stuck, monkeypatch, data):
     state, told = run(dag)
 
     assert state == "success"
-    assert told["create", "return_value"].startswith("ftjob-")
+    assert told["create", "job_id"].startswith("ftjob-")

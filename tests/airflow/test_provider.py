@@ -17,6 +17,7 @@ from airflow_tuneway.links import FineTuningJobLink, job_url
 from airflow_tuneway.operators import FineTuneOperator, WaitForFineTuningJobOperator
 from airflow_tuneway.provider_info import get_provider_info
 from tuneway import Client, Poll
+from tuneway.registry import open_registry
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "airflow"
 
@@ -207,15 +208,17 @@ def test_the_sensor_gives_what_came_of_the_job(run, service, data, deferrable):
         spec = JobSpec(model="gpt-4o-mini", training_file=client.upload(data), method=Supervised(n_epochs=1))
         job = client.jobs.create(spec)
         with DAG(f"sensed_{deferrable}", schedule=None) as dag:
-            FineTuningJobSensor(task_id="sense", job=job.id, poke_interval=0.2, timeout=60, deferrable=deferrable)
+            known = {"job_id": job.id, "requested": spec.requested}
+            FineTuningJobSensor(task_id="sense", job=known, poke_interval=0.2, timeout=60, deferrable=deferrable)
 
         state, told = run(dag)
 
         assert state == "success"
         assert told["sense", "return_value"]["fine_tuned_model"] == client.jobs.retrieve(job.id).fine_tuned_model
+        assert told["sense", "return_value"]["requested"] == {"n_epochs": 1}
 
 
-def test_a_function_can_say_what_to_train(run, service, data):
+def test_a_function_can_say_what_to_train(run, service, data, tmp_path):
     from airflow.sdk import task
 
     from airflow_tuneway.operators import UploadTrainingFileOperator
@@ -236,3 +239,5 @@ def test_a_function_can_say_what_to_train(run, service, data):
     assert told["tune", "ref"] == "said-router:1"
     with Client(base_url=service.base_url) as client:
         assert ":said:" in client.jobs.retrieve(told["tune", "job_id"]).fine_tuned_model
+    registered = open_registry(f"sqlite:///{tmp_path / 'models.db'}").get("said-router")
+    assert registered.record.requested == {"n_epochs": 1}

@@ -194,4 +194,4 @@ def test_a_job_can_be_cancelled_by_a_step_of_its_own(run, stuck, data):
 
     assert state == "success"
     assert told["cancel", "return_value"] == "cancelled"
-    assert told["cancel", "job_url"].endswith(f"/jobs/{told['create', 'return_value']}")
+    assert told["cancel", "job_url"].endswith(f"/jobs/{told['create', 'job_id']}")

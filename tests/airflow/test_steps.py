@@ -35,7 +35,10 @@ def test_the_four_steps_hand_each_other_their_outputs(run, service, data, tmp_pa
         checked = ValidateTrainingDataOperator(task_id="validate", path=str(data))
         upload = UploadTrainingFileOperator(task_id="upload", path=str(data))
         create = CreateFineTuningJobOperator(
-            task_id="create", model="gpt-4o-mini", training_file=upload.output, method=SHORT
+            task_id="create",
+            model="gpt-4o-mini",
+            training_file=upload.output,
+            method=SHORT | {"batch_size": "auto"},
         )
         wait = WaitForFineTuningJobOperator(task_id="wait", job=create.output, deferrable=deferrable, timeout=60)
         register = RegisterModelOperator(task_id="register", job=wait.output, name="support-router", alias="champion")
@@ -46,17 +49,20 @@ def test_the_four_steps_hand_each_other_their_outputs(run, service, data, tmp_pa
 
     assert state == "success"
     with Client(base_url=service.base_url) as client:
-        job = client.jobs.retrieve(told["create", "return_value"])
+        job = client.jobs.retrieve(told["create", "job_id"])
     assert job.status == "succeeded"
     assert told["wait", "fine_tuned_model"] == job.fine_tuned_model
     version = open_registry(f"sqlite:///{tmp_path / 'models.db'}").get("support-router@champion")
     assert version.record.job_id == job.id
     assert version.record.origin.pipeline == "four_steps"
+    assert version.record.requested == told["create", "requested"] == {"n_epochs": 1, "batch_size": "auto"}
+    assert version.record.resolved["batch_size"] > 0
     assert told["register", "return_value"]["model_id"] == job.fine_tuned_model
     assert all(len(json.dumps(value)) < 1000 for value in told.values())
 
 
-def test_one_step_does_all_four(run, service, data, tmp_path):
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_one_step_does_all_four(run, service, data, tmp_path, deferrable):
     with DAG("one_step", start_date=START, schedule=None) as dag:
         FineTuneOperator(
             task_id="tune",
@@ -64,7 +70,7 @@ def test_one_step_does_all_four(run, service, data, tmp_path):
             model="gpt-4o-mini",
             method=SHORT,
             name="support-router",
-            deferrable=True,
+            deferrable=deferrable,
             timeout=60,
         )
 
@@ -74,6 +80,7 @@ def test_one_step_does_all_four(run, service, data, tmp_path):
     version = open_registry(f"sqlite:///{tmp_path / 'models.db'}").get("support-router")
     assert told["tune", "ref"] == version.ref == "support-router:1"
     assert told["tune", "job_id"] == version.record.job_id
+    assert version.record.requested == {"n_epochs": 1}
 
 
 def test_before_it_defers_a_step_leaves_word_of_its_job_and_takes_its_pace_and_deadline_along(stuck, data):

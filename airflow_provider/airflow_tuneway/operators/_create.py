@@ -106,11 +106,18 @@ class SubmittingOperator(TunewayOperator):
 
 
 class CreateFineTuningJobOperator(SubmittingOperator):
-    """Have one job for this task of this run: adopt the one that exists, else create it. The output is its id.
+    """Have one job for this task of this run: adopt the one that exists, else create it. The output is the job.
 
     For the arguments see `SubmittingOperator`.
     """
 
-    def work(self, client: Client, context: Context) -> str:
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("multiple_outputs", True)
+        super().__init__(**kwargs)
+
+    def work(self, client: Client, context: Context) -> dict[str, Any]:
         """Submit."""
-        return self.submit(client, context, self.spec()).id
+        from tuneway.steps import job_summary
+
+        spec = self.spec()
+        return job_summary(self.submit(client, context, spec), spec)

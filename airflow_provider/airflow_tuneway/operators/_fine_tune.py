@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from tuneway import Client, Job
 
 
+REQUESTED = "requested"
+"""The XCom that keeps over a deferral what was asked of the training: a function that says it isn't called twice."""
+
+
 class FineTuneOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
     """Upload, create, wait and register in one task. The output is the version, or the job without a `name`.
 
@@ -44,11 +48,17 @@ class FineTuneOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
             self.training_file = client.upload(self.path, on_event=self.tell).id
         if self.validation_path is not None:
             self.validation_file = client.upload(self.validation_path, on_event=self.tell).id
-        job = self.submit(client, context, self.spec())
+        spec = self.spec()
+        job = self.submit(client, context, spec)
+        context["ti"].xcom_push(key=REQUESTED, value=spec.requested)
         return self.await_job(client, context, job.id)
 
     def done(self, context: Context, job: Job) -> dict[str, Any]:
         """Register."""
         from tuneway.steps import job_summary
 
-        return job_summary(job) if self.name is None else self.publish(self.hook.client, context, job)
+        ti = context["ti"]
+        requested = ti.xcom_pull(task_ids=self.task_id, key=REQUESTED, map_indexes=ti.map_index) or {}
+        if self.name is None:
+            return job_summary(job, {"requested": requested})
+        return self.publish(self.hook.client, context, job, requested)

@@ -59,7 +59,9 @@ class PublishingOperator(TunewayOperator):
         self.data = data
         self._record: ModelRecord | None = None
 
-    def publish(self, client: Client, context: Context, job: str | Job) -> dict[str, Any]:
+    def publish(
+        self, client: Client, context: Context, job: str | Job, requested: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Register, and tell whoever waits for the model's asset."""
         from tuneway.steps import version_summary
 
@@ -71,6 +73,7 @@ class PublishingOperator(TunewayOperator):
             registry=self.registry or self.hook.registry,
             checkpoint=self.checkpoint,
             gates=self.gates,
+            requested=requested,
             data=[self.data] if self.data else (),
             origin=registry_origin(context["ti"]),
             reason=self.reason,
@@ -93,7 +96,7 @@ class RegisterModelOperator(PublishingOperator, JobOperator):
     """Register a succeeded job's model, once, with its lineage. The output is the version.
 
     Args:
-        job: The job's id, or the output of the step that waited for it.
+        job: The output of the step that waited for it; or its id, which doesn't say what was asked for.
         name: The model's name.
 
     For the other arguments see `PublishingOperator`.
@@ -106,8 +109,10 @@ class RegisterModelOperator(PublishingOperator, JobOperator):
 
     def work(self, client: Client, context: Context) -> dict[str, Any]:
         """Register."""
+        from tuneway.steps import requested_in
+
         leave_job(context, self.job_id, client.base_url, self.conn_id)
-        return self.publish(client, context, self.job_id)
+        return self.publish(client, context, self.job_id, requested_in(self.job))
 
 
 class DeleteFineTunedModelOperator(TunewayOperator):

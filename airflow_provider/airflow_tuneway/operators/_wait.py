@@ -189,7 +189,7 @@ class WaitForFineTuningJobOperator(WaitingOperator, JobOperator):
         """What came of it."""
         from tuneway.steps import job_summary
 
-        return job_summary(job)
+        return job_summary(job, self.job)
 
 
 def _has_ended(client: Client, job_id: str) -> bool:
