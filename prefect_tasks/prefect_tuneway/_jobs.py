@@ -70,7 +70,7 @@ def create_fine_tuning_job(
     job: Job = yield from submit(spec, credentials, reuse=reuse)
     from tuneway.steps import job_summary
 
-    return job_summary(job)
+    return job_summary(job, spec)
 
 
 def submit(spec: JobSpec, credentials: FineTuningCredentials | str | None, *, reuse: Reuse) -> Step[Job]:
@@ -152,6 +152,5 @@ def _control(
 
     job_id = job_id_of(job)
     access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
-    return job_summary(
-        (yield AtService(access.client_settings(), lambda client, _tell: getattr(client, verb)(job_id), log_news))
-    )
+    after = yield AtService(access.client_settings(), lambda client, _tell: getattr(client, verb)(job_id), log_news)
+    return job_summary(after, job)

@@ -34,7 +34,7 @@ def register_model(
     The model becomes a Prefect asset that this task has materialised, with its data as upstream.
 
     Args:
-        job: The job's id, or the output of the step that waited for it.
+        job: The output of the step that waited for it; or its id, which doesn't say what was asked for.
         name: The model's name, over all its versions.
         credentials: The service: a block, the name of a stored one, or nothing, for what the environment says.
         alias: "champion", "challenger" or a word of your own, moved to this version if the gates agree.
@@ -45,7 +45,7 @@ def register_model(
         reason: Why, for the history.
         data: The output of the step that checked the data: rows and tokens for the record.
     """
-    from tuneway.steps import job_id_of, version_summary
+    from tuneway.steps import job_id_of, requested_in, version_summary
 
     job_id = job_id_of(job)
     access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
@@ -59,6 +59,7 @@ def register_model(
             registry=registry or access.registry_url,
             checkpoint=checkpoint,
             gates=gates,
+            requested=requested_in(job),
             data=[data] if data else (),
             origin=run.registry_origin,
             reason=reason,

@@ -56,7 +56,7 @@ def wait_for_fine_tuning_job(
     measured = yield AtService(settings, lambda client, _tell: _results(client, ended), log_news)
     yield Here(lambda: progress.show(100.0, f"{ended.status}, `{ended.fine_tuned_model}`"))
     yield Here(lambda: _notes.show_results(ended, *measured))
-    return job_summary(ended)
+    return job_summary(ended, job)
 
 
 def wait_token(job: str | Mapping[str, Any], timeout: float | timedelta | None = None) -> WaitToken:

@@ -66,7 +66,7 @@ class FineTuningJobRun(JobRun[dict[str, Any]]):
             raise found
         if not found.done:
             raise WaitTimeout(f"{found.id} hasn't ended ({found.status})", job=found, hint="Wait for it first.")
-        return job_summary(found)
+        return job_summary(found, self.job)
 
 
 class FineTuningJob(JobBlock[dict[str, Any]]):

@@ -74,7 +74,7 @@ def suspend_until_ended(
     if ended is None:
         _suspend(token)
         ended, _ = run(_look(job, credentials, timeout))
-    return _done(ended, token)
+    return _done(ended, token, job)
 
 
 async def asuspend_until_ended(
@@ -88,7 +88,7 @@ async def asuspend_until_ended(
     if ended is None:
         await _suspend(token)
         ended, _ = await arun(_look(job, credentials, timeout))
-    return _done(ended, token)
+    return _done(ended, token, job)
 
 
 @flow(name="resume_ended_runs")
@@ -237,10 +237,10 @@ def _patience(token: WaitToken) -> int:
     return max(1, int(token.deadline - time.time())) + 3600
 
 
-def _done(ended: Job | None, token: WaitToken) -> dict[str, Any]:
+def _done(ended: Job | None, token: WaitToken, job: str | Mapping[str, Any]) -> dict[str, Any]:
     from tuneway.errors import WaitTimeout
     from tuneway.steps import job_summary
 
     if ended is None:
         raise WaitTimeout(f"{token.job_id} hasn't ended, and the run was resumed", job_id=token.job_id)
-    return job_summary(ended)
+    return job_summary(ended, job)

@@ -59,7 +59,8 @@ def test_options_reach_the_client(monkeypatch):
 
 @pytest.fixture
 def training(credentials, data):
-    return FineTuningJob(credentials=credentials, model="gpt-4o-mini", training_path=str(data))
+    method = {"type": "supervised", "n_epochs": 3}
+    return FineTuningJob(credentials=credentials, model="gpt-4o-mini", training_path=str(data), method=method)
 
 
 def test_a_stored_training_is_triggered_waited_for_and_gives_its_model(server, training):
@@ -70,10 +71,14 @@ def test_a_stored_training_is_triggered_waited_for_and_gives_its_model(server, t
         job = FineTuningJob.load("support", _sync=True)
         run = job.trigger()
         run.wait_for_completion()
-        assert job.trigger().job_id == run.job_id
+        again = job.trigger()
+        assert again.job_id == run.job_id
+        assert again.fetch_result() == run.fetch_result()
         return run.fetch_result()
 
-    assert train()["fine_tuned_model"] == server.service.jobs[0]["fine_tuned_model"]
+    told = train()
+    assert told["fine_tuned_model"] == server.service.jobs[0]["fine_tuned_model"]
+    assert told["requested"] == {"n_epochs": 3}
     assert len(server.service.jobs) == 1
 
 

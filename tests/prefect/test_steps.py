@@ -52,6 +52,33 @@ def test_a_flow_hands_each_steps_output_to_the_next_as_it_is(server, data):
     assert server.service.jobs[0]["metadata"]["tuneway_origin"].startswith("prefect: nightly / ")
 
 
+@pytest.mark.parametrize("asked", [{"n_epochs": 3, "batch_size": "auto"}, {}])
+def test_a_registered_model_tells_what_was_asked_for_when_its_steps_were_apart(server, asked):
+    server.service.add_file(id="file-1")
+
+    @flow
+    def nightly():
+        method = {"type": "supervised", **asked}
+        job = create_fine_tuning_job(model="gpt-4o-mini", training_file="file-1", method=method)
+        done = wait_for_fine_tuning_job(job)
+        return done, register_model(done, name="router")
+
+    done, version = nightly()
+    assert done.get("requested", {}) == asked
+    assert open_registry(os.environ["TUNEWAY_REGISTRY_URI"]).get(version["ref"]).record.requested == asked
+
+
+def test_a_model_of_which_only_the_jobs_id_is_known_tells_nothing_that_was_asked_for(server):
+    server.service.add_file(id="file-1")
+
+    @flow
+    def nightly():
+        job = create_fine_tuning_job(model="m", training_file="file-1", method={"type": "supervised", "n_epochs": 3})
+        return register_model(wait_for_fine_tuning_job(job["job_id"])["job_id"], name="router")
+
+    assert open_registry(os.environ["TUNEWAY_REGISTRY_URI"]).get(nightly()["ref"]).record.requested == {}
+
+
 def test_one_flow_does_it_all(server, credentials, data):
     told = fine_tune(str(data), model="gpt-4o-mini", name="support-router", credentials=credentials, alias="champion")
     assert (told["ref"], told["aliases"]) == ("support-router:1", ["champion"])
@@ -132,13 +159,15 @@ def test_jobs_are_paused_resumed_and_cancelled(server, credentials):
 
     @flow
     def control():
-        told = {"job_id": "ftjob-1"}
+        told = {"job_id": "ftjob-1", "requested": {"n_epochs": 3}}
         return [
-            step(told, credentials=credentials)["status"]
+            step(told, credentials=credentials)
             for step in (pause_fine_tuning_job, resume_fine_tuning_job, cancel_fine_tuning_job, cancel_fine_tuning_job)
         ]
 
-    assert control() == ["paused", "queued", "cancelled", "cancelled"]
+    told = control()
+    assert [job["status"] for job in told] == ["paused", "queued", "cancelled", "cancelled"]
+    assert all(job["requested"] == {"n_epochs": 3} for job in told)
 
 
 def test_a_model_is_measured_beside_its_base(server, credentials, data):

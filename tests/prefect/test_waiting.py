@@ -122,10 +122,11 @@ def test_a_job_that_has_ended_suspends_nobody(server, credentials):
     server.service.add_job(id="ftjob-2", status="failed")
 
     @flow
-    def patient(job_id):
-        return suspend_until_ended(job_id, credentials=credentials)
+    def patient(job):
+        return suspend_until_ended(job, credentials=credentials)
 
     assert patient("ftjob-1")["fine_tuned_model"] == "ft:m"
+    assert patient({"job_id": "ftjob-1", "requested": {"n_epochs": 3}})["requested"] == {"n_epochs": 3}
     with pytest.raises(JobFailed):
         patient("ftjob-2")
 
