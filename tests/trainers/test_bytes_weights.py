@@ -7,9 +7,10 @@ import pytest
 from support.support_chats import chats
 
 from tuneway.service.trainers.bytewise.features import END, Past, blocks, read_cues
-from tuneway.service.trainers.bytewise.objectives import Preference, Tally, supervised, supervised_lessons
+from tuneway.service.trainers.bytewise.objectives import Preference, supervised, supervised_lessons
 from tuneway.service.trainers.bytewise.weights import AdaGrad, Lesson, Weights
 from tuneway.service.trainers.conversation import prompt_context
+from tuneway.service.trainers.tally import Tally
 
 LESSONS = [lesson for row in chats(12, seed=31) for lesson in supervised_lessons(row)]
 SEEN = {symbol for lesson in LESSONS for symbol in lesson.symbols.tolist()}

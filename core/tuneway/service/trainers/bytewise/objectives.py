@@ -16,34 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tuneway.service.trainers.bytewise.weights import AdaGrad, Weights
+    from tuneway.service.trainers.tally import Tally
 
 LONGEST = 4096
 """Bytes of an answer that are learned; of a longer one the beginning, without its end."""
-
-
-@dataclass
-class Tally:
-    """Sums over some rows, and the metrics that they make."""
-
-    loss: float = 0.0
-    losses: int = 0
-    hits: int = 0
-    tokens: int = 0
-    margin: float = 0.0
-    wins: int = 0
-    pairs: int = 0
-
-    def metrics(self, prefix: str) -> dict[str, float]:
-        """Means, under the API's names; nothing where there was nothing to measure."""
-        found = {}
-        if self.losses:
-            found[f"{prefix}_loss"] = self.loss / self.losses
-        if self.tokens:
-            found[f"{prefix}_mean_token_accuracy"] = self.hits / self.tokens
-        if self.pairs:
-            found[f"{prefix}_reward_margin"] = self.margin / self.pairs
-            found[f"{prefix}_reward_accuracy"] = self.wins / self.pairs
-        return found
 
 
 class Objective(Protocol):
@@ -63,10 +39,8 @@ def supervised(weights: Weights, lessons: list[Lesson], tally: Tally, optimiser:
     """Cross-entropy of the answers, a mean over symbols; what was asked is never learned."""
     for lesson in lessons:
         reading = weights.read(lesson)
-        tally.loss -= reading.log_likelihood
-        tally.losses += len(lesson.symbols)
-        tally.hits += reading.hits
-        tally.tokens += len(lesson.symbols)
+        tally.lose(-reading.log_likelihood, len(lesson.symbols))
+        tally.guess(reading.hits, len(lesson.symbols))
         if optimiser:
             optimiser.add(reading)
 
@@ -95,13 +69,9 @@ class Preference:
             for reading, lesson in zip((preferred, other), lessons, strict=True)
         ]
         margin = self.beta * (gains[0] - gains[1])
-        tally.loss += float(np.logaddexp(0.0, -margin))
-        tally.losses += 1
-        tally.hits += preferred.hits
-        tally.tokens += len(lessons[0].symbols)
-        tally.margin += margin
-        tally.wins += margin > 0
-        tally.pairs += 1
+        tally.lose(float(np.logaddexp(0.0, -margin)), 1)
+        tally.guess(preferred.hits, len(lessons[0].symbols))
+        tally.prefer(margin)
         if optimiser:
             pull = self.beta / (1 + math.exp(min(margin, 500.0)))
             optimiser.add(preferred, pull)

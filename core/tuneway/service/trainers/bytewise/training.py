@@ -13,13 +13,13 @@ from tuneway.service.trainers.bytewise.lessons import Lessons
 from tuneway.service.trainers.bytewise.objectives import (
     Objective,
     Preference,
-    Tally,
     preference_lessons,
     supervised,
     supervised_lessons,
 )
 from tuneway.service.trainers.bytewise.store import export_weights, load_weights, save_weights
 from tuneway.service.trainers.bytewise.weights import AdaGrad, Weights
+from tuneway.service.trainers.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

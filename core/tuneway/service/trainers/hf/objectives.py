@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from tuneway.service.trainers.hf.scoring import Tally
+    from tuneway.service.trainers.tally import Tally
 
 T = TypeVar("T")
 

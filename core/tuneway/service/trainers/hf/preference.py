@@ -12,7 +12,8 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from tuneway.service.trainers.hf.objectives import Lessons
-from tuneway.service.trainers.hf.scoring import Tally, in_parts, score
+from tuneway.service.trainers.hf.scoring import in_parts, score
+from tuneway.service.trainers.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,14 +85,11 @@ class Preference:
             losses = -logsigmoid(margins)
             if learn:
                 (losses.sum() / len(rows)).backward()
-            tally.loss += float(losses.detach().sum())
-            tally.losses += len(numbers)
-            for margin in margins.tolist():
-                tally.add("reward_margin", margin)
-                tally.add("reward_accuracy", float(margin > 0))
+            tally.lose(float(losses.detach().sum()), len(numbers))
             # the token accuracy is that of the preferred answers
-            tally.hits += int(scored.hits[::2].sum())
-            tally.tokens += int(scored.mask[::2].sum())
+            tally.guess(int(scored.hits[::2].sum()), int(scored.mask[::2].sum()))
+            for margin in margins.tolist():
+                tally.prefer(margin)
         return tally
 
 

@@ -18,7 +18,8 @@ from tuneway.service.trainers.hf.knobs import ANSWER_TOKENS, group_size
 from tuneway.service.trainers.hf.messages import conversation
 from tuneway.service.trainers.hf.objectives import Forgetful, Lessons
 from tuneway.service.trainers.hf.sampling import answers_to
-from tuneway.service.trainers.hf.scoring import Tally, in_parts, score
+from tuneway.service.trainers.hf.scoring import in_parts, score
+from tuneway.service.trainers.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

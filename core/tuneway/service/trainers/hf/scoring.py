@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,35 +15,6 @@ if TYPE_CHECKING:
 
     from tuneway.service.trainers.hf.models import Tuned
     from tuneway.service.trainers.hf.tokens import Example
-
-
-@dataclass
-class Tally:
-    """Sums over some rows, and the metrics that they make."""
-
-    loss: float = 0.0
-    losses: int = 0
-    hits: int = 0
-    tokens: int = 0
-    sums: dict[str, list[float]] = field(default_factory=dict)
-
-    def add(self, name: str, value: float) -> None:
-        """Take a value into the mean of that name."""
-        self.sums.setdefault(name, []).append(value)
-
-    def count(self, scored: Scored) -> None:
-        """Take tokens into the accuracy."""
-        self.hits += int(scored.hits.sum())
-        self.tokens += int(scored.mask.sum())
-
-    def metrics(self, prefix: str) -> dict[str, float]:
-        """Means, under the API's names; nothing where there was nothing to measure."""
-        found = {}
-        if self.losses:
-            found[f"{prefix}_loss"] = self.loss / self.losses
-        if self.tokens:
-            found[f"{prefix}_mean_token_accuracy"] = self.hits / self.tokens
-        return found | {f"{prefix}_{name}": sum(values) / len(values) for name, values in self.sums.items()}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from tuneway.service.trainers.hf.objectives import Forgetful, Lessons
-from tuneway.service.trainers.hf.scoring import Scored, Tally, in_parts, score
+from tuneway.service.trainers.hf.scoring import Scored, in_parts, score
+from tuneway.service.trainers.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,7 +50,7 @@ class Supervised(Forgetful):
         for _, part in in_parts([[example] for example in examples], self.room):
             scored = score(self.tuned, part)
             act(scored)
-            tally.loss -= float(scored.log_probabilities.detach().sum())
-            tally.losses += int(scored.mask.sum())
-            tally.count(scored)
+            learned = int(scored.mask.sum())
+            tally.lose(-float(scored.log_probabilities.detach().sum()), learned)
+            tally.guess(int(scored.hits.sum()), learned)
         return tally
