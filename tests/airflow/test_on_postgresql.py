@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.postgres import programs, running_postgres
-from support.real_airflow import running_airflow
+from support.real_airflow import Airflow
 from support.service import running_service
 from support.support_chats import chats
 
@@ -34,7 +34,7 @@ def airflow(tmp_path, monkeypatch):
             "tuneway_default": {"conn_type": "tuneway", "host": trains.base_url, "extra": registry},
             "stuck": {"conn_type": "tuneway", "host": stuck.base_url},
         }
-        with running_airflow(connections, database=f"postgresql+psycopg2://{place}") as airflow:
+        with Airflow.running(connections, database=f"postgresql+psycopg2://{place}") as airflow:
             airflow.services = trains, stuck
             shutil.copy(Path(__file__).with_name("dags.py"), airflow.home / "dags" / "dags.py")
             yield airflow

@@ -16,8 +16,9 @@ from urllib.parse import quote
 
 import pytest
 from support.openai_jobs import openai_for
-from support.real_airflow import free_port, running_airflow
+from support.real_airflow import Airflow
 from support.service import running_service
+from support.stack import free_port
 from support.support_chats import chats
 
 from airflow_tuneway.links import report_path
@@ -59,7 +60,7 @@ def airflow(services, folder):
         "tuneway_default": {"conn_type": "tuneway", "host": trains.base_url, "extra": registry},
         "stuck": {"conn_type": "tuneway", "host": stuck.base_url},
     }
-    with running_airflow(connections) as airflow:
+    with Airflow.running(connections) as airflow:
         shutil.copy(Path(__file__).with_name("dags.py"), airflow.home / "dags" / "dags.py")
         yield airflow
     patch.undo()
@@ -102,7 +103,6 @@ def being_waited_for(airflow, run_id, times):
     """Wait until so many triggers have waited for the job of this run."""
     airflow.until(
         lambda: airflow.log("stuck_deferred", run_id, "tune").count(" starting") >= times,
-        seconds=120,
         what=lambda: airflow.log("stuck_deferred", run_id, "tune"),
     )
 
@@ -178,7 +178,8 @@ def test_lineage_is_told_from_the_datas_hash_to_the_model(airflow, trains, folde
     airflow.until_task("with_lineage", run_id, "register", "success")
 
     def told():
-        events = [json.loads(line) for path in airflow.home.glob("lineage*") for line in path.read_text().splitlines()]
+        lines = [line for path in airflow.home.glob("lineage*") for line in path.read_text().splitlines(keepends=True)]
+        events = [json.loads(line) for line in lines if line.endswith("\n")]  # another may be half written
         return [event for event in events if event["eventType"] == "COMPLETE" and event["outputs"]]
 
     [event] = airflow.until(told)

@@ -13,7 +13,7 @@ import pytest
 from support.dagster_runs import jobs_on, written
 from support.fault_server import FaultServer
 from support.quick_service import QuickService
-from support.real_dagster import running_dagster
+from support.real_dagster import Dagster
 from support.service import running_service
 from support.support_chats import chats
 
@@ -53,7 +53,7 @@ def dagster(server, real, registry, tmp_path_factory):
         "SHOP_REAL_SERVICE": real.base_url,
         "SHOP_REGISTRY": registry,
     }
-    with running_dagster(SHOP, **environment) as dagster:
+    with Dagster.running(SHOP, **environment) as dagster:
         run = dagster.launch(key("lasting", "training_file"), key("ended", "training_file"))
         dagster.until_run(run, dg.DagsterRunStatus.SUCCESS)
         yield dagster
@@ -129,7 +129,7 @@ def test_a_killed_step_worker_is_replaced_by_a_run_that_adopts_its_job(dagster, 
     os.kill(step_worker(dagster, run, "lasting__train"), signal.SIGKILL)
     dagster.until_run(run, dg.DagsterRunStatus.FAILURE)
     again = dagster.until(lambda: retry_of(dagster, run))
-    dagster.until(lambda: any(one.run_id == again for one in submitted(dagster, "lasting")), seconds=120)
+    dagster.until(lambda: any(one.run_id == again for one in submitted(dagster, "lasting")))
     (job,) = jobs_on(server, "lasting/job")[before:]
     server.service.train(job.id)
     dagster.until_run(again, dg.DagsterRunStatus.SUCCESS)
@@ -196,7 +196,8 @@ def test_the_sensor_reports_once_wherever_its_daemon_is_killed(dagster, server, 
         lambda: opened(dagster) == [] and len(dagster.checked(key("watched", "fine_tuned_model"), "trained")) >= 4
     )
     dagster.until(lambda: len(dagster.made(key("watched", "registered_model"))) >= 3, seconds=300)
-    time.sleep(8)  # another round, in which nothing may be told again
+    before = rounds(dagster)
+    dagster.until(lambda: rounds(dagster) >= before + 2)  # a whole one since, in which nothing may be told again
 
     made = [one.partition for one in dagster.made(key("watched", "fine_tuned_model"))]
     assert len(made) == len(set(made)) == 3
@@ -209,8 +210,21 @@ def test_the_sensor_reports_once_wherever_its_daemon_is_killed(dagster, server, 
     assert len(open_registry(registry).models()) >= 3
 
 
+def watcher(dagster):
+    """What Dagster knows of the sensor; None before its first round."""
+    states = dagster.instance.all_instigator_state()
+    return next((one for one in states if one.instigator_name == "fine_tuning_jobs"), None)
+
+
+def rounds(dagster):
+    """How many of the sensor's rounds have ended well."""
+    sensor = watcher(dagster)
+    ticks = dagster.instance.get_ticks(sensor.instigator_origin_id, sensor.selector_id)
+    return sum(tick.status.value in {"SKIPPED", "SUCCESS"} for tick in ticks)
+
+
 def opened(dagster):
     """The jobs that the sensor watches, by its cursor."""
-    states = [one for one in dagster.instance.all_instigator_state() if one.instigator_name == "fine_tuning_jobs"]
-    cursor = states[0].instigator_data.cursor if states and states[0].instigator_data else None
+    sensor = watcher(dagster)
+    cursor = sensor.instigator_data.cursor if sensor and sensor.instigator_data else None
     return json.loads(cursor).get("open", []) if cursor else None

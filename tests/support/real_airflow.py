@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 
 import httpx
+from support.stack import Stack, free_port
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
-class Airflow:
+class Airflow(Stack):
     """A whole Airflow on a folder of its own, and what a person does with it over its API."""
 
+    engine = "airflow"
+
     def __init__(self, home, connections, *, database=None):
-        self.home = home
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.processes = {}
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
         (home / "dags").mkdir()
-        self.environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTEST", "COV"))
-        } | {
+        environment = {
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
@@ -46,7 +31,7 @@ class Airflow:
             "AIRFLOW__CORE__PARALLELISM": "2",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__PORT": str(port),
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
@@ -58,48 +43,15 @@ class Airflow:
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "file", "log_file_path": str(home / "lineage")}),
             "AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE": "True",
-            "PYTHONWARNINGS": "ignore",
         }
         if database:
-            self.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = database
+            environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = database
         for conn_id, connection in connections.items():
-            self.environment[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
-
-    def command(self, *words):
-        return [sys.executable, "-m", "airflow", *words]
+            environment[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
+        super().__init__(home, environment)
 
     def start(self, component, *, name=None):
-        with (self.home / f"{name or component}.log").open("ab") as log:
-            self.processes[name or component] = subprocess.Popen(
-                self.command(component),
-                stdout=log,
-                stderr=log,
-                env=self.environment,
-                cwd=self.home,
-                start_new_session=True,  # its whole group can be ended at once
-            )
-
-    def send(self, name, sign):
-        """Send a signal to a component and all that it started."""
-        os.killpg(self.processes[name].pid, sign)
-
-    def kill(self, component, sign=signal.SIGKILL):
-        """End a component with everything that it started."""
-        process = self.processes.pop(component)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, sign)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=20)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-    def run(self, *words):
-        """Run one of Airflow's commands; gives what it prints."""
-        command = self.command(*words)
-        return subprocess.run(
-            command, env=self.environment, cwd=self.home, check=True, capture_output=True, text=True
-        ).stdout
+        self.spawn(name or component, self.command(component))
 
     def up(self):
         self.run("db", "migrate")
@@ -112,10 +64,6 @@ class Airflow:
             health = httpx.get(f"{self.url}/api/v2/monitor/health").json()
             return all(health[part]["status"] == "healthy" for part in ("scheduler", "triggerer", "dag_processor"))
         return False
-
-    def down(self):
-        for component in list(self.processes):
-            self.kill(component, signal.SIGTERM)
 
     @functools.cached_property
     def token(self):
@@ -146,7 +94,7 @@ class Airflow:
         def known():
             return any(dag["dag_id"] == dag_id for dag in self.api("GET", "/dags?limit=100")["dags"])
 
-        self.until(known, seconds=120)
+        self.until(known)
 
     def asset_state(self, name, key):
         """What is kept for a model's asset under a key; None when nothing is."""
@@ -161,22 +109,22 @@ class Airflow:
     def task(self, dag_id, run_id, task_id):
         return self.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}")
 
-    def until_task(self, dag_id, run_id, task_id, *states, tries=None, seconds=180):
+    def until_task(self, dag_id, run_id, task_id, *states, tries=None):
         """Wait until a task is in one of these states."""
 
         def there():
             task = self.task(dag_id, run_id, task_id)
             return task if task["state"] in states and tries in (None, task["try_number"]) else None
 
-        return self.until(there, seconds=seconds, what=lambda: self.task(dag_id, run_id, task_id))
+        return self.until(there, what=lambda: self.task(dag_id, run_id, task_id))
 
-    def until_run(self, dag_id, run_id, state, *, seconds=180):
+    def until_run(self, dag_id, run_id, state):
         """Wait until a whole run is in this state: a task that ends is not yet a run that has ended."""
 
         def now():
             return self.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
 
-        self.until(lambda: now() == state, seconds=seconds, what=now)
+        self.until(lambda: now() == state, what=now)
 
     def set_state(self, dag_id, run_id, task_id, state):
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
@@ -206,27 +154,3 @@ class Airflow:
         """The same as pairs of moment and text, in the order of moments."""
         lines = [json.loads(line) for line in self.log(dag_id, run_id, task_id, attempt).splitlines() if line]
         return sorted((datetime.fromisoformat(line["timestamp"]), line["event"]) for line in lines)
-
-    def until(self, condition, *, seconds=120.0, what=None):
-        end = time.monotonic() + seconds
-        while not (value := condition()):
-            if time.monotonic() > end:
-                logs = "\n".join(f"{path}\n{path.read_text()[-2000:]}" for path in self.home.glob("*.log"))
-                raise AssertionError(f"not within {seconds} s: {what() if what else condition}\n{logs}")
-            time.sleep(0.25)
-        return value
-
-
-@contextmanager
-def running_airflow(connections, **options):
-    """A whole Airflow; nothing of it is left when the block ends."""
-    import shutil
-
-    home = Path(tempfile.mkdtemp(prefix="tuneway-airflow-real-"))
-    airflow = Airflow(home, connections, **options)
-    try:
-        airflow.up()
-        yield airflow
-    finally:
-        airflow.down()
-        shutil.rmtree(home, ignore_errors=True)

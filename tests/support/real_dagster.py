@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import subprocess
 import sys
-import tempfile
-import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
 import httpx
+from support.stack import Stack, free_port
 
 SETTINGS = """
 telemetry: {enabled: false}
@@ -29,68 +25,39 @@ load_from:
 OVER = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
-class Dagster:
+class Dagster(Stack):
     """A whole Dagster on a folder of its own, and what a person does with it in the browser."""
 
-    def __init__(self, home, definitions, environment):
-        self.home = home
-        self.processes = {}
+    engine = "dagster"
+
+    def __init__(self, home, definitions, **environment):
+        own = {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
+        super().__init__(home, own | environment)
         self.ports = {"code": free_port(), "web": free_port()}
         self.url = f"http://127.0.0.1:{self.ports['web']}"
-        self.definitions = definitions
-        (home / "dagster.yaml").write_text(SETTINGS)
-        (home / "workspace.yaml").write_text(WORKSPACE % self.ports["code"])
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER", "PYTEST", "COV"))}
-        own = {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes", "PYTHONWARNINGS": "ignore"}
-        self.environment = kept | own | {"OMP_NUM_THREADS": "1"} | environment
-        self.instance = dg.DagsterInstance.from_config(str(home))
-
-    def command(self, component):
         programs = Path(sys.executable).parent
-        workspace = ["-w", str(self.home / "workspace.yaml")]
-        return {
+        workspace = ["-w", str(home / "workspace.yaml")]
+        self.components = {
             "code": [
-                programs / "dagster", "api", "grpc", "-f", self.definitions, "-h", "127.0.0.1",
+                programs / "dagster", "api", "grpc", "-f", definitions, "-h", "127.0.0.1",
                 "-p", str(self.ports["code"]), "--location-name", "shop",
             ],
-            "daemon": [programs / "dagster-daemon", "run", *workspace],
             "web": [programs / "dagster-webserver", *workspace, "-h", "127.0.0.1", "-p", str(self.ports["web"])],
-        }[component]  # fmt: skip
+            "daemon": [programs / "dagster-daemon", "run", *workspace],
+        }  # fmt: skip
+        (home / "dagster.yaml").write_text(SETTINGS)
+        (home / "workspace.yaml").write_text(WORKSPACE % self.ports["code"])
+        self.instance = dg.DagsterInstance.from_config(str(home))
 
     def start(self, component):
-        with (self.home / f"{component}.log").open("ab") as log:
-            self.processes[component] = subprocess.Popen(
-                self.command(component),
-                stdout=log,
-                stderr=log,
-                env=self.environment,
-                cwd=self.home,
-                start_new_session=True,  # its whole group can be ended at once
-            )
-
-    def kill(self, component, sign=signal.SIGKILL):
-        """End a component with everything that it started."""
-        process = self.processes.pop(component)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, sign)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=20)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        self.spawn(component, self.components[component])
 
     def up(self):
         self.start("code")
-        self.until(lambda: self._listens(self.ports["code"]), seconds=120)
+        self.until(lambda: self._listens(self.ports["code"]))
         self.start("web")
         self.start("daemon")
-        self.until(self._serves, seconds=120)
+        self.until(self._serves)
 
     def _listens(self, port):
         with socket.socket() as sock:
@@ -102,8 +69,7 @@ class Dagster:
         return False
 
     def down(self):
-        for component in list(self.processes):
-            self.kill(component, signal.SIGTERM)
+        super().down()
         self.instance.dispose()
 
     # --- what a person does
@@ -168,30 +134,6 @@ class Dagster:
         """The results of an asset's check."""
         history = self.instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(key, name), 1000)
         return [record.event.dagster_event.event_specific_data for record in history if record.event]
-
-    def until(self, condition, *, seconds=180.0, what=None):
-        end = time.monotonic() + seconds
-        while not (value := condition()):
-            if time.monotonic() > end:
-                logs = "\n".join(f"{path}\n{path.read_text()[-3000:]}" for path in self.home.glob("*.log"))
-                raise AssertionError(f"not within {seconds} s: {what() if what else condition}\n{logs}")
-            time.sleep(0.25)
-        return value
-
-
-@contextmanager
-def running_dagster(definitions, **environment):
-    """A whole Dagster; nothing of it is left when the block ends."""
-    import shutil
-
-    home = Path(tempfile.mkdtemp(prefix="tuneway-dagster-"))
-    dagster = Dagster(home, definitions, environment)
-    try:
-        dagster.up()
-        yield dagster
-    finally:
-        dagster.down()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 LAUNCH = """

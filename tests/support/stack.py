@@ -1,0 +1,113 @@
+"""A stack of real processes under test: each in a group and with a log of its own, all in one folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Stack:
+    """The processes of an engine. An engine's own class says how it comes `up`, and what a person does with it."""
+
+    engine = ""
+
+    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
+        self.home = home
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        others = (self.engine.upper(), "PYTEST", "COV")  # settings for somebody else's runs
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+        self.environment |= {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", **environment}
+
+    @classmethod
+    @contextmanager
+    def running(cls, *args, **options) -> Iterator[Self]:
+        """All of it in a new folder; nothing of it is left when the block ends."""
+        home = Path(tempfile.mkdtemp(prefix=f"tuneway-{cls.engine}-real-"))
+        stack = cls(home, *args, **options)
+        try:
+            stack.up()
+            yield stack
+        finally:
+            stack.down()
+            shutil.rmtree(home, ignore_errors=True)
+
+    def up(self) -> None:
+        """Start all of it, and wait until it works."""
+        raise NotImplementedError
+
+    def down(self) -> None:
+        """End all of it, what was started last first: a server waits for those that are connected to it."""
+        for name in reversed(list(self.processes)):
+            self.kill(name, signal.SIGTERM)
+
+    def command(self, *words: str) -> list[str]:
+        """One of the engine's own commands."""
+        return [sys.executable, "-m", self.engine, *words]
+
+    def run(self, *words: str) -> str:
+        """Run one of the engine's own commands to its end; gives what it printed."""
+        return self.finish(self.command(*words))
+
+    def finish(self, command: Sequence[str | Path]) -> str:
+        """Run a command to its end; gives what it printed."""
+        done = subprocess.run(
+            command, env=self.environment, cwd=self.home, capture_output=True, text=True, timeout=180, check=False
+        )
+        assert done.returncode == 0, f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def spawn(self, name: str, command: Sequence[str | Path]) -> None:
+        """Start a process, which writes to `{name}.log`."""
+        with (self.home / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                env=self.environment,
+                cwd=self.home,
+                start_new_session=True,  # its whole group can be ended at once
+            )
+
+    def send(self, name: str, sign: int) -> None:
+        """Send a signal to a process and all that it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.processes[name].pid, sign)
+
+    def kill(self, name: str, sign: int = signal.SIGKILL) -> None:
+        """End a process with all that it started: with this signal, and what is left of it by force."""
+        self.send(name, sign)
+        with suppress(subprocess.TimeoutExpired):
+            self.processes[name].wait(timeout=30)
+        self.send(name, signal.SIGKILL)
+        self.processes.pop(name).wait()
+
+    def until(self, condition, *, seconds: float = 180.0, what=None):
+        """Wait for something that others do; gives what the condition gave. A failure shows `what`, and the logs."""
+        end = time.monotonic() + seconds
+        while not (value := condition()):
+            if time.monotonic() > end:
+                raise AssertionError(f"not within {seconds} s: {what() if what else condition}\n{self._logs()}")
+            time.sleep(0.25)
+        return value
+
+    def _logs(self) -> str:
+        gone = {name: process.poll() for name, process in self.processes.items() if process.poll() is not None}
+        logs = [f"{path}\n{path.read_text(errors='replace')[-4000:]}" for path in sorted(self.home.glob("*.log"))]
+        return "\n".join([f"ended by themselves: {gone or 'none'}", *logs])
