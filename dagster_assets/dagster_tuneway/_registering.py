@@ -18,7 +18,7 @@ from dagster_tuneway.resource import FineTuningResource
 from tuneway.errors import GateRefused, NotRegistered
 from tuneway.registry import CHAMPION, GateLike, ModelRecord, ModelVersion, Verdict, default_uri, open_registry
 from tuneway.registry.gates import judge
-from tuneway.steps import version_summary
+from tuneway.steps import job_id_of, requested_in, version_summary
 
 JOB_TAG = "tuneway/job_id"
 """On a run that the sensor asked for: which job has ended."""
@@ -26,29 +26,29 @@ JOB_TAG = "tuneway/job_id"
 
 def register(context: AssetExecutionContext, recipe: Recipe) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
     """Register the model, and say what the gates say; a refusal keeps what comes after it from happening."""
-    job_id = _job_to_register(context, recipe)
-    if job_id is None:
+    job = _job_to_register(context, recipe)
+    if job is None:
         context.log.info("The job goes on without a run; the sensor asks for this step when the job has ended.")
         return
     tuneway = recipe.resource(context)
     data = output_of(context.instance, recipe.keys.training_file, partition_of(context))
     with told_to_dagster(tuneway):
         registration = Registration(context, recipe, tuneway)
-        registration.register(job_id, data)
+        registration.register(job, data)
     yield registration.result()
     wanted = {key.name for key in context.selected_asset_check_keys}
     yield from (result for result in registration.check_results() if result.check_name in wanted)
 
 
-def _job_to_register(context: AssetExecutionContext, recipe: Recipe) -> str | None:
+def _job_to_register(context: AssetExecutionContext, recipe: Recipe) -> Mapping[str, Any] | None:
     """The job that the sensor names, or the model's; none where this very run submits one without waiting."""
     named = context.run.tags.get(JOB_TAG)
     if named:
-        return named
+        model = output_of(context.instance, recipe.keys.model, partition_of(context))
+        return model if model and model["job_id"] == named else {"job_id": named}
     if recipe.wait == "sensor" and recipe.keys.job in context.job_def.asset_layer.executable_asset_keys:
         return None
-    model = required_output(context.instance, recipe.keys.model, partition_of(context))
-    return str(model["job_id"])
+    return required_output(context.instance, recipe.keys.model, partition_of(context))
 
 
 class Registration:
@@ -76,16 +76,17 @@ class Registration:
         """What the gates that refuse say."""
         return [gate.verdict for gate in self._gates if gate.verdict and not gate.verdict.passed]
 
-    def register(self, job_id: str, data: Mapping[str, Any] | None) -> None:
-        """Register it, and have all gates asked; `data` is what the data's step has counted."""
+    def register(self, job: Mapping[str, Any], data: Mapping[str, Any] | None) -> None:
+        """Register it, and have all gates asked; `job` and `data` are what earlier steps have handed on."""
         try:
             self._version = self._tuneway.client.register(
-                job_id,
+                job_id_of(job),
                 name=self._recipe.model_name(partition_of(self._context)),
                 alias=self._recipe.alias,
                 registry=self._tuneway.registry,
                 checkpoint=self._recipe.checkpoint,
                 gates=self._gates,
+                requested=requested_in(job),
                 data=[data] if data else (),
                 origin=registry_origin(self._context, self._recipe.keys.registered),
             )

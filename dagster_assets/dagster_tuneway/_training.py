@@ -22,7 +22,7 @@ from dagster_tuneway._metadata import job_link, known, model_metadata
 from dagster_tuneway._recipe import Recipe
 from dagster_tuneway._runs import Reuse, ended_by_person, key_of, origin_of, partition_of, reuse_in
 from dagster_tuneway.resource import FineTuningResource
-from tuneway import Job, Retry, WaitToken
+from tuneway import Job, JobSpec, Retry, WaitToken
 from tuneway.errors import JobError, TunewayError
 from tuneway.flows import CONTENT, ORIGIN, deadline_after
 from tuneway.progress import JobAdopted, News
@@ -39,7 +39,7 @@ def train(context: AssetExecutionContext, recipe: Recipe) -> Iterator[Materializ
             attempt.submit(required_output(context.instance, keys.training_file, partition))
             yield attempt.submitted()
         else:
-            attempt.take(required_output(context.instance, keys.job, partition)["job_id"])
+            attempt.take(required_output(context.instance, keys.job, partition))
         if keys.model in context.selected_asset_keys:
             attempt.wait()
             yield attempt.trained()
@@ -57,6 +57,7 @@ class Attempt:
         self._adopted = False
         self._sha256: str | None = None
         self._job: Job | None = None
+        self._asked: JobSpec | Mapping[str, Any] | None = None
 
     @property
     def job(self) -> Job:
@@ -64,13 +65,20 @@ class Attempt:
         assert self._job is not None
         return self._job
 
+    @property
+    def handed_on(self) -> dict[str, Any]:
+        """What the steps after this one are told of the job."""
+        return job_summary(self.job, self._asked)
+
     def submit(self, data: Mapping[str, Any]) -> None:
         """Have the one job for this data, which was uploaded."""
         recipe, context, reuse = self._recipe, self._context, self._reuse
         self._sha256 = data["sha256"]
+        spec = recipe.spec(data["file_id"], data.get("validation_file_id"), partition_of(context))
+        self._asked = spec
         with self._cancelling():
             self._job = self._tuneway.client.submit(
-                recipe.spec(data["file_id"], data.get("validation_file_id"), partition_of(context)),
+                spec,
                 key=key_of(context, recipe.keys.job, reuse),
                 # each run has a key of its own where nothing is to be reused; a key's own job is adopted
                 reuse="content" if reuse == "content" else "run",
@@ -79,9 +87,10 @@ class Attempt:
                 on_event=self._hear,
             )
 
-    def take(self, job_id: str) -> None:
+    def take(self, submitted: Mapping[str, Any]) -> None:
         """Go on with a job that was submitted before."""
-        self._job = self._tuneway.client.jobs.retrieve(job_id)
+        self._asked = submitted
+        self._job = self._tuneway.client.jobs.retrieve(submitted["job_id"])
 
     def wait(self) -> None:
         """Wait in the step. When the run is ended, the job goes on, unless it is to be cancelled then."""
@@ -92,7 +101,7 @@ class Attempt:
 
     def submitted(self) -> MaterializeResult[Any]:
         """What the submission has given."""
-        job, output = self.job, job_summary(self.job)
+        job, output = self.job, self.handed_on
         facts = {
             "why": self._why(),
             "status": job.status,
@@ -118,7 +127,7 @@ class Attempt:
         facts = model_metadata(report, self._tuneway, self._context.instance)
         return MaterializeResult(
             asset_key=self._recipe.keys.model,
-            metadata=facts | output_metadata(job_summary(self.job)),
+            metadata=facts | output_metadata(self.handed_on),
             data_version=DataVersion(model_version(self.job)),
         )
 

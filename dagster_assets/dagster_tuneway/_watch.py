@@ -184,7 +184,7 @@ class Tick:
         recipe = self._recipes[submission.asset]
         if not self._is_materialized(submission):
             report = gather(client, job)
-            output = job_summary(job) | {SUBMISSION: submission.event}
+            output = job_summary(job, self._submitted(submission)) | {SUBMISSION: submission.event}
             self._events.append(
                 AssetMaterialization(
                     recipe.keys.model,
@@ -207,6 +207,13 @@ class Tick:
                     tags={JOB_TAG: job.id},
                 )
             )
+
+    def _submitted(self, submission: Submission) -> dict[str, Any] | None:
+        """What the submission has handed on."""
+        key = self._recipes[submission.asset].keys.job
+        where = AssetRecordsFilter(asset_key=key, storage_ids=[submission.event])
+        records = self._instance.fetch_materializations(where, limit=1).records
+        return output_in(records[0]) if records else None
 
     def _is_there(self, recipe: Recipe, partition: str | None) -> bool:
         """Whether a run can be asked for: one for a partition that was deleted would fail every tick from now on."""

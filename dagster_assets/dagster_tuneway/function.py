@@ -111,7 +111,7 @@ def fine_tune(
         if name is None:
             return _with(trained, data.metadata(sent))
         registration = Registration(context, recipe, tuneway)
-        registration.register(attempt.job.id, sent)
+        registration.register(attempt.handed_on, sent)
     if registration.refusals:
         words = "; ".join(verdict.why for verdict in registration.refusals)
         ref = registration.version.ref

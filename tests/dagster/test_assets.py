@@ -360,13 +360,14 @@ def test_a_step_whose_input_is_not_there_says_what_to_materialize(run, data):
 # --- Parts of it. ---
 
 
-def test_each_asset_can_be_materialized_by_itself(run, service, data):
-    assets = assets_of("parts", str(data))
+def test_each_asset_can_be_materialized_by_itself(run, service, data, registry):
+    assets = assets_of("parts", str(data), method={"type": "supervised", "n_epochs": 3, "batch_size": "auto"})
     for key in (assets.training_file, assets.job, assets.fine_tuned_model, assets.registered_model):
         made = materializations(run(assets, selection=[key]))
         assert list(made) == [key.path[-1]]
 
     assert len(jobs_on(service, "parts/job")) == 1
+    assert open_registry(registry).get("parts").record.requested == {"n_epochs": 3, "batch_size": "auto"}
 
 
 def test_the_assets_have_kinds_owners_a_group_and_their_place_in_the_graph(data, resources):

@@ -15,6 +15,7 @@ from dagster_tuneway import FineTuningResource, _log, fine_tune, fine_tuned_mode
 from dagster_tuneway._runs import key_of
 from tuneway.errors import InvalidSpec
 from tuneway.progress import JobChanged, JobCreated
+from tuneway.registry import open_registry
 
 
 class LosesItsWorker(FineTuningResource):
@@ -226,10 +227,13 @@ def test_a_key_says_who_asks_and_not_how_often(instance, reuse):
 # --- An asset of one's own. ---
 
 
-def test_an_asset_of_ones_own_has_it_all_in_one_call(run, service, data, losing, slowly):
+def test_an_asset_of_ones_own_has_it_all_in_one_call(run, service, data, losing, slowly, registry):
     @dg.asset(retry_policy=dg.RetryPolicy(max_retries=1))
     def mine(context, tuneway: FineTuningResource):
-        return fine_tune(context, tuneway, training_file=data, model="gpt-4o-mini", name="mine", alias="champion")
+        return fine_tune(
+            context, tuneway, training_file=data, model="gpt-4o-mini", name="mine", alias="champion",
+            method={"type": "supervised", "n_epochs": 2},
+        )  # fmt: skip
 
     made = materializations(run([mine], resources=losing))["mine"]
 
@@ -237,6 +241,7 @@ def test_an_asset_of_ones_own_has_it_all_in_one_call(run, service, data, losing,
     assert made.metadata["fine_tuned_model"].value == job.fine_tuned_model
     assert made.metadata["aliases"].value == "champion"
     assert made.metadata["tuneway"].value["ref"] == "mine:1"
+    assert open_registry(registry).get("mine").record.requested == {"n_epochs": 2}
     assert made.metadata["rows"].value == 24
     assert made.tags["dagster/data_version"] == job.fine_tuned_model
 

@@ -12,6 +12,7 @@ from support.dagster_runs import checks, jobs_on, materializations
 from support.fault_server import answer
 
 from dagster_tuneway import fine_tuned_model_assets, fine_tuning_sensor, output_of
+from dagster_tuneway._registering import JOB_TAG
 from tuneway import report
 from tuneway.errors import InvalidInput, InvalidSpec, ServerError
 from tuneway.registry import Gate, open_registry
@@ -122,7 +123,8 @@ def test_the_sensor_reports_a_model_with_all_that_a_step_would_tell(run, instanc
 
 def test_the_run_that_it_asks_for_registers_that_very_job(run, service, server, data, daemon, registry):
     server.service.ends = None
-    assets = group("asked", data, alias="champion", gates=[Gate("train_loss", max=1)])
+    method = {"type": "supervised", "n_epochs": 3}
+    assets = group("asked", data, alias="champion", gates=[Gate("train_loss", max=1)], method=method)
     run(assets)
     (job,) = jobs_on(service, "asked/job")
     server.service.train(job.id)
@@ -134,7 +136,24 @@ def test_the_run_that_it_asks_for_registers_that_very_job(run, service, server, 
 
     assert list(materializations(result)) == ["registered_model"]
     assert checks(result)["train_loss_max_1"].passed
-    assert open_registry(registry).get("asked@champion").record.job_id == job.id
+    record = open_registry(registry).get("asked@champion").record
+    assert (record.job_id, record.requested) == (job.id, {"n_epochs": 3})
+
+
+def test_a_run_for_a_job_that_is_no_more_the_models_knows_its_id_alone(run, service, server, data, daemon, registry):
+    server.service.ends = None
+    assets = group("older", data, method={"type": "supervised", "n_epochs": 3})
+    run(assets)
+    (job,) = jobs_on(service, "older/job")
+    server.service.train(job.id)
+    other = server.service.add_job()
+    server.service.finish(other["id"], "succeeded")
+    daemon(assets).tick()
+
+    run(assets, selection=[assets.registered_model], tags={JOB_TAG: other["id"]})
+
+    record = open_registry(registry).get("older").record
+    assert (record.job_id, record.requested) == (other["id"], {})
 
 
 @pytest.mark.parametrize(

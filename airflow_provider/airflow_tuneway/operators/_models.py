@@ -59,9 +59,7 @@ class PublishingOperator(TunewayOperator):
         self.data = data
         self._record: ModelRecord | None = None
 
-    def publish(
-        self, client: Client, context: Context, job: str | Job, requested: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def publish(self, client: Client, context: Context, job: str | Job, requested: Mapping[str, Any]) -> dict[str, Any]:
         """Register, and tell whoever waits for the model's asset."""
         from tuneway.steps import version_summary
 
