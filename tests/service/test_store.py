@@ -9,6 +9,7 @@ import pytest
 from support.job_records import BODY
 
 from tuneway.errors import InvalidSpec
+from tuneway.service.refusals import Refusal
 from tuneway.service.states import Status
 from tuneway.service.store import events, files, jobs
 from tuneway.service.store.database import Database
@@ -106,6 +107,25 @@ def test_an_event_with_a_mark_is_told_once(database):
         database.write_now(events.tell, 1, "no mark")
     messages = [row["message"] for row in database.read_now(events.rows, 1, after=None, limit=10)]
     assert messages == ["no mark", "no mark", "Step 1"]
+
+
+def test_a_page_comes_after_an_entry_of_the_same_list_whatever_became_of_it(database):
+    fill(database, 2)
+    for number in range(6):
+        database.write_now(events.tell, number % 2 + 1, f"{number}")
+        database.write_now(files.add, id=f"file-{number}", filename="f", purpose="batch", size=1, sha256="")
+    database.write_now(files.delete, "file-3")
+
+    newest, *_ = database.read_now(events.rows, 1, after=None, limit=1)
+    assert [row["message"] for row in database.read_now(events.rows, 1, after=newest["id"], limit=5)] == ["2", "0"]
+    with pytest.raises(Refusal) as caught:
+        database.read_now(events.rows, 2, after=newest["id"], limit=5)
+    assert caught.value.status == 404
+
+    how = {"purpose": "batch", "after": "file-3", "limit": 1}
+    for newest_first, found in ((True, ["file-2", "file-1"]), (False, ["file-4", "file-5"])):
+        rows = database.read_now(files.rows, newest_first=newest_first, **how)
+        assert [row["id"] for row in rows] == found, "one more than the page, which says that there is more"
 
 
 def test_only_the_newest_checkpoints_stay(database):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneway.service.folder import kept_checkpoints
 from tuneway.service.ids import new_id, now
-from tuneway.service.refusals import not_found
+from tuneway.service.store.paging import rows_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,15 +57,7 @@ def show(row: Row) -> dict[str, Any]:
 
 def rows(connection: Connection, job: int, *, after: str | None, limit: int) -> list[Row]:
     """One row more than a page of a job's events, newest first."""
-    before = 2**62
-    if after is not None:
-        place = connection.execute("SELECT seq FROM events WHERE id = ? AND job = ?", (after, job)).fetchone()
-        if place is None:
-            raise not_found("event", after, param="after")
-        before = place["seq"]
-    return connection.execute(
-        "SELECT * FROM events WHERE job = ? AND seq < ? ORDER BY seq DESC LIMIT ?", (job, before, limit + 1)
-    ).fetchall()
+    return rows_after(connection, "events", after, kind="event", limit=limit, within={"job": job})
 
 
 def messages(connection: Connection, job: int, limit: int) -> list[Row]:
@@ -132,14 +124,13 @@ def drop_old_checkpoints(connection: Connection, job: int) -> list[Row]:
 
 def checkpoint_rows(connection: Connection, job: int, *, after: str | None, limit: int) -> list[Row]:
     """One row more than a page of a job's checkpoints, newest first."""
-    before = 2**62
-    if after is not None:
-        place = connection.execute("SELECT step FROM checkpoints WHERE id = ? AND job = ?", (after, job)).fetchone()
-        if place is None:
-            raise not_found("checkpoint", after, param="after")
-        before = place["step"]
-    return connection.execute(
-        "SELECT c.*, j.id AS job_id FROM checkpoints AS c JOIN jobs AS j ON j.seq = c.job"
-        " WHERE c.job = ? AND c.step < ? ORDER BY c.step DESC LIMIT ?",
-        (job, before, limit + 1),
-    ).fetchall()
+    return rows_after(
+        connection,
+        "checkpoints",
+        after,
+        kind="checkpoint",
+        limit=limit,
+        within={"job": job},
+        order="step",
+        columns="*, (SELECT id FROM jobs WHERE seq = job) AS job_id",
+    )

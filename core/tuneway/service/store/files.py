@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneway.service.ids import new_id, now
 from tuneway.service.refusals import Refusal, not_found
+from tuneway.service.store.paging import rows_after
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,22 +72,13 @@ def rows(
     connection: Connection, *, purpose: str | None, after: str | None, limit: int, newest_first: bool
 ) -> list[Row]:
     """One row more than a page of files; `after` may name a file that was deleted since."""
-    where, values = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > ?)", [now()]
-    parameters: list[Any] = list(values)
+    where, values = ["deleted_at IS NULL AND (expires_at IS NULL OR expires_at > ?)"], list[Any]([now()])
     if purpose is not None:
-        where += " AND purpose = ?"
-        parameters.append(purpose)
-    if after is not None:
-        place = connection.execute("SELECT seq FROM files WHERE id = ?", (after,)).fetchone()
-        if place is None:
-            raise not_found("file", after, param="after")
-        where += f" AND seq {'<' if newest_first else '>'} ?"
-        parameters.append(place["seq"])
-    order = "DESC" if newest_first else "ASC"
-    return connection.execute(
-        f"SELECT * FROM files WHERE {where} ORDER BY seq {order} LIMIT ?",  # noqa: S608 - fixed words
-        (*parameters, limit + 1),
-    ).fetchall()
+        where.append("purpose = ?")
+        values.append(purpose)
+    return rows_after(
+        connection, "files", after, kind="file", limit=limit, where=where, values=values, newest_first=newest_first
+    )
 
 
 def delete(connection: Connection, file_id: str) -> None:

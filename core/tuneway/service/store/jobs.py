@@ -9,6 +9,7 @@ from tuneway.service.ids import new_id, now
 from tuneway.service.refusals import not_found
 from tuneway.service.states import TERMINAL, Move, Status, after
 from tuneway.service.store import events, webhooks
+from tuneway.service.store.paging import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,10 +104,7 @@ def rows(
         where.append("j.plain")
     if after is not None:
         where.append(f"{order} < ?")
-        place = connection.execute("SELECT seq FROM jobs WHERE id = ?", (after,)).fetchone()
-        if place is None:
-            raise not_found("fine_tuning_job", after, param="after")
-        values.append(place["seq"])
+        values.append(place_of(connection, "jobs", after, kind="fine_tuning_job"))
     clause = f"WHERE {' AND '.join(where)}" if where else ""
     query = f"SELECT j.* FROM {tables} {clause} ORDER BY {order} DESC LIMIT ?"  # noqa: S608 - fixed words
     return connection.execute(query, (*values, limit + 1)).fetchall()

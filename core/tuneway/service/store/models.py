@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneway.service.ids import new_id, now
 from tuneway.service.refusals import not_found
+from tuneway.service.store.paging import rows_after
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,22 +81,18 @@ def permission_rows(
 ) -> list[Row]:
     """One row more than a page of a checkpoint's permissions."""
     _known_checkpoint(connection, model)
-    where, values = "model = ?", [model]
-    parameters: list[Any] = list(values)
-    if project_id is not None:
-        where += " AND project_id = ?"
-        parameters.append(project_id)
-    if after is not None:
-        place = connection.execute("SELECT seq FROM permissions WHERE id = ?", (after,)).fetchone()
-        if place is None:
-            raise not_found("permission", after, param="after")
-        where += f" AND seq {'<' if newest_first else '>'} ?"
-        parameters.append(place["seq"])
-    order = "DESC" if newest_first else "ASC"
-    return connection.execute(
-        f"SELECT * FROM permissions WHERE {where} ORDER BY seq {order} LIMIT ?",  # noqa: S608 - fixed words
-        (*parameters, limit + 1),
-    ).fetchall()
+    where, values = ([], []) if project_id is None else (["project_id = ?"], [project_id])
+    return rows_after(
+        connection,
+        "permissions",
+        after,
+        kind="permission",
+        limit=limit,
+        within={"model": model},
+        where=where,
+        values=values,
+        newest_first=newest_first,
+    )
 
 
 def revoke(connection: Connection, model: str, permission_id: str) -> None:

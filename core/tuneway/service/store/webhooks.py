@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneway.service.ids import new_id, now
 from tuneway.service.refusals import not_found
+from tuneway.service.store.paging import rows_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,16 +78,9 @@ def find(connection: Connection, endpoint_id: str) -> Row:
 
 def rows(connection: Connection, *, after: str | None, limit: int) -> list[Row]:
     """One row more than a page of endpoints, newest first."""
-    before = 2**62
-    if after is not None:
-        place = connection.execute("SELECT seq FROM webhook_endpoints WHERE id = ?", (after,)).fetchone()
-        if place is None:
-            raise not_found("webhook_endpoint", after, param="after")
-        before = place["seq"]
-    return connection.execute(
-        "SELECT * FROM webhook_endpoints WHERE deleted_at IS NULL AND seq < ? ORDER BY seq DESC LIMIT ?",
-        (before, limit + 1),
-    ).fetchall()
+    return rows_after(
+        connection, "webhook_endpoints", after, kind="webhook_endpoint", limit=limit, where=["deleted_at IS NULL"]
+    )
 
 
 def change(connection: Connection, endpoint_id: str, /, **changes: Any) -> dict[str, Any]:
@@ -183,13 +177,5 @@ def show_delivery(row: Row) -> dict[str, Any]:
 
 def delivery_rows(connection: Connection, endpoint_id: str, *, after: str | None, limit: int) -> list[Row]:
     """One row more than a page of an endpoint's deliveries, newest first."""
-    before = 2**62
-    if after is not None:
-        place = connection.execute("SELECT seq FROM deliveries WHERE id = ?", (after,)).fetchone()
-        if place is None:
-            raise not_found("webhook_delivery", after, param="after")
-        before = place["seq"]
-    return connection.execute(
-        "SELECT * FROM deliveries WHERE endpoint_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
-        (endpoint_id, before, limit + 1),
-    ).fetchall()
+    within = {"endpoint_id": endpoint_id}
+    return rows_after(connection, "deliveries", after, kind="webhook_delivery", limit=limit, within=within)
