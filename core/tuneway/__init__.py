@@ -13,9 +13,9 @@ Names are imported when they are first used: pipelines are parsed far more often
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tuneway._lazy import on_demand
 from tuneway._version import __version__
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ _HOMES = {
     "tuneway.flows": ("Poll", "Retry", "WaitToken"),
     "tuneway.models": ("DPO", "File", "Job", "JobSpec", "Reinforcement", "Supervised"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DPO",
@@ -73,14 +72,7 @@ __all__ = [
     "__version__",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
+__getattr__ = on_demand(__name__, {name: home for home, names in _HOMES.items() for name in names})
 
 
 def __dir__() -> list[str]:

@@ -12,12 +12,17 @@ HEAVY = {
     "wandb", "mlflow", "sqlalchemy",
 }  # fmt: skip
 AT_USE = {"httpx", "pydantic", "tenacity"}
+# waits until a client is made, an async one is asked for, a file is checked, a model registered, or there is news
+LATER = {
+    "anyio", "asyncio", "httpcore", "tuneway.client._async", "tuneway.dataset", "tuneway.progress._news",
+    "tuneway.registry",
+}  # fmt: skip
 BRING = "import httpx, pydantic, tenacity"  # what they bring is theirs: httpx loads rich, where there is one
 
 
 def imported_by(statement: str) -> set[str]:
-    """The top-level packages that a statement loads, in an interpreter of its own."""
-    code = f"import sys\n{statement}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    """The packages and modules that a statement loads, in an interpreter of its own."""
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
     # -S would hide the packages; -I keeps the caller's folder and variables out
     result = subprocess.run([sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True)
     return set(result.stdout.split())
@@ -27,6 +32,7 @@ def imported_by(statement: str) -> set[str]:
     ("statement", "without"),
     [
         ("import tuneway", HEAVY | AT_USE),
+        ("from tuneway import Client, JobSpec", HEAVY | LATER),
         ("from tuneway import Client, AsyncClient, JobSpec", HEAVY),
         ("from tuneway import *", HEAVY),
         ("from tuneway import Client; Client(base_url='http://localhost').close()", HEAVY),
@@ -40,3 +46,6 @@ def test_importing_loads_no_more_than_it_needs(statement, without):
 
 def test_the_other_modules_are_noticed_when_they_are_loaded():
     assert imported_by("import typer, rich") >= {"typer", "rich"}
+    later = "import tuneway.registry, tuneway.dataset; from tuneway import AsyncClient; "
+    made = "AsyncClient(base_url='http://localhost'); from tuneway.progress import Logged"
+    assert imported_by(later + made) >= LATER, "a name above is misspelt, or has moved"

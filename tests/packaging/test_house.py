@@ -15,7 +15,7 @@ CORE = ROOT / "core" / "tuneway"
 
 # From the ground up. A module imports from its own floor or from those below.
 FLOORS = [
-    {"_version"},
+    {"_lazy", "_version"},
     {"errors", "models"},
     {"calls", "dialects", "progress"},
     {"flows", "dataset", "webhooks"},

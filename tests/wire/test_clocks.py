@@ -10,8 +10,9 @@ import pytest
 from support import fault_server as faults
 
 from tuneway import Client, WaitTimeout
+from tuneway.drivers._backend import _Backend, enforce_total_timeout
 from tuneway.drivers._clock import steady_clock
-from tuneway.drivers._deadline import _Backend, enforce_total_timeout, total_timeout
+from tuneway.drivers._deadline import total_timeout
 from tuneway.flows import Poll
 
 PROXIED = {"https://": httpx.HTTPTransport(proxy="http://127.0.0.1:9"), "all://other": httpx.HTTPTransport()}
@@ -19,7 +20,7 @@ PROXIED = {"https://": httpx.HTTPTransport(proxy="http://127.0.0.1:9"), "all://o
 
 @pytest.mark.parametrize("options", [{}, {"proxy": "http://127.0.0.1:9"}, {"mounts": PROXIED}], ids=str)
 def test_the_private_names_that_hold_the_deadline_are_where_they_were(options):
-    """httpx offers no way to hand it a network backend. When this fails, look at drivers/_deadline.py."""
+    """httpx offers no way to hand it a network backend. When this fails, look at drivers/_backend.py."""
     with httpx.Client(**options) as http:
         enforce_total_timeout(http)
         transports = [http._transport, *filter(None, http._mounts.values())]

@@ -16,9 +16,7 @@ from tuneway.calls._http import (
     segment,
     sendable,
 )
-from tuneway.models import Deleted, File, Page
-
-FILES = Page[File]  # held: see `calls.jobs`
+from tuneway.models import Deleted, File, Page, page_of
 
 
 def create(
@@ -41,7 +39,7 @@ def listing(
 ) -> Call[Page[File]]:
     """One page of files."""
     parameters = query(purpose=purpose, after=after, limit=limit, order=order)
-    return Call(Request("GET", "/files", query=parameters), reading(FILES))
+    return Call(Request("GET", "/files", query=parameters), reading(page_of(File)))
 
 
 def retrieve(file_id: str) -> Call[File]:

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuneway.calls._http import Call, Request, query, reading, segment
-from tuneway.models import Checkpoint, Event, Job, Page
+from tuneway.models import Checkpoint, Event, Job, Page, page_of
 
 ROOT = "/fine_tuning/jobs"
-
-# Held here: pydantic forgets a generic model that nobody holds, and building one again takes milliseconds.
-JOBS, EVENTS, CHECKPOINTS = Page[Job], Page[Event], Page[Checkpoint]
 
 
 def create(body: Mapping[str, Any], *, idempotency_key: str | None = None) -> Call[Job]:
@@ -27,7 +24,7 @@ def listing(
     pairs = tuple((f"metadata[{name}]", value) for name, value in (metadata or {}).items())
     if metadata is not None and not metadata:
         pairs = (("metadata", "null"),)
-    return Call(Request("GET", ROOT, query=query(after=after, limit=limit) + pairs), reading(JOBS))
+    return Call(Request("GET", ROOT, query=query(after=after, limit=limit) + pairs), reading(page_of(Job)))
 
 
 def retrieve(job_id: str) -> Call[Job]:
@@ -53,10 +50,10 @@ def resume(job_id: str) -> Call[Job]:
 def events(job_id: str, *, after: str | None = None, limit: int | None = None) -> Call[Page[Event]]:
     """One page of a job's log, newest first."""
     request = Request("GET", f"{ROOT}/{segment(job_id)}/events", query=query(after=after, limit=limit))
-    return Call(request, reading(EVENTS))
+    return Call(request, reading(page_of(Event)))
 
 
 def checkpoints(job_id: str, *, after: str | None = None, limit: int | None = None) -> Call[Page[Checkpoint]]:
     """One page of a job's checkpoints, newest first."""
     request = Request("GET", f"{ROOT}/{segment(job_id)}/checkpoints", query=query(after=after, limit=limit))
-    return Call(request, reading(CHECKPOINTS))
+    return Call(request, reading(page_of(Checkpoint)))

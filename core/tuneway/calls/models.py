@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuneway.calls._http import Call, Request, Response, bad_reply, reading, segment
-from tuneway.models import Deleted, Model, Page
-
-MODELS = Page[Model]  # held: see `calls.jobs`
+from tuneway.models import Deleted, Model, Page, page_of
 
 
 def listing() -> Call[Page[Model]]:
     """All models; this list has one page."""
-    return Call(Request("GET", "/models"), reading(MODELS))
+    return Call(Request("GET", "/models"), reading(page_of(Model)))
 
 
 def retrieve(model_id: str) -> Call[Model]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tuneway.calls._http import Call, Request, query, reading, segment
-from tuneway.models import Deleted, Page, Permission
-
-PERMISSIONS = Page[Permission]  # held: see `calls.jobs`
+from tuneway.models import Deleted, Page, Permission, page_of
 
 
 def _root(checkpoint: str) -> str:
@@ -17,7 +15,7 @@ def _root(checkpoint: str) -> str:
 def create(checkpoint: str, *, project_ids: Sequence[str]) -> Call[Page[Permission]]:
     """Share a checkpoint with projects."""
     request = Request("POST", _root(checkpoint), json={"project_ids": list(project_ids)}, repeatable=False)
-    return Call(request, reading(PERMISSIONS))
+    return Call(request, reading(page_of(Permission)))
 
 
 def listing(
@@ -30,7 +28,7 @@ def listing(
 ) -> Call[Page[Permission]]:
     """One page of a checkpoint's permissions."""
     parameters = query(after=after, limit=limit, order=order, project_id=project_id)
-    return Call(Request("GET", _root(checkpoint), query=parameters), reading(PERMISSIONS))
+    return Call(Request("GET", _root(checkpoint), query=parameters), reading(page_of(Permission)))
 
 
 def delete(checkpoint: str, *, permission_id: str) -> Call[Deleted]:

@@ -1,6 +1,13 @@
 """The public face: every operation of the API one to one, and the steps that a pipeline is made of."""
 
-from tuneway.client._async import AsyncClient
-from tuneway.client._sync import Client
+from typing import TYPE_CHECKING
+
+from tuneway._lazy import on_demand
+
+if TYPE_CHECKING:
+    from tuneway.client._async import AsyncClient
+    from tuneway.client._sync import Client
 
 __all__ = ["AsyncClient", "Client"]
+
+__getattr__ = on_demand(__name__, {"AsyncClient": "tuneway.client._async", "Client": "tuneway.client._sync"})

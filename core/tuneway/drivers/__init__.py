@@ -1,10 +1,17 @@
 """The two loops that run a flow, over `httpx.Client` and over `httpx.AsyncClient`.
 
-This is the only code that does I/O.
+This is the only code that does I/O. Who blocks has no need of asyncio.
 """
 
-from tuneway.drivers._async import AsyncDriver
+from typing import TYPE_CHECKING
+
+from tuneway._lazy import on_demand
 from tuneway.drivers._sync import Driver
 from tuneway.drivers._wire import Wire
 
+if TYPE_CHECKING:
+    from tuneway.drivers._async import AsyncDriver
+
 __all__ = ["AsyncDriver", "Driver", "Wire"]
+
+__getattr__ = on_demand(__name__, {"AsyncDriver": "tuneway.drivers._async"})

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, TypeVar, assert_never
 
-import httpcore
 import httpx
 
 from tuneway.calls import Request, Response
 from tuneway.drivers._clock import Clock, steady_clock
-from tuneway.drivers._deadline import check, enforce_total_timeout, start_anew, total_timeout
+from tuneway.drivers._deadline import check, start_anew, total_timeout
 from tuneway.drivers._wire import Body, Intake, ListenerFailed, Wire, tell
 from tuneway.errors import TransportError
 from tuneway.flows import Flow, Now, Send, Sleep, Tell, Work
@@ -36,6 +35,8 @@ class Driver:
         sleep: Callable[[float], object] = time.sleep,
         clock: Callable[[], Clock] = steady_clock,
     ) -> None:
+        from tuneway.drivers._backend import enforce_total_timeout
+
         self.wire = wire
         self._http = http
         self.sleep = sleep
@@ -86,13 +87,7 @@ class Driver:
                 return self._exchange(request, listener)
             except ListenerFailed as failed:
                 raise failed.error from None
-            except (
-                httpx.HTTPError,
-                httpx.InvalidURL,
-                httpx.StreamError,
-                httpcore.TimeoutException,
-                OSError,
-            ) as failure:
+            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as failure:
                 raise self.wire.error(failure, request) from self.wire.cause(failure)
             except RuntimeError:
                 if self._http.is_closed:

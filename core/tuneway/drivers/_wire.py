@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
-import httpcore
 import httpx
 
+from tuneway import progress
 from tuneway._version import __version__
 from tuneway.calls import FilePart, Form, Request, Response
 from tuneway.dialects import Dialect
@@ -28,7 +28,7 @@ from tuneway.errors import (
     RequestTimeout,
     TunewayError,
 )
-from tuneway.progress import Listener, News, Sent
+from tuneway.progress import Listener, News
 
 CHUNK = 1024 * 1024
 """Bytes read and sent at once: large enough to be fast, small enough to be nothing."""
@@ -97,7 +97,7 @@ class Wire:
                 return InvalidSpec(f"base_url {self.base_url!r} can't be used: {told}", field="base_url")
             case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout() | httpx.ProxyError():
                 return self._unreached(error, told)
-            case httpx.TimeoutException() | httpcore.TimeoutException() | TimeoutError():
+            case httpx.TimeoutException() | TimeoutError():
                 return RequestTimeout(f"{place} took longer than {self.timeout:g} s")
             case _:
                 return ConnectionLost(f"the connection broke during {place}: {told}")
@@ -194,10 +194,10 @@ class Body:
         if self.tail:
             yield self.tail, 0
 
-    def progress(self, sent: int) -> Sent:
+    def progress(self, sent: int) -> progress.Sent:
         """How far the whole file has come."""
         assert self.file is not None
-        return Sent(self.file.offset + sent, self.file.whole or self.file.length or 0)
+        return progress.Sent(self.file.offset + sent, self.file.whole or self.file.length or 0)
 
 
 def _as_json(body: Mapping[str, Any]) -> bytes:

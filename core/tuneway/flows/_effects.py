@@ -12,14 +12,14 @@ from tuneway.progress import Listener, News
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Send:
     """Send a request; answered by its `Response`, or by a `TransportError` thrown in."""
 
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sleep:
     """Do nothing for so long. A wakeable sleep may end early: whoever asks looks at the clock again."""
 
@@ -27,12 +27,12 @@ class Sleep:
     wakeable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Now:
     """Ask for the time: epoch seconds that never jump while a flow runs."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tell:
     """Pass on news, to whoever started the flow unless it's meant for somebody else."""
 
@@ -40,7 +40,7 @@ class Tell:
     to: Listener | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Work:
     """Do blocking local work (read and check a file); an async driver does it in a thread."""
 

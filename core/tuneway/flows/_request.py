@@ -23,11 +23,11 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from tuneway import progress
 from tuneway.calls import Call, refusal
 from tuneway.errors import LookupFailed, TunewayError
 from tuneway.flows._account import Account, Retry
 from tuneway.flows._effects import Flow, now, send, sleep, tell
-from tuneway.progress import Retrying as RetryingNews
 
 T = TypeVar("T")
 
@@ -131,4 +131,4 @@ def _error(state: RetryCallState) -> BaseException | None:
 def _tell_why(state: RetryCallState) -> Flow[None]:
     error = _error(state)
     if isinstance(error, TunewayError):
-        yield from tell(RetryingNews(error, state.upcoming_sleep, state.attempt_number))
+        yield from tell(progress.Retrying(error, state.upcoming_sleep, state.attempt_number))

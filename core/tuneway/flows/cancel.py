@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tuneway import calls
+from tuneway import calls, progress
 from tuneway.errors import BadRequest, Conflict, LookupFailed, NotFound, TunewayError
 from tuneway.flows._account import Account
 from tuneway.flows._effects import Flow, sleep, tell
@@ -10,7 +10,6 @@ from tuneway.flows._identity import ORIGIN, PAIR_LENGTH
 from tuneway.flows._paging import Pager
 from tuneway.flows._request import request, settling
 from tuneway.models import Job
-from tuneway.progress import Settling
 
 
 def cancel(account: Account, job_id: str) -> Flow[Job]:
@@ -40,7 +39,7 @@ def cancel_made_by(account: Account, origin: str) -> Flow[list[Job]]:
     """
     origin = origin[:PAIR_LENGTH]
     jobs, trouble = yield from _cancel_found(account, origin)
-    yield from tell(Settling(account.settle_window))
+    yield from tell(progress.Settling(account.settle_window))
     yield from sleep(account.settle_window)
     late, trouble = yield from _cancel_found(account, origin)  # what was in trouble before is tried again
     if trouble is not None:

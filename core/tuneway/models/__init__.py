@@ -36,12 +36,13 @@ from tuneway.models._wire import (
     Upload,
     UploadPart,
     WireModel,
+    page_of,
 )
 
 
 def prepare() -> None:
     """Build what the first replies would build (20 ms): better here than in the middle of somebody's event loop."""
-    for model in (Page[Job], Page[Event], Page[File], Page[Checkpoint], Upload, UploadPart):
+    for model in (page_of(Job), page_of(Event), page_of(File), page_of(Checkpoint), Upload, UploadPart):
         model.model_rebuild()
 
 
@@ -78,5 +79,6 @@ __all__ = [
     "UploadPart",
     "WandbIntegration",
     "WireModel",
+    "page_of",
     "prepare",
 ]

@@ -1,7 +1,5 @@
 """Graders: what scores a sample in reinforcement fine-tuning."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field

@@ -1,24 +1,13 @@
-"""What is told while work goes on: one small class per piece of news, each readable when printed.
-
-`on_event=print` is a fair start; a user interface looks at the classes.
-"""
+"""Every piece of news."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from tuneway.errors import TunewayError
 from tuneway.models import Event, File, Job
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """The base of everything that is told."""
-
-
-Listener = Callable[[News], object]
+from tuneway.progress._base import News
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,108 @@
+"""The watcher of threads that block: one of them leads."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Sequence
+
+from tuneway import progress
+from tuneway.drivers import Driver
+from tuneway.flows import Account, Board, Wait, WaitToken, watch
+from tuneway.progress import Listener, News
+
+SLICE = 1.0
+"""Seconds that a thread blocks at most, so that an engine can interrupt it."""
+
+
+class _Lead(News):
+    """Not news for a listener: asks a waiting thread to lead."""
+
+
+class _Group:
+    """The waits of one call, and what is on its way to its thread."""
+
+    def __init__(self, account: Account, tokens: Sequence[WaitToken], listener: Listener | None) -> None:
+        self.inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
+        self.listener = listener
+        self.open = len(tokens)
+        self.leads = False
+        self.waits = [Wait(account, token, self._post, follows=listener is not None) for token in tokens]
+
+    def _post(self, news: News) -> None:
+        """Called on the leading thread: deliver at once when that is ours, else by the inbox."""
+        if self.leads:
+            self.deliver(news)
+        else:
+            self.inbox.put(news)
+
+    def deliver(self, news: News) -> None:
+        """Called on the thread that waits."""
+        if isinstance(news, progress.Finished):
+            self.open -= 1
+        if self.listener is not None:
+            self.listener(news)
+
+
+class Watcher:
+    """Shares one poll among the threads that wait."""
+
+    def __init__(self, account: Account, driver: Driver, *, nap: Callable[[float], object] | None = None) -> None:
+        self._account = account
+        self._driver = driver
+        self._nap = nap or self._sleep_in_slices
+        self._board = Board()
+        self._groups: list[_Group] = []
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+
+    def wait_all(self, tokens: Sequence[WaitToken], listener: Listener | None = None) -> list[Wait]:
+        """Wait until all of these jobs have ended, well or not."""
+        group = _Group(self._account, tokens, listener)
+        try:
+            self._join(group)
+            while group.open:
+                try:
+                    news = group.inbox.get(timeout=SLICE)
+                except queue.Empty:
+                    continue
+                if isinstance(news, _Lead):
+                    self._lead(group)
+                else:
+                    group.deliver(news)
+        finally:
+            self._leave(group)
+        return group.waits
+
+    def _join(self, group: _Group) -> None:
+        with self._lock:
+            for wait in group.waits:
+                self._board.add(wait)
+            self._groups.append(group)
+            if len(self._groups) == 1:
+                group.inbox.put(_Lead())
+        self._wake.set()
+
+    def _leave(self, group: _Group) -> None:
+        """Take a group's waits off the board; if it led, or was about to, somebody else must."""
+        with self._lock:
+            led = self._groups[:1] == [group]
+            with contextlib.suppress(ValueError):  # interrupted before it joined
+                self._groups.remove(group)
+            for wait in group.waits:
+                self._board.drop(wait)
+            group.leads = False
+            if led and self._groups:
+                self._groups[0].inbox.put(_Lead())
+
+    def _lead(self, group: _Group) -> None:
+        """Run the flow for everybody, until our own waits are over."""
+        group.leads = True
+        while not group.inbox.empty():
+            group.deliver(group.inbox.get())
+        self._driver.run(watch(self._account, self._board, enough=lambda: not group.open), nap=self._nap)
+
+    def _sleep_in_slices(self, seconds: float) -> None:
+        if self._wake.wait(min(seconds, SLICE)):
+            self._wake.clear()
