@@ -77,26 +77,48 @@ def prompt_context(prompt: str) -> Context:
     return Context("", (Turn("prompt", prompt),))
 
 
+def messages_of(row: Message, name: str = "messages") -> list[dict[str, Any]]:
+    """The messages of a row, or of what it holds under another name; `InvalidInput` when there are none."""
+    messages = row.get(name)
+    if not isinstance(messages, list) or not messages or not all(isinstance(item, dict) for item in messages):
+        raise InvalidInput(
+            f"{name} is not a list of messages",
+            hint='A chat row has "messages"; a plain one "prompt" and "completion".',
+        )
+    return messages
+
+
+def asked_in(row: Message) -> Message:
+    """What both answers of a preference row were given to."""
+    asked = row.get("input")
+    if not isinstance(asked, dict):
+        raise InvalidInput("no input to prefer an answer for", hint='dpo needs "input" with "messages".')
+    return asked
+
+
+def is_learned(message: Message) -> bool:
+    """Whether a message is an answer that counts: the assistant's, but for those with `weight` 0."""
+    return message.get("role") == "assistant" and message.get("weight") != 0
+
+
 def exchanges(row: Message) -> Iterator[Exchange]:
-    """The answers that a supervised row teaches: each assistant message, but those with `weight` 0."""
+    """The answers that a supervised row teaches."""
     if "prompt" in row and "completion" in row:
         yield Exchange(prompt_context(_content(row["prompt"])), _content(row["completion"]))
         return
     reader = _Reader(_tools(row))
-    for message in _messages(row):
-        if message.get("role") == "assistant" and message.get("weight") != 0:
+    for message in messages_of(row):
+        if is_learned(message):
             yield Exchange(reader.context(), message_text(message))
         reader.take(message)
 
 
 def preference(row: Message) -> tuple[Exchange, Exchange]:
     """The preferred answer and the other one of a preference row."""
-    asked = row.get("input")
-    if not isinstance(asked, dict):
-        raise InvalidInput("no input to prefer an answer for", hint='dpo needs "input" with "messages".')
-    context = read_context(_messages(asked), _tools(asked))
+    asked = asked_in(row)
+    context = read_context(messages_of(asked), _tools(asked))
     preferred, other = (
-        Exchange(context, message_text(_messages(row, name)[-1]))
+        Exchange(context, message_text(messages_of(row, name)[-1]))
         for name in ("preferred_output", "non_preferred_output")
     )
     return preferred, other
@@ -156,16 +178,6 @@ class _Reader:
 
     def context(self) -> Context:
         return Context("\n".join(self._instructions), tuple(self._turns))
-
-
-def _messages(row: Message, name: str = "messages") -> list[dict[str, Any]]:
-    messages = row.get(name)
-    if not isinstance(messages, list) or not messages or not all(isinstance(item, dict) for item in messages):
-        raise InvalidInput(
-            f"{name} is not a list of messages",
-            hint='A chat row has "messages"; a plain one "prompt" and "completion".',
-        )
-    return messages
 
 
 def _tools(row: Message) -> list[dict[str, Any]]:

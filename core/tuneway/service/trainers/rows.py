@@ -55,6 +55,13 @@ class Rows:
         return row
 
 
+def nothing_in(path: Path) -> InvalidInput:
+    """The refusal of a file whose rows teach nothing."""
+    return InvalidInput(
+        f"{path.name} has no answer to learn", hint="At least one assistant message must have weight 1."
+    )
+
+
 def accept_line(line: bytes, number: int, accept: Callable[[Row], bool]) -> bool:
     """Whether `accept` takes the row on this line; errors say which line it is."""
     try:

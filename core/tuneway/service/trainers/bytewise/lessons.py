@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tuneway.errors import InvalidInput
-from tuneway.service.trainers.rows import Row, Rows
+from tuneway.service.trainers.rows import Row, Rows, nothing_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,10 +30,7 @@ class Lessons:
         self._room = _KEPT_BYTES
         self._rows = Rows(path, self._survey)
         if not self._rows:
-            raise InvalidInput(
-                f"{path.name} has no answer to learn",
-                hint="At least one assistant message must have weight 1.",
-            )
+            raise nothing_in(path)
 
     def __len__(self) -> int:
         return len(self._rows)

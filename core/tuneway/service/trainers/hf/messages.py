@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tuneway.errors import InvalidInput
-from tuneway.service.trainers.conversation import message_text
+from tuneway.service.trainers.conversation import message_text, messages_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,12 +18,7 @@ CALL_RULE = 'To call one, answer <tool_call>NAME {"argument": "value"}</tool_cal
 
 def conversation(row: Message, name: str = "messages") -> tuple[list[Message], list[Message]]:
     """The messages and the tools of a row; `InvalidInput` when it has no messages."""
-    messages = row.get(name)
-    if not isinstance(messages, list) or not messages or not all(isinstance(item, dict) for item in messages):
-        raise InvalidInput(
-            f"{name} is not a list of messages",
-            hint='A chat row has "messages"; a plain one "prompt" and "completion".',
-        )
+    messages = messages_of(row, name)
     functions = [{"type": "function", "function": item} for item in row.get("functions") or ()]
     return messages, [*(row.get("tools") or ()), *functions]
 

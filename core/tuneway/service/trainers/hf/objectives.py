@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from tuneway.errors import InvalidInput
-from tuneway.service.trainers.rows import Row, Rows
+from tuneway.service.trainers.rows import Row, Rows, nothing_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,9 +81,7 @@ class Lessons(Generic[T]):
 
         self.sha256 = Rows(path, take).sha256
         if not self._items:
-            raise InvalidInput(
-                f"{path.name} has no answer to learn", hint="At least one assistant message must have weight 1."
-            )
+            raise nothing_in(path)
 
     def __len__(self) -> int:
         return len(self._items)

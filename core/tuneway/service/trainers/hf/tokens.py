@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from tuneway.errors import InvalidInput
+from tuneway.service.trainers.conversation import asked_in, is_learned
 from tuneway.service.trainers.hf.messages import conversation, for_template
 
 if TYPE_CHECKING:
@@ -86,11 +87,7 @@ class Encoder:
             prompt = self.tokenizer(str(row["prompt"]))["input_ids"]
             return self._examples([[(prompt, False), (self._answer(str(row["completion"]), last=True), True)]])
         messages, tools = conversation(row)
-        wanted = [
-            number
-            for number, message in enumerate(messages)
-            if message.get("role") == "assistant" and message.get("weight") != 0
-        ]
+        wanted = [number for number, message in enumerate(messages) if is_learned(message)]
         if not wanted:
             return []
         answers = [self._spans(messages, tools, number) for number in wanted]
@@ -101,10 +98,7 @@ class Encoder:
 
     def preference(self, row: Message) -> tuple[Example, Example]:
         """The preferred answer and the other one."""
-        asked = row.get("input")
-        if not isinstance(asked, dict):
-            raise InvalidInput("no input to prefer an answer for", hint='dpo needs "input" with "messages".')
-        messages, tools = conversation(asked)
+        messages, tools = conversation(asked_in(row))
         found = []
         for name in ("preferred_output", "non_preferred_output"):
             answer, _ = conversation(row, name)
