@@ -77,7 +77,7 @@ def prompt_context(prompt: str) -> Context:
     return Context("", (Turn("prompt", prompt),))
 
 
-def messages_of(row: Message, name: str = "messages") -> list[dict[str, Any]]:
+def messages_of(row: Message, name: str = "messages") -> list[Message]:
     """The messages of a row, or of what it holds under another name; `InvalidInput` when there are none."""
     messages = row.get(name)
     if not isinstance(messages, list) or not messages or not all(isinstance(item, dict) for item in messages):
