@@ -9,14 +9,25 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import certifi
+
 # Before Prefect is imported: it reads these once.
 HOME = Path(tempfile.mkdtemp(prefix="tuneway-prefect-"))
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+
+# Each of Prefect's clients reads all certificates, also those that never speak TLS: one is read much sooner.
+ONE_CERTIFICATE = HOME / "certificate.pem"
+END = "-----END CERTIFICATE-----\n"
+ONE_CERTIFICATE.write_text(Path(certifi.where()).read_text().partition(END)[0] + END)
+
 os.environ |= {
     "PREFECT_HOME": str(HOME),
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # tasks outside of flows are tested too
+    "PREFECT_API_SSL_CERT_FILE": str(ONE_CERTIFICATE),
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",  # there are no automations
     "PREFECT_CLI_COLORS": "false",
     "DO_NOT_TRACK": "1",
 }
@@ -41,9 +52,12 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def prefect():
     """Prefect's own server, for the fast tests."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    # The end of each run waits up to a second for the thread of its heartbeat, which nobody listens to here.
+    still = temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    with still, prefect_test_harness(server_startup_timeout=120):
         yield
 
 

@@ -12,6 +12,7 @@ from prefect.states import Cancelled, Cancelling, Crashed, Running
 
 from prefect_tuneway import (
     FineTuningCredentials,
+    _room,
     acreate_fine_tuning_job,
     await_for_fine_tuning_job,
     cancel_jobs,
@@ -140,7 +141,8 @@ def wait_within(job, **options):
 
 
 @pytest.mark.parametrize("wait", [wait_for_fine_tuning_job, await_for_fine_tuning_job, wait_within])
-def test_a_wait_in_a_thread_ends_when_its_run_does(server, credentials, wait):
+def test_a_wait_in_a_thread_ends_when_its_run_does(server, credentials, monkeypatch, wait):
+    monkeypatch.setattr(_room, "SLICE", 0.05)
     server.service.add_job(id="ftjob-1", status="running")
 
     @flow

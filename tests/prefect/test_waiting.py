@@ -82,7 +82,7 @@ def test_a_run_is_resumed_when_its_job_has_ended_well_or_not(suspend, server, cr
 
 
 def test_all_suspended_runs_are_looked_at_with_few_requests(suspend, server, credentials, resumed):
-    for _ in range(12):
+    for _ in range(5):  # one by one they would be five requests
         suspend()
     server.forget()
     resume_ended_runs(credentials)
