@@ -7,15 +7,15 @@ name, and says everywhere what truly trained. Run it again: the job is adopted, 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from local_service import local_service
 
 from tuneway import Client, JobSpec, Supervised
 from tuneway.models import Job
@@ -34,7 +34,9 @@ def main() -> None:
     """Run the pipeline."""
     started = time.monotonic()
     prepare_weights()
-    with service() as base_url, Client(base_url=base_url) as client:
+    # the name that the pipeline asks for stands for SmolLM2 there
+    service = local_service(HOME, model="gpt-4o-mini=smollm2-135m-instruct")
+    with service as base_url, Client(base_url=base_url) as client:
         step(2, "Fine-tune")
         job = fine_tune(client)
         step(3, "Ask it tickets that it has never seen")
@@ -59,26 +61,6 @@ def prepare_weights() -> None:
     trainer: Any = make_trainer("smol")
     print(f"   {trainer.describe()['summary']}")
     print(f"   {trainer.base.folder()}", flush=True)
-
-
-@contextlib.contextmanager
-def service() -> Iterator[str]:
-    """A local service of our own, in which `gpt-4o-mini` stands for SmolLM2."""
-    HOME.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tuneway.service", "--port", "0", "--data-dir", str(HOME / "service")]
-    with (HOME / "service.log").open("ab") as log:
-        command += ["--model", "gpt-4o-mini=smollm2-135m-instruct"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-    assert process.stdout is not None
-    try:
-        base_url = process.stdout.readline().strip()
-        if not base_url:
-            sys.exit(f"The service did not start; {HOME / 'service.log'} says why.")
-        yield base_url
-    finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
 
 
 def fine_tune(client: Client) -> Job:

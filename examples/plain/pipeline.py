@@ -7,14 +7,13 @@ OPENAI_BASE_URL and OPENAI_API_KEY) it is the same pipeline.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+
+from local_service import local_service
 
 from tuneway import Client, DatasetReport, Job, JobSpec, Supervised
 from tuneway.progress import FileReused, JobAdopted, Logged, News
@@ -28,27 +27,9 @@ HOME = Path(os.environ.get("TUNEWAY_DEMO_HOME", HERE.parents[1] / ".tuneway" / "
 REGISTRY = f"sqlite:///{(HOME / 'models.db').resolve()}"
 
 
-@contextlib.contextmanager
-def service() -> Iterator[str | None]:
+def service() -> AbstractContextManager[str | None]:
     """The service to use: yours, if OPENAI_BASE_URL names one; else one of our own, on this machine."""
-    if "OPENAI_BASE_URL" in os.environ:
-        yield None
-        return
-    HOME.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tuneway.service", "--port", "0", "--data-dir", str(HOME / "service")]
-    with (HOME / "service.log").open("ab") as log:
-        command += ["--model", "gpt-4o-mini=bytes"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-    assert process.stdout is not None
-    try:
-        base_url = process.stdout.readline().strip()
-        if not base_url:
-            sys.exit(f"The service did not start; {HOME / 'service.log'} says why.")
-        yield base_url
-    finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
+    return nullcontext() if "OPENAI_BASE_URL" in os.environ else local_service(HOME, model="gpt-4o-mini=bytes")
 
 
 def step(number: int, title: str) -> None:

@@ -1,0 +1,29 @@
+"""A service of one's own on this machine, for as long as an example runs."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def local_service(home: Path, *, model: str) -> Iterator[str]:
+    """Serve, and say where; what it keeps and logs lies in `home`. `model` is a name, and what trains it."""
+    home.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "tuneway.service", "--port", "0"]
+    command += ["--data-dir", str(home / "service"), "--model", model]
+    with (home / "service.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    assert process.stdout is not None
+    try:
+        base_url = process.stdout.readline().strip()
+        if not base_url:
+            sys.exit(f"The service did not start; {home / 'service.log'} says why.")
+        yield base_url
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
