@@ -22,6 +22,7 @@ from tuneway.errors import (
 )
 from tuneway.flows import Account, Board, Poll, Wait, WaitToken, watch
 from tuneway.flows.watch import DRAIN_TRIES, LOG_PAGES, LOGS_A_ROUND
+from tuneway.models import Job
 
 LIST = "GET /fine_tuning/jobs"
 START = 1_000_000.0
@@ -186,6 +187,26 @@ def test_a_thousand_waits_take_ten_pages_a_round(stage):
     assert all(wait.result() for wait in waits)
     assert stage.trail.count(LIST) == 10
     assert len(stage.service.log) == 10
+
+
+def test_a_job_that_has_not_changed_stays_the_object_that_it_was(stage):
+    """A thousand new ones in each round are garbage that Python collects in one go, while everybody waits."""
+    calm, lively = jobs(stage, 2)
+    board = Board()
+    for name in (calm, lively):
+        board.add(Wait(stage.account, WaitToken(job_id=name), lambda _news: None))
+    seen: list[list[Job]] = []
+
+    def note():
+        seen.append([wait.job for wait in board.waits])
+        stage.service.job(lively)["trained_tokens"] = len(seen)
+
+    for seconds in (5, 300, 600):
+        stage.driver.at[START + seconds] = note
+    stage.driver.run(watch(stage.account, board, enough=lambda: len(seen) == 3))
+    assert stage.trail.count(LIST) > 3
+    assert len({id(job) for job, _ in seen}) == 1
+    assert [job.trained_tokens for _, job in seen] == [None, 1, 2]
 
 
 def test_a_job_that_lies_deep_in_the_list_is_asked_for_by_itself(stage):

@@ -8,7 +8,7 @@ however many wait.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tuneway import calls, progress
 from tuneway.errors import ApiError, RequestTimeout, TunewayError
@@ -166,24 +166,37 @@ def _look(
 
 def _list(account: Account, board: Board, asked: set[str], seen: dict[str, Job | TunewayError]) -> Flow[int]:
     """Page through the jobs as long as that is cheaper than asking for those that are missing."""
-    wanted = {wait.token.job_id for wait in board.waits if wait.state is State.WATCHING}
+    known = {wait.token.job_id: wait.job for wait in board.waits if wait.state is State.WATCHING}
     pager = Pager(account, lambda after: calls.jobs.listing(after=after, limit=PAGE), persistent=False)
     missing, barren = set(asked), 0
     while missing and not pager.done and barren < BARREN_PAGES and pager.pages < max(board.depth, len(missing)):
         try:
-            page = yield from pager.next()
+            found = _wanted((yield from pager.next()), known)
         except TunewayError as error:
             if isinstance(error, ApiError) and not error.retryable:
                 board.listable = False  # this service lists nothing for us: ask one by one from now on
             else:
                 seen.update(dict.fromkeys(missing, error))
             return pager.pages + 1
-        found = {job.id: job for job in page if job.id in wanted}
         seen.update(found)
         missing -= found.keys()
         barren = 0 if found else barren + 1
     board.depth = max(1, pager.pages if not missing else len(asked))
     return pager.pages
+
+
+def _wanted(page: Sequence[Job], known: Mapping[str, Job | None]) -> dict[str, Job]:
+    """Those of a page that are waited for; a job that is as it was stays the object that it was.
+
+    So what a page brought dies young, but for news. A thousand jobs that live until the next round would count as
+    long-lived, and every few rounds Python would search all that the process holds for garbage, in one go.
+    """
+    wanted = {}
+    for job in page:
+        if job.id in known:
+            before = known[job.id]
+            wanted[job.id] = before if before is not None and before == job else job
+    return wanted
 
 
 def _show(wait: Wait, sight: Job | TunewayError, moment: float, *, sharers: float) -> News | None:

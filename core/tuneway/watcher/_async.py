@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from tuneway.drivers import AsyncDriver
 from tuneway.flows import Account, Board, Wait, WaitToken, watch
@@ -19,23 +20,24 @@ class AsyncWatcher:
         self._board = Board()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._open: dict[Wait, asyncio.Future[Wait]] = {}
+        self._open: dict[Wait, asyncio.Future[None]] = {}
 
     async def wait(self, token: WaitToken, listener: Listener | None = None) -> Wait:
         """Wait until this job has ended, well or not."""
-        future: asyncio.Future[Wait] = asyncio.get_running_loop().create_future()
-        wait = Wait(self._account, token, _relay(future, listener, lambda: wait), follows=listener is not None)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        wait = Wait(self._account, token, partial(_relay, future, listener), follows=listener is not None)
         self._open[wait] = future
         self._board.add(wait)
         self._wake.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch(), name="tuneway-watcher")
         try:
-            return await future
+            await future
         finally:
             self._open.pop(wait, None)
             self._board.drop(wait)
             self._wake.set()
+        return wait
 
     async def wait_all(self, tokens: Sequence[WaitToken], listener: Listener | None = None) -> list[Wait]:
         """Wait until all of these jobs have ended, well or not; a listener that raises ends all these waits."""
@@ -80,19 +82,15 @@ class AsyncWatcher:
             waker.cancel()
 
 
-def _relay(future: asyncio.Future[Wait], listener: Listener | None, wait: Callable[[], Wait]) -> Listener:
+def _relay(future: asyncio.Future[None], listener: Listener | None, news: News) -> None:
     """Pass news on; a listener that raises ends its own wait, and nobody else's."""
-
-    def relay(news: News) -> None:
-        if future.done():
-            return
-        try:
-            if listener is not None:
-                listener(news)
-        except Exception as error:  # noqa: BLE001 - whatever a user's code raises is theirs to see
-            future.set_exception(error)
-        else:
-            if isinstance(news, Finished):
-                future.set_result(wait())
-
-    return relay
+    if future.done():
+        return
+    try:
+        if listener is not None:
+            listener(news)
+    except Exception as error:  # noqa: BLE001 - whatever a user's code raises is theirs to see
+        future.set_exception(error)
+    else:
+        if isinstance(news, Finished):
+            future.set_result(None)
