@@ -68,19 +68,13 @@ def reader(service, newcomer, monkeypatch):
 
 
 @pytest.fixture
-def prefect_server(newcomer, monkeypatch):
+def prefect_server(monkeypatch):
     """Prefect's own server; each program of a page would start one otherwise, and most people have one."""
     from support.real_prefect import Prefect
 
-    home = newcomer.folder / "prefect"
-    home.mkdir()
-    prefect = Prefect(home, {})
-    try:
-        prefect.up()
+    with Prefect.running() as prefect:
         monkeypatch.setenv("PREFECT_API_URL", prefect.url)
         yield
-    finally:
-        prefect.down()
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.real_prefect import running_prefect
+from support.real_prefect import Prefect
 from support.service import running_service
 from support.support_chats import chats
 
@@ -55,7 +55,7 @@ def test_the_deployments_run_on_a_worker(tmp_path):
     place = f"sqlite:///{tmp_path / 'models.db'}"
     with (
         running_service() as service,
-        running_prefect(
+        Prefect.running(
             EXAMPLES / "prefect" / "nightly.py",
             OPENAI_BASE_URL=service.base_url,
             TUNEWAY_REGISTRY_URI=place,

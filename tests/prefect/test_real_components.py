@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.fault_server import FaultServer
 from support.quick_service import QuickService
-from support.real_prefect import running_prefect
+from support.real_prefect import Prefect
 from support.support_chats import chats
 
 import tuneway
@@ -19,7 +19,6 @@ import tuneway
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 FLOWS = Path(__file__).parent.parent / "support" / "prefect_flows.py"
-DEAD = ("Crashed", "Failed", "Cancelled")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def service():
 @pytest.fixture(scope="module")
 def prefect(service, tmp_path_factory):
     place = f"sqlite:///{tmp_path_factory.mktemp('registry')}/models.db"
-    with running_prefect(FLOWS, OPENAI_BASE_URL=service.base_url, TUNEWAY_REGISTRY_URI=place) as prefect:
+    with Prefect.running(FLOWS, OPENAI_BASE_URL=service.base_url, TUNEWAY_REGISTRY_URI=place) as prefect:
         yield prefect
 
 
@@ -47,7 +46,7 @@ def deployments(prefect):
 def worker(prefect):
     """A worker; some tests end it."""
     if "worker" not in prefect.processes:
-        prefect.start_worker("worker")
+        prefect.start_worker()
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def start(prefect, service, deployments, tmp_path):
     def start(name):
         before = len(service.service.jobs)
         run_id = prefect.trigger(deployments[name], path=str(path))
-        prefect.until(lambda: len(service.service.jobs) > before, seconds=150, what=lambda: prefect.state(run_id))
+        prefect.until(lambda: len(service.service.jobs) > before, what=lambda: prefect.state(run_id))
         return run_id, service.service.jobs[-1]["id"]
 
     return start
@@ -89,16 +88,11 @@ def test_a_run_whose_process_is_killed_adopts_its_job_when_it_is_run_again(prefe
         prefect.until(waits(service, job_id))
     prefect.kill_run(run_id)
     prefect.until_state(run_id, "Crashed", "Failed")
+    prefect.until_told(run_id)
     assert status(service, job_id) == "validating_files"
     looked = waits(service, job_id)
     prefect.run("flow-run", "retry", run_id)
-
-    def is_waited_for():
-        if prefect.state(run_id) in DEAD:  # the worker has told the first try's end late, and so ended the second
-            prefect.reschedule(run_id)
-        return looked()
-
-    prefect.until(is_waited_for, seconds=200, what=lambda: prefect.state(run_id))
+    prefect.until(looked, what=lambda: prefect.state(run_id))
     service.service.train(job_id)
     prefect.until_state(run_id, "Completed")
     assert made_for(service, job_id) == [job_id]
@@ -135,7 +129,7 @@ def test_a_cancel_after_the_flows_own_process_is_gone_cancels_the_job(prefect, s
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
     prefect.cancel(run_id)  # nobody in there can hear it; Prefect kills it, and runs the hook elsewhere
-    prefect.until(lambda: status(service, job_id) == "cancelled", seconds=150)
+    prefect.until(lambda: status(service, job_id) == "cancelled")
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
@@ -146,8 +140,8 @@ def test_a_worker_that_goes_away_leaves_the_job_alive_and_another_adopts_it(pref
     prefect.kill_run(run_id)
     assert status(service, job_id) == "validating_files"
     prefect.reschedule(run_id)
-    prefect.start_worker("worker")
-    prefect.until(waits(service, job_id), seconds=150)
+    prefect.start_worker()
+    prefect.until(waits(service, job_id))
     service.service.train(job_id)
     prefect.until_state(run_id, "Completed")
     assert made_for(service, job_id) == [job_id]
@@ -156,7 +150,7 @@ def test_a_worker_that_goes_away_leaves_the_job_alive_and_another_adopts_it(pref
 def test_a_run_waits_without_a_worker_and_is_resumed_when_its_job_has_ended(prefect, service, start, worker):
     run_id, job_id = start("without_a_worker")
     prefect.until_state(run_id, "Suspended")
-    prefect.until(lambda: not prefect.pids_of(run_id))
+    prefect.until_gone(run_id)
     labels = prefect.flow_run(run_id)["labels"]
     assert tuneway.WaitToken.load(labels["tuneway.waits_for"]).job_id == job_id
     look = "from prefect_tuneway import resume_ended_runs; print('resumed', resume_ended_runs())"
@@ -170,6 +164,7 @@ def test_a_run_waits_without_a_worker_and_is_resumed_when_its_job_has_ended(pref
 def test_a_suspended_run_that_is_cancelled_has_its_job_cancelled_by_the_next_look(prefect, service, start, worker):
     run_id, job_id = start("without_a_worker")
     prefect.until_state(run_id, "Suspended")
+    prefect.until_gone(run_id)
     prefect.cancel(run_id)
     prefect.until_state(run_id, "Cancelled")
     assert status(service, job_id) == "validating_files"
