@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
@@ -67,29 +68,31 @@ Step = Generator[AtService[Any] | Here[Any], Any, T]
 def run(step: Step[T]) -> T:
     """Do a step, blocking."""
     value, error = None, None
-    while True:
-        try:
-            wanted = step.throw(error) if error else step.send(value)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        try:
-            value, error = wanted.do(), None
-        except Exception as failure:  # noqa: BLE001 - the step's to handle
-            value, error = None, failure
+    with closing(step):  # given up, it leaves now, and not when it is collected one day
+        while True:
+            try:
+                wanted = step.throw(error) if error else step.send(value)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            try:
+                value, error = wanted.do(), None
+            except Exception as failure:  # noqa: BLE001 - the step's to handle
+                value, error = None, failure
 
 
 async def arun(step: Step[T]) -> T:
     """Do a step."""
     value, error = None, None
-    while True:
-        try:
-            wanted = step.throw(error) if error else step.send(value)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        try:
-            value, error = await wanted.ado(), None
-        except Exception as failure:  # noqa: BLE001 - the step's to handle
-            value, error = None, failure
+    with closing(step):
+        while True:
+            try:
+                wanted = step.throw(error) if error else step.send(value)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            try:
+                value, error = await wanted.ado(), None
+            except Exception as failure:  # noqa: BLE001 - the step's to handle
+                value, error = None, failure
 
 
 def worth_retrying(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001

@@ -93,7 +93,7 @@ def test_a_hook_in_another_process_finds_the_credentials_by_the_stored_block(ser
 
 
 def test_a_hook_in_another_process_else_asks_as_its_environment_says(server, credentials):
-    run = made(nightly, None)
+    run = made(nightly, credentials)  # which nobody has stored
     forget()
     put(run, Cancelling())
     cancel_jobs(nightly, run, Cancelling())

@@ -32,6 +32,7 @@ from prefect_tuneway import (
     wait_for_fine_tuning_job,
 )
 from prefect_tuneway import tasks as all_tasks
+from prefect_tuneway._steps import Here, arun, run
 from tuneway.errors import InvalidDataset, InvalidSpec, JobFailed, Unauthorized, WaitTimeout
 from tuneway.registry import open_registry
 
@@ -53,14 +54,14 @@ def test_a_flow_hands_each_steps_output_to_the_next_as_it_is(server, data):
 
 
 @pytest.mark.parametrize("asked", [{"n_epochs": 3, "batch_size": "auto"}, {}])
-def test_a_registered_model_tells_what_was_asked_for_when_its_steps_were_apart(server, asked):
+def test_a_registered_model_tells_what_was_asked_for_when_its_steps_were_apart(server, credentials, asked):
     server.service.add_file(id="file-1")
 
     @flow
     def nightly():
         method = {"type": "supervised", **asked}
-        job = create_fine_tuning_job(model="gpt-4o-mini", training_file="file-1", method=method)
-        done = wait_for_fine_tuning_job(job)
+        told = {"training_file": "file-1", "method": method, "credentials": credentials}
+        done = wait_for_fine_tuning_job(create_fine_tuning_job(model="gpt-4o-mini", **told), credentials=credentials)
         return done, register_model(done, name="router")
 
     done, version = nightly()
@@ -68,13 +69,14 @@ def test_a_registered_model_tells_what_was_asked_for_when_its_steps_were_apart(s
     assert open_registry(os.environ["TUNEWAY_REGISTRY_URI"]).get(version["ref"]).record.requested == asked
 
 
-def test_a_model_of_which_only_the_jobs_id_is_known_tells_nothing_that_was_asked_for(server):
+def test_a_model_of_which_only_the_jobs_id_is_known_tells_nothing_that_was_asked_for(server, credentials):
     server.service.add_file(id="file-1")
 
     @flow
     def nightly():
-        job = create_fine_tuning_job(model="m", training_file="file-1", method={"type": "supervised", "n_epochs": 3})
-        return register_model(wait_for_fine_tuning_job(job["job_id"])["job_id"], name="router")
+        told = {"training_file": "file-1", "method": {"type": "supervised", "n_epochs": 3}, "credentials": credentials}
+        job = create_fine_tuning_job(model="m", **told)
+        return register_model(wait_for_fine_tuning_job(job["job_id"], credentials=credentials)["job_id"], name="router")
 
     assert open_registry(os.environ["TUNEWAY_REGISTRY_URI"]).get(nightly()["ref"]).record.requested == {}
 
@@ -261,6 +263,29 @@ async def test_an_awaited_wait_can_be_given_up(server, credentials):
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+@pytest.mark.parametrize("do", [run, lambda step: asyncio.run(arun(step))], ids=["sync", "async"])
+def test_a_step_that_is_given_up_has_left_before_its_caller_hears_of_it(do):
+    left = []
+
+    def give_up():
+        raise GivenUp
+
+    def step():
+        try:
+            yield Here(give_up)
+        finally:
+            left.append(True)
+
+    with pytest.raises(GivenUp) as told:  # which holds on to all that the step has, as a task that failed does
+        do(step())
+    assert told
+    assert left
+
+
+class GivenUp(BaseException):
+    """No error: like a cancel, or Ctrl-C."""
 
 
 def test_prefect_knows_the_collection():
