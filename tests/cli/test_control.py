@@ -184,6 +184,76 @@ def test_a_mistyped_id_fails_at_once(tuneway, server):
     assert len(server.arrived) == 1
 
 
+@pytest.fixture
+def three(service):
+    """Three jobs; how they end is the test's."""
+    return [service.add_job()["id"] for _ in range(3)]
+
+
+def test_several_jobs_are_waited_for_on_one_poll_and_their_models_printed_in_order(tuneway, server, service, three):
+    for job in reversed(three):
+        service.train(job)
+    result = tuneway("wait", three[2], three[0], three[1], three[0], "--quiet")
+    assert result.stdout.splitlines() == [f"ft:base:org::{job}" for job in ("ftjob-3", "ftjob-1", "ftjob-2")]
+    assert len([sent for sent in server.arrived if "/events" not in sent.target]) == 2, "a list to look, a list to wait"
+
+
+def test_of_several_jobs_each_line_says_which_it_is_about(tuneway, service, three):
+    for job, end in zip(three, ("succeeded", "failed", "cancelled"), strict=True):
+        service.train(job, end)
+    told = tuneway("wait", *three, code=ExitCode.JOB_FAILED).stderr.splitlines()
+    assert "log        ftjob-1 Fine-tuning job started" in told
+    assert "step       ftjob-2 10 of 20, loss 0.2, validation 0.3" in told
+    assert any(line.startswith("succeeded  ftjob-1 in 0 s, loss 2 → 0.1") for line in told)
+    assert {"failed     ftjob-2", "cancelled  ftjob-3"} <= set(told)
+    why = [line for line in told if line.startswith("error: ")]
+    assert [line.partition(" (")[0] for line in why] == [
+        "error: ftjob-2 failed: line 3 is no good",
+        "error: ftjob-3 was cancelled",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [
+        (("succeeded", "succeeded", "succeeded"), ExitCode.DONE),
+        (("succeeded", "cancelled", "succeeded"), ExitCode.JOB_CANCELLED),
+        (("cancelled", "succeeded", "failed"), ExitCode.JOB_FAILED),
+        (("cancelled", None, "succeeded"), ExitCode.JOB_CANCELLED),
+        (("succeeded", None, "succeeded"), ExitCode.TIMED_OUT),
+    ],
+)
+def test_the_worst_end_of_several_decides_the_exit_code(tuneway, service, three, ends, code):
+    for job, end in zip(three, ends, strict=True):
+        if end is not None:
+            service.train(job, end)
+    result = tuneway("wait", *three, "--timeout", 0, "--quiet", code=code)
+    well = [job for job, end in zip(three, ends, strict=True) if end == "succeeded"]
+    assert result.stdout.splitlines() == [f"ft:base:org::{job}" for job in well]
+
+
+def test_for_machines_several_jobs_are_a_line_each_and_so_are_their_errors(tuneway, service, three):
+    for job, end in zip(three, ("failed", "succeeded", "cancelled"), strict=True):
+        service.train(job, end)
+    result = tuneway("wait", *three, "--json", code=ExitCode.JOB_FAILED)
+    assert [(job["id"], job["status"]) for job in lines_of(result)] == [
+        ("ftjob-1", "failed"),
+        ("ftjob-2", "succeeded"),
+        ("ftjob-3", "cancelled"),
+    ]
+    errors = [json.loads(line)["error"] for line in result.stderr.splitlines()]
+    assert [(error["type"], error["job_id"]) for error in errors] == [
+        ("JobFailed", "ftjob-1"),
+        ("JobCancelled", "ftjob-3"),
+    ]
+
+
+def test_a_mistyped_id_among_several_fails_at_once(tuneway, server, three):
+    result = tuneway("wait", *three, "ftjob-typo", code=ExitCode.ERROR)
+    assert "ftjob-typo" in result.stderr
+    assert not [sent for sent in server.arrived if "/events" in sent.target]
+
+
 def test_jobs_are_paused_resumed_and_cancelled(tuneway, service):
     service.add_job()
     assert tuneway("pause", "ftjob-1").stdout == "ftjob-1 paused\n"

@@ -130,6 +130,30 @@ def test_sigterm_leaves_the_job_alive_too(environment, service, here):
     assert service.jobs[0]["status"] == "running"
 
 
+def test_of_several_jobs_those_that_go_on_are_named(environment, service, here):
+    for _ in range(3):
+        service.add_job()
+    service.train("ftjob-2")
+    terminal = Terminal(["wait", "ftjob-1", "ftjob-2", "ftjob-3"], environment, here)
+    for text in ("succeeded", "1 of 3 jobs ended", "ftjob-1  running", "ftjob-3  running"):
+        terminal.until(text)
+    terminal.type(b"\x03")
+    assert terminal.end() == 130
+    assert "stopped waiting; ftjob-1, ftjob-3 go on" in terminal.seen
+    assert "tuneway wait ftjob-1 ftjob-3" in terminal.seen
+    assert {job["status"] for job in service.jobs} == {"running", "succeeded"}
+
+
+def test_ctrl_c_cancels_all_that_go_on_where_that_is_wanted(environment, service, here):
+    for _ in range(2):
+        service.add_job()
+    terminal = Terminal(["wait", "ftjob-1", "ftjob-2", "--cancel-on-interrupt"], environment, here)
+    terminal.until("ftjob-2  running")
+    terminal.type(b"\x03")
+    assert terminal.end() == 130
+    assert "interrupted; ftjob-1 is cancelled, ftjob-2 is cancelled" in terminal.seen
+
+
 def test_a_log_gets_lines_without_control_codes(environment, train, here):
     done = run(environment, here, "run", train, "--model", "base", "--settle", "0")
     assert done.returncode == 0

@@ -61,6 +61,25 @@ class Stopped(TunewayError):
     exit_code: ExitCode
 
 
+class Several(TunewayError):
+    """Several things went wrong, each to be told; the worst decides the exit code."""
+
+    errors: list[TunewayError]
+
+    def __init__(self, errors: Sequence[TunewayError]) -> None:
+        super().__init__("; ".join(error.message for error in errors), errors=list(errors))
+
+
+# The worst first: what is lost, what somebody must look into, what the same command may cure later.
+_WORST = (
+    ExitCode.JOB_FAILED,
+    ExitCode.JOB_CANCELLED,
+    ExitCode.NOT_ALLOWED,
+    ExitCode.ERROR,
+    ExitCode.TRY_LATER,
+    ExitCode.TIMED_OUT,
+)
+
 # The first line that fits counts.
 _CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], ExitCode], ...] = (
     (KeyboardInterrupt, ExitCode.INTERRUPTED),
@@ -79,6 +98,8 @@ def exit_code(error: BaseException) -> ExitCode:
     """The exit code that an error means."""
     if isinstance(error, Stopped):
         return error.exit_code
+    if isinstance(error, Several):
+        return min(map(exit_code, error.errors), key=_WORST.index)
     for kinds, code in _CODES:
         if isinstance(error, kinds):
             return code
@@ -125,12 +146,12 @@ def terminate_quietly() -> None:
 
 
 def _end(error: TunewayError, words: Sequence[str]) -> NoReturn:
-    code = exit_code(error)
-    if "--json" in words:
-        sys.stderr.write(json.dumps(as_json(error), ensure_ascii=False) + "\n")
-    else:
-        _print(error)
-    raise SystemExit(code)
+    for one in error.errors if isinstance(error, Several) else [error]:
+        if "--json" in words:
+            sys.stderr.write(json.dumps(as_json(one), ensure_ascii=False) + "\n")
+        else:
+            _print(one)
+    raise SystemExit(exit_code(error))
 
 
 def as_json(error: TunewayError) -> dict[str, Any]:

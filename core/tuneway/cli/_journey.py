@@ -137,7 +137,7 @@ class Journey:
             yield
         except (KeyboardInterrupt, Terminated) as stop:
             if self.watch.job is not None:
-                raise detached(self.watch.job.id, stop) from None
+                raise detached(stop, self.watch.job.id) from None
             raise Stopped(
                 "stopped; no job of this run is known yet",
                 hint="The same command goes on from here: it looks first, and pays nothing twice.",

@@ -11,7 +11,7 @@ from tuneway.cli._told import WIDTH, Lines, line_of
 from tuneway.cli._view import View
 from tuneway.progress import News
 
-TROUBLED = {"error", "note", "trouble", "warning"}
+TROUBLED = {"cancelled", "error", "failed", "note", "trouble", "warning"}
 
 
 class Log:

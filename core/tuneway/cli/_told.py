@@ -33,6 +33,16 @@ def line_of(news: News) -> Line | None:
     return line
 
 
+def job_of(news: News) -> str | None:
+    """The id of the job that this is about."""
+    match news:
+        case progress.JobChanged(job=job):
+            return job.id
+        case progress.Logged(job_id=job_id) | progress.PollFailed(job_id=job_id) | progress.Finished(job_id=job_id):
+            return job_id
+    return None
+
+
 class Lines:
     """What a log gets that can't be drawn over: a line for every change, a tenth of the steps at a time."""
 

@@ -57,7 +57,7 @@ class View:
         spinner = cast("Text", self._spinner.render(console.get_time()))
         word = job.status.partition("_")[0] if job else self._word
         head = Text.assemble(spinner, " ", (f"{word:<{WIDTH}}", "bold"), " ")
-        rest = (self._curve(), self._times(), self._aside())
+        rest = (self._curve(), self._times(), self._aside(), *map(Text, self._text.splitlines()[1:]))
         for line in (
             head + (self._steps() if job else self._far()),
             *(Text(" " * INDENT) + one for one in rest if one),
@@ -69,7 +69,7 @@ class View:
     def _far(self) -> Text:
         """How far a file is."""
         if self._bytes is None or not self._bytes[1]:
-            return Text(self._text)
+            return Text(self._text.partition("\n")[0])
         done, total = self._bytes
         return _bar(done / total) + f"  {size(done)} of {size(total)}"
 

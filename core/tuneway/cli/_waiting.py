@@ -1,7 +1,8 @@
-"""Waiting for a job where a person may lose patience, and a machine may stop the process."""
+"""Waiting for jobs where a person may lose patience, and a machine may stop the process."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +11,15 @@ import typer
 from tuneway.cli._exits import Stopped, Terminated, exit_code
 from tuneway.cli._words import duration, figure
 from tuneway.cli.jobs import trainer
+from tuneway.errors import TunewayError
 
 if TYPE_CHECKING:
+    from tuneway.cli._live import Show
     from tuneway.cli._told import Line
     from tuneway.cli._watch import Watch
     from tuneway.client import Client
     from tuneway.models import Job
-    from tuneway.progress import Listener, News
+    from tuneway.progress import Finished, Listener, News
 
 PANEL = "Waiting"
 
@@ -40,15 +43,39 @@ def wait_for(client: Client, job_id: str, waiting: Waiting, listener: Listener) 
     """Wait until a job has succeeded; an interruption says how to go on."""
     try:
         return client.wait(job_id, timeout=waiting.timeout, on_event=listener)
-    except KeyboardInterrupt as stop:
-        if waiting.cancel_on_interrupt:
-            after = client.cancel(job_id)
-            raise Stopped(
-                f"interrupted; {job_id} is {after.status}", job_id=job_id, exit_code=exit_code(stop)
-            ) from None
-        raise detached(job_id, stop) from None
-    except Terminated as stop:
-        raise detached(job_id, stop) from None
+    except (KeyboardInterrupt, Terminated) as stop:
+        raise _stopped(client, [job_id], waiting, stop) from None
+
+
+def wait_for_all(client: Client, job_ids: Sequence[str], waiting: Waiting, show: Show, *, live: bool) -> list[Finished]:
+    """Wait until all of these jobs have ended, well or not; gives how each did, in their order."""
+    from tuneway.cli._fleet import Fleet
+
+    fleet = Fleet(job_ids, show, live=live)
+    try:
+        client.wait_all(job_ids, timeout=waiting.timeout, on_event=fleet.hear)
+    except (KeyboardInterrupt, Terminated) as stop:
+        raise _stopped(client, fleet.open or job_ids, waiting, stop) from None
+    except TunewayError:
+        if fleet.open:
+            raise
+    return [fleet.ended[job_id] for job_id in job_ids]
+
+
+def _stopped(client: Client, job_ids: Sequence[str], waiting: Waiting, stop: BaseException) -> Stopped:
+    """What an interruption leaves behind: jobs that go on, or, if that is wanted, jobs that were cancelled."""
+    if not (waiting.cancel_on_interrupt and isinstance(stop, KeyboardInterrupt)):
+        return detached(stop, *job_ids)
+    ends = ", ".join(_cancelled(client, job_id) for job_id in job_ids)
+    return Stopped(f"interrupted; {ends}", job_id=job_ids[0], exit_code=exit_code(stop))
+
+
+def _cancelled(client: Client, job_id: str) -> str:
+    """What became of it; one that can't be cancelled keeps no other from it."""
+    try:
+        return f"{job_id} is {client.cancel(job_id).status}"
+    except TunewayError as error:
+        return f"{job_id} can't be cancelled: {error.message}"
 
 
 def both(one: Listener, other: Listener) -> Listener:
@@ -61,12 +88,14 @@ def both(one: Listener, other: Listener) -> Listener:
     return hear
 
 
-def detached(job_id: str, stop: BaseException) -> Stopped:
-    """The waiting is over, the job isn't."""
+def detached(stop: BaseException, *job_ids: str) -> Stopped:
+    """The waiting is over, the jobs aren't."""
+    first, *others = job_ids
+    hint = f"Wait on: tuneway wait {' '.join(job_ids)}"
     return Stopped(
-        f"stopped waiting; {job_id} goes on",
-        hint=f"Wait on: tuneway wait {job_id}\nCancel:  tuneway cancel {job_id}",
-        job_id=job_id,
+        f"stopped waiting; {', '.join(job_ids)} {'go' if others else 'goes'} on",
+        hint=hint if others else f"{hint}\nCancel:  tuneway cancel {first}",
+        job_id=first,
         exit_code=exit_code(stop),
     )
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuneway.cli._connect import Connection
+from tuneway.cli._exits import Several
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
 from tuneway.cli._spec import Reuse, Training, read_json
-from tuneway.cli._waiting import Waiting, both, outcome, wait_for
+from tuneway.cli._waiting import Waiting, both, outcome, wait_for, wait_for_all
 from tuneway.cli.jobs import JobId
-from tuneway.errors import InvalidInput
+from tuneway.errors import InvalidInput, JobError, TunewayError
 
 if TYPE_CHECKING:
     from tuneway.client import Client
@@ -76,16 +77,33 @@ def _check_id(file: str | None) -> None:
         )
 
 
-def wait(job: JobId, *, waiting: Waiting, connection: Connection, output: Output) -> None:
-    """Wait until a job has succeeded, and show how it goes.
+def wait(
+    job: Annotated[list[str], typer.Argument(metavar="JOB", help="One job's id or more.", show_default=False)],
+    *,
+    waiting: Waiting,
+    connection: Connection,
+    output: Output,
+) -> None:
+    """Wait until all of these jobs have succeeded, and show how it goes.
 
-    Prints the tuned model. Ctrl-C stops the waiting, not the job; the same command goes on where it was.
+    Prints the tuned models, in the order of the jobs. Ctrl-C stops the waiting, not the jobs; the same command goes
+    on where it was. Several jobs share one poll, and are waited for to the last, however the others end: the exit
+    code is that of the worst end, and with --json there is a line for each job.
 
     Examples:
         tuneway wait ftjob-abc123
         tuneway wait ftjob-abc123 --timeout 3600
         MODEL=$(tuneway wait ftjob-abc123)
+        tuneway wait ftjob-abc123 ftjob-def456 --json | jq -r '.id + " " + .status'
     """
+    job_ids = list(dict.fromkeys(job))
+    if len(job_ids) > 1:
+        _wait_for_several(job_ids, waiting, connection, output)
+    else:
+        _wait_for_one(job_ids[0], waiting, connection, output)
+
+
+def _wait_for_one(job: str, waiting: Waiting, connection: Connection, output: Output) -> None:
     from tuneway.cli._watch import Watch
 
     with connection.client() as client:
@@ -96,6 +114,23 @@ def wait(job: JobId, *, waiting: Waiting, connection: Connection, output: Output
             done = wait_for(client, job, waiting, both(watch.hear, show.hear))
             show.done(*outcome(done, watch))
     output.record(done) if output.json else output.result(done.fine_tuned_model or done.id)
+
+
+def _wait_for_several(job_ids: list[str], waiting: Waiting, connection: Connection, output: Output) -> None:
+    with connection.client() as client, showing(output) as show:
+        show.begin("waiting", ", ".join(job_ids))
+        for sight in client.look(job_ids):  # as above
+            if isinstance(sight, TunewayError) and not (isinstance(sight, JobError) or sight.retryable):
+                raise sight
+        ends = wait_for_all(client, job_ids, waiting, show, live=output.live)
+    for end in ends:
+        if output.json and end.job is not None:
+            output.record(end.job)
+        elif not output.json and end.error is None:
+            output.result((end.job and end.job.fine_tuned_model) or end.job_id)
+    errors = [end.error for end in ends if end.error is not None]
+    if errors:
+        raise Several(errors)
 
 
 def cancel(job: JobId, *, connection: Connection, output: Output) -> None:
