@@ -189,6 +189,13 @@ def test_a_thousand_waits_take_ten_pages_a_round(stage):
     assert len(stage.service.log) == 10
 
 
+def test_showing_many_waits_their_jobs_leaves_others_of_the_loop_a_turn(stage):
+    names = jobs(stage, 250, ends_after=0)
+    stage.wait(*names, follows=False)
+    assert stage.trail.count(LIST) == 3, "one round"
+    assert stage.driver.breaths == 2
+
+
 def test_a_job_that_has_not_changed_stays_the_object_that_it_was(stage):
     """A thousand new ones in each round are garbage that Python collects in one go, while everybody waits."""
     calm, lively = jobs(stage, 2)

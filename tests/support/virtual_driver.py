@@ -46,6 +46,7 @@ class VirtualDriver:
     told: list[News] = field(default_factory=list)
     naps: list[float] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
+    breaths: int = 0  # how often a flow let others have a turn
     trail: list[str] = field(default_factory=list)  # what happened, in order, to be read
     at: dict[float, Callable[[], object]] = field(default_factory=dict)
 
@@ -104,6 +105,9 @@ class VirtualDriver:
 
     def sleep(self, seconds: float) -> None:
         """Let time pass, and what is due happen."""
+        if seconds == 0:
+            self.breaths += 1  # nobody else is here who could have a turn
+            return
         self.slept.append(seconds)
         self.trail.append(f"sleep {seconds:g}")
         until = self.now + seconds

@@ -67,6 +67,11 @@ def sleep(seconds: float, *, wakeable: bool = False) -> Flow[None]:
         yield Sleep(seconds, wakeable)
 
 
+def breathe() -> Flow[None]:
+    """Let others have their turn, in the midst of much to do."""
+    yield Sleep(0.0)
+
+
 def tell(news: News, to: Listener | None = None) -> Flow[None]:
     """Pass on news."""
     yield Tell(news, to)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tuneway import calls, progress
 from tuneway.errors import ApiError, RequestTimeout, TunewayError
 from tuneway.flows._account import Account
-from tuneway.flows._effects import Flow, now, sleep, tell
+from tuneway.flows._effects import Flow, breathe, now, sleep, tell
 from tuneway.flows._paging import Pager
 from tuneway.flows._request import once
 from tuneway.flows._token import WaitToken
@@ -28,6 +28,8 @@ LONGEST_REST = 60.0
 """However much a round took (a thousand logs may end at once), who joins afterwards waits no longer."""
 HASTE_COST = 2.5
 """Seconds for each request of a round, at least, when rounds come more often than its waits ask for."""
+BREATH = 100
+"""So many waits are shown their jobs in one go; then whoever shares the loop has a turn."""
 BARREN_PAGES = 3
 LOGS_A_ROUND = 10
 """Logs of jobs that go on, at most; those of jobs that have ended are read at once."""
@@ -122,7 +124,9 @@ def _round(account: Account, board: Board, moment: float) -> Flow[int]:
     sharers = _sharers(account, len(seen), spent)
     readers = [wait for wait in due if wait.ended]
     changes = []
-    for wait in board.waits:
+    for number, wait in enumerate(board.waits, start=1):
+        if number % BREATH == 0:
+            yield from breathe()
         sight = seen.get(wait.token.job_id)
         if sight is not None and not wait.ended:
             changes.append((_show(wait, sight, moment, sharers=sharers), wait.listener))
