@@ -25,7 +25,7 @@ from airflow_tuneway.links import report_path
 from tuneway import Client, JobSpec, Supervised
 from tuneway.registry import ModelRecord, open_registry
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a wait that is too long fails before, and shows the logs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SHORT = 40

@@ -16,7 +16,7 @@ from support.support_chats import chats
 
 import tuneway
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a wait that is too long fails before, and shows the logs
 
 FLOWS = Path(__file__).parent.parent / "support" / "prefect_flows.py"
 
