@@ -42,11 +42,16 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items):
-    """Prefect and what it stands on warn about themselves; warnings about our code stay errors."""
+    """Prefect and what it stands on warn about themselves; warnings about our code stay errors.
+
+    Whichever test is the first starts the server, which takes a busy machine longer than a test may take.
+    """
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings("default"))
             item.add_marker(pytest.mark.filterwarnings("error:::.*tuneway.*"))
+            if not any(map(item.get_closest_marker, ("slow", "timeout"))):
+                item.add_marker(pytest.mark.timeout(func_only=True))  # the server's start has a limit of its own
 
 
 @pytest.fixture(scope="session")
