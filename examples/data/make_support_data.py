@@ -4,7 +4,8 @@
 
 writes `support_train.jsonl` (200 examples) and `support_valid.jsonl` (40) beside this file, the same ones each
 time. A ticket's queue follows from its words, so a small model can learn it; greetings, names, products and
-closings vary, so it has to find out which words matter. No ticket is in both files.
+closings vary, so it has to find out which words matter. No ticket is in both files; but every problem is among
+those to learn from, three or four times, so that what is asked later can be known.
 """
 
 from __future__ import annotations
@@ -131,11 +132,11 @@ WORDS = {
 }  # fmt: skip
 
 
-def ticket(random_: random.Random, queue: str) -> str:
-    """Make up a ticket for a queue."""
+def ticket(random_: random.Random, problem: str) -> str:
+    """Make up a ticket about a problem."""
     words = {name: random_.choice(choices) for name, choices in WORDS.items()}
     words["number"] = str(random_.randint(10_000, 99_999))
-    parts = [random_.choice(GREETINGS), random_.choice(PROBLEMS[queue]), random_.choice(ASIDES)]
+    parts = [random_.choice(GREETINGS), problem, random_.choice(ASIDES)]
     if random_.random() < 0.25:  # the aside first
         parts[1], parts[2] = parts[2], parts[1]
     text = " ".join(part for part in parts if part)
@@ -144,10 +145,12 @@ def ticket(random_: random.Random, queue: str) -> str:
 
 
 def examples(random_: random.Random) -> Iterator[dict[str, object]]:
-    """Examples without end: all queues in turn, no ticket twice."""
+    """Examples without end: all queues in turn, each with all of its problems in turn; no ticket twice."""
     seen: set[str] = set()
+    problems = {queue: cycle(random_.sample(known, len(known))) for queue, known in PROBLEMS.items()}
     for queue in cycle(PROBLEMS):
-        while (text := ticket(random_, queue)) in seen:
+        problem = next(problems[queue])
+        while (text := ticket(random_, problem)) in seen:
             pass
         seen.add(text)
         messages = [("system", SYSTEM), ("user", text), ("assistant", queue)]
