@@ -37,14 +37,14 @@ def test_smollm2_learns_to_route_tickets_it_has_never_seen():
         card = client.models.retrieve(job.fine_tuned_model).trainer
         assert card["base_model"]["name"] == "SmolLM2-135M-Instruct"
 
-        events = client.fine_tuning.jobs.list_events(job.id, limit=100).data
+        events = client.fine_tuning.jobs.list_events(job.id, limit=100)  # page by page
         told = [event.data for event in events if event.type == "metrics"]
         assert told[-1]["train_loss"] > 1.0
-        assert told[0]["full_valid_loss"] < 0.2
+        assert told[0]["full_valid_loss"] < 0.05
 
         right = 0
         for line in (DATA / "support_valid.jsonl").read_text().splitlines()[:ASKED]:
             *question, answer = json.loads(line)["messages"]
             said = client.chat.completions.create(model=job.fine_tuned_model, messages=question, max_tokens=10)
             right += said.choices[0].message.content == answer["content"]
-        assert right >= ASKED - 4
+        assert right >= ASKED - 1

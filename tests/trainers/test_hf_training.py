@@ -271,9 +271,10 @@ def test_a_damaged_export_is_refused(trainer, prepared, tmp_path):
 def test_settled_hyperparameters_follow_the_stated_rules(trainer):
     settled = trainer.resolve("reinforcement", {"batch_size": 4}, 50)
     assert (settled["eval_interval"], settled["reasoning_effort"]) == (13, "default")
-    assert trainer.resolve("dpo", {}, 200)["beta"] == 0.1
+    preferring = trainer.resolve("dpo", {}, 200)
+    assert (preferring["beta"], preferring["batch_size"]) == (0.1, 4)
     assert trainer.resolve("supervised", {"lora_r": "auto"}, 200) == {
-        "n_epochs": 3, "batch_size": 4, "learning_rate_multiplier": 1.0, "lora": True, "lora_r": 16,
+        "n_epochs": 3, "batch_size": 2, "learning_rate_multiplier": 1.0, "lora": True, "lora_r": 16,
         "context_length": 512,
     }  # fmt: skip
 

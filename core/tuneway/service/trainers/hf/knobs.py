@@ -1,8 +1,8 @@
 """The hyperparameters of `hf`: what there are, and what "auto" means. Users plan with these rules.
 
 - `n_epochs`: `auto_epochs`, the hosted service's rule.
-- `batch_size`: a fiftieth of the examples, between 1 and 32. Memory doesn't depend on it: a batch is worked
-  through in parts.
+- `batch_size`: a hundredth of the examples, for dpo and reinforcement a fiftieth, between 1 and 32: few examples
+  need every step that they can give. Memory doesn't depend on it: a batch is worked through in parts.
 - `learning_rate_multiplier`: 1, which is the rate of `base_rate`: for LoRA 1e-3 below a billion weights and
   2e-4 from there, for all weights a tenth of that; dpo and reinforcement take a tenth of the supervised rate.
   It rises over the first tenth of the steps (100 at most) and falls linearly to 0 at the end.
@@ -38,7 +38,7 @@ def settle_knobs(method: str, requested: Mapping[str, Any], n_examples: int, bas
         raise InvalidSpec(f"the trainer 'hf' can't do {method}", field="method", hint=f"It does {', '.join(METHODS)}.")
     defaults: dict[str, Any] = {
         "n_epochs": auto_epochs(n_examples),
-        "batch_size": min(32, max(1, n_examples // 50)),
+        "batch_size": min(32, max(1, n_examples // (100 if method == "supervised" else 50))),
         "learning_rate_multiplier": 1.0,
         "lora": True,
         "lora_r": 16,

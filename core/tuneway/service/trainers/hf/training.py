@@ -31,7 +31,7 @@ STATE = "state.pt"
 LARGEST_NORM = 1.0
 VALIDATIONS = 10
 """Batches of the validation rows that are measured over a whole training."""
-ROOM = {"cpu": 4096, "cuda": 32_768}
+ROOM = {"cpu": 1024, "cuda": 32_768}
 """How many tokens, padding included, are read at once."""
 
 _POSITION = ("step", "checkpointed", "trained_tokens", "metrics")
