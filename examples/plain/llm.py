@@ -101,12 +101,14 @@ def ask(client: Client, job: Job) -> None:
     for number, line in enumerate(VALID.read_text(encoding="utf-8").splitlines()[:ASKED]):
         *question, answer = json.loads(line)["messages"]
         said = client.ask(job.fine_tuned_model, question, max_tokens=16)
-        right += said == answer["content"]
         if not number:
             before = client.ask("gpt-4o-mini", question, max_tokens=40)
             print(f"   Asked: {question[-1]['content']}")
-            print(f"   base:  {before}\n   tuned: {said}   (expected: {answer['content']})", flush=True)
-    print(f"   {right} of {ASKED} held-out tickets are answered exactly as expected", flush=True)
+            print(f"   base:  {before}\n   tuned: {said}   (expected: {answer['content']})\n   ", end="", flush=True)
+        exact = said == answer["content"]
+        right += exact
+        print("." if exact else "x", end="", flush=True)
+    print(f" {right} of {ASKED} held-out tickets are answered exactly as expected", flush=True)
 
 
 def export(job: Job) -> Path:
