@@ -56,9 +56,9 @@ class Worker:
 
     def run(self) -> dict[str, Any]:
         """Train to the end, or until asked to stop; returns the outcome."""
+        self.journal.message(f"Training on {_name(self.trainer)}", mark="training")  # first: a model takes time to load
         training, step = self._training()
         self.first_step = step
-        self.journal.message(f"Training on {_name(self.trainer)}", mark="training")
         if step:
             self.journal.message(f"Going on from step {step}", mark=f"from:{step}:{self.job['attempt']}")
         self.saved = time.monotonic()
