@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tuneway._lazy import on_demand
+from tuneway._lazy import Finder, on_demand
 from tuneway._version import __version__
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ __all__ = [
     "__version__",
 ]
 
-__getattr__ = on_demand(__name__, {name: home for home, names in _HOMES.items() for name in names})
+__getattr__: Finder = on_demand(__name__, {name: home for home, names in _HOMES.items() for name in names})
 
 
 def __dir__() -> list[str]:

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+Finder = Callable[[str], Any]
 
-def on_demand(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+
+def on_demand(package: str, homes: Mapping[str, str]) -> Finder:
     """A package's `__getattr__`: it finds each of these names in the module that is its home."""
 
     def find(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tuneway._lazy import on_demand
+from tuneway._lazy import Finder, on_demand
 
 if TYPE_CHECKING:
     from tuneway.client._async import AsyncClient
@@ -10,4 +10,4 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncClient", "Client"]
 
-__getattr__ = on_demand(__name__, {"AsyncClient": "tuneway.client._async", "Client": "tuneway.client._sync"})
+__getattr__: Finder = on_demand(__name__, {"AsyncClient": "tuneway.client._async", "Client": "tuneway.client._sync"})

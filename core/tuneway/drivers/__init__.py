@@ -5,7 +5,7 @@ This is the only code that does I/O. Who blocks has no need of asyncio.
 
 from typing import TYPE_CHECKING
 
-from tuneway._lazy import on_demand
+from tuneway._lazy import Finder, on_demand
 from tuneway.drivers._sync import Driver
 from tuneway.drivers._wire import Wire
 
@@ -14,4 +14,4 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncDriver", "Driver", "Wire"]
 
-__getattr__ = on_demand(__name__, {"AsyncDriver": "tuneway.drivers._async"})
+__getattr__: Finder = on_demand(__name__, {"AsyncDriver": "tuneway.drivers._async"})

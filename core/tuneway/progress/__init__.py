@@ -6,7 +6,7 @@ is asked for, since a pipeline that is only parsed has nothing to tell.
 
 from typing import TYPE_CHECKING
 
-from tuneway._lazy import on_demand
+from tuneway._lazy import Finder, on_demand
 from tuneway.progress._base import Listener, News
 
 if TYPE_CHECKING:
@@ -48,4 +48,4 @@ __all__ = [
     "Settling",
 ]
 
-__getattr__ = on_demand(__name__, dict.fromkeys(set(__all__) - {"Listener", "News"}, "tuneway.progress._news"))
+__getattr__: Finder = on_demand(__name__, dict.fromkeys(set(__all__) - {"Listener", "News"}, "tuneway.progress._news"))

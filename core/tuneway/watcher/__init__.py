@@ -7,7 +7,7 @@ Either way a listener is called where its wait was started.
 
 from typing import TYPE_CHECKING
 
-from tuneway._lazy import on_demand
+from tuneway._lazy import Finder, on_demand
 from tuneway.watcher._sync import Watcher
 
 if TYPE_CHECKING:
@@ -15,4 +15,4 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncWatcher", "Watcher"]
 
-__getattr__ = on_demand(__name__, {"AsyncWatcher": "tuneway.watcher._async"})
+__getattr__: Finder = on_demand(__name__, {"AsyncWatcher": "tuneway.watcher._async"})
