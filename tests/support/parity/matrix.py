@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from support.parity.scenarios import FURTHER, TABLE
+from support.parity.scenarios import TABLE
 
 PIECES = Path(__file__).parents[3] / ".parity"
 SAME = "same"
@@ -49,15 +49,10 @@ def _short(value: Any) -> str:
 def undeclared(scenario: str, runner: str, found: Mapping[str, str]) -> list[str]:
     """Differences without a reason, and reasons without a difference."""
     wanted = TABLE[scenario].differs.get(runner)
-    declared = (wanted.what if wanted else frozenset()) | _further(scenario, runner)
+    declared = wanted.what if wanted else frozenset()
     return [f"{what}: {place}" for what, place in found.items() if what not in declared] + [
         f"{what} is the same now: its reason can go" for what in declared if what not in found
     ]
-
-
-def _further(scenario: str, runner: str) -> frozenset[str]:
-    known = FURTHER.get(runner)
-    return known.what if known and TABLE[scenario].expects["versions"] else frozenset()
 
 
 def keep(scenario: str, runner: str, found: Mapping[str, str]) -> None:
@@ -81,10 +76,7 @@ def markdown(pieces: Mapping[str, Mapping[str, Mapping[str, str]]]) -> str:
         cells = [_cell(scenario, name, pieces[name].get(scenario), notes) for name in names]
         lines.append(f"| {row.title} | {' | '.join(cells)} |")
     lines += ["", *(f"{number}. {note}" for number, note in enumerate(notes, 1))]
-    general = [
-        f"- {name}, wherever a model is registered: {what.why}" for name, what in FURTHER.items() if name in names
-    ]
-    return "\n".join([*lines, "", *general]).rstrip() + "\n"
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _cell(scenario: str, runner: str, found: Mapping[str, str] | None, notes: list[str]) -> str:

@@ -39,7 +39,7 @@ from support.parity.stage import FILES, JOBS, ONE_JOB, Stage, Trains
 class Difference:
     """What differs in one runner, and the reason.
 
-    `what` are keys of what was seen: reached, jobs, registered, requested, counted, ended, error, ref.
+    `what` are keys of what was seen: reached, jobs, registered, counted, ended, error, ref.
     """
 
     what: frozenset[str]
@@ -247,14 +247,3 @@ TABLE = {
         },
     ),
 }
-
-_REQUESTED = "The record has the hyperparameters as the service settled them, and not those that were asked for: "
-FURTHER = {
-    name: differs("requested", why=_REQUESTED + why)
-    for name, why in {
-        "Airflow": "the step that registers is given the job. They are in the DAG, whose commit is in the record.",
-        "Prefect": "the step that registers is given the job. They are in the flow, whose commit is in the record.",
-        "Dagster": "the step that registers is given the job. They are in the asset's definition.",
-    }.items()
-}
-"""What differs wherever a model is registered, by runner."""

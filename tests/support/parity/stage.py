@@ -152,14 +152,13 @@ class Stage:
     def seen(self, outcome: Outcome) -> dict[str, Any]:
         """All that counts of what has happened, without what has to differ."""
         versions = _registered(self.order.registry, self.order.name)
-        requested, counted = zip(*map(_taken_out, versions), strict=True) if versions else ((), ())
+        counted = [_counts_taken_out(version) for version in versions]
         return _scrubbed(
             {
                 "reached": [_wish(arrival) for arrival in self.server.asked("POST")],
                 "jobs": [job["status"] for job in self.service.jobs],
                 "registered": versions,
-                "requested": list(requested),
-                "counted": list(counted),
+                "counted": counted,
                 "ended": outcome.ended if outcome.error is None else f"{outcome.ended}, final: {outcome.final}",
                 "error": outcome.error,
                 "ref": outcome.ref,
@@ -232,11 +231,10 @@ def _record(version: Any) -> dict[str, Any]:
     return record | {"aliases": version.aliases, "verdicts": [verdict.passed for verdict in version.verdicts]}
 
 
-def _taken_out(version: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-    """What only this side can know of a training, taken out of a record: it is compared by itself."""
+def _counts_taken_out(version: dict[str, Any]) -> list[Any]:
+    """What only this side can know of the data, taken out of a record: it is compared by itself."""
     files = [version.get("training") or {}, version.get("validation") or {}]
-    counts = [[file.pop(name, None) for name in ("rows", "tokens")] for file in files]
-    return version.pop("requested", {}), counts
+    return [[file.pop(name, None) for name in ("rows", "tokens")] for file in files]
 
 
 def _act(event: Any) -> str:
