@@ -57,11 +57,13 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def prefect():
     """Prefect's own server, for the fast tests."""
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect import settings
     from prefect.testing.utilities import prefect_test_harness
 
     # The end of each run waits up to a second for the thread of its heartbeat, which nobody listens to here.
-    still = temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    # The oldest Prefects have none.
+    heartbeat = getattr(settings, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", None)
+    still = settings.temporary_settings(updates={heartbeat: None} if heartbeat else {})
     with still, prefect_test_harness(server_startup_timeout=120):
         yield
 
