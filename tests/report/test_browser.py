@@ -27,8 +27,8 @@ QUIET = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--force-color-profile=srgb",
 ]  # fmt: skip
-# What Chromium itself asks its maker at every start, whatever the page.
-ITS_OWN = re.compile(r"(https?://)?([\w-]+\.)*google\.com[:/]")
+# What Chromium itself asks its maker now and then, whatever the page.
+ITS_OWN = re.compile(r"(https?://)?([\w-]+\.)*(google|googleapis|gstatic|gvt1)\.com[:/]")
 SPY = (
     "<img src='http://spy.test/img'><script src='http://spy.test/script'></script>"
     "<link rel=stylesheet href='http://spy.test/css'><iframe src='http://spy.test/frame'></iframe>"
