@@ -11,7 +11,7 @@ from prefect import flow, unmapped
 from prefect_tuneway import _room, await_for_fine_tuning_job, wait_for_fine_tuning_job
 from tuneway.progress import News
 
-COUNT = 40
+COUNT = 20
 
 
 @pytest.mark.parametrize(
