@@ -28,7 +28,7 @@ from typing import Any
 import _jobs_server
 import httpx
 from _figures import figure
-from bench_import import seconds
+from bench_import import medians
 
 COUNT = 1000
 PACE = 5.0
@@ -199,10 +199,9 @@ def measure(who: str, count: int) -> dict[str, Any]:
 
 def parse_cost() -> tuple[float, float]:
     """Median seconds of importing the operators after Airflow's own, and of Airflow's own."""
-    ours = "from airflow.sdk import BaseOperator\nt = time.perf_counter()\nimport airflow_tuneway.operators"
-    theirs = "from airflow.sdk import BaseOperator"
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(RUNS)]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+    ours = "from airflow.sdk import BaseOperator\nt = now()\nimport airflow_tuneway.operators"
+    more, theirs = medians(ours, "from airflow.sdk import BaseOperator", runs=RUNS)
+    return more, theirs
 
 
 def main() -> None:

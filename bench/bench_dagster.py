@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 from _figures import figure
 from _jobs_server import jobs_server
-from bench_import import seconds
+from bench_import import medians
 
 COUNT = 500
 RUNS = 7
@@ -93,9 +93,9 @@ def peer(root: str) -> dict[str, float]:
 def import_cost() -> tuple[float, float]:
     """Median seconds of importing the assets, the resource and the sensor after Dagster, and of Dagster itself."""
     names = "FineTuningResource, fine_tuned_model_assets, fine_tuning_sensor"
-    both = f"import dagster\nt = time.perf_counter()\nfrom dagster_tuneway import {names}"
-    pairs = [(seconds(both), seconds("import dagster")) for _ in range(RUNS)]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+    both = f"import dagster\nt = now()\nfrom dagster_tuneway import {names}"
+    more, theirs = medians(both, "import dagster", runs=RUNS)
+    return more, theirs
 
 
 def main() -> None:

@@ -21,20 +21,23 @@ HEAVY = ("typer", "rich", "numpy", "airflow", "prefect", "dagster", "starlette",
 
 
 def seconds(code: str, byte_code: str) -> float:
-    """One import in a fresh process, timed inside it: CPU time, since the wall's tells of the neighbours too."""
-    program = f"import time; t = time.process_time()\n{code}\nprint(time.process_time() - t)"
+    """One import in a fresh process, timed inside it: CPU time, since the wall's tells of the neighbours too.
+
+    What comes before a line `t = now()` doesn't count.
+    """
+    program = f"from time import process_time as now; t = now()\n{code}\nprint(now() - t)"
     env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": byte_code}
     command = [sys.executable, "-c", program]
     return float(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout)
 
 
-def side_by_side(ours: str, peer: str) -> tuple[float, float]:
-    """Median seconds of both, taken in turns, so that noise hits both alike."""
+def medians(*codes: str, runs: int = RUNS) -> list[float]:
+    """Median seconds of each, taken in turns, so that noise hits all alike."""
     with tempfile.TemporaryDirectory() as byte_code:
-        for code in (ours, peer):
+        for code in codes:
             seconds(code, byte_code)  # writes it
-        pairs = [(seconds(ours, byte_code), seconds(peer, byte_code)) for _ in range(RUNS)]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+        rounds = [[seconds(code, byte_code) for code in codes] for _ in range(runs)]
+    return [statistics.median(taken) for taken in zip(*rounds, strict=True)]
 
 
 def heavy_imports(code: str) -> list[str]:
@@ -46,11 +49,11 @@ def heavy_imports(code: str) -> list[str]:
 
 def main() -> None:
     """Print the figures."""
-    ours, peer = side_by_side("import tuneway", LIBRARIES)
+    ours, peer = medians("import tuneway", LIBRARIES)
     figure("import tuneway, beside `import httpx, pydantic, tenacity`", ours=ours, peer=peer, unit="s", at_most=1.3)
     # pydantic imports lazily: this is what it costs to use the three, for a single model.
     used = "import httpx, tenacity\nfrom pydantic import BaseModel\nclass Job(BaseModel):\n    id: str"
-    ours, peer = side_by_side("from tuneway import Client, JobSpec", used)
+    ours, peer = medians("from tuneway import Client, JobSpec", used)
     figure("import Client and JobSpec, beside the three libraries in use", ours=ours, peer=peer, unit="s", at_most=1.3)
     for code in ("import tuneway", "from tuneway import AsyncClient, Client, JobSpec"):
         found = heavy_imports(code)

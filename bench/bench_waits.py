@@ -39,6 +39,8 @@ async def ours(root: str, count: int) -> dict[str, float]:
     client._driver.sleep = lambda seconds: asyncio.sleep(seconds / PACE)  # noqa: SLF001 - compressed time
     client._driver._clock = lambda: lambda: time.monotonic() * PACE + offset  # noqa: SLF001
     stalls = _Stalls()
+    gc.collect()
+    gc.freeze()  # as servers do when they are up; of what is searched from now on, all is the waits' own
     waits = asyncio.gather(*(client.wait(f"ftjob-{number}") for number in range(count)))
     async with stalls:
         await waits
@@ -71,9 +73,8 @@ class _Stalls:
     """The most CPU time that the loop's thread spent between two looks, a millisecond apart, at what it spent.
 
     CPU time, since on a busy machine the wall's tells more of the neighbours; that nothing blocks in the
-    loop is tested elsewhere, by catching the calls themselves. Python's full collections of garbage, which
-    search all that the process holds, whosever it is, count too, and are told apart besides: how long they
-    take isn't ours to say, how often they come is.
+    loop is tested elsewhere, by catching the calls themselves. Python's full collections of garbage count
+    too, as far as they search what the waits have made, and are told apart besides.
     """
 
     def __init__(self) -> None:
