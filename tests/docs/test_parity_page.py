@@ -23,11 +23,6 @@ def test_every_difference_has_its_reason_and_no_other_is_told():
     assert set(told) == REASONS
 
 
-@pytest.mark.parametrize("runner", scenarios.FURTHER)
-def test_what_differs_throughout_is_told_too(runner):
-    assert scenarios.FURTHER[runner].why in TEXT
-
-
 def test_nothing_differs_without_a_reason():
     assert "**differs**" not in TEXT
     assert "not run" not in TEXT
