@@ -37,8 +37,8 @@ NAMED = (
 
 HEAD = (
     "# Figures beside peers\n",
-    "Written by `make bench`, which measured all of it in one run; do not edit. *Ours* and *peer* come from the",
-    "same run of the same script. A target is on their ratio where there is a peer, else on ours alone.\n",
+    "Written by `make bench` from what its benches measured; do not edit. *Ours* and *peer* come from the same run",
+    "of the same script. A target is on their ratio where there is a peer, else on ours alone.\n",
 )
 
 Piece = dict[str, Any]
@@ -136,12 +136,16 @@ def _row(bench: str, figure: dict[str, Any]) -> tuple[str, ...]:
     return (
         bench.removeprefix("bench_"),
         figure["figure"],
-        f"{figure['ours']:.4g}{unit}",
-        "" if alone else f"{figure['peer']:.4g}{unit}",
+        f"{_short(figure['ours'])}{unit}",
+        "" if alone else f"{_short(figure['peer'])}{unit}",
         "" if figure["ratio"] is None else f"{figure['ratio']:.3g}",
         aim.replace("<=", "≤").replace(">=", "≥"),
         "" if not aim else "pass" if figure["pass"] else "**miss**",
     )
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
 
 
 def _ended(path: Path, piece: Piece | None) -> tuple[str, ...]:

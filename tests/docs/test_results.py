@@ -71,3 +71,15 @@ def test_a_new_run_forgets_the_one_before(results, bench):
     results.main(["write"])
     assert "| small |" not in results.TABLE.read_text()
     assert "nothing was run" in results.TABLE.read_text()
+
+
+def test_the_readme_tells_no_figure_that_was_not_measured():
+    measured = {tuple(cells[1:5]) for cells in map(cells_of, (BENCH / "RESULTS.md").read_text().splitlines())}
+    _, _, told = (BENCH.parent / "README.md").read_text().partition("| What | Tuneway | Peer | Ratio |\n| --- |")
+    rows = [tuple(cells_of(line)) for line in told.partition("\n\n")[0].splitlines()[1:]]
+    assert len(rows) > 5
+    assert [row for row in rows if row not in measured] == []
+
+
+def cells_of(line):
+    return [cell.strip() for cell in line.strip("|").split(" | ")] if line.startswith("|") else []
