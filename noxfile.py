@@ -28,13 +28,13 @@ OLDER_AIRFLOWS = {"3.1": "2026-03-15", "3.2": "2026-06-01"}  # and days after th
 DAGSTER = ("--extra", "report", "--group", "dagster")
 TORCH = "torch==2.13.0"
 TRAIN = [
-    f"tests/{name}"
+    f"tests/service/{name}"
     for name in (
         "trainers/test_hf_tokens.py",
         "trainers/test_hf_training.py",
-        "service/test_hf.py",
-        "service/test_export.py",
-        "service/test_smol.py",
+        "test_hf.py",
+        "test_export.py",
+        "test_smol.py",
     )
 ]
 WRAPPERS = {"airflow": "airflow_provider", "prefect": "prefect_tasks", "dagster": "dagster_assets"}
@@ -103,9 +103,9 @@ def engine(session: nox.Session, name: str, *more: str) -> None:
     if not Path("tests", name).is_dir():
         session.skip(f"there is no tests/{name} yet")
     install(session, "--extra", name, "--extra", "local", "--group", "types", *more)
-    pytest(session, f"tests/{name}", "tests/parity")
+    pytest(session, f"tests/{name}", "tests/whole/parity")
     if "slow" in session.posargs:  # the code in README and docs that needs this engine
-        pytest(session, "-k", name, "tests/docs/test_code_blocks.py")
+        pytest(session, "-k", name, "tests/whole/docs/test_code_blocks.py")
     if not session.posargs:
         session.run("mypy", WRAPPERS[name])
 
@@ -204,21 +204,21 @@ def slow(session: nox.Session) -> None:
     """What takes minutes: kill sweeps, real training, long simulations, the built wheel."""
     install(session, *EVERY)
     # the pages of the docs have a session of their own
-    pytest(session, "-m", "slow", "--ignore=tests/docs")
+    pytest(session, "-m", "slow", "--ignore=tests/whole/docs")
 
 
 @nox.session
 def packaging(session: nox.Session) -> None:
     """The wheel and the source distribution, built and installed alone; the floors of the house."""
     install(session, "--group", "release", "--group", "public-types")
-    pytest(session, "-m", "slow or not slow", "tests/packaging")
+    pytest(session, "-m", "slow or not slow", "tests/whole/packaging")
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Every branch of the decisions is taken by a fast test."""
     install(session, *LIGHT)
-    session.run("python", "-m", "pytest", "--quiet", "--cov", "--cov-report=", "tests/flows", *session.posargs)
+    session.run("python", "-m", "pytest", "--quiet", "--cov", "--cov-report=", "tests/core/flows", *session.posargs)
     session.run("coverage", "report", "--include=core/tuneway/flows/*", "--fail-under=100")
 
 
@@ -235,7 +235,7 @@ def types(session: nox.Session) -> None:
     """mypy, strict, and what is public by a second checker. The wrappers are checked in their engine's session."""
     install(session, *LIGHT, "--group", "types", "--group", "bench", "--group", "public-types")
     session.run("mypy")
-    session.run("python", "-m", "pytest", "--quiet", "tests/packaging/test_public_types.py")
+    session.run("python", "-m", "pytest", "--quiet", "tests/whole/packaging/test_public_types.py")
 
 
 @nox.session
@@ -243,7 +243,7 @@ def docs(session: nox.Session) -> None:
     """The documentation site, into site/: every link leads somewhere, every block of code works."""
     install(session, *LIGHT, "--group", "docs")
     session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
-    pytest(session, "--quiet", "-m", "slow or not slow", "tests/docs")
+    pytest(session, "--quiet", "-m", "slow or not slow", "tests/whole/docs")
 
 
 def measure(session: nox.Session, *scripts: str | Path) -> None:

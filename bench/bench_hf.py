@@ -55,7 +55,7 @@ def run(who: str, folder: Path) -> Took:
 
 def one(who: str, folder: Path) -> None:
     """The side that this process is: prints what it cost."""
-    from tuneway.service.trainers.hf import smol
+    from tuneway_service.trainers.hf import smol
 
     work = Work(smol.folder(), folder / "rows.jsonl", batch_size=4, n_epochs=1, lora=True)
     kept = folder / "tokens.json"

@@ -24,8 +24,8 @@ from support.openai_jobs import TERMINAL, chats, openai_for, submit
 from support.real_ray import HEADERS, TOKEN, RealRay, real_ray
 from support.service import RunningService, running_service
 
-from tuneway.service.executors.ray import LOOK_SECONDS
-from tuneway.service.folder import JobFolder
+from tuneway_service.executors.ray import LOOK_SECONDS
+from tuneway_service.folder import JobFolder
 
 JOBS = 20
 WATCHED_SECONDS = 30.0
@@ -70,7 +70,7 @@ def by_ray_alone(ray: RealRay, order: dict[str, object], folder: Path) -> float:
     began = time.monotonic()
     waiting = {
         client.submit_job(
-            entrypoint=f"exec python -m tuneway.service.worker {job.path} 1",
+            entrypoint=f"exec python -m tuneway_service.worker {job.path} 1",
             entrypoint_num_cpus=1,
             submission_id=f"bare-{job.path.name}",
         )

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.openai_jobs import chats, openai_for, submit, wait_for
 from support.service import RunningService, running_service
 
-from tuneway.service.states import Status
-from tuneway.service.store.database import Connection, Database
+from tuneway_service.states import Status
+from tuneway_service.store.database import Connection, Database
 
 MANY = 100_000
 SECONDS = 1.5
@@ -34,7 +34,7 @@ ROUNDS = 3
 BARE_TRAINING = """
 import sys
 from pathlib import Path
-from tuneway.service.trainers import TrainingRun, make_trainer
+from tuneway_service.trainers import TrainingRun, make_trainer
 trainer = make_trainer("bytes")
 knobs = trainer.resolve("supervised", {"n_epochs": 3}, 200)
 run = TrainingRun(method="supervised", train_path=Path(sys.argv[1]), hyperparameters=knobs, seed=1)

@@ -21,14 +21,14 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
 from support.support_chats import chats, right_answers, write_jsonl
 
-from tuneway.service.trainers import make_trainer
+from tuneway_service.trainers import make_trainer
 
 SEEDS = range(5)
 ASKED = 50
 PROGRAM = """
 import sys
 from pathlib import Path
-from tuneway.service.trainers import Checkpoint, TrainingRun, make_trainer
+from tuneway_service.trainers import Checkpoint, TrainingRun, make_trainer
 
 rows, out, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 trainer = make_trainer("bytes")

@@ -102,7 +102,7 @@ def openai_async(url: str) -> Callable[[Path], Awaitable[object]]:
 @contextlib.contextmanager
 def service(data_dir: Path) -> Iterator[str]:
     """Run the local service; gives its base URL."""
-    command = [sys.executable, "-m", "tuneway.service", "--port", "0", "--data-dir", str(data_dir)]
+    command = [sys.executable, "-m", "tuneway_service", "--port", "0", "--data-dir", str(data_dir)]
     process = subprocess.Popen([*command, "--log-level", "error"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

@@ -25,8 +25,8 @@ from typing import Any
 from _figures import figure
 from _hf_work import DATA, Took, Work, ours, repeated, trl
 
-from tuneway.service.folder import JobFolder
-from tuneway.service.trainers import make_trainer
+from tuneway_service.folder import JobFolder
+from tuneway_service.trainers import make_trainer
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
@@ -128,7 +128,7 @@ def through_service(folder: Path, size: str, lora: str) -> float:
     }  # fmt: skip
     job.write("job", order)
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "tuneway.service.worker", str(place)], env=environment(), check=True)
+    subprocess.run([sys.executable, "-m", "tuneway_service.worker", str(place)], env=environment(), check=True)
     took = time.perf_counter() - began
     outcome = job.read("outcome")
     assert outcome["outcome"] == "succeeded", outcome

@@ -23,7 +23,6 @@ NEEDS = {
     "prefect": ("prefect", "prefect"),
     "dagster": ("dagster", "dagster"),
     "service": ("local", "starlette"),
-    "trainers": ("local", "numpy"),
 }
 
 settings.register_profile("fast", deadline=None, max_examples=50)

@@ -77,7 +77,6 @@ def training_summary(report: Report, base_url: str) -> dict[str, Any]:
     `usd` is None where nobody sends a bill, or no price is known.
     """
     from tuneway.registry._curve import points
-    from tuneway.report._words import trainer_of
 
     job = report.job
     cost = report.cost or cost_of(job, base_url)
@@ -87,7 +86,7 @@ def training_summary(report: Report, base_url: str) -> dict[str, Any]:
         "trained_tokens": job.trained_tokens,
         "seconds": None if job.created_at is None or job.finished_at is None else job.finished_at - job.created_at,
         "usd": cost.amount if cost else None,
-        "trainer": trainer_of(job),
+        "trainer": job.trainer,
     }
 
 

@@ -56,7 +56,7 @@ def prepare_weights() -> None:
     """Write the weights out as a folder for Transformers, once."""
     step(1, "Find the weights")
     # what trains must be installed; it is told in a line if it isn't
-    from tuneway.service.trainers import make_trainer
+    from tuneway_service.trainers import make_trainer
 
     trainer: Any = make_trainer("smol")
     print(f"   {trainer.describe()['summary']}")

@@ -13,7 +13,7 @@ from pathlib import Path
 def local_service(home: Path, *, model: str) -> Iterator[str]:
     """Serve, and say where; what it keeps and logs lies in `home`. `model` is a name, and what trains it."""
     home.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tuneway.service", "--port", "0"]
+    command = [sys.executable, "-m", "tuneway_service", "--port", "0"]
     command += ["--data-dir", str(home / "service"), "--model", model]
     with (home / "service.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)

@@ -104,7 +104,7 @@ def test_a_name_that_is_not_there_is_named():
         _ = dagster_tuneway.fine_tuned
 
 
-HEAVY = ("numpy", "starlette", "uvicorn", "resvg_py", "tuneway.report", "tuneway.service", "tuneway.cli", "httpx")
+HEAVY = ("numpy", "starlette", "uvicorn", "resvg_py", "tuneway.report", "tuneway_service", "tuneway.cli", "httpx")
 
 
 def test_definitions_load_without_what_only_runs_need():

@@ -8,8 +8,8 @@ import pytest
 from support.openai_jobs import chats, openai_for
 from support.service import running_service, until
 
-from tuneway.service.auth import cookie_for
-from tuneway.service.settings import is_loopback
+from tuneway_service.auth import cookie_for
+from tuneway_service.settings import is_loopback
 
 TOKEN = "a-token-of-some-length"
 

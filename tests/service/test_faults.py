@@ -10,7 +10,7 @@ from support.openai_jobs import chats
 from support.service import running_service
 
 from tuneway.errors import InvalidSpec
-from tuneway.service.faults import Fault, Faults, parse
+from tuneway_service.faults import Fault, Faults, parse
 
 FAR = 30.0
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from support.in_process import in_process
 from support.openai_jobs import chats
 
-from tuneway.service.app import build_app
-from tuneway.service.settings import Settings
+from tuneway_service.app import build_app
+from tuneway_service.settings import Settings
 
 FIELDS = """
     model training_file validation_file method type supervised dpo reinforcement grader hyperparameters n_epochs

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from support.openai_jobs import openai_for, submit, wait_for
 from support.service import running_service
 
-from tuneway.service.graders import templates, texts
-from tuneway.service.graders.formula import BadFormula, names, work_out
+from tuneway_service.graders import templates, texts
+from tuneway_service.graders.formula import BadFormula, names, work_out
 
 SAME = {
     "type": "string_check",

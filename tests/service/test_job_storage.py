@@ -13,10 +13,10 @@ from support.openai_jobs import chats, openai_for, submit, wait_for
 from support.service import running_service
 
 from tuneway.errors import InvalidSpec
-from tuneway.service import folder as folders
-from tuneway.service.folder import JobFolder, Taken, process_start, this_machine
-from tuneway.service.settings import Settings
-from tuneway.service.storage import settle, there
+from tuneway_service import folder as folders
+from tuneway_service.folder import JobFolder, Taken, process_start, this_machine
+from tuneway_service.settings import Settings
+from tuneway_service.storage import settle, there
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ import pytest
 from support.openai_jobs import TERMINAL, chats, openai_for, submit, wait_for
 from support.service import RunningService, running_service, until
 
-from tuneway.service.supervisor import LOSSES_ALLOWED
+from tuneway_service.supervisor import LOSSES_ALLOWED
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

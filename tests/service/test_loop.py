@@ -11,8 +11,8 @@ import pytest
 from blockbuster import BlockBuster
 from support.openai_jobs import chats
 
-from tuneway.service.app import build_app
-from tuneway.service.settings import Settings
+from tuneway_service.app import build_app
+from tuneway_service.settings import Settings
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ async def test_the_watch_would_notice(watched):
 
 async def test_a_slow_disk_keeps_nobody_else_waiting(app, monkeypatch):
     """While one request sits in a slow transaction, others are answered."""
-    from tuneway.service.store import jobs
+    from tuneway_service.store import jobs
 
     slow = anyio.Event()
     real = jobs.rows

@@ -13,14 +13,14 @@ from support.openai_jobs import chats, openai_for, slow_job, submit, wait_for
 from support.service import running_service, until
 
 from tuneway.errors import InvalidSpec
-from tuneway.service.main import arguments, pairs, serve
-from tuneway.service.settings import Settings
+from tuneway_service.main import arguments, pairs, serve
+from tuneway_service.settings import Settings
 
 
 def start(*words: str) -> subprocess.CompletedProcess[str]:
     """Start a service that should refuse to."""
     return subprocess.run(
-        [sys.executable, "-m", "tuneway.service", *words], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", "tuneway_service", *words], capture_output=True, text=True, timeout=30, check=False
     )
 
 

@@ -12,13 +12,13 @@ import pytest
 from support.fake_ray import FakeRay
 
 from tuneway.errors import InvalidSpec
-from tuneway.service.executors import ray as raying
-from tuneway.service.executors.ray import RayExecutor
-from tuneway.service.executors.ray_settings import RaySettings
-from tuneway.service.folder import JobFolder, Taken, process_start, this_machine
-from tuneway.service.main import arguments, serve
-from tuneway.service.worker import TAKEN
-from tuneway.service.worker import main as work
+from tuneway_service.executors import ray as raying
+from tuneway_service.executors.ray import RayExecutor
+from tuneway_service.executors.ray_settings import RaySettings
+from tuneway_service.folder import JobFolder, Taken, process_start, this_machine
+from tuneway_service.main import arguments, serve
+from tuneway_service.worker import TAKEN
+from tuneway_service.worker import main as work
 
 JOB = "ftjob-1"
 
@@ -96,7 +96,7 @@ def test_a_job_is_submitted_under_its_own_name(ray, tmp_path):
     assert asked["submission_id"] == JOB
     assert (asked["entrypoint_num_cpus"], asked["entrypoint_num_gpus"]) == (2, 0.5)
     assert asked["runtime_env"] == {"env_vars": {"A": "1"}}
-    assert asked["entrypoint"] == f"exec python -m tuneway.service.worker '{stage.folder.path}' 1"
+    assert asked["entrypoint"] == f"exec python -m tuneway_service.worker '{stage.folder.path}' 1"
     assert stage.news() == ["Submitted to the Ray cluster as ftjob-1"]
     stage.executor.close()
 

@@ -15,13 +15,13 @@ from support.openai_jobs import chats
 from support.service import until
 
 from tuneway.errors import InvalidSpec
-from tuneway.service.executors.ray import RayExecutor
-from tuneway.service.executors.ray_settings import RaySettings
-from tuneway.service.executors.ray_share import Relay
-from tuneway.service.folder import JobFolder
-from tuneway.service.relay import Carrier, Store, from_service, from_worker
-from tuneway.service.worker import TAKEN
-from tuneway.service.worker import main as work
+from tuneway_service.executors.ray import RayExecutor
+from tuneway_service.executors.ray_settings import RaySettings
+from tuneway_service.executors.ray_share import Relay
+from tuneway_service.folder import JobFolder
+from tuneway_service.relay import Carrier, Store, from_service, from_worker
+from tuneway_service.worker import TAKEN
+from tuneway_service.worker import main as work
 
 pytest.importorskip("fsspec", reason="needs the extra `stores`")
 
@@ -74,7 +74,7 @@ def test_a_job_trains_by_a_store_to_the_same_weights(here, stores, tmp_path):
     other.path.mkdir()
     other.training.write_bytes(chats(40))
     order(other, 1)
-    subprocess.run([sys.executable, "-m", "tuneway.service.worker", str(other.path)], check=True)
+    subprocess.run([sys.executable, "-m", "tuneway_service.worker", str(other.path)], check=True)
     relay = Relay(stores)
     relay.offer(here, 1)
     assert finished(relay.command(here, 1)) == 0
@@ -290,7 +290,7 @@ def test_the_executor_sends_and_fetches(here, stores, tmp_path):
         executor.launch(here)
         assert look()
         asked = ray.jobs[JOB]["asked"]["entrypoint"]
-        assert asked == f"exec python -m tuneway.service.relay {stores}/{JOB}/1 1"
+        assert asked == f"exec python -m tuneway_service.relay {stores}/{JOB}/1 1"
         ray.set(JOB, "RUNNING")
         assert look()
         there = tmp_path / "store" / JOB / "1"

@@ -10,14 +10,14 @@ import pytest
 
 from tuneway.errors import InvalidSpec, MissingExtra
 from tuneway.models import Reinforcement
-from tuneway.service.catalogue import Catalogue
-from tuneway.service.folder import kept_checkpoints
-from tuneway.service.refusals import Refusal
-from tuneway.service.rewards import KEY, grader_of
-from tuneway.service.routes.models import cards_of
-from tuneway.service.settings import Settings
-from tuneway.service.trainers import found_here, make_trainer
-from tuneway.service.trainers.hf import smol
+from tuneway_service.catalogue import Catalogue
+from tuneway_service.folder import kept_checkpoints
+from tuneway_service.refusals import Refusal
+from tuneway_service.rewards import KEY, grader_of
+from tuneway_service.routes.models import cards_of
+from tuneway_service.settings import Settings
+from tuneway_service.trainers import found_here, make_trainer
+from tuneway_service.trainers.hf import smol
 
 CHECK = {"type": "string_check", "name": "exact", "input": "{{sample.output_text}}",
          "reference": "{{item.answer}}", "operation": "eq"}  # fmt: skip

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from support.job_records import new_job
 
-from tuneway.service.states import TABLE, TERMINAL, Move, Status, WrongState, after
-from tuneway.service.store import events, jobs, webhooks
-from tuneway.service.store.database import Database
+from tuneway_service.states import TABLE, TERMINAL, Move, Status, WrongState, after
+from tuneway_service.store import events, jobs, webhooks
+from tuneway_service.store.database import Database
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 from support.in_process import in_process
 from support.openai_jobs import chats
 
-from tuneway.service.app import build_app
-from tuneway.service.multipart import Received
-from tuneway.service.settings import Settings
-from tuneway.service.store import files
+from tuneway_service.app import build_app
+from tuneway_service.multipart import Received
+from tuneway_service.settings import Settings
+from tuneway_service.store import files
 
 FORM = {"files": {"file": ("a.jsonl", chats(20))}, "data": {"purpose": "fine-tune"}}
 

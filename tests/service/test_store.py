@@ -9,10 +9,10 @@ import pytest
 from support.job_records import BODY
 
 from tuneway.errors import InvalidSpec
-from tuneway.service.refusals import Refusal
-from tuneway.service.states import Status
-from tuneway.service.store import events, files, jobs
-from tuneway.service.store.database import Database
+from tuneway_service.refusals import Refusal
+from tuneway_service.states import Status
+from tuneway_service.store import events, files, jobs
+from tuneway_service.store.database import Database
 
 
 @pytest.fixture

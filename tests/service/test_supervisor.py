@@ -12,17 +12,17 @@ from support.job_records import BODY
 from support.openai_jobs import chats
 from support.service import until
 
-from tuneway.service import storage
-from tuneway.service import supervisor as supervising
-from tuneway.service.catalogue import Catalogue
-from tuneway.service.executors.base import News
-from tuneway.service.folder import JobFolder
-from tuneway.service.journal import Journal
-from tuneway.service.settings import Settings
-from tuneway.service.states import Move, Status
-from tuneway.service.store import events, files, jobs, models
-from tuneway.service.store.database import Database
-from tuneway.service.supervisor import Supervisor
+from tuneway_service import storage
+from tuneway_service import supervisor as supervising
+from tuneway_service.catalogue import Catalogue
+from tuneway_service.executors.base import News
+from tuneway_service.folder import JobFolder
+from tuneway_service.journal import Journal
+from tuneway_service.settings import Settings
+from tuneway_service.states import Move, Status
+from tuneway_service.store import events, files, jobs, models
+from tuneway_service.store.database import Database
+from tuneway_service.supervisor import Supervisor
 
 
 class HandExecutor:
@@ -275,7 +275,7 @@ def test_whatever_the_worker_of_a_cancelled_job_does_it_stays_cancelled(bench, o
 
 def test_a_cancelled_worker_that_does_not_leave_is_killed(bench, monkeypatch):
     job_id, clock = bench.running(), [100.0]
-    monkeypatch.setattr("tuneway.service.supervisor.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("tuneway_service.supervisor.time.monotonic", lambda: clock[0])
     bench.database.write_now(jobs.move, job_id, Move.CANCEL)
     bench.supervisor.tick()
     clock[0] += supervising.STOP_PATIENCE - 1
@@ -473,7 +473,7 @@ def test_while_the_database_is_in_trouble_jobs_are_left_alone_and_go_on_after(be
 
 
 def test_stopping_does_not_wait_for_a_long_look_at_files(tmp_path, monkeypatch):
-    monkeypatch.setattr("tuneway.service.checks.SMALL", 0)
+    monkeypatch.setattr("tuneway_service.checks.SMALL", 0)
     bench = Bench(tmp_path)
     job_id = bench.create(chats(200_000))
     bench.supervisor.start()

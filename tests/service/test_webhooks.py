@@ -14,7 +14,7 @@ from support.openai_jobs import chats, openai_for, slow_job, submit, wait_for
 from support.receiver import receiver
 from support.service import running_service, until
 
-from tuneway.service import webhooks as sending
+from tuneway_service import webhooks as sending
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of some length").decode()
 ENDS = ["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]

@@ -16,8 +16,8 @@ import pytest
 from support.openai_jobs import chats, lines
 from support.service import until
 
-from tuneway.service import journal, worker
-from tuneway.service.folder import JobFolder, Taken, replace
+from tuneway_service import journal, worker
+from tuneway_service.folder import JobFolder, Taken, replace
 
 
 def order(folder: Path, *, rows: bytes = b"", **changes) -> JobFolder:
@@ -44,7 +44,7 @@ def order(folder: Path, *, rows: bytes = b"", **changes) -> JobFolder:
 
 
 def launch(job: JobFolder) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "tuneway.service.worker", str(job.path)], stderr=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-m", "tuneway_service.worker", str(job.path)], stderr=subprocess.PIPE)
 
 
 def run(job: JobFolder):
@@ -128,7 +128,7 @@ def test_a_worker_killed_at_any_system_call_leaves_a_folder_that_the_next_can_fi
     whole = order(tmp_path / "whole", hyperparameters=short)
     run(whole)
     counted = order(tmp_path / "counted", hyperparameters=short)
-    command = [sys.executable, "-m", "tuneway.service.worker"]
+    command = [sys.executable, "-m", "tuneway_service.worker"]
     listing = tmp_path / "calls"
     subprocess.run(["strace", "-f", "-qq", "-o", listing, "-e", f"trace={WRITES}", *command, counted.path], check=True)
     calls = listing.read_text().splitlines()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tuneway.service.store import jobs
-from tuneway.service.store.database import Database
+from tuneway_service.store import jobs
+from tuneway_service.store.database import Database
 
 BODY: dict[str, Any] = {
     "model": "bytes",

@@ -27,7 +27,7 @@ READY_SECONDS = 20.0
 class RunningService:
     """A service under test.
 
-    Options are those of `tuneway.service.main.serve`, spelled the same; `models` is a dictionary.
+    Options are those of `tuneway_service.main.serve`, spelled the same; `models` is a dictionary.
     """
 
     def __init__(self, data_dir: Path, options: dict[str, Any]) -> None:
@@ -59,7 +59,7 @@ class RunningService:
         with (self.data_dir / "stderr.log").open("ab") as log:
             # a process group of its own, workers included: all of it can be ended with one signal
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tuneway.service", *self._arguments()],
+                [sys.executable, "-m", "tuneway_service", *self._arguments()],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,

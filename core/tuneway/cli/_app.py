@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, NoReturn
 
 import typer
 
 from tuneway._version import __version__
-from tuneway.cli import control, data, export, jobs, metrics, models, report, run, service
+from tuneway.cli import control, data, jobs, metrics, models, report, run
 from tuneway.cli._help import Command, Root
 from tuneway.cli._options import unfolded
+from tuneway.errors import MissingExtra
+
+GROUP = "tuneway.commands"
+"""The entry points by which other packages add commands: a name, and a function with typer's annotations."""
+
+
+def added() -> Iterator[Callable[..., None]]:
+    """The commands of other packages, the local service among them. None of them can stop the others."""
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name, reverse=True):
+        try:
+            yield point.load()
+        except ImportError as error:
+            yield _unavailable(point, error)
+
+
+def _unavailable(point: EntryPoint, error: ImportError) -> Callable[..., None]:
+    """A command in place of one that can't be imported: it says what is missing."""
+
+    def command() -> NoReturn:
+        missing = error.name or point.module
+        raise MissingExtra(f"`tuneway {point.name}` needs {missing}, which isn't installed", extra="local")
+
+    command.__name__ = point.name
+    command.__doc__ = "Not available here: a package that it needs isn't installed."
+    command.context_settings = {"allow_extra_args": True, "ignore_unknown_options": True}  # type: ignore[attr-defined]
+    return command
+
 
 PANELS: dict[str, list[Callable[..., None]]] = {
     "Jobs": [
@@ -35,7 +63,7 @@ PANELS: dict[str, list[Callable[..., None]]] = {
         models.ask,
         report.report,
     ],
-    "Service": [service.serve, export.export],
+    "Service": [*added()],
 }
 
 SETTINGS = {"help_option_names": ["-h", "--help"]}
@@ -74,7 +102,8 @@ def root(
 
 for panel, commands in PANELS.items():
     for command in commands:
+        settings = SETTINGS | getattr(command, "context_settings", {})
         register = app.command(
-            command.__name__.rstrip("_"), cls=Command, rich_help_panel=panel, context_settings=SETTINGS
+            command.__name__.rstrip("_"), cls=Command, rich_help_panel=panel, context_settings=settings
         )
         register(unfolded(command))

@@ -13,8 +13,8 @@ from enum import IntEnum
 from typing import Any, NoReturn
 
 from tuneway import errors
+from tuneway._words import printable
 from tuneway.cli._output import console, debugging
-from tuneway.cli._words import printable
 from tuneway.errors import TunewayError
 
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from tuneway._words import count, duration, figure
 from tuneway.cli._told import Line, Lines, job_of, line_of
 from tuneway.cli._waiting import outcome
-from tuneway.cli._words import count, duration, figure
 from tuneway.progress import Finished, News
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuneway._words import count, money
 from tuneway.cli._exits import Stopped, Terminated, exit_code
 from tuneway.cli._live import Show
 from tuneway.cli._registry import Registering
@@ -16,7 +17,6 @@ from tuneway.cli._spec import Training, read_json
 from tuneway.cli._told import WIDTH
 from tuneway.cli._waiting import Waiting, detached, outcome, wait_for
 from tuneway.cli._watch import Watch
-from tuneway.cli._words import count, money
 from tuneway.cli.data import summary
 from tuneway.client._settings import is_local
 from tuneway.errors import InvalidInput

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuneway.cli._words import one_line, printable
+from tuneway._words import one_line, printable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

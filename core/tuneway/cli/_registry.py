@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuneway.cli._words import ago, count, figure, moment, money
+from tuneway._words import ago, count, figure, moment, money
 from tuneway.errors import InvalidInput
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tuneway import progress
+from tuneway._words import figure, moment, one_line, size
 from tuneway.cli._watch import Watch
-from tuneway.cli._words import figure, moment, one_line, size
 from tuneway.progress import News
 
 WIDTH = 10

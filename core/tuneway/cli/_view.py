@@ -11,9 +11,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.spinner import Spinner
 from rich.text import Text
 
+from tuneway._words import duration, figure, money, size
 from tuneway.cli._told import WIDTH
 from tuneway.cli._watch import Watch
-from tuneway.cli._words import duration, figure, money, size
 from tuneway.models import Phase
 from tuneway.progress import Checking, News, Sent
 from tuneway.report import sparkline

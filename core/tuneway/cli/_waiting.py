@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuneway._words import duration, figure
 from tuneway.cli._exits import Stopped, Terminated, exit_code
-from tuneway.cli._words import duration, figure
 from tuneway.cli.jobs import trainer
 from tuneway.errors import TunewayError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tuneway import progress
-from tuneway.cli._words import one_line
+from tuneway._words import one_line
 from tuneway.models import Event, Job, Phase
 
 # What a curve is drawn of: losses, or for reinforcement rewards; the first that a service tells.

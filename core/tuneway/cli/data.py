@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuneway._words import count, money, printable, size
 from tuneway.cli._connect import Connection
 from tuneway.cli._exits import ExitCode
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
 from tuneway.cli._spec import read_json
-from tuneway.cli._words import count, money, printable, size
 from tuneway.errors import InvalidInput
 
 if TYPE_CHECKING:

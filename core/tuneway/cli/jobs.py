@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuneway._words import ago, duration, moment, one_line
 from tuneway.cli._connect import Connection
 from tuneway.cli._output import Output
 from tuneway.cli._spec import pairs
-from tuneway.cli._words import ago, duration, moment, one_line
 
 if TYPE_CHECKING:
     from tuneway.models import Event, Job

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from tuneway._words import figure
 from tuneway.cli._connect import Connection
 from tuneway.cli._output import Output
-from tuneway.cli._words import figure
 from tuneway.cli.jobs import JobId
 
 if TYPE_CHECKING:

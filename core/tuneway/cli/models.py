@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuneway._words import moment
 from tuneway.cli._connect import Connection
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
 from tuneway.cli._registry import COLUMNS, Gates, Place, Reason, Registering, facts, row, warn
-from tuneway.cli._words import moment
 from tuneway.cli.jobs import JobId
 from tuneway.errors import InvalidInput
 

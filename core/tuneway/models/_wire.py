@@ -77,6 +77,14 @@ class Job(WireModel):
         return self.phase.terminal
 
     @property
+    def trainer(self) -> str | None:
+        """What trained it, where the service maps model names to trainers of its own and says which one it used."""
+        extra = self.model_extra or {}
+        usage = extra.get("usage_metrics")
+        word = extra.get("trainer") or (usage.get("trainer") if isinstance(usage, dict) else None)
+        return word if isinstance(word, str) else None
+
+    @property
     def age_rank(self) -> tuple[float, str]:
         """Oldest first, the same on every observer: when it was created, then its id."""
         return (self.created_at or 0, self.id)

@@ -115,7 +115,7 @@ def build_record(
         git=git,
         origin=_origin(job, origin),
         service_url=service_url,
-        trainer=trainer or _trainer(job),
+        trainer=trainer or job.trainer,
         job_created_at=_moment(job.created_at),
         job_finished_at=_moment(job.finished_at),
         created_at=now or datetime.now(UTC),
@@ -261,14 +261,6 @@ def _origin(job: Job, given: Origin | str | None) -> Origin | None:
         return given
     text = given or (job.metadata or {}).get(ORIGIN)
     return Origin(text=text) if text else None
-
-
-def _trainer(job: Job) -> str | None:
-    """What the service says has trained, where the local one and its like say it."""
-    extra = job.model_extra or {}
-    usage = extra.get("usage_metrics")
-    word = extra.get("trainer") or (usage.get("trainer") if isinstance(usage, dict) else None)
-    return word if isinstance(word, str) else None
 
 
 def _checkpoint(checkpoint: Checkpoint) -> CheckpointRecord:

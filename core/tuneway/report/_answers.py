@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tuneway._words import shortened
 from tuneway.report._inputs import SampleAnswer
 from tuneway.report._markup import Markup, h, join
 from tuneway.report._parts import MOST, more, tag
 from tuneway.report._scale import brief
-from tuneway.report._words import shortened
 
 if TYPE_CHECKING:
     from tuneway.registry import Evaluation

@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from tuneway._words import shortened, size
 from tuneway.report._bars import histogram
 from tuneway.report._markup import Markup, h, join
 from tuneway.report._parts import MOST, facts_list, table, tag
 from tuneway.report._theme import PAGE
-from tuneway.report._words import shortened, size
 
 if TYPE_CHECKING:
     from tuneway.dataset import DatasetReport, Problem

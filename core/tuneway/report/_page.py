@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from tuneway._version import __version__
+from tuneway._words import duration, moment_utc, money, shortened
 from tuneway.report import _sections as sections
 from tuneway.report._answers import answers
 from tuneway.report._data import data_section
@@ -22,7 +23,6 @@ from tuneway.report._series import (
     checkpoint_rows,
     measured,
 )
-from tuneway.report._words import duration, moment, money, shortened, trainer_of
 
 # Were an answer or a message ever to break out of its place, it could still load nothing and run nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -69,12 +69,12 @@ def _section(name: str, body: Markup | None) -> Markup | None:
 
 def _header(report: Report, title: str) -> Markup:
     job = report.job
-    trainer = trainer_of(job)
+    trainer = job.trainer
     facts = [
         f"from {job.model}" if job.model else None,
         f"trained by {trainer}" if trainer else None,
         job.id if title != job.id else None,
-        moment(job.created_at),
+        moment_utc(job.created_at),
     ]
     return h(
         "header",
@@ -125,7 +125,7 @@ def _cost_tile(report: Report) -> Markup | None:
         return _tile("Cost, estimated" if cost.estimated else "Cost", money(cost.amount, cost.currency), dated)
     estimate = report.data.cost if report.data else None
     # a service that names its trainer maps models onto its own: the model's price says nothing about it
-    if estimate is None or trainer_of(report.job):
+    if estimate is None or report.job.trainer:
         return None
     price = f"at {money(estimate.usd_per_million, 'USD')} a million tokens"
     dated = f", prices of {estimate.prices_as_of}" if estimate.prices_as_of else ""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from tuneway._words import shortened
 from tuneway.report._markup import Markup, h, join
-from tuneway.report._words import shortened
 
 MOST = 50  # rows of a list before it says how many more there are
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tuneway._words import flat, shortened
 from tuneway.models import Checkpoint, Job
 from tuneway.report._inputs import Report
 from tuneway.report._markup import Markup, h, join
@@ -12,7 +13,6 @@ from tuneway.report._scale import brief, figure
 from tuneway.report._series import Metric, Series, best_checkpoint, checkpoint_steps, measured
 from tuneway.report._svg import draw, sample, title_of
 from tuneway.report._theme import PAGE
-from tuneway.report._words import flat, shortened, trainer_of
 
 
 def curves(charts: Mapping[Metric, Sequence[Series]], checkpoints: Sequence[Checkpoint]) -> Markup:
@@ -73,7 +73,7 @@ def configuration(job: Job) -> Markup:
     }
     facts: dict[str, object] = {
         "Base model": job.model,
-        "Trainer": trainer_of(job),
+        "Trainer": job.trainer,
         "Method": kind,
         **settings,
         "Seed": job.seed,

@@ -118,5 +118,5 @@ def collect() -> dict[str, dict[str, dict[str, str]]]:
 if __name__ == "__main__":
     found = collect()
     if not found:
-        sys.exit(f"There are no pieces in {PIECES}: run tests/parity in each engine's environment first.")
+        sys.exit(f"There are no pieces in {PIECES}: run tests/whole/parity in each engine's environment first.")
     sys.stdout.write(markdown(found))

@@ -1,0 +1,105 @@
+"""Numbers, times and text from outside, in the form in which terminals and pages show them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+_LONGEST = 6000
+
+# Whatever a service or a file says, it shall not move the cursor, recolour the screen or ring the bell.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(value: Any) -> str:
+    """Other people's text without control characters."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(value).replace("\r\n", "\n"))
+
+
+def one_line(value: Any, limit: int = 300) -> str:
+    """Other people's text on one line of bearable length."""
+    text = " ".join(printable(value).split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def count(number: float, noun: str, plural: str | None = None) -> str:
+    """A number of things."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A span of time by its two largest units."""
+    total = max(round(seconds), 0)
+    parts = [(total // 86400, "d"), (total // 3600 % 24, "h"), (total // 60 % 60, "min"), (total % 60, "s")]
+    while len(parts) > 1 and not parts[0][0]:
+        parts.pop(0)
+    return " ".join(f"{number} {unit}" for number, unit in parts[:2] if number) or "0 s"
+
+
+def moment(epoch: float | None) -> str:
+    """A point in time, to the minute, where the reader is."""
+    if epoch is None:
+        return "–"
+    try:
+        return f"{datetime.fromtimestamp(epoch).astimezone():%Y-%m-%d %H:%M}"
+    except (OverflowError, ValueError, OSError):
+        return "–"
+
+
+def moment_utc(epoch: float | None) -> str | None:
+    """A point in time, to the minute, in UTC."""
+    if epoch is None:
+        return None
+    try:
+        return f"{datetime.fromtimestamp(epoch, UTC):%Y-%m-%d %H:%M} UTC"
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def ago(epoch: float | None, now: float) -> str:
+    """How long since a point in time, by its largest unit."""
+    if epoch is None:
+        return "–"
+    passed = max(now - epoch, 0)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if passed >= size:
+            return f"{passed // size:.0f} {unit} ago"
+    return "just now"
+
+
+def size(number: float) -> str:
+    """A number of bytes."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= scale:
+            return f"{number / scale:,.1f} {unit}"
+    return f"{number:,.0f} bytes"
+
+
+def money(amount: float, currency: str = "USD") -> str:
+    """An amount of money; small ones keep the figures that count."""
+    figures = f"{amount:,.2f}" if abs(amount) >= 0.1 or not amount else f"{amount:.2g}"
+    return f"${figures}" if currency == "USD" else f"{figures} {currency}"
+
+
+def figure(value: float) -> str:
+    """A loss, an accuracy or a reward."""
+    return f"{value:.4g}"
+
+
+def shortened(text: str, limit: int = _LONGEST) -> str:
+    """Text that fits on a page."""
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters)"
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings, named by their dotted path."""
+    found: dict[str, str] = {}
+    for key, inner in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(inner, Mapping):
+            found |= flat(inner, f"{name}.")
+        elif inner is not None:
+            found[name] = shortened(str(inner), 500)
+    return found

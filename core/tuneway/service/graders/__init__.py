@@ -1,6 +1,0 @@
-"""Graders: what scores an answer. Knows no HTTP: a route and a trainer use it alike."""
-
-from tuneway.service.graders.grading import Grading, Inner, Limits, grade, parts, problems
-from tuneway.service.graders.templates import Sample
-
-__all__ = ["Grading", "Inner", "Limits", "Sample", "grade", "parts", "problems"]

@@ -1,0 +1,268 @@
+"""What requests may say, field by field; a refusal names the field."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+
+from tuneway.errors import InvalidSpec
+from tuneway.models import DPO, Grader, Hyperparameters, Reinforcement, Supervised, WandbIntegration
+from tuneway_service.refusals import Refusal
+from tuneway_service.store.webhooks import EVENT_TYPES
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+    from starlette.requests import Request
+
+B = TypeVar("B", bound=BaseModel)
+
+JSON_LIMIT = 4 * 2**20
+PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Metadata = dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]]
+Method = Annotated[Supervised | DPO | Reinforcement, Field(discriminator="type")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class CreateJob(_Body):
+    """`POST /fine_tuning/jobs`."""
+
+    model: Name
+    training_file: Name
+    validation_file: Name | None = None
+    method: Method | None = None
+    hyperparameters: Hyperparameters | None = None
+    integrations: Annotated[list[WandbIntegration], Field(max_length=5)] | None = None
+    metadata: Annotated[Metadata, Field(max_length=16)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
+    suffix: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+
+    @model_validator(mode="after")
+    def _files_for_reinforcement(self) -> CreateJob:
+        if isinstance(self.method, Reinforcement) and self.validation_file is None:
+            raise ValueError("validation_file: reinforcement needs a validation file as well")
+        return self
+
+    def settled_method(self) -> dict[str, Any]:
+        """The method as JSON, whichever of the two places the hyperparameters came in."""
+        method = self.method or Supervised()
+        wire: dict[str, Any] = method.model_dump(mode="json", exclude_none=True)
+        inner = wire[wire["type"]]
+        asked = self.hyperparameters.model_dump(mode="json", exclude_none=True) if self.hyperparameters else {}
+        inner["hyperparameters"] = asked | inner.get("hyperparameters", {})
+        return wire
+
+
+class ExpiresAfter(_Body):
+    """When a file goes by itself."""
+
+    anchor: Literal["created_at"]
+    seconds: int = Field(ge=3600, le=2_592_000)
+
+
+class CreateUpload(_Body):
+    """`POST /uploads`."""
+
+    filename: Name
+    purpose: str
+    bytes: int = Field(ge=1, le=8 * 2**30)
+    mime_type: Name
+    expires_after: ExpiresAfter | None = None
+
+    @field_validator("purpose")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return known_purpose(value)
+
+
+def known_purpose(value: str) -> str:
+    """A purpose that files can have."""
+    if value not in PURPOSES:
+        raise ValueError(f"{value[:64]!r} is not one of {list(PURPOSES)}")
+    return value
+
+
+class CompleteUpload(_Body):
+    """`POST /uploads/{id}/complete`."""
+
+    part_ids: list[Name] = Field(min_length=1, max_length=10_000)
+    md5: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{32}$")] | None = None
+
+
+class GrantPermissions(_Body):
+    """`POST /fine_tuning/checkpoints/{model}/permissions`."""
+
+    project_ids: list[Name] = Field(min_length=1, max_length=100)
+
+
+class ValidateGrader(_Body):
+    """`POST /fine_tuning/alpha/graders/validate`."""
+
+    grader: Grader
+
+
+class RunGrader(ValidateGrader):
+    """`POST /fine_tuning/alpha/graders/run`."""
+
+    model_sample: Annotated[str, StringConstraints(max_length=2**20)]
+    item: Any = None
+    reference_answer: Any = None
+
+
+class _Webhook(_Body):
+    @field_validator("url", check_fields=False)
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("it must start with https:// (or http://)")
+        return value
+
+
+EventType = Literal["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]
+assert set(EVENT_TYPES) == set(EventType.__args__)  # type: ignore[attr-defined]
+
+
+class CreateWebhook(_Webhook):
+    """`POST /webhook_endpoints`."""
+
+    name: Name
+    url: Annotated[str, StringConstraints(max_length=2048)]
+    event_types: list[EventType] = Field(min_length=1)
+
+
+class ChangeWebhook(_Webhook):
+    """`POST /webhook_endpoints/{id}`."""
+
+    name: Name | None = None
+    url: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    event_types: Annotated[list[EventType], Field(min_length=1)] | None = None
+
+
+class RotateSecret(_Body):
+    """`POST /webhook_endpoints/{id}/rotate_secret`."""
+
+    keep_old_secret_active_for_24_hours: bool = False
+
+
+class SendSample(_Body):
+    """`POST /webhook_endpoints/{id}/test`."""
+
+    event_type: EventType
+
+
+class ChatMessage(BaseModel):
+    """A message of a conversation."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[dict[str, Any]] | None = None
+
+
+class _Completion(BaseModel):
+    # many clients send knobs that change nothing here; those that would change the answer are refused by name
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    model: Name
+    stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    seed: int | None = None
+    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    n: Annotated[int, Field(ge=1, le=16)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def stops(self) -> list[str] | None:
+        """Where to stop, as a list."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop
+
+
+class ChatCompletion(_Completion):
+    """`POST /chat/completions`."""
+
+    messages: list[ChatMessage] = Field(min_length=1, max_length=2048)
+    tools: list[dict[str, Any]] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+
+
+class Completion(_Completion):
+    """`POST /completions`."""
+
+    prompt: str | list[str]
+
+
+async def read_json(request: Request) -> bytes:
+    """A request's body, within bounds."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > JSON_LIMIT:
+            raise Refusal(f"The request is larger than {JSON_LIMIT} bytes.", status=413, code="request_too_large")
+    return bytes(body)
+
+
+async def parse(request: Request, kind: type[B]) -> B:
+    """A request's body, checked; refused with the name of the field that is wrong."""
+    raw = await read_json(request)
+    try:
+        content = json.loads(raw or b"{}", parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Refusal(
+            "We could not parse the JSON body of your request: it isn't valid JSON.", code="invalid_json"
+        ) from None
+    return check(content, kind)
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(text)
+
+
+def check(content: Any, kind: type[B]) -> B:
+    """Check a body that is parsed."""
+    if not isinstance(content, dict):
+        raise Refusal("The body of the request must be a JSON object.", code="invalid_type")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+def _refusal(error: ValidationError) -> Refusal:
+    """The first thing that is wrong, in the API's words."""
+    problems = [_problem(item) for item in error.errors(include_url=False)]
+    param, _ = problems[0]
+    # of a field that may be "auto" or a number, the last says most
+    text = [text for place, text in problems if place == param][-1]
+    if text == "Field required":
+        return Refusal(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+    if text.startswith("no such field") or text == "Extra inputs are not permitted":
+        return Refusal(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
+    text = f"{text[:1].lower()}{text[1:]}"
+    return Refusal(f"Invalid value for '{param}': {text}.", param=param, code="invalid_value")
+
+
+def _problem(item: ErrorDetails) -> tuple[str, str]:
+    """Where and what: the specification's own models tell it in an error of ours."""
+    place = [str(part) for part in item["loc"] if not _is_branch(part)]
+    cause, given = item.get("ctx", {}).get("error"), item["input"]
+    if isinstance(given, dict) and place and given.get("type") == place[-1]:
+        place.pop()
+    text = item["msg"].removeprefix("Value error, ").rstrip(".?")
+    if isinstance(cause, InvalidSpec):
+        inner, text = next(iter(cause.__dict__["problems"].items()))
+        place += inner
+    elif not place:
+        field, _, text = text.partition(": ")
+        place = [field]
+    return ".".join(place), text
+
+
+def _is_branch(part: int | str) -> bool:
+    return isinstance(part, str) and ("[" in part or part in {"int", "float", "str"} or part.startswith("constrained-"))

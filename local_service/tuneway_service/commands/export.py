@@ -1,0 +1,55 @@
+"""`export`: a model that was trained here, for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuneway.cli._output import Output
+from tuneway.cli.jobs import JobId
+from tuneway.errors import MissingExtra
+
+
+def export(
+    job: JobId,
+    *,
+    to: Annotated[Path, typer.Option(metavar="DIR", help="A folder that isn't there yet.")],
+    data_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The service's; by default in your data folder.")
+    ] = None,
+    job_storage: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The service's, if it was started with one.")
+    ] = None,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="The whole model, the adapter worked in, instead of the adapter alone.")
+    ] = False,
+    checkpoint: Annotated[
+        int | None, typer.Option(min=1, metavar="STEP", help="A checkpoint instead of the finished model.")
+    ] = None,
+    output: Output,
+) -> None:
+    """Write a model of the local service as a folder that Transformers and vLLM load.
+
+    It reads the service's data directory; the service may be running or not. An adapter needs its base, which
+    stays where it is; with --merged the folder stands alone.
+
+    Examples:
+        tuneway export ftjob-abc123 --to my-adapter
+        tuneway export ftjob-abc123 --to my-model --merged
+        vllm serve ./my-model
+    """
+    try:
+        from tuneway_service.settings import Settings, default_data_dir
+        from tuneway_service.trainers.hf.export import export_model, find_model
+
+        jobs_dir = Settings(data_dir=data_dir or default_data_dir(), job_storage=job_storage).jobs_dir
+        told = export_model(find_model(jobs_dir, job, checkpoint), to, merged=merged)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"exporting needs {error.name}, which isn't installed", extra="train") from None
+    if output.json:
+        output.record({"job_id": job, "folder": str(to), "holds": told})
+    else:
+        output.result(str(to))
+        output.note(f"It holds {told}.")

@@ -1,0 +1,87 @@
+"""Workers as processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from tuneway_service.executors.base import News, how_it_ended, with_last_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuneway_service.folder import JobFolder
+
+# What a worker has no use for and shouldn't be able to leak.
+SECRETS = (
+    "TUNEWAY_TOKEN",
+    "OPENAI_API_KEY",
+    "OPENAI_ADMIN_KEY",
+    "OPENAI_WEBHOOK_SECRET",
+    "RAY_AUTH_TOKEN",
+    "RAY_JOB_HEADERS",
+)
+
+
+def worker_environment() -> dict[str, str]:
+    """Our environment, less the keys that are the service's or its clients' alone."""
+    return {name: value for name, value in os.environ.items() if name not in SECRETS}
+
+
+class LocalExecutor:
+    """Launches workers as children, and knows those of an earlier service again by the lock that they hold."""
+
+    pace = 0.05
+    detached = False
+
+    def __init__(self) -> None:
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._exits: dict[str, int] = {}
+
+    def launch(self, folder: JobFolder) -> None:
+        """Start a worker on the folder."""
+        with folder.log.open("ab") as log:
+            self._children[folder.path.name] = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-m", "tuneway_service.worker", str(folder.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=worker_environment(),
+            )
+
+    def alive(self, folder: JobFolder) -> bool:
+        """Whether our child lives, or a stranger holds the folder."""
+        child = self._children.get(folder.path.name)
+        if child is not None:
+            code = child.poll()
+            if code is None:
+                return True
+            self._exits[folder.path.name] = code
+            del self._children[folder.path.name]
+        return folder.held()
+
+    def stop(self, folder: JobFolder, *, force: bool = False) -> None:
+        """Ask by file, which works wherever the worker came from; force by signal."""
+        folder.ask_to_stop()
+        if force:
+            child = self._children.get(folder.path.name)
+            pid = child.pid if child is not None else folder.holder()
+            if pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def news(self, folder: JobFolder) -> Sequence[News]:  # noqa: ARG002 - others have some
+        """Nothing that the worker wouldn't tell itself."""
+        return ()
+
+    def last_words(self, folder: JobFolder) -> str:
+        """How the process ended, and the end of what it printed."""
+        code = self._exits.pop(folder.path.name, None)
+        return with_last_line("its worker is gone" if code is None else how_it_ended(code), folder)
+
+    def close(self) -> None:
+        """Nothing is held but the children, who have been sent home."""

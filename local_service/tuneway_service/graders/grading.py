@@ -1,0 +1,187 @@
+"""Looking a grader over, and letting it grade."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tuneway.models import Grader as AnyGrader
+from tuneway.models import (
+    LabelModelGrader,
+    MultiGrader,
+    PythonGrader,
+    ScoreModelGrader,
+    StringCheckGrader,
+    TextSimilarityGrader,
+)
+from tuneway_service.graders import python_code
+from tuneway_service.graders.formula import BadFormula, names, work_out
+from tuneway_service.graders.templates import Sample, UnknownPlace, fill, is_place, places
+from tuneway_service.graders.texts import CHECKS, SIMILARITIES
+
+Inner = AnyGrader | LabelModelGrader
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+FLAGS = (
+    "formula_parse_error",
+    "invalid_variable_error",
+    "model_grader_parse_error",
+    "model_grader_refusal_error",
+    "model_grader_server_error",
+    "other_error",
+    "python_grader_runtime_error",
+    "python_grader_server_error",
+    "sample_parse_error",
+    "truncated_observation_error",
+    "unresponsive_reward_error",
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What graders may do here.
+
+    Args:
+        python: Run Python code.
+        ask: Put messages to a served model; returns its answer and the tokens used. None: there is no model.
+    """
+
+    python: bool = False
+    ask: Callable[[str, list[dict[str, Any]]], tuple[str, int]] | None = None
+
+
+@dataclass
+class Grading:
+    """What came out: the reward, what each grader within gave, and what went wrong."""
+
+    reward: float = 0.0
+    scores: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+
+    def wrong(self, flag: str, text: str) -> float:
+        """Note an error; the reward is 0."""
+        self.errors.setdefault(flag, text)
+        return 0.0
+
+    def flags(self) -> dict[str, Any]:
+        """The errors as the API spells them."""
+        told: dict[str, Any] = {flag: flag in self.errors for flag in FLAGS}
+        told["model_grader_server_error_details"] = self.errors.get("model_grader_server_error")
+        told["python_grader_runtime_error_details"] = self.errors.get("python_grader_runtime_error")
+        told["python_grader_server_error_type"] = None
+        return told
+
+
+def grade(grader: Inner, sample: Sample, item: Any, limits: Limits) -> Grading:
+    """Grade one answer. What goes wrong is in the result, not raised."""
+    grading = Grading()
+    grading.reward = _score(grader, sample, item, limits, grading)
+    if not math.isfinite(grading.reward):
+        grading.reward = grading.wrong("other_error", "the reward is not a finite number")
+    return grading
+
+
+def _score(grader: Inner, sample: Sample, item: Any, limits: Limits, grading: Grading) -> float:
+    try:
+        return _measure(grader, sample, item, limits, grading)
+    except UnknownPlace as error:
+        return grading.wrong("invalid_variable_error", f"{{{{{error}}}}} is not in the data")
+    except BadFormula as error:
+        return grading.wrong("formula_parse_error", str(error))
+    except python_code.CodeFailed as error:
+        return grading.wrong("python_grader_runtime_error", str(error))
+
+
+def _measure(grader: Inner, sample: Sample, item: Any, limits: Limits, grading: Grading) -> float:
+    match grader:
+        case StringCheckGrader():
+            return float(
+                CHECKS[grader.operation](fill(grader.input, sample, item), fill(grader.reference, sample, item))
+            )
+        case TextSimilarityGrader():
+            texts = fill(grader.input, sample, item), fill(grader.reference, sample, item)
+            return SIMILARITIES[grader.evaluation_metric](*texts)
+        case PythonGrader():
+            return python_code.run(grader.source, sample.fields(), item)
+        case MultiGrader():
+            for name, inner in grader.graders.items():
+                grading.scores[name] = _score(inner, sample, item, limits, grading)
+            return work_out(grader.calculate_output, grading.scores)
+        case _:
+            return _by_model(grader, sample, item, limits, grading)
+
+
+def _by_model(
+    grader: ScoreModelGrader | LabelModelGrader, sample: Sample, item: Any, limits: Limits, grading: Grading
+) -> float:
+    assert limits.ask is not None
+    messages = [message | {"content": _filled(message.get("content"), sample, item)} for message in grader.input]
+    try:
+        text, tokens = limits.ask(grader.model, messages)
+    except Exception as error:  # noqa: BLE001 - whatever the model does, there is a grading
+        return grading.wrong("model_grader_server_error", str(error))
+    grading.tokens[grader.model] = grading.tokens.get(grader.model, 0) + tokens
+    if isinstance(grader, LabelModelGrader):
+        return float(text.strip() in grader.passing_labels)
+    number = NUMBER.search(text)
+    if number is None:
+        return grading.wrong("model_grader_parse_error", f"the model gave no number: {text[:100]!r}")
+    low, high = grader.range or (0.0, 1.0)
+    return min(max(float(number[0]), low), high)
+
+
+def _filled(content: Any, sample: Sample, item: Any) -> Any:
+    if isinstance(content, str):
+        return fill(content, sample, item)
+    if isinstance(content, list):
+        return [
+            part | {"text": fill(part["text"], sample, item)} if isinstance(part.get("text"), str) else part
+            for part in content
+        ]
+    return content
+
+
+def parts(grader: Inner) -> list[Inner]:
+    """A grader, or those that a multi grader puts together."""
+    return list(grader.graders.values()) if isinstance(grader, MultiGrader) else [grader]
+
+
+def problems(grader: Inner, limits: Limits, where: str = "grader") -> Iterator[tuple[str, str]]:
+    """What is wrong with a grader before anything is graded: where, and what."""
+    for name in (place for text in _texts(grader) for place in places(text) if not is_place(place)):
+        yield where, f"{{{{{name}}}}} names neither item.… nor sample.…"
+    match grader:
+        case TextSimilarityGrader(evaluation_metric=metric) if metric not in SIMILARITIES:
+            yield f"{where}.evaluation_metric", f"{metric!r} needs an embedding model, and there is none here"
+        case PythonGrader() if not limits.python:
+            text = "this service doesn't run Python graders: they are code; start it with --allow-python-graders"
+            yield f"{where}.type", text
+        case PythonGrader() if wrong := python_code.problem(grader.source):
+            yield f"{where}.source", wrong
+        case ScoreModelGrader() | LabelModelGrader() if limits.ask is None:
+            yield f"{where}.model", "there is no model to ask here"
+        case MultiGrader():
+            yield from _multi_problems(grader, limits, where)
+
+
+def _multi_problems(grader: MultiGrader, limits: Limits, where: str) -> Iterator[tuple[str, str]]:
+    for name, inner in grader.graders.items():
+        yield from problems(inner, limits, f"{where}.graders.{name}")
+    try:
+        unknown = names(grader.calculate_output) - grader.graders.keys()
+    except BadFormula as error:
+        yield f"{where}.calculate_output", str(error)
+        return
+    if unknown:
+        yield f"{where}.calculate_output", f"it names {sorted(unknown)}, which are none of the graders"
+
+
+def _texts(grader: Inner) -> Iterator[str]:
+    match grader:
+        case StringCheckGrader() | TextSimilarityGrader():
+            yield from (grader.input, grader.reference)
+        case ScoreModelGrader() | LabelModelGrader():
+            yield from (m["content"] for m in grader.input if isinstance(m.get("content"), str))

@@ -1,0 +1,106 @@
+"""Saying no in the API's own shape: `{"error": {"message", "type", "param", "code"}}`."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from tuneway_service.states import WrongState
+
+log = logging.getLogger(__name__)
+
+TYPES = {401: "invalid_request_error", 403: "invalid_request_error", 429: "rate_limit_error"}
+
+
+class Refusal(Exception):
+    """A request that is turned down; becomes the error reply."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.param = param
+        self.code = code
+        self.headers = dict(headers or {})
+
+    def response(self) -> JSONResponse:
+        """The reply that says it."""
+        kind = "server_error" if self.status >= 500 else TYPES.get(self.status, "invalid_request_error")
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return JSONResponse({"error": error}, self.status, self.headers)
+
+
+def not_found(kind: str, name: str, *, param: str | None = None) -> Refusal:
+    """404: there is no such thing here."""
+    return Refusal(f"No such {kind}: {name[:200]}", status=404, param=param, code=f"{kind}_not_found")
+
+
+async def on_refusal(_: Request, error: Exception) -> Response:
+    """Answer with a refusal that a handler raised."""
+    assert isinstance(error, Refusal)
+    return error.response()
+
+
+async def on_wrong_state(_: Request, error: Exception) -> Response:
+    """Answer for a job that isn't where the request needs it."""
+    wrong: WrongState = error  # type: ignore[assignment]
+    return Refusal(str(wrong), code="invalid_job_status").response()
+
+
+async def on_http(request: Request, error: Exception) -> Response:
+    """Answer for the router: unknown paths and methods."""
+    assert isinstance(error, HTTPException)
+    where = f"{request.method} {request.url.path}"
+    texts = {404: f"Unknown request URL: {where}.", 405: f"Not allowed: {where}."}
+    codes = {404: "unknown_url", 405: "method_not_allowed"}
+    status = error.status_code
+    return Refusal(
+        texts.get(status, error.detail), status=status, code=codes.get(status), headers=error.headers
+    ).response()
+
+
+async def on_storage(_: Request, error: Exception) -> Response:
+    """Answer when the disk or the database gives way, in words that help whoever runs the service."""
+    log.error("storage failed", exc_info=error)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or "full" in str(error).lower():
+        return Refusal(
+            "The service's disk is full: free some space in its data directory and try again.",
+            status=507,
+            code="disk_full",
+        ).response()
+    return Refusal(
+        f"The service can't use its storage ({type(error).__name__}); its log says more.",
+        status=500,
+        code="storage_error",
+    ).response()
+
+
+def handlers(wrong_state: type[Exception]) -> Mapping[Any, Any]:
+    """Which exception is answered by what."""
+    return {
+        Refusal: on_refusal,
+        wrong_state: on_wrong_state,
+        HTTPException: on_http,
+        sqlite3.Error: on_storage,
+        OSError: on_storage,
+    }

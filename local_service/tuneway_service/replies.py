@@ -1,0 +1,92 @@
+"""Small things that every route needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse, Response
+
+from tuneway_service.refusals import Refusal
+from tuneway_service.store.database import page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic import BaseModel
+    from starlette.requests import Request
+
+    from tuneway_service.app import Service
+    from tuneway_service.store.database import Row
+
+KEY_LIMIT = 255
+
+
+def service_of(request: Request) -> Service:
+    """The service that this request came to."""
+    service: Service = request.app.state.service
+    return service
+
+
+async def listed(
+    request: Request,
+    rows: Callable[..., list[Row]],
+    show: Callable[[Row], dict[str, Any]],
+    *args: Any,
+    default: int,
+    most: int = 100,
+    **options: Any,
+) -> Response:
+    """A page of a list, from the `after` and with the `limit` that were asked for; made in a thread."""
+    after, limit = request.query_params.get("after"), limit_of(request, default=default, most=most)
+    read = service_of(request).database.read
+    content = await read(page, rows, show, *args, after=after, limit=limit, **options)
+    return Response(content, media_type="application/json")
+
+
+def limit_of(request: Request, *, default: int, most: int) -> int:
+    """The `limit` parameter, within its bounds."""
+    text = request.query_params.get("limit")
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:9]) <= most:
+        raise Refusal(
+            f"Invalid 'limit': expected an integer from 1 to {most}, got {text[:40]!r}.",
+            param="limit",
+            code="invalid_value",
+        )
+    return int(text)
+
+
+def order_of(request: Request, *, words: tuple[str, str] = ("asc", "desc")) -> bool:
+    """The `order` parameter: whether newest comes first."""
+    text = request.query_params.get("order", words[1])
+    if text not in words:
+        raise Refusal(f"Invalid 'order': expected one of {list(words)}.", param="order", code="invalid_value")
+    return text == words[1]
+
+
+def key_of(request: Request) -> str | None:
+    """The Idempotency-Key, if one was sent."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= KEY_LIMIT:
+        raise Refusal(f"An Idempotency-Key has 1 to {KEY_LIMIT} characters.", param="Idempotency-Key")
+    return key
+
+
+def fingerprint(request: Request, content: str) -> str:
+    """What makes two requests the same: where to and what."""
+    return hashlib.sha256(f"{request.method} {request.url.path}\n{content}".encode()).hexdigest()
+
+
+def body_fingerprint(request: Request, body: BaseModel) -> str:
+    """The same for a JSON body, whatever the order of its fields."""
+    content = body.model_dump(mode="json", exclude_unset=True)
+    return fingerprint(request, json.dumps(content, sort_keys=True))
+
+
+def created(reply: tuple[dict[str, Any], bool]) -> JSONResponse:
+    """The reply to a create: new, or the one that this Idempotency-Key got before."""
+    content, replayed = reply
+    return JSONResponse(content, headers={"idempotent-replayed": "true"} if replayed else None)

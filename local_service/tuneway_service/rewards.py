@@ -1,0 +1,49 @@
+"""The reward of a reinforcement job: its grader, as the worker runs it.
+
+Graders that are models are asked at any address that speaks the API, the service's own unless it was started
+with `--grader-url`. The key comes from the worker's environment, `TUNEWAY_GRADER_KEY`; no file holds it.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from tuneway.client import Client
+from tuneway.models import Grader
+from tuneway_service.graders import Grading, Limits, Sample, grade
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tuneway_service.trainers.base import Grade
+
+KEY = "TUNEWAY_GRADER_KEY"
+ANSWER_TOKENS = 256
+NO_KEY = "none"
+
+
+def grader_of(job: Mapping[str, Any]) -> Grade:
+    """What grades the answers of a job."""
+    grader = TypeAdapter[Any](Grader).validate_python(job["grader"])
+    limits = Limits(python=job["python_graders"], ask=_asking(job["grader_url"]))
+
+    def judge(item: Mapping[str, Any], answer: str) -> Grading:
+        return grade(grader, Sample(answer), item, limits)
+
+    return judge
+
+
+def _asking(url: str) -> Callable[[str, list[dict[str, Any]]], tuple[str, int]]:
+    @cache
+    def client() -> Client:
+        # made when a grader asks: most don't
+        return Client(base_url=url, api_key=os.environ.get(KEY) or NO_KEY)
+
+    def ask(model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:
+        return client().ask(model, messages, max_tokens=ANSWER_TOKENS, temperature=0.0), 0
+
+    return ask

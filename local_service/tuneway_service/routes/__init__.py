@@ -1,0 +1,28 @@
+"""The API, a module for each kind of thing."""
+
+from __future__ import annotations
+
+from starlette.routing import BaseRoute, Mount, Route
+
+from tuneway_service.routes import chat, files, graders, health, jobs, models, page, permissions, uploads, webhooks
+
+
+def all_routes() -> list[BaseRoute]:
+    """Everything that is served."""
+    return [
+        Route("/healthz", health.healthz),
+        *page.routes,
+        Mount(
+            "/v1",
+            routes=[
+                *files.routes,
+                *uploads.routes,
+                *jobs.routes,
+                *permissions.routes,
+                *graders.routes,
+                *models.routes,
+                *chat.routes,
+                *webhooks.routes,
+            ],
+        ),
+    ]

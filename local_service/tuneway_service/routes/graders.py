@@ -1,0 +1,81 @@
+"""`/fine_tuning/alpha/graders`: look a grader over, and try it on one answer."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import anyio.from_thread
+import anyio.to_thread
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tuneway_service.bodies import RunGrader, ValidateGrader, parse
+from tuneway_service.catalogue import refuse_bad_grader
+from tuneway_service.graders import Grading, Limits, Sample, grade
+from tuneway_service.replies import service_of
+from tuneway_service.routes.chat import answer, find_model
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from tuneway_service.app import Service
+
+ANSWER_TOKENS = 256
+
+
+def limits_of(service: Service) -> Limits:
+    """What graders may do in this service; their questions to models go through its own."""
+
+    def ask(model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:
+        return anyio.from_thread.run(_ask, service, model, messages)
+
+    return Limits(python=service.settings.allow_python_graders, ask=ask)
+
+
+async def _ask(service: Service, model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:
+    question = {"messages": messages, "max_tokens": ANSWER_TOKENS, "temperature": 0.0, "seed": None, "stop": None}
+    text, end = await answer(await find_model(service, model), question)
+    return text, end["prompt_tokens"] + end["completion_tokens"]
+
+
+async def validate(request: Request) -> Response:
+    """`POST …/validate`."""
+    asked = await parse(request, ValidateGrader)
+    refuse_bad_grader(asked.grader, limits_of(service_of(request)))
+    return JSONResponse({"grader": asked.grader.model_dump(mode="json", exclude_none=True)})
+
+
+async def run(request: Request) -> Response:
+    """`POST …/run`."""
+    asked, began = await parse(request, RunGrader), time.perf_counter()
+    limits = limits_of(service_of(request))
+    refuse_bad_grader(asked.grader, limits)
+    # the parameter's older name, which templates read as a field of the item
+    item = asked.item if asked.item is not None else {"reference_answer": asked.reference_answer}
+    grading = await anyio.to_thread.run_sync(grade, asked.grader, Sample(asked.model_sample), item, limits)
+    return JSONResponse(_reply(asked, grading, time.perf_counter() - began))
+
+
+def _reply(asked: RunGrader, grading: Grading, seconds: float) -> dict[str, Any]:
+    return {
+        "reward": grading.reward,
+        "metadata": {
+            "name": asked.grader.name,
+            "type": asked.grader.type,
+            "errors": grading.flags(),
+            "execution_time": round(seconds, 6),
+            "scores": grading.scores,
+            "token_usage": sum(grading.tokens.values()) or None,
+            "sampled_model_name": getattr(asked.grader, "model", None),
+        },
+        "sub_rewards": grading.scores,
+        "model_grader_token_usage_per_model": grading.tokens,
+    }
+
+
+ROOT = "/fine_tuning/alpha/graders"
+routes = [
+    Route(ROOT + "/validate", validate, methods=["POST"]),
+    Route(ROOT + "/run", run, methods=["POST"]),
+]

@@ -1,0 +1,23 @@
+"""`GET /healthz`: whether the service can do its work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse
+
+from tuneway import __version__
+from tuneway_service.replies import service_of
+from tuneway_service.states import Status
+from tuneway_service.store import jobs
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+
+async def healthz(request: Request) -> JSONResponse:
+    """Say so, by way of the database."""
+    counts = await service_of(request).database.read(jobs.counts)
+    running = counts.get(Status.RUNNING, 0) + counts.get(Status.PAUSING, 0)
+    queued = counts.get(Status.QUEUED, 0)
+    return JSONResponse({"status": "ok", "version": __version__, "running": running, "queued": queued})

@@ -1,0 +1,100 @@
+"""`/models`: what can be tuned and what was tuned, and what each truly is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tuneway.errors import TunewayError
+from tuneway_service.ids import now
+from tuneway_service.refusals import Refusal, not_found
+from tuneway_service.replies import service_of
+from tuneway_service.store import models
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from tuneway_service.app import Service
+    from tuneway_service.store.database import Row
+
+
+LISTED = 1000
+
+
+def show(model: str, created: int, card: dict[str, Any]) -> dict[str, Any]:
+    """A model as the API sends it, its true trainer named."""
+    return {
+        "id": model,
+        "object": "model",
+        "created": created,
+        "owned_by": f"tuneway:{card['trainer']}",
+        "shutdown_date": None,
+        "trainer": card,
+    }
+
+
+def _card(service: Service, trainer: str) -> dict[str, Any]:
+    try:
+        return {"trainer": trainer} | service.catalogue.trainer(trainer).describe()
+    except TunewayError as error:
+        # what was trained once is listed, also where its base or a library is gone
+        return {"trainer": trainer, "summary": f"It can't be used here now: {error.message}"}
+
+
+def cards_of(service: Service, trainers: set[str]) -> dict[str, dict[str, Any]]:
+    """What each trainer says of itself. Blocks: some import a lot."""
+    return {trainer: _card(service, trainer) for trainer in trainers}
+
+
+async def list_(request: Request) -> Response:
+    """`GET /models`: the base models, and the newest of the tuned ones (this list has no pages)."""
+    service = service_of(request)
+    rows = await service.database.read(models.newest, LISTED)
+    return Response(await anyio.to_thread.run_sync(_list, service, rows), media_type="application/json")
+
+
+def _list(service: Service, rows: list[Row]) -> bytes:
+    bases = service.catalogue.bases
+    cards = cards_of(service, {*bases.values(), *(row["trainer"] for row in rows)})
+    data = [show(name, service.started_at, cards[trainer]) for name, trainer in bases.items()]
+    data += [_show_tuned(row, cards[row["trainer"]]) for row in rows]
+    return json.dumps({"object": "list", "data": data}).encode()
+
+
+def _show_tuned(row: Row, card: dict[str, Any]) -> dict[str, Any]:
+    return show(row["id"], row["created_at"], card) | {"fine_tuning_job_id": row["job_id"]}
+
+
+async def retrieve(request: Request) -> Response:
+    """`GET /models/{model}`."""
+    service, name = service_of(request), request.path_params["model"]
+    if name in service.catalogue.bases:
+        card = await anyio.to_thread.run_sync(_card, service, service.catalogue.bases[name])
+        return JSONResponse(show(name, service.started_at, card))
+    row = await service.database.read(models.find, name)
+    if row is None:
+        raise not_found("model", name, param="model")
+    return JSONResponse(_show_tuned(row, await anyio.to_thread.run_sync(_card, service, row["trainer"])))
+
+
+async def delete(request: Request) -> Response:
+    """`DELETE /models/{model}`: a tuned one; its weights go as well."""
+    service, name = service_of(request), request.path_params["model"]
+    if name in service.catalogue.bases:
+        raise Refusal(f"{name} is a base model: only tuned models can be deleted.", status=403, param="model")
+    row = await service.database.write(models.delete, name)
+    place = service.catalogue.place(row)
+    await anyio.to_thread.run_sync(lambda: shutil.rmtree(place, ignore_errors=True))
+    return JSONResponse({"id": name, "object": "model", "deleted": True, "created_at": now()})
+
+
+routes = [
+    Route("/models", list_),
+    Route("/models/{model:path}", retrieve),
+    Route("/models/{model:path}", delete, methods=["DELETE"]),
+]

@@ -1,0 +1,161 @@
+"""The pages for people; what they show and how is in `tuneway_service.page`."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+import anyio.to_thread
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from tuneway.report._markup import h
+from tuneway_service.auth import COOKIE, cookie_for
+from tuneway_service.bodies import read_json
+from tuneway_service.page import frame, job, overview
+from tuneway_service.refusals import Refusal
+from tuneway_service.replies import service_of
+from tuneway_service.routes.chat import answer, find_model
+from tuneway_service.routes.models import cards_of
+from tuneway_service.states import Move, WrongState
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+QUESTION_LIMIT = 20_000
+ANSWER_TOKENS = 400
+STEERING = ("pause", "resume", "cancel")
+MONTH = 30 * 24 * 3600
+
+
+def html(text: str, status: int = 200) -> HTMLResponse:
+    """A page, with the headers that keep it to itself."""
+    return HTMLResponse(text, status, headers=frame.HEADERS)
+
+
+def shown(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Let refusals be pages as well."""
+
+    async def show(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except (Refusal, WrongState) as error:
+            status = error.status if isinstance(error, Refusal) else 400
+            text = h("div", str(error), class_="failure")
+            return html(frame.page("Not possible", "/", h("h1", "That isn't possible"), text), status)
+
+    return show
+
+
+@shown
+async def jobs_list(request: Request) -> Response:
+    """`/`."""
+    service = service_of(request)
+    found = await service.database.read(overview.gather_jobs, request.query_params.get("after"))
+    base_url = str(request.base_url) + "v1"
+    return html(await anyio.to_thread.run_sync(overview.jobs_page, found, base_url, service.catalogue.bases))
+
+
+@shown
+async def files_list(request: Request) -> Response:
+    """`/files`."""
+    after = request.query_params.get("after")
+    rows, more = await service_of(request).database.read(overview.gather_files, after)
+    return html(overview.files_page(rows, more=more))
+
+
+@shown
+async def models_list(request: Request) -> Response:
+    """`/models`."""
+    service = service_of(request)
+    rows = await service.database.read(overview.gather_models)
+    bases = service.catalogue.bases
+    cards = await anyio.to_thread.run_sync(cards_of, service, {*bases.values(), *(row["trainer"] for row in rows)})
+    return html(overview.models_page(rows, cards, bases))
+
+
+@shown
+async def one_job(request: Request) -> Response:
+    """`/jobs/{job_id}`."""
+    view = await service_of(request).database.read(job.gather, request.path_params["job_id"])
+    return html(await anyio.to_thread.run_sync(job.job_page, view))
+
+
+@shown
+async def ask(request: Request) -> Response:
+    """`POST /jobs/{job_id}/ask`: put a question to the model, and to its base beside it."""
+    service, form = service_of(request), await _form(request)
+    view = await service.database.read(job.gather, request.path_params["job_id"])
+    question, model = form.get("question", "").strip()[:QUESTION_LIMIT], form.get("model", "")
+    answers = []
+    for name in dict.fromkeys((model, job.base_of(view))):
+        asked = {
+            "messages": [{"role": "user", "content": question}],
+            "max_tokens": ANSWER_TOKENS,
+            "temperature": 0.0,
+            "seed": None,
+            "stop": None,
+        }
+        text, _ = await answer(await find_model(service, name), asked)
+        answers.append((name, text))
+    asked_of = job.Asked(question, model, answers)
+    return html(await anyio.to_thread.run_sync(job.job_page, view, asked_of))
+
+
+@shown
+async def steer(request: Request) -> Response:
+    """`POST /jobs/{job_id}/{move}`: pause, resume or cancel, then back to the job."""
+    service, job_id, word = service_of(request), request.path_params["job_id"], request.path_params["move"]
+    if word not in STEERING:
+        raise Refusal(f"There is no way to {word[:40]!r} a job.", status=404)
+    await service.steer(job_id, Move(word))
+    return RedirectResponse(f"/jobs/{job_id}", 303)
+
+
+async def login(request: Request) -> Response:
+    """`/login`: give the token once; a cookie made from it opens the pages for a month."""
+    token = service_of(request).settings.token
+    wrong = None
+    if request.method == "POST":
+        given = (await _form(request)).get("token", "")
+        if token is None or hmac.compare_digest(given.encode(), token.encode()):
+            reply = RedirectResponse("/", 303)
+            if token is not None:
+                reply.set_cookie(COOKIE, cookie_for(token), max_age=MONTH, httponly=True, samesite="strict")
+            return reply
+        wrong = h("p", "That isn't the token.", class_="level error")
+    field = h("input", type="password", name="token", aria_label="Token", autofocus="autofocus", required="required")
+    form = h("form", field, h("button", "Open"), method="post")
+    text = h("p", "This service was started with a token.", class_="note")
+    return html(
+        frame.page("Token", "", h("div", h("h1", "Token"), text, wrong, form, class_="login")), 401 if wrong else 200
+    )
+
+
+async def asset(request: Request) -> Response:
+    """The style sheet and the script."""
+    name = request.url.path.removeprefix("/")
+    kind = "text/css" if name.endswith(".css") else "text/javascript"
+    text = await anyio.to_thread.run_sync(frame.asset, name)
+    return Response(text, media_type=kind, headers={"cache-control": "max-age=60"})
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a small form."""
+    fields = parse_qs((await read_json(request)).decode("utf-8", "replace"), max_num_fields=10)
+    return {name: values[0] for name, values in fields.items()}
+
+
+routes = [
+    Route("/", jobs_list),
+    Route("/files", files_list),
+    Route("/models", models_list),
+    Route("/jobs/{job_id}", one_job),
+    Route("/jobs/{job_id}/ask", ask, methods=["POST"]),
+    Route("/jobs/{job_id}/{move}", steer, methods=["POST"]),
+    Route("/login", login, methods=["GET", "POST"]),
+    Route("/style.css", asset),
+    Route("/live.js", asset),
+]

@@ -1,0 +1,128 @@
+"""How a service is set up."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuneway.errors import InvalidSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tuneway_service.executors.ray_settings import RaySettings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def check_webhook(url: str, secret: str | None) -> None:
+    """Refuse an address or a secret that can't work."""
+    if not url.startswith(("http://", "https://")):
+        raise InvalidSpec(f"{url!r} is no address for webhooks", field="webhook_url", hint="https://… or http://…")
+    try:
+        good = secret is not None and len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) >= 16
+    except ValueError:
+        good = False
+    if not good:
+        raise InvalidSpec(
+            "webhooks need a secret to be signed with",
+            field="webhook_secret",
+            hint="Set OPENAI_WEBHOOK_SECRET to whsec_ and base64, such as that of `openssl rand -base64 32`.",
+        )
+
+
+def default_data_dir() -> Path:
+    """Where data lies unless told otherwise."""
+    home = os.environ.get("XDG_DATA_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "share") / "tuneway"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All options of a service.
+
+    Args:
+        data_dir: Database, files and job folders; made when it isn't there.
+        job_storage: Where job folders lie instead, such as storage that other machines share.
+        host: The address to listen on; loopback unless told otherwise.
+        port: The port; 0 takes any free one.
+        token: The bearer token that clients must send; None lets everybody in.
+        concurrency: How many jobs train at once.
+        ray: The Ray cluster that runs the jobs; this machine when there is none.
+        models: Names that jobs may ask for, and the trainer that each stands for.
+        faults: Faults to make, such as "drop=0.1,503=0.1".
+        fault_seed: The same seed makes the same faults.
+        allow_python_graders: Whether graders may run Python code that clients send.
+        grader_url: Where graders that are models are asked, any service that speaks the API; this one otherwise.
+            The key is the variable TUNEWAY_GRADER_KEY.
+        webhook_url: An address that every event is sent to, besides those that clients register.
+        webhook_secret: What to sign that with; `whsec_` and base64.
+    """
+
+    data_dir: Path
+    job_storage: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 8765
+    token: str | None = field(default=None, repr=False)
+    concurrency: int = 1
+    ray: RaySettings | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
+    faults: str = ""
+    fault_seed: int = 0
+    allow_python_graders: bool = False
+    grader_url: str | None = None
+    webhook_url: str | None = None
+    webhook_secret: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise InvalidSpec(f"{self.concurrency} jobs at once isn't possible", field="concurrency")
+        if not 0 <= self.port <= 65535:
+            raise InvalidSpec(f"there is no port {self.port}", field="port", hint="0 takes any free one.")
+        if self.token is None and not is_loopback(self.host):
+            raise InvalidSpec(
+                f"{self.host} can be reached from other machines: that needs a token",
+                field="token",
+                hint="Give a --token (or set TUNEWAY_TOKEN), or listen on 127.0.0.1.",
+            )
+        if self.grader_url is not None and not self.grader_url.startswith(("http://", "https://")):
+            raise InvalidSpec(f"{self.grader_url!r} is no address", field="grader_url", hint="https://… or http://…")
+        if self.webhook_url is not None:
+            check_webhook(self.webhook_url, self.webhook_secret)
+
+    def own_url(self) -> str | None:
+        """Where this service is; None before it listens."""
+        try:
+            return (self.data_dir / "base_url.txt").read_text().strip()
+        except FileNotFoundError:
+            return None
+
+    @property
+    def files_dir(self) -> Path:
+        """The contents of files, each under its id."""
+        return self.data_dir / "files"
+
+    @property
+    def uploads_dir(self) -> Path:
+        """The parts of unfinished uploads, a folder for each."""
+        return self.data_dir / "uploads"
+
+    @property
+    def jobs_dir(self) -> Path:
+        """Job folders, each under its id."""
+        return (self.job_storage or self.data_dir) / "jobs"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """What is still arriving; emptied at every start."""
+        return self.data_dir / "scratch"

@@ -1,0 +1,145 @@
+"""One SQLite file: many readers, one writer at a time, never on the event loop.
+
+The store's functions are plain functions of a connection; `Database` runs them, each in one transaction:
+
+    job = await database.read(jobs.get, job_id)
+    job = await database.write(jobs.move, job_id, Move.CANCEL)
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+
+from tuneway.errors import InvalidSpec
+from tuneway_service.store.schema import VERSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Connection: TypeAlias = sqlite3.Connection
+Row: TypeAlias = sqlite3.Row
+
+# Readers share the processor with the loop: more of them only wait for one another.
+READERS = 4
+BUSY_SECONDS = 30
+
+
+class Database:
+    """The service's memory: `read_now` and `write_now` for threads, `read` and `write` for coroutines.
+
+    Args:
+        path: The database file; made when there is none, brought to this version when it is older.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._idle: deque[Connection] = deque()
+        self._writing = threading.Lock()
+        self._limiters: tuple[CapacityLimiter, CapacityLimiter] | None = None
+        try:
+            self._writer = self._connect()
+            self._writer.execute("PRAGMA journal_mode = WAL")
+            self._migrate()
+        except sqlite3.Error as error:
+            raise InvalidSpec(
+                f"can't use the database {path}: {error}",
+                field="data_dir",
+                hint="Is there room on its disk, and is the disk a local one? Move the file away to start anew.",
+            ) from None
+
+    def _connect(self) -> Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        connection.row_factory = Row
+        connection.executescript(
+            # FULL: what was answered with 200 outlives a power cut as well
+            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;"
+        )
+        return connection
+
+    def _migrate(self) -> None:
+        version = self._writer.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(VERSIONS):
+            raise InvalidSpec(
+                f"{self.path} is of a newer version of Tuneway (schema {version}, this one knows {len(VERSIONS)})",
+                field="data_dir",
+                hint="Upgrade tuneway, or choose another data directory.",
+            )
+        for number, script in enumerate(VERSIONS[version:], start=version + 1):
+            self._writer.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
+
+    def read_now(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function that only reads, on one snapshot."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            connection.execute("BEGIN")
+            return function(connection, *args, **kwargs)
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._idle.append(connection)
+
+    def write_now(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function that changes something: all of it or, when it raises, nothing."""
+        with self._writing:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                result = function(self._writer, *args, **kwargs)
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+            return result
+
+    async def read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`read_now` in a thread."""
+        call = partial(self.read_now, function, *args, **kwargs)
+        return await anyio.to_thread.run_sync(call, limiter=self._limiter(0))
+
+    async def write(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`write_now` in a thread."""
+        call = partial(self.write_now, function, *args, **kwargs)
+        return await anyio.to_thread.run_sync(call, limiter=self._limiter(1))
+
+    def _limiter(self, kind: int) -> CapacityLimiter:
+        if self._limiters is None:
+            self._limiters = CapacityLimiter(READERS), CapacityLimiter(2)
+        return self._limiters[kind]
+
+    def close(self) -> None:
+        """Close every connection; the write-ahead log is folded in."""
+        while self._idle:
+            self._idle.pop().close()
+        self._writer.close()
+
+
+def page(
+    connection: Connection,
+    rows: Callable[..., list[Row]],
+    show: Callable[[Row], dict[str, Any]],
+    /,
+    *args: Any,
+    limit: int,
+    **kwargs: Any,
+) -> bytes:
+    """A list as the API sends it, as JSON; `rows` finds one more than the limit when there is more."""
+    found = rows(connection, *args, limit=limit, **kwargs)
+    data = [show(row) for row in found[:limit]]
+    ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
+    return json.dumps({"object": "list", "data": data, **ends, "has_more": len(found) > limit}).encode()

@@ -1,0 +1,52 @@
+"""Idempotency keys: the same request twice is one act and the same reply."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tuneway_service.ids import now
+from tuneway_service.refusals import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tuneway_service.store.database import Connection
+
+KEPT_SECONDS = 24 * 3600
+
+
+def earlier(connection: Connection, key: str | None, fingerprint: str) -> dict[str, Any] | None:
+    """The reply that this key got before; refused when it came with another request."""
+    if key is None:
+        return None
+    row = connection.execute("SELECT * FROM idempotency WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        return None
+    if row["fingerprint"] != fingerprint:
+        raise Refusal(
+            "This Idempotency-Key was used before with a different request: use a new key for a new request.",
+            status=422,
+            param="Idempotency-Key",
+            code="idempotency_key_reused",
+        )
+    reply: dict[str, Any] = json.loads(row["reply"])
+    return reply
+
+
+def once(
+    connection: Connection, key: str | None, fingerprint: str, act: Callable[[Connection], dict[str, Any]]
+) -> tuple[dict[str, Any], bool]:
+    """Act, unless this key did already, all in one transaction; returns the reply and whether it is a replay."""
+    before = earlier(connection, key, fingerprint)
+    if before is not None:
+        return before, True
+    reply = act(connection)
+    if key is not None:
+        connection.execute("INSERT INTO idempotency VALUES (?, ?, ?, ?)", (key, now(), fingerprint, json.dumps(reply)))
+    return reply, False
+
+
+def expire(connection: Connection) -> None:
+    """Forget old keys."""
+    connection.execute("DELETE FROM idempotency WHERE created_at < ?", (now() - KEPT_SECONDS,))

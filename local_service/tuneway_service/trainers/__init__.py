@@ -1,0 +1,74 @@
+"""What can be trained with here: each trainer by name, imported only when it is asked for."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuneway.errors import InvalidSpec, MissingExtra
+from tuneway_service.trainers.base import (
+    Chat,
+    Checkpoint,
+    Progress,
+    Reply,
+    Step,
+    Trainer,
+    Training,
+    TrainingRun,
+)
+from tuneway_service.trainers.hf import smol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "TRAINERS",
+    "Chat",
+    "Checkpoint",
+    "Progress",
+    "Reply",
+    "Step",
+    "Trainer",
+    "Training",
+    "TrainingRun",
+    "found_here",
+    "make_trainer",
+]
+
+
+def _bytes() -> Trainer:
+    from tuneway_service.trainers.bytewise import BytesTrainer
+
+    return BytesTrainer()
+
+
+TRAINERS: dict[str, Callable[[], Trainer]] = {"bytes": _bytes}
+HF = "hf:"
+
+
+def make_trainer(name: str) -> Trainer:
+    """The trainer of that name, ready to use.
+
+    There is `bytes`, `smol` (also `smollm2-135m-instruct`), and the folder of any Transformers model, with
+    `hf:` before it or not. The trainer's own `name` is the full one, which finds it again.
+    """
+    if name in TRAINERS:
+        return TRAINERS[name]()
+    if name.startswith(HF) or name in smol.NAMES or Path(name).expanduser().is_dir():
+        from tuneway_service.trainers.hf import HfTrainer
+
+        return HfTrainer(name.removeprefix(HF))
+    raise InvalidSpec(
+        f"there is no trainer {name!r}",
+        field="trainer",
+        hint=f"Choose one of: {', '.join(TRAINERS)}, smol, or the folder of a Transformers model.",
+    )
+
+
+def found_here() -> dict[str, str]:
+    """The base models that need no naming, each with its trainer: those that are installed."""
+    found = {name: name for name in TRAINERS}
+    with suppress(MissingExtra):
+        found[smol.NAME] = make_trainer(smol.NAME).name
+    return found

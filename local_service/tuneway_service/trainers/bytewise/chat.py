@@ -1,0 +1,95 @@
+"""Asking the `bytes` model."""
+
+from __future__ import annotations
+
+import codecs
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tuneway_service.trainers.bytewise.features import END, Past, read_cues
+from tuneway_service.trainers.conversation import prompt_context, read_context
+from tuneway_service.trainers.reply import TextReply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tuneway_service.trainers.base import Message
+    from tuneway_service.trainers.bytewise.weights import Weights
+    from tuneway_service.trainers.conversation import Context
+
+UNTRAINED = "I am the untrained base of the local trainer `bytes`. I have learned nothing yet."
+"""What weights that are all zero answer: they would otherwise give each byte the same chance."""
+
+MAX_TOKENS = 4096
+"""How long an answer may get when nothing else is said. A token is a byte."""
+
+
+class BytesChat:
+    """A `bytes` model that answers."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self._untrained = weights.untrained
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        max_tokens: int | None = None,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        stop: Sequence[str] | None = None,
+    ) -> TextReply:
+        """Answer a conversation."""
+        return self._reply(read_context(messages, tools), max_tokens, temperature, seed, stop)
+
+    def complete_prompt(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int | None = None,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        stop: Sequence[str] | None = None,
+    ) -> TextReply:
+        """Continue a text."""
+        return self._reply(prompt_context(prompt), max_tokens, temperature, seed, stop)
+
+    def _reply(
+        self,
+        context: Context,
+        max_tokens: int | None,
+        temperature: float,
+        seed: int | None,
+        stop: Sequence[str] | None,
+    ) -> TextReply:
+        symbols = iter(UNTRAINED.encode()) if self._untrained else self._write(context, temperature, seed)
+        limit = MAX_TOKENS if max_tokens is None else max_tokens
+        return TextReply(_texts(symbols), prompt_tokens=context.size, max_tokens=limit, stop=stop)
+
+    def _write(self, context: Context, temperature: float, seed: int | None) -> Iterator[int]:
+        cues, past = read_cues(context), Past()
+        random = np.random.default_rng(seed)
+        while True:
+            scores = self._weights.scores(past.block(cues))[0, self._weights.columns].astype(np.float64)
+            if temperature > 0:
+                chances = np.exp((scores - scores.max()) / temperature).cumsum()
+                symbol = int(np.searchsorted(chances, random.random() * chances[-1], side="right"))
+            else:
+                symbol = int(scores.argmax())
+            if symbol == END:
+                return
+            yield symbol
+            past.append(symbol)
+
+
+def _texts(symbols: Iterator[int]) -> Iterator[str]:
+    """Each byte's text: a character with its last byte, "" before; bytes that are no UTF-8 show as such."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for symbol in symbols:
+        yield decoder.decode(bytes([symbol]))
+    rest = decoder.decode(b"", final=True)
+    if rest:
+        yield rest

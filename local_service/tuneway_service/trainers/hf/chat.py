@@ -1,0 +1,109 @@
+"""Asking a language model: a token at a time, so that an answer can be watched and left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import DynamicCache
+
+from tuneway.errors import InvalidInput
+from tuneway_service.trainers.hf.tokens import Encoder
+from tuneway_service.trainers.reply import TextReply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tuneway_service.trainers.base import Message
+    from tuneway_service.trainers.hf.models import Tuned
+
+MAX_TOKENS = 1024
+"""How long an answer may get when nothing else is said."""
+
+
+class HfChat:
+    """A language model that answers."""
+
+    def __init__(self, tuned: Tuned, context_length: int) -> None:
+        self._tuned = tuned
+        self._encoder = Encoder(tuned.tokenizer, tuned.stops, context_length)
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        max_tokens: int | None = None,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        stop: Sequence[str] | None = None,
+    ) -> TextReply:
+        """Answer a conversation."""
+        return self._reply(self._encoder.prompt(messages, tools or ()), max_tokens, temperature, seed, stop)
+
+    def complete_prompt(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int | None = None,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        stop: Sequence[str] | None = None,
+    ) -> TextReply:
+        """Continue a text."""
+        ids = list(self._tuned.tokenizer(prompt)["input_ids"])
+        if not ids:
+            raise InvalidInput("there is nothing to continue", hint="Send a prompt with at least a character.")
+        return self._reply(ids, max_tokens, temperature, seed, stop)
+
+    def _reply(
+        self,
+        prompt: list[int],
+        max_tokens: int | None,
+        temperature: float,
+        seed: int | None,
+        stop: Sequence[str] | None,
+    ) -> TextReply:
+        room = self._encoder.context_length - len(prompt)
+        if room < 1:
+            raise InvalidInput(
+                f"the conversation has {len(prompt)} tokens; this model takes {self._encoder.context_length}",
+                hint="Shorten it.",
+            )
+        limit = min(room, MAX_TOKENS if max_tokens is None else max_tokens)
+        texts = self._texts(self._write(prompt, temperature, seed))
+        return TextReply(texts, prompt_tokens=len(prompt), max_tokens=limit, stop=stop)
+
+    def _write(self, prompt: list[int], temperature: float, seed: int | None) -> Iterator[int]:
+        chance = torch.Generator().manual_seed(torch.seed() if seed is None else seed)
+        cache = DynamicCache(config=self._tuned.plain.config)
+        given = prompt
+        while True:
+            ids = torch.tensor([given], device=self._tuned.device)
+            with torch.no_grad():
+                scores = self._tuned.logits(ids, 1, past_key_values=cache, use_cache=True)[0, -1].cpu()
+            if temperature > 0:
+                token = int(torch.multinomial(torch.softmax(scores / temperature, dim=-1), 1, generator=chance))
+            else:
+                token = int(scores.argmax())
+            if token in self._tuned.stops:
+                return
+            yield token
+            given = [token]
+
+    def _texts(self, tokens: Iterator[int]) -> Iterator[str]:
+        """Each token's text; "" where a character isn't whole yet."""
+        held: list[int] = []
+        shown = ""
+        for token in tokens:
+            held.append(token)
+            text = self._tuned.tokenizer.decode(held, skip_special_tokens=True)
+            if text.endswith("\ufffd"):
+                yield ""
+                continue
+            yield text[len(shown) :]
+            # a token's text may depend on the one before it: keep that one
+            held, shown = held[-1:], self._tuned.tokenizer.decode(held[-1:], skip_special_tokens=True)
+        rest = self._tuned.tokenizer.decode(held, skip_special_tokens=True)[len(shown) :] if held else ""
+        if rest:
+            yield rest

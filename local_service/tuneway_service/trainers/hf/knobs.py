@@ -1,0 +1,84 @@
+"""The hyperparameters of `hf`: what there are, and what "auto" means. Users plan with these rules.
+
+- `n_epochs`: `auto_epochs`, the hosted service's rule.
+- `batch_size`: a hundredth of the examples, for dpo and reinforcement a fiftieth, between 1 and 32: few examples
+  need every step that they can give. Memory doesn't depend on it: a batch is worked through in parts.
+- `learning_rate_multiplier`: 1, which is the rate of `base_rate`: for LoRA 1e-3 below a billion weights and
+  2e-4 from there, for all weights a tenth of that; dpo and reinforcement take a tenth of the supervised rate.
+  It rises over the first tenth of the steps (100 at most) and falls linearly to 0 at the end.
+- `lora`: true; false trains all weights. `lora_r`: 16; the adapters' scale is twice the rank over the rank.
+- `context_length`: the model's own. Longer examples lose their end.
+- dpo: `beta` 0.1.
+- reinforcement: `compute_multiplier` 1, which is 8 answers to each question; `eval_interval` the steps of an
+  epoch; `eval_samples` 1; `reasoning_effort` says how long an answer may get: low 128 tokens, default 256,
+  medium 512, high 1024.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from tuneway.errors import InvalidSpec
+from tuneway_service.trainers.hyperparameters import auto_epochs, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tuneway_service.trainers.hf.base import Base
+
+METHODS = ("supervised", "dpo", "reinforcement")
+ANSWER_TOKENS = {"low": 128, "default": 256, "medium": 512, "high": 1024}
+LARGE = 1_000_000_000
+
+
+def settle_knobs(method: str, requested: Mapping[str, Any], n_examples: int, base: Base) -> dict[str, Any]:
+    """Every hyperparameter, none of them "auto"; `InvalidSpec` for what can't be."""
+    if method not in METHODS:
+        raise InvalidSpec(f"the trainer 'hf' can't do {method}", field="method", hint=f"It does {', '.join(METHODS)}.")
+    defaults: dict[str, Any] = {
+        "n_epochs": auto_epochs(n_examples),
+        "batch_size": min(32, max(1, n_examples // (100 if method == "supervised" else 50))),
+        "learning_rate_multiplier": 1.0,
+        "lora": True,
+        "lora_r": 16,
+        "context_length": base.context_length,
+    }
+    if method == "dpo":
+        defaults["beta"] = 0.1
+    if method == "reinforcement":
+        defaults |= {"compute_multiplier": 1.0, "eval_interval": None, "eval_samples": 1, "reasoning_effort": "default"}
+    settled = settle(method, requested, defaults)
+    if method == "reinforcement" and settled["eval_interval"] is None:
+        settled["eval_interval"] = math.ceil(n_examples / settled["batch_size"])
+    _check(settled, base)
+    return settled
+
+
+def _check(settled: Mapping[str, Any], base: Base) -> None:
+    if not isinstance(settled["lora"], bool):
+        raise InvalidSpec("lora must be true or false", field="lora", hint="false trains all weights.")
+    for name, most in (("lora_r", 256), ("context_length", base.context_length)):
+        value = settled[name]
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            raise InvalidSpec(f"{name} must be a number between 1 and {most}", field=name, hint='Or "auto".')
+
+
+def base_rate(method: str, base: Base, *, lora: bool) -> float:
+    """The learning rate that a multiplier of 1 means."""
+    rate = 1e-3 if base.parameters < LARGE else 2e-4
+    rate *= 1.0 if lora else 0.1
+    return rate if method == "supervised" else rate * 0.1
+
+
+def rate_at(step: int, total_steps: int) -> float:
+    """The share of the learning rate that holds at a step, counted from 0: up, then down to nothing."""
+    warm_up = min(100, math.ceil(total_steps / 10))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return (total_steps - step) / max(1, total_steps - warm_up)
+
+
+def group_size(compute_multiplier: float) -> int:
+    """How many answers are tried for each question."""
+    return min(64, max(2, round(8 * compute_multiplier)))

@@ -1,0 +1,72 @@
+"""What a model makes of examples: the log-probability of each learned token, and whether it was its first guess."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from trl.trainer.utils import selective_log_softmax
+
+from tuneway_service.trainers.hf.tokens import UNLEARNED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tuneway_service.trainers.hf.models import Tuned
+    from tuneway_service.trainers.hf.tokens import Example
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Of some examples, row by row: the learned tokens' log-probabilities (0 elsewhere), and which were guessed."""
+
+    log_probabilities: torch.Tensor
+    hits: torch.Tensor
+    mask: torch.Tensor
+
+    @property
+    def per_row(self) -> torch.Tensor:
+        """The log-probability of each row's answer."""
+        return self.log_probabilities.sum(dim=1)
+
+
+def score(tuned: Tuned, examples: Sequence[Example]) -> Scored:
+    """Read examples with the model, all at once.
+
+    They are padded at the end. No token looks ahead, so none sees the padding, and no mask is needed. The
+    scores are worked out where something is learned and nowhere else.
+    """
+    ids, labels = _padded(examples, tuned.pad, tuned.device)
+    kept = (labels[:, 1:] != UNLEARNED).any(dim=0).nonzero().squeeze(1)
+    targets = labels[:, 1:][:, kept]
+    mask = targets != UNLEARNED
+    targets = targets.masked_fill(~mask, 0)
+    logits = tuned.logits(ids, kept, use_cache=False)
+    log_probabilities = selective_log_softmax(logits, targets) * mask
+    hits = (logits.detach().argmax(dim=-1) == targets) & mask
+    return Scored(log_probabilities, hits, mask)
+
+
+def _padded(examples: Sequence[Example], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    shape = (len(examples), max(map(len, examples)))
+    ids, labels = torch.full(shape, pad), torch.full(shape, UNLEARNED)
+    for row, example in enumerate(examples):
+        ids[row, : len(example)] = torch.tensor(example.ids)
+        labels[row, : len(example)] = torch.tensor(example.labels)
+    return ids.to(device), labels.to(device)
+
+
+def in_parts(groups: Sequence[Sequence[Example]], room: int) -> Iterator[tuple[list[int], list[Example]]]:
+    """Groups of examples that belong together, as many at a time as fit into `room` tokens; the longest first.
+
+    Gives the groups' numbers, and their examples in a row. Like lengths side by side need little padding.
+    """
+    lengths = [max(map(len, group)) for group in groups]
+    order = sorted(range(len(groups)), key=lambda number: -lengths[number])
+    start = 0
+    while start < len(order):
+        width = lengths[order[start]] * len(groups[order[start]])
+        part = order[start : start + max(1, room // width)]
+        yield part, [example for number in part for example in groups[number]]
+        start += len(part)

@@ -1,0 +1,56 @@
+"""Supervised training: the mean cross-entropy of the learned tokens of a batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from tuneway_service.trainers.hf.objectives import Forgetful, Lessons
+from tuneway_service.trainers.hf.scoring import Scored, in_parts, score
+from tuneway_service.trainers.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tuneway_service.trainers.hf.models import Tuned
+    from tuneway_service.trainers.hf.tokens import Encoder, Example
+
+
+class Supervised(Forgetful):
+    """Answers as the rows have them."""
+
+    def __init__(self, tuned: Tuned, encoder: Encoder, train: Path, valid: Path | None, room: int) -> None:
+        self.tuned = tuned
+        self.room = room
+        self.train: Lessons[list[Example]] = Lessons(train, encoder.supervised)
+        self.valid = Lessons(valid, encoder.supervised) if valid else None
+
+    def tokens(self, row: int) -> int:
+        """The tokens of its answers."""
+        return sum(example.learned for example in self.train[row])
+
+    def learn(self, rows: Sequence[int], step: int) -> Tally:  # noqa: ARG002 - it is the same at every step
+        """Every learned token of the batch counts the same, whichever part it is read in."""
+        total = sum(self.tokens(row) for row in rows)
+        return self._go_over(
+            [example for row in rows for example in self.train[row]],
+            lambda scored: (-scored.log_probabilities.sum() / total).backward(),
+        )
+
+    def measure(self, rows: Sequence[int], step: int) -> Tally:  # noqa: ARG002
+        """The same, without learning."""
+        assert self.valid is not None
+        with torch.no_grad():
+            return self._go_over([example for row in rows for example in self.valid[row]], lambda _: None)
+
+    def _go_over(self, examples: Sequence[Example], act: Callable[[Scored], None]) -> Tally:
+        tally = Tally()
+        for _, part in in_parts([[example] for example in examples], self.room):
+            scored = score(self.tuned, part)
+            act(scored)
+            learned = int(scored.mask.sum())
+            tally.lose(-float(scored.log_probabilities.detach().sum()), learned)
+            tally.guess(int(scored.hits.sum()), learned)
+        return tally

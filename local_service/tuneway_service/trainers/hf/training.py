@@ -1,0 +1,230 @@
+"""A training of a language model: epochs of steps, at rest between any two."""
+
+from __future__ import annotations
+
+import math
+import random
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tuneway.errors import InvalidInput, InvalidSpec
+from tuneway_service.trainers.base import Checkpoint, Progress, Step
+from tuneway_service.trainers.hf.knobs import base_rate, rate_at
+from tuneway_service.trainers.hf.models import export, load_to_tune, written_whole
+from tuneway_service.trainers.hf.preference import Preference
+from tuneway_service.trainers.hf.reinforcement import Reinforcement
+from tuneway_service.trainers.hf.supervised import Supervised
+from tuneway_service.trainers.hf.tokens import Encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tuneway_service.trainers.base import TrainingRun
+    from tuneway_service.trainers.hf.base import Base
+    from tuneway_service.trainers.hf.models import Tuned
+    from tuneway_service.trainers.hf.objectives import Objective
+
+STATE = "state.pt"
+LARGEST_NORM = 1.0
+VALIDATIONS = 10
+"""Batches of the validation rows that are measured over a whole training."""
+ROOM = {"cpu": 1024, "cuda": 32_768}
+"""How many tokens, padding included, are read at once."""
+
+_POSITION = ("step", "checkpointed", "trained_tokens", "metrics")
+
+
+class HfTraining:
+    """A training under way. Make one with `start` or `resume`."""
+
+    def __init__(self, base: Base, run: TrainingRun) -> None:
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        knobs = run.hyperparameters
+        self._base = base
+        self._run = run
+        self._tuned: Tuned = load_to_tune(base, run.base, knobs, run.seed)
+        self._tuned.model.train()
+        self._objective: Objective = self._make_objective()
+        self._batch_size: int = knobs["batch_size"]
+        self._steps_per_epoch = math.ceil(len(self._objective.train) / self._batch_size)
+        self.total_steps = self._steps_per_epoch * int(knobs["n_epochs"])
+        self._between_checkpoints: int = knobs.get("eval_interval", self._steps_per_epoch)
+        self._between_validations = math.ceil(self.total_steps / VALIDATIONS)
+        self._rate = base_rate(run.method, base, lora=knobs["lora"]) * knobs["learning_rate_multiplier"]
+        self._weights = self._tuned.learning()
+        self._optimiser = torch.optim.AdamW(self._weights.values(), lr=0.0, weight_decay=0.0)
+        self._order: tuple[int, list[int]] | None = None
+        self._step = 0
+        self._checkpointed = 0
+        self._trained_tokens = 0
+        self._metrics: dict[str, float] = {}
+
+    def _make_objective(self) -> Any:
+        run, tuned = self._run, self._tuned
+        encoder = Encoder(tuned.tokenizer, tuned.stops, run.hyperparameters["context_length"])
+        rows = (tuned, encoder, run.train_path, run.valid_path, ROOM[tuned.device.type])
+        if run.method == "dpo":
+            return Preference(*rows, beta=run.hyperparameters["beta"])
+        if run.method == "reinforcement":
+            return Reinforcement(*rows, run=run)
+        return Supervised(*rows)
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens of answers, once for each epoch that learned from them."""
+        return self._trained_tokens
+
+    def advance(self) -> Iterator[Progress]:
+        """Train, one step for each item; with each full validation comes a `Checkpoint`."""
+        self._tuned.model.eval()
+        with _memory(self._run):
+            self._objective.prepare()
+        self._tuned.model.train()
+        while True:
+            if self._checkpointed < self._step and self._is_checkpoint():
+                self._checkpointed = self._step
+                epoch = math.ceil(self._step / self._steps_per_epoch)
+                yield Checkpoint(self._step, epoch, dict(self._metrics))
+            elif self._step < self.total_steps:
+                with _memory(self._run):
+                    self._learn()
+                yield Step(self._step, self.total_steps, dict(self._metrics))
+            else:
+                return
+
+    def _is_checkpoint(self) -> bool:
+        return self._step % self._between_checkpoints == 0 or self._step == self.total_steps
+
+    def _learn(self) -> None:
+        epoch, index = divmod(self._step, self._steps_per_epoch)
+        rows = self._shuffled(epoch)[index * self._batch_size : (index + 1) * self._batch_size]
+        # chance that depends on the place alone: a resume needs to remember none
+        torch.manual_seed(self._run.seed * 1_000_003 + self._step)
+        tally = self._objective.learn(rows, self._step)
+        norm = torch.nn.utils.clip_grad_norm_(self._weights.values(), LARGEST_NORM)
+        if not torch.isfinite(norm):
+            raise InvalidSpec(
+                f"the training diverged at step {self._step + 1}",
+                field="learning_rate_multiplier",
+                hint="Train with a lower learning_rate_multiplier.",
+            )
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate * rate_at(self._step, self.total_steps)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        self._trained_tokens += sum(self._objective.tokens(row) for row in rows)
+        self._step += 1
+        self._metrics = tally.metrics("train") | self._validate()
+
+    def _shuffled(self, epoch: int) -> list[int]:
+        """The rows in this epoch's order, which depends on the seed and the epoch alone."""
+        if self._order is None or self._order[0] != epoch:
+            order = list(range(len(self._objective.train)))
+            random.Random(f"{self._run.seed}/{epoch}").shuffle(order)  # noqa: S311 - no secret
+            self._order = (epoch, order)
+        return self._order[1]
+
+    def _validate(self) -> dict[str, float]:
+        valid = self._objective.valid
+        if valid is None:
+            return {}
+        metrics: dict[str, float] = {}
+        self._tuned.model.eval()
+        full = self._is_checkpoint()
+        if self._run.method != "reinforcement" and (full or self._step % self._between_validations == 0):
+            first = self._step * self._batch_size
+            rows = [(first + i) % len(valid) for i in range(min(self._batch_size, len(valid)))]
+            metrics |= self._objective.measure(rows, self._step).metrics("valid")
+        if full:
+            metrics |= self._objective.measure(range(len(valid)), self._step).metrics("full_valid")
+        self._tuned.model.train()
+        return metrics
+
+    def export(self, folder: Path) -> None:
+        """Write the model alone."""
+        facts = {
+            "trainer": f"hf:{self._base.name}",
+            "base_model": self._base.card,
+            "method": self._run.method,
+            "hyperparameters": dict(self._run.hyperparameters),
+            "learning_rate": self._rate,
+            "seed": self._run.seed,
+            "step": self._step,
+        }
+        export(self._tuned, folder, facts)
+
+    def save(self, folder: Path) -> None:
+        """Write everything that `resume` needs; rows and their order come from the run itself."""
+        state = {
+            "run": self._identity(),
+            "position": {name: getattr(self, f"_{name}") for name in _POSITION},
+            "weights": self._weights,
+            "optimiser": self._optimiser.state_dict(),
+            "beginning": self._objective.beginning(),
+        }
+        with written_whole(folder) as unfinished:
+            torch.save(state, unfinished / STATE)
+
+    @classmethod
+    def start(cls, base: Base, run: TrainingRun) -> HfTraining:
+        """Begin."""
+        with _memory(run):
+            return cls(base, run)
+
+    @classmethod
+    def resume(cls, base: Base, run: TrainingRun, folder: Path) -> HfTraining:
+        """Go on from a folder that `save` wrote."""
+        with _memory(run):
+            training = cls(base, run)
+        state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+        if state["run"] != training._identity():
+            raise InvalidInput(
+                f"{folder.name} belongs to another training",
+                hint="Resume with the same rows, method, hyperparameters and seed.",
+            )
+        with torch.no_grad():
+            for name, weight in training._weights.items():
+                weight.copy_(state["weights"][name])
+        training._optimiser.load_state_dict(state["optimiser"])
+        training._objective.remember(state["beginning"])
+        for name in _POSITION:
+            setattr(training, f"_{name}", state["position"][name])
+        return training
+
+    def _identity(self) -> dict[str, Any]:
+        """What a save must agree with, for a resume to make sense."""
+        valid = self._objective.valid
+        return {
+            "base": self._base.name,
+            "method": self._run.method,
+            "hyperparameters": dict(self._run.hyperparameters),
+            "seed": self._run.seed,
+            "train_sha256": self._objective.train.sha256,
+            "valid_sha256": valid.sha256 if valid else None,
+        }
+
+
+@contextmanager
+def _memory(run: TrainingRun) -> Iterator[None]:
+    """Turn what the libraries say when there is no memory left into words that help."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        words = str(error).lower()
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "can't allocate memory" not in words:
+            raise
+        knobs = run.hyperparameters
+        lower = [f"context_length (now {knobs['context_length']}) or the longest examples"]
+        if knobs["lora"]:
+            lower.append(f"lora_r (now {knobs['lora_r']})")
+        else:
+            lower.insert(0, "what is trained: lora=true instead of all weights")
+        lower.append(f"batch_size (now {knobs['batch_size']})")
+        raise MemoryError(
+            f"The training needs more memory than there is. Lower {', '.join(lower)}, or take a smaller model."
+            f" ({str(error).splitlines()[0][:300]})"
+        ) from error

@@ -1,0 +1,128 @@
+"""Sends events to whoever asked: signed, tried again with growing pauses, each attempt noted."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+
+from tuneway_service.store import webhooks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import httpx
+
+    from tuneway_service.store.database import Database, Row
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 10.0
+TOTAL_TIMEOUT = 20.0
+# 3 days in all, as the hosted platform tries
+PAUSES = (2, 10, 60, 300, 1800, 3600, *([7200] * 35))
+ROUND_SECONDS = 30.0
+
+
+def signature(secret: str, event_id: str, timestamp: int, body: bytes) -> str:
+    """The `v1,…` signature that receivers check."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    content = f"{event_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
+
+
+def signed_headers(row: Row | Mapping[str, Any], body: bytes, at: int) -> dict[str, str]:
+    """The headers of one delivery; while an old secret is still good, it signs along."""
+    secrets = [row["secret"]]
+    if row["old_secret"] and row["old_secret_until"] > at:
+        secrets.append(row["old_secret"])
+    return {
+        "content-type": "application/json",
+        "user-agent": "tuneway",
+        "webhook-id": row["id"],
+        "webhook-timestamp": str(at),
+        "webhook-signature": " ".join(signature(secret, row["id"], at, body) for secret in secrets),
+    }
+
+
+class Sender:
+    """Delivers what the database has queued; a restart goes on where it was."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something may be due. Callable from any thread; never blocks."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._woken.set)
+
+    async def run(self) -> None:
+        """Deliver for ever."""
+        self._loop = asyncio.get_running_loop()
+        while True:
+            self._woken.clear()
+            pause = await self._round()
+            with anyio.move_on_after(pause):
+                await self._woken.wait()
+
+    async def _round(self) -> float:
+        try:
+            rows = await self.database.read(webhooks.due, time.time())
+            if rows:
+                async with await http_client() as client, anyio.create_task_group() as group:
+                    for row in rows:
+                        group.start_soon(self._deliver, client, row)
+            at = await self.database.read(webhooks.next_due)
+        except Exception:
+            log.exception("webhooks can't be sent")
+            return ROUND_SECONDS
+        return min(ROUND_SECONDS, max(0.0, at - time.time())) if at is not None else ROUND_SECONDS
+
+    async def _deliver(self, client: httpx.AsyncClient, row: Row) -> None:
+        status, error = await attempt(client, row)
+        changes: dict[str, Any] = {"last_status": status, "last_error": error}
+        if status is not None and 200 <= status < 300:
+            changes |= {"status": "delivered", "delivered_at": int(time.time())}
+        elif row["attempts"] >= len(PAUSES):
+            changes |= {"status": "failed"}
+        else:
+            changes |= {"next_at": time.time() + PAUSES[row["attempts"]]}
+        await self.database.write(webhooks.note, row["id"], **changes)
+        log.info("webhook", extra={"delivery": row["id"], "status": status, "error": error})
+
+
+async def http_client() -> httpx.AsyncClient:
+    """A client for deliveries. Made in a thread: it reads certificates, and most services never need it."""
+
+    def make() -> httpx.AsyncClient:
+        import httpx
+
+        # an endpoint's redirect could lead anywhere: it is an answer like any other, and no success
+        return httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, trust_env=False)
+
+    return await anyio.to_thread.run_sync(make)
+
+
+async def attempt(client: httpx.AsyncClient, row: Row | Mapping[str, Any]) -> tuple[int | None, str | None]:
+    """Send one event once; returns the reply's status or what went wrong."""
+    body = json.dumps(json.loads(row["event"]), separators=(",", ":")).encode()
+    headers = signed_headers(row, body, int(time.time()))
+    import httpx
+
+    try:
+        # headers are enough: nobody needs to read what an endpoint has to say
+        with anyio.fail_after(TOTAL_TIMEOUT):
+            async with client.stream("POST", row["url"], content=body, headers=headers) as reply:
+                return reply.status_code, None
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        return None, f"{type(error).__name__}: {error}"[:500]

@@ -1,0 +1,80 @@
+"""How the two endpoints for answers word them: they differ in that alone."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tuneway_service.ids import new_id
+from tuneway_service.trainers.conversation import split_tool_calls
+
+
+class Words:
+    """`/completions`: plain text."""
+
+    prefix = "cmpl-"
+    kind = chunk_kind = "text_completion"
+
+    def answer(self, text: str, finish_reason: str) -> dict[str, Any]:
+        """A finished answer."""
+        return {"text": text, "finish_reason": finish_reason}
+
+    def opening(self) -> dict[str, Any]:
+        """The first piece, before any text."""
+        return {"text": ""}
+
+    def piece(self, text: str) -> dict[str, Any]:
+        """A piece of an answer on its way."""
+        return {"text": text}
+
+    def closing(self) -> dict[str, Any]:
+        """The last piece, after all text."""
+        return {"text": ""}
+
+    def at_once(self, text: str, finish_reason: str) -> tuple[dict[str, Any], str]:
+        """A whole answer as one piece, and how it ended."""
+        return self.piece(text), finish_reason
+
+
+class ChatWords(Words):
+    """`/chat/completions`: messages, calls of tools among them."""
+
+    prefix = "chatcmpl-"
+    kind = "chat.completion"
+    chunk_kind = "chat.completion.chunk"
+
+    def answer(self, text: str, finish_reason: str) -> dict[str, Any]:
+        """A finished answer."""
+        message, reason = _message(text, finish_reason)
+        return {"message": {"role": "assistant", "refusal": None} | message, "finish_reason": reason}
+
+    def opening(self) -> dict[str, Any]:
+        """The first piece, before any text."""
+        return {"delta": {"role": "assistant", "content": ""}}
+
+    def piece(self, text: str) -> dict[str, Any]:
+        """A piece of an answer on its way."""
+        return {"delta": {"content": text}}
+
+    def closing(self) -> dict[str, Any]:
+        """The last piece, after all text."""
+        return {"delta": {}}
+
+    def at_once(self, text: str, finish_reason: str) -> tuple[dict[str, Any], str]:
+        """A whole answer as one piece, and how it ended."""
+        message, reason = _message(text, finish_reason)
+        for index, call in enumerate(message.get("tool_calls", ())):
+            call["index"] = index
+        return {"delta": message}, reason
+
+
+def _message(text: str, finish_reason: str) -> tuple[dict[str, Any], str]:
+    """The text and the calls that an answer is made of."""
+    plain, calls = split_tool_calls(text)
+    if not calls:
+        return {"content": text}, finish_reason
+    worded = [{"id": new_id("call_"), "type": "function", "function": call} for call in calls]
+    return {"content": plain or None, "tool_calls": worded}, "tool_calls"
+
+
+CHAT: Final = ChatWords()
+TEXT: Final = Words()

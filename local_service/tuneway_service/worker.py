@@ -1,0 +1,255 @@
+"""Train one job: `python -m tuneway_service.worker JOB_DIR [ATTEMPT]`.
+
+All that it needs is in the folder and all that it does ends up there (see `folder`), so that it knows no
+service, network or database, and any executor can run it. Started again after whatever happened to the one
+before, it goes on from the last saved state and comes to the same weights.
+
+Without an attempt it does whatever the order in the folder says. With one it works only as long as the order
+names that attempt: an executor that lost sight of a worker may order another, and the lost one then leaves.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import errno
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuneway.errors import InvalidInput, InvalidSpec
+from tuneway_service.folder import JobFolder, Taken, kept_checkpoints, replace
+from tuneway_service.journal import Journal, read_all
+from tuneway_service.trainers import Checkpoint, Step, TrainingRun, make_trainer
+from tuneway_service.wandb_log import RunLog
+
+if TYPE_CHECKING:
+    from tuneway_service.trainers import Trainer, Training
+    from tuneway_service.trainers.base import Grade
+
+TAKEN = 75
+SAVE_SECONDS = 10.0
+SAVE_SHARE = 0.02
+PROGRESS_SECONDS = 0.5
+
+
+class Worker:
+    """One attempt at one job."""
+
+    def __init__(self, folder: JobFolder) -> None:
+        self.folder = folder
+        self.job = json.loads((folder.path / "job.json").read_bytes())
+        self.asked = False
+        self.journal = Journal(folder.journal)
+        self.trainer = make_trainer(self.job["trainer"])
+        self.began = time.time()
+        self.first_step = 0
+        self.saved = self.told = 0.0
+        self.pause = SAVE_SECONDS
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end, or until asked to stop; returns the outcome."""
+        self.journal.message(f"Training on {_name(self.trainer)}", mark="training")  # first: a model takes time to load
+        training, step = self._training()
+        self.first_step = step
+        if step:
+            self.journal.message(f"Going on from step {step}", mark=f"from:{step}:{self.job['attempt']}")
+        self.saved = time.monotonic()
+        with RunLog(self.job, self.folder.path, self.journal) as run_log:
+            for item in training.advance():
+                step = item.step
+                if isinstance(item, Step):
+                    self.journal.metrics(step, item.total_steps, item.metrics)
+                    run_log.step(step, item.metrics)
+                    self._progress(training, step)
+                else:
+                    self._checkpoint(training, item)
+                if self.asked or self.folder.stop_asked():
+                    self._save(training, step)
+                    return {"outcome": "stopped", "step": step}
+                if time.monotonic() - self.saved > self.pause:
+                    self._save(training, step)
+        return self._finish(training, step)
+
+    def _training(self) -> tuple[Training, int]:
+        run = TrainingRun(
+            method=self.job["method"],
+            train_path=self.folder.training,
+            valid_path=_if_there(self.folder.validation),
+            hyperparameters=self.job["hyperparameters"],
+            seed=self.job["seed"],
+            base=_if_there(self.folder.base),
+            grade=self._grade(),
+        )
+        state = self.folder.state()
+        if state is None:
+            return self.trainer.start(run), 0
+        step, place = state
+        try:
+            return self.trainer.resume(run, place), step
+        except Exception:  # noqa: BLE001 - whatever a broken state does to a trainer
+            traceback.print_exc()
+            # the same seed gives the same weights: nothing is lost but time
+            self.journal.message(
+                f"The saved state of step {step} can't be read: training again from the start",
+                mark=f"again:{self.job['attempt']}",
+                level="warn",
+            )
+            return self.trainer.start(run), 0
+
+    def _grade(self) -> Grade | None:
+        if "grader" not in self.job:
+            return None
+        from tuneway_service.rewards import grader_of
+
+        return grader_of(self.job)
+
+    def _check_wanted(self) -> None:
+        """Leave the folder to another attempt, if there is one."""
+        if not self.folder.ordered(self.job["attempt"]):
+            raise Taken(self.folder.path.name)
+
+    def _save(self, training: Training, step: int) -> None:
+        self._check_wanted()
+        began = time.monotonic()
+        self.folder.keep_state(step, training.save)
+        self.saved = time.monotonic()
+        # large models take their time to save: that must stay a small share of the training's
+        self.pause = max(SAVE_SECONDS, (self.saved - began) / SAVE_SHARE)
+
+    def _checkpoint(self, training: Training, item: Checkpoint) -> None:
+        self._check_wanted()
+        self.folder.checkpoints.mkdir(exist_ok=True)
+        self.folder.put(self.folder.checkpoints / str(item.step), training.export)
+        self.journal.checkpoint(item.step, item.epoch, item.metrics)
+        self._save(training, item.step)
+        told = {record["step"]: record["metrics"] for record in self._told("checkpoint")}
+        kept = kept_checkpoints(told)
+        for other in self.folder.checkpoints.iterdir():
+            if other.name.isdigit() and int(other.name) not in kept:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def _told(self, kind: str) -> list[dict[str, Any]]:
+        return [record for record in read_all(self.folder.journal) if record.get("kind") == kind]
+
+    def _progress(self, training: Training, step: int) -> None:
+        at = time.time()
+        if at - self.told < PROGRESS_SECONDS:
+            return
+        self.told = at
+        done = step - self.first_step
+        self.folder.write(
+            "progress",
+            {
+                "at": at,
+                "step": step,
+                "total_steps": training.total_steps,
+                "seconds_per_step": (at - self.began) / done if done > 0 else None,
+                "trained_tokens": training.trained_tokens,
+            },
+        )
+
+    def _finish(self, training: Training, step: int) -> dict[str, Any]:
+        self._check_wanted()
+        self.folder.put(self.folder.model, training.export)
+        replace(self.folder.results, base64.b64encode(result_table(self.folder.journal).encode()))
+        return {
+            "outcome": "succeeded",
+            "step": step,
+            "trained_tokens": training.trained_tokens,
+            "seconds": round(time.time() - self.began, 3),
+            "cpu_seconds": round(time.process_time(), 3),
+        }
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _name(trainer: Trainer) -> str:
+    summary = trainer.describe().get("summary")
+    return f"the local trainer {trainer.name!r}" + (f": {summary}" if summary else "")
+
+
+COLUMNS = {
+    "train_loss": "train_loss",
+    "train_accuracy": "train_mean_token_accuracy",
+    "valid_loss": "valid_loss",
+    "valid_mean_token_accuracy": "valid_mean_token_accuracy",
+}
+
+
+def result_table(journal: Path) -> str:
+    """The metrics as the result file has them: a CSV, cells without a measurement empty."""
+    steps = {record["step"]: record["metrics"] for record in read_all(journal) if record.get("kind") == "metrics"}
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["step", *COLUMNS])
+    for step in sorted(steps):
+        table.writerow([step, *(steps[step].get(name, "") for name in COLUMNS.values())])
+    return text.getvalue()
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """The outcome of a training that broke: whose fault, in words for the job's error."""
+    if isinstance(error, InvalidSpec):
+        return {"outcome": "failed", "code": "invalid_hyperparameters", "message": str(error), "param": error.field}
+    if isinstance(error, InvalidInput):
+        return {"outcome": "failed", "code": "invalid_training_file", "message": str(error), "param": "training_file"}
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        text = "The service's disk is full: free some space in its data directory and create the job again."
+        return {"outcome": "failed", "code": "disk_full", "message": text}
+    if isinstance(error, MemoryError):
+        text = str(error) or "The training needs more memory than there is."
+        return {"outcome": "failed", "code": "out_of_memory", "message": text}
+    text = f"The trainer broke off: {type(error).__name__}: {error}"
+    return {"outcome": "failed", "code": "server_error", "message": text[:2000]}
+
+
+def work(folder: JobFolder) -> dict[str, Any]:
+    """Run one attempt and say how it went; never raises for what the training does, only when it is `Taken` over."""
+    try:
+        worker = Worker(folder)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: setattr(worker, "asked", True))
+        return worker.run()
+    except Taken:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a trainer does, the job gets an outcome
+        traceback.print_exc()
+        # a half-written state may be what filled the disk: the outcome must find room
+        if isinstance(error, OSError):
+            shutil.rmtree(folder.states, ignore_errors=True)
+        return failure(error)
+
+
+def main(arguments: list[str]) -> int:
+    """Do the job in that folder, unless it is done or another worker is at it."""
+    folder = JobFolder(Path(arguments[0]))
+    attempt = int(arguments[1]) if len(arguments) > 1 else folder.attempt()
+    if attempt is None:
+        return TAKEN
+    # Ctrl-C in the service's terminal is the service's business: it asks its workers to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with folder.claim(attempt):
+            before = folder.read("outcome")
+            if isinstance(before, dict) and before.get("outcome") in ("succeeded", "failed"):
+                return 0
+            (folder.path / "outcome.json").unlink(missing_ok=True)
+            folder.write("outcome", {"attempt": attempt} | work(folder))
+    except Taken:
+        return TAKEN
+    return 0
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main(sys.argv[1:]))

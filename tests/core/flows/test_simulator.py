@@ -1,0 +1,296 @@
+"""Schedules of crashes, races and lost replies: what must hold, holds; and the simulator would notice if not.
+
+The second half breaks the flows on purpose, each in one place, and expects a broken promise. `SHARP` are
+schedules with nothing but crashes in them, where a single missing step of the protocol shows.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.sim_faults import WINDOW
+from support.simulator import first_broken, main, play, play_all, simulate
+
+from tuneway import calls
+from tuneway.errors import LookupFailed, TunewayError
+from tuneway.flows import CONTENT, KEY, Account, Flow, Pager
+from tuneway.flows._identity import Intent
+from tuneway.flows._request import settling, unreadable
+from tuneway.flows._token import WaitToken
+from tuneway.models import Job
+
+# `flows` gives its functions the names of their modules.
+submit = importlib.import_module("tuneway.flows.submit")
+wait = importlib.import_module("tuneway.flows.wait")
+watch = importlib.import_module("tuneway.flows.watch")
+
+TESTS = Path(__file__).parents[2]
+
+SHARP = {
+    "clients": 1, "reuse": ("run",), "crash": 0.3, "crashes": 4, "trouble_on_create": 0.0, "trouble_on_look": 0.0,
+    "pause": 0.0, "late": WINDOW, "lag": 0.0, "fate": "succeeds", "page_cap": 100, "honours_idempotency": False,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _chance_is_left_as_it_was() -> Iterator[None]:
+    state = random.getstate()
+    yield
+    random.setstate(state)
+
+
+def test_hundreds_of_schedules_keep_every_promise():
+    findings = play_all(range(400))
+    assert findings.broken == {}
+    assert findings.schedules == 400
+    trouble = findings.counts
+    for kind in ("crashes", "Retrying", "JobAdopted", "RivalCancelled", "LookupFailed", "WaitTimeout", "Logged"):
+        assert trouble[kind] > 10, f"{kind}: the schedules are too tame to prove anything"
+    assert trouble["within the guarantee"] > 200
+
+
+def test_crashes_alone_keep_every_promise():
+    assert first_broken(range(300), **SHARP) is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_hundred_thousand_schedules_keep_every_promise():
+    findings = None
+    for findings in simulate(100_000, jobs=2):
+        assert findings.broken == {}, "replay it: cd tests && python -m support.simulator --replay SEED"
+    assert findings is not None
+    assert findings.schedules == 100_000
+
+
+# --- the command ---
+
+
+def test_a_schedule_follows_from_its_seed_alone():
+    """In another process too, where sets have another order."""
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-m", "support.simulator", "--replay", "17"],
+            cwd=TESTS, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    assert outputs[0] == outputs[1]
+    assert outputs[0].count("\n") > 40
+    steps: list[str] = []
+    play(17, steps.append)
+    assert outputs[0].startswith("\n".join(steps))
+
+
+def test_a_run_says_what_was_played(capsys):
+    assert main(["--schedules", "20", "--seed", "5"]) == 0
+    told = capsys.readouterr().out
+    assert "creates sent" in told
+    assert "20 schedules in" in told
+    assert "0 broken" in told
+
+
+def test_a_broken_promise_is_shown_with_its_seed_and_can_be_replayed(capsys, monkeypatch):
+    monkeypatch.setattr(submit._Submission, "_cancel", _no_cancel)
+    assert main(["--schedules", "60"]) == 1
+    told = capsys.readouterr().out
+    seed = int(told.rpartition("--replay ")[2])
+    assert f"seed {seed}: Broken: " in told
+    assert main(["--replay", str(seed)]) == 1
+    assert "jobs live for one wish" in capsys.readouterr().out.splitlines()[-1]
+
+
+# --- flows with one thing missing ---
+
+
+def _blind_look(self) -> Flow[Any]:
+    return submit.Sight.NOTHING
+    yield
+
+
+def _no_cancel(self, rival: Job) -> Flow[Any]:
+    return
+    yield
+
+
+def _no_sleep(seconds: float, **_: object) -> Flow[Any]:
+    return
+    yield
+
+
+def _half_sleep(seconds: float, **_: object) -> Flow[Any]:
+    yield from _sleep(seconds / 2)
+
+
+_sleep = submit.sleep
+_find = submit.find
+
+
+def _find_or_nothing(account: Account, intent: Intent) -> Flow[Any]:
+    try:
+        return (yield from _find(account, intent))
+    except LookupFailed:
+        return []
+
+
+def _find_on_one_page(account: Account, intent: Intent) -> Flow[Any]:
+    pager = Pager(account, lambda after: calls.jobs.listing(metadata={intent.label: intent.value}, limit=100))
+    try:
+        page = yield from pager.next()
+    except TunewayError as error:
+        raise unreadable("it", error) from error
+    return [job for job in page if (job.metadata or {}).get(intent.label) == intent.value]
+
+
+def _find_believing_the_filter(account: Account, intent: Intent) -> Flow[Any]:
+    pager = Pager(account, lambda after: calls.jobs.listing(metadata={intent.label: intent.value}, after=after))
+    found: list[Job] = []
+    while not pager.done:
+        found += yield from pager.next()
+    return found
+
+
+def _settle_until_ours_shows(self) -> Flow[Any]:
+    """A look right after the create, until the new job is on the list; not one when the window is over."""
+    mine = self._accepted
+
+    def look() -> Flow[Any]:
+        shown = yield from self._find()
+        return mine.id in shown if mine else bool(self.current)
+
+    yield from settling(self.account, look)
+    return submit.Sight.SOMETHING if self.current else submit.Sight.NOTHING
+
+
+def _resolve_for_oneself(self) -> Flow[Any]:
+    self._survivor = self._accepted or self.current[0]
+    for rival in self.current:
+        if rival.id != self.survivor.id and not rival.done and rival.metadata[KEY] == self.intent.key:
+            yield from self._cancel(rival)
+    return submit.Sight.ONE
+
+
+def _resolve_against_everybody(self) -> Flow[Any]:
+    self._survivor, *rivals = self.current
+    for rival in rivals:
+        if not rival.done:
+            yield from self._cancel(rival)
+    return submit.Sight.ONE
+
+
+_create = calls.jobs.create
+
+
+def _repeatable_create(body: dict[str, Any], **options: str) -> calls.Call[Job]:
+    call = _create(body, **options)
+    return replace(call, request=replace(call.request, repeatable=True))
+
+
+def without_the_look_before_a_create(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(submit._Submission, "look", _blind_look)
+
+
+def without_the_window(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(submit, "sleep", _no_sleep)
+
+
+def with_half_the_window(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(submit, "sleep", _half_sleep)
+
+
+def with_a_look_before_the_window_is_over(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(submit._Submission, "settle", _settle_until_ours_shows)
+
+
+def adopting_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(submit.TRANSITIONS[submit.State.LOOK], submit.Sight.ALIVE, submit.State.RESOLVE)
+
+
+def never_cancelling_doubles(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(submit._Submission, "_cancel", _no_cancel)
+
+
+def each_for_oneself(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(submit._Submission, "resolve", _resolve_for_oneself)
+
+
+def cancelling_what_others_made(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(submit._Submission, "resolve", _resolve_against_everybody)
+
+
+def taking_unreadable_for_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(submit, "find", _find_or_nothing)
+
+
+def reading_one_page(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(submit, "find", _find_on_one_page)
+
+
+def believing_the_filter(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(submit, "find", _find_believing_the_filter)
+
+
+def repeating_creates_blindly(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(calls.jobs, "create", _repeatable_create)
+
+
+def forgetting_the_key_in_the_name(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(submit, "KEY", CONTENT)
+
+
+def taking_failed_for_succeeded(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(wait.TRANSITIONS[wait.State.WATCHING], wait.Sight.FAILED, wait.State.SUCCEEDED)
+
+
+def taking_alive_for_cancelled(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(wait.TRANSITIONS[wait.State.WATCHING], wait.Sight.ALIVE, wait.State.CANCELLED)
+
+
+def losing_the_place_in_the_log(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(WaitToken, "model_copy", lambda self, update: self)
+
+
+def telling_an_old_view_of_the_log_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(watch, "_is_after_last_told", lambda event, token: True)
+
+
+MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], dict[str, object], str]] = [
+    (without_the_look_before_a_create, {}, "creates without having seen that there is nothing"),
+    (without_the_window, SHARP, "2 jobs live for one wish"),
+    (with_half_the_window, SHARP, "2 jobs live for one wish"),
+    (with_a_look_before_the_window_is_over, SHARP, "2 jobs live for one wish"),
+    (adopting_at_once, SHARP, "2 jobs live for one wish"),
+    (never_cancelling_doubles, {}, "jobs live for one wish"),
+    (each_for_oneself, {"fate": "succeeds"}, "no job lives, though nobody but clients ended any"),
+    (cancelling_what_others_made, {}, "which was made for another wish"),
+    (taking_unreadable_for_nothing, {"trouble_on_look": 0.8}, "without having seen that there is nothing|doesn't list"),
+    (reading_one_page, {"page_cap": 2, "filters_metadata": False}, "live for one wish|doesn't list the job"),
+    (believing_the_filter, {"filters_metadata": False}, "which isn't what it wished for"),
+    (repeating_creates_blindly, {}, "creates without having seen that there is nothing"),
+    (forgetting_the_key_in_the_name, {"fate": "succeeds"}, "jobs live for one wish|after a quiet submission"),
+    (taking_failed_for_succeeded, {"fate": "fails"}, "which is failed"),
+    (taking_alive_for_cancelled, {}, "is cancelled; it is"),
+    (losing_the_place_in_the_log, {"follows": True}, "twice"),
+    (telling_an_old_view_of_the_log_again, {"follows": True, "lag": WINDOW}, "twice"),
+]
+
+
+@pytest.mark.parametrize(("mutate", "scenario", "told"), MUTANTS, ids=[mutant[0].__name__ for mutant in MUTANTS])
+def test_it_notices_a_flow(mutate, scenario, told, monkeypatch):
+    mutate(monkeypatch)
+    found = first_broken(range(1500), **scenario)
+    assert found is not None, "a broken flow, and every promise was kept"
+    seed, what = found
+    assert re.search(told, what)
+    monkeypatch.undo()
+    play(seed, **scenario)  # as it is, the flow keeps them
