@@ -51,7 +51,7 @@ from tuneway.models import Job, JobSpec, Phase
 CREATES = 3
 
 
-class State(Enum):
+class SubmitState(Enum):
     """Where a submission stands."""
 
     LOOK = auto()
@@ -61,7 +61,7 @@ class State(Enum):
     DONE = auto()
 
 
-class Sight(Enum):
+class SubmitSight(Enum):
     """What a state's action found."""
 
     NOTHING = auto()
@@ -72,11 +72,15 @@ class Sight(Enum):
     ONE = auto()
 
 
-TRANSITIONS: dict[State, dict[Sight, State]] = {
-    State.LOOK: {Sight.NOTHING: State.CREATE, Sight.ALIVE: State.SETTLE, Sight.READY: State.RESOLVE},
-    State.CREATE: {Sight.SENT: State.SETTLE},
-    State.SETTLE: {Sight.NOTHING: State.CREATE, Sight.SOMETHING: State.RESOLVE},
-    State.RESOLVE: {Sight.READY: State.RESOLVE, Sight.ONE: State.DONE},
+TRANSITIONS: dict[SubmitState, dict[SubmitSight, SubmitState]] = {
+    SubmitState.LOOK: {
+        SubmitSight.NOTHING: SubmitState.CREATE,
+        SubmitSight.ALIVE: SubmitState.SETTLE,
+        SubmitSight.READY: SubmitState.RESOLVE,
+    },
+    SubmitState.CREATE: {SubmitSight.SENT: SubmitState.SETTLE},
+    SubmitState.SETTLE: {SubmitSight.NOTHING: SubmitState.CREATE, SubmitSight.SOMETHING: SubmitState.RESOLVE},
+    SubmitState.RESOLVE: {SubmitSight.READY: SubmitState.RESOLVE, SubmitSight.ONE: SubmitState.DONE},
 }
 
 
@@ -104,8 +108,8 @@ def submit(
     check_room(spec.metadata, keep_origin=keep_origin)
     intent = yield from identify(account, spec, key=key, reuse=reuse, origin=origin, nonce=nonce)
     submission = _Submission(account, spec.to_wire() | {"metadata": intent.marks(spec.metadata)}, intent)
-    state = State.LOOK
-    while state is not State.DONE:
+    state = SubmitState.LOOK
+    while state is not SubmitState.DONE:
         state = TRANSITIONS[state][(yield from submission.actions[state]())]
     return submission.survivor
 
@@ -154,12 +158,12 @@ class _Submission:
     _survivor: Job | None = None
 
     @property
-    def actions(self) -> dict[State, Callable[[], Flow[Sight]]]:
+    def actions(self) -> dict[SubmitState, Callable[[], Flow[SubmitSight]]]:
         return {
-            State.LOOK: self.look,
-            State.CREATE: self.create,
-            State.SETTLE: self.settle,
-            State.RESOLVE: self.resolve,
+            SubmitState.LOOK: self.look,
+            SubmitState.CREATE: self.create,
+            SubmitState.SETTLE: self.settle,
+            SubmitState.RESOLVE: self.resolve,
         }
 
     @property
@@ -172,14 +176,14 @@ class _Submission:
         """The jobs of this attempt, the best first: whatever wasn't already over when it began."""
         return sorted((job for job in self.known.values() if job.id not in self.past), key=_merit)
 
-    def look(self) -> Flow[Sight]:
+    def look(self) -> Flow[SubmitSight]:
         yield from self._find()
         self.past = {job.id for job in self.known.values() if job.phase.dead}
         if not self.current:
-            return Sight.NOTHING
-        return Sight.READY if all(job.done for job in self.current) else Sight.ALIVE
+            return SubmitSight.NOTHING
+        return SubmitSight.READY if all(job.done for job in self.current) else SubmitSight.ALIVE
 
-    def create(self) -> Flow[Sight]:
+    def create(self) -> Flow[SubmitSight]:
         if self.creates == CREATES:
             raise self._lost()
         self.creates += 1
@@ -193,9 +197,9 @@ class _Submission:
         else:
             self._accepted = self.known[job.id] = job
             yield from tell(progress.JobCreated(job))
-        return Sight.SENT
+        return SubmitSight.SENT
 
-    def settle(self) -> Flow[Sight]:
+    def settle(self) -> Flow[SubmitSight]:
         """Whatever wasn't there before the create is what became of it, even if it has failed since."""
         mine = self._accepted
         yield from tell(progress.Settling(self.account.settle_window))
@@ -206,9 +210,9 @@ class _Submission:
             raise (error.about(mine.id) if mine else error) from error.__cause__
         if mine and mine.id not in shown:
             yield from tell(progress.KeyNotKept(mine))
-        return Sight.SOMETHING if self.current else Sight.NOTHING
+        return SubmitSight.SOMETHING if self.current else SubmitSight.NOTHING
 
-    def resolve(self) -> Flow[Sight]:
+    def resolve(self) -> Flow[SubmitSight]:
         self._survivor, *rivals = self.current
         mine = self._accepted.id if self._accepted else None
         for rival in rivals:
@@ -216,10 +220,10 @@ class _Submission:
             if ours and not rival.done:
                 yield from self._cancel(rival)
                 if self.current[0].id != self._survivor.id:
-                    return Sight.READY
+                    return SubmitSight.READY
         if self._survivor.id != mine:
             yield from tell(progress.JobAdopted(self._survivor))
-        return Sight.ONE
+        return SubmitSight.ONE
 
     def _find(self) -> Flow[set[str]]:
         """Learn what the list shows; what it showed before isn't forgotten when it shows less."""

@@ -46,7 +46,7 @@ NAMING_LOOKS = 3
 """Further looks that a succeeded job gets to show the name of its model; some services never do."""
 
 
-class State(Enum):
+class WaitState(Enum):
     """Where a wait stands."""
 
     WATCHING = auto()
@@ -58,7 +58,7 @@ class State(Enum):
     LOST = auto()
 
 
-class Sight(Enum):
+class WaitSight(Enum):
     """What a look gave."""
 
     ALIVE = auto()
@@ -71,18 +71,18 @@ class Sight(Enum):
     LATE = auto()
 
 
-_W, _N, _S, _F, _C, _E, _L = State
-TRANSITIONS: dict[State, dict[Sight, State]] = {
+_W, _N, _S, _F, _C, _E, _L = WaitState
+TRANSITIONS: dict[WaitState, dict[WaitSight, WaitState]] = {
     #               ALIVE  NAMELESS  SUCCEEDED  FAILED  CANCELLED  UNREADABLE  HOPELESS  LATE
-    state: dict(zip(Sight, row, strict=True))
+    state: dict(zip(WaitSight, row, strict=True))
     for state, row in {
-        State.WATCHING: (_W, _N, _S, _F, _C, _W, _L, _E),
-        State.NAMING: (_N, _N, _S, _N, _N, _N, _S, _S),
-        State.SUCCEEDED: (_S,) * 8,
-        State.FAILED: (_F,) * 8,
-        State.CANCELLED: (_C,) * 8,
-        State.EXPIRED: (_E,) * 8,
-        State.LOST: (_L,) * 8,
+        WaitState.WATCHING: (_W, _N, _S, _F, _C, _W, _L, _E),
+        WaitState.NAMING: (_N, _N, _S, _N, _N, _N, _S, _S),
+        WaitState.SUCCEEDED: (_S,) * 8,
+        WaitState.FAILED: (_F,) * 8,
+        WaitState.CANCELLED: (_C,) * 8,
+        WaitState.EXPIRED: (_E,) * 8,
+        WaitState.LOST: (_L,) * 8,
     }.items()
 }
 
@@ -102,7 +102,7 @@ class Wait:
     token: WaitToken
     listener: Listener
     follows: bool = False
-    state: State = State.WATCHING
+    state: WaitState = WaitState.WATCHING
     job: Job | None = None
     error: TunewayError | None = None
     failures: int = 0
@@ -117,7 +117,7 @@ class Wait:
     @property
     def ended(self) -> bool:
         """Whether the end is known."""
-        return self.state not in (State.WATCHING, State.NAMING)
+        return self.state not in (WaitState.WATCHING, WaitState.NAMING)
 
     def see(self, seen: Job | TunewayError, now: float, *, sharers: float = 1.0) -> None:
         """Take in what a look gave, and decide when to look again.
@@ -131,7 +131,7 @@ class Wait:
             self.failures = 0
             if self.job is None or self.job.status != seen.status:
                 self._since = now
-            if self.state is State.WATCHING or seen.fine_tuned_model:
+            if self.state is WaitState.WATCHING or seen.fine_tuned_model:
                 self.job = seen
         else:
             self.failures += 1
@@ -140,21 +140,21 @@ class Wait:
         pause = self._pause(seen, now, min(sharers, MOST_HASTE))
         self.due, self.ready = now + pause, now + pause * (1 - EARLY)
 
-    def _judge(self, seen: Job | TunewayError, now: float) -> Sight:
+    def _judge(self, seen: Job | TunewayError, now: float) -> WaitSight:
         sight = _sight_of_job(seen) if isinstance(seen, Job) else self._sight_of_error(seen)
         late = self.token.deadline is not None and now >= self.token.deadline
-        if self.state is State.NAMING:
+        if self.state is WaitState.NAMING:
             self._naming_looks += 1
-            return Sight.LATE if late or self._naming_looks >= NAMING_LOOKS else sight
-        if late and sight is Sight.NAMELESS:
-            return Sight.SUCCEEDED
-        return Sight.LATE if late and sight in (Sight.ALIVE, Sight.UNREADABLE) else sight
+            return WaitSight.LATE if late or self._naming_looks >= NAMING_LOOKS else sight
+        if late and sight is WaitSight.NAMELESS:
+            return WaitSight.SUCCEEDED
+        return WaitSight.LATE if late and sight in (WaitSight.ALIVE, WaitSight.UNREADABLE) else sight
 
-    def _sight_of_error(self, error: TunewayError) -> Sight:
+    def _sight_of_error(self, error: TunewayError) -> WaitSight:
         """Trouble passes; a wait gives up when it doesn't. Not found right after a create passes too."""
         refused = isinstance(error, ApiError) and not error.retryable and not isinstance(error, NotFound)
         last = self.failures + 1 >= self.account.poll.tolerance
-        return Sight.HOPELESS if refused or last else Sight.UNREADABLE
+        return WaitSight.HOPELESS if refused or last else WaitSight.UNREADABLE
 
     def _pause(self, seen: Job | TunewayError, now: float, haste: float) -> float:
         """Seconds until the next look."""
@@ -163,11 +163,11 @@ class Wait:
         pause = max(min(waited * (poll.growth - 1), poll.maximum) / haste, floor)
         pause = max(pause, min(floor * 2.0 ** min(self.failures - 1, 16), poll.maximum))
         estimate = self.job.estimated_finish if self.job is not None else None
-        if estimate is not None and estimate > now and self.state is State.WATCHING:
+        if estimate is not None and estimate > now and self.state is WaitState.WATCHING:
             # looking costs nothing on this machine, and its first estimates are rough
             longest = poll.maximum if self.account.local else max(LONGEST_AIM, poll.maximum)
             pause = min(max((estimate - now) * APPROACH, floor), longest)
-        if self.state is State.NAMING:
+        if self.state is WaitState.NAMING:
             pause = floor
         pause *= 1 + random.uniform(-poll.jitter, poll.jitter)  # noqa: S311 - spreads load, guards nothing
         asked = getattr(seen, "retry_after", None)
@@ -194,16 +194,16 @@ class Wait:
         return progress.Finished(self.token.job_id, self.job, self.failure())
 
 
-def _sight_of_job(job: Job) -> Sight:
+def _sight_of_job(job: Job) -> WaitSight:
     match job.phase:
         case Phase.SUCCEEDED:
-            return Sight.SUCCEEDED if job.fine_tuned_model else Sight.NAMELESS
+            return WaitSight.SUCCEEDED if job.fine_tuned_model else WaitSight.NAMELESS
         case Phase.FAILED:
-            return Sight.FAILED
+            return WaitSight.FAILED
         case Phase.CANCELLED:
-            return Sight.CANCELLED
+            return WaitSight.CANCELLED
         case _:
-            return Sight.ALIVE
+            return WaitSight.ALIVE
 
 
 def _failed(wait: Wait) -> TunewayError:
@@ -241,11 +241,11 @@ def _lost(wait: Wait) -> TunewayError:
     return wait.error.about(wait.token.job_id)
 
 
-EXPLAIN: dict[State, Callable[[Wait], TunewayError]] = {
-    State.FAILED: _failed,
-    State.CANCELLED: _cancelled,
-    State.EXPIRED: _expired,
-    State.LOST: _lost,
+EXPLAIN: dict[WaitState, Callable[[Wait], TunewayError]] = {
+    WaitState.FAILED: _failed,
+    WaitState.CANCELLED: _cancelled,
+    WaitState.EXPIRED: _expired,
+    WaitState.LOST: _lost,
 }
 
 

@@ -17,7 +17,7 @@ from tuneway.flows._effects import Flow, breathe, now, sleep, tell
 from tuneway.flows._paging import Pager
 from tuneway.flows._request import once
 from tuneway.flows._token import WaitToken
-from tuneway.flows.wait import State, Wait
+from tuneway.flows.wait import Wait, WaitState
 from tuneway.models import Event, Job
 from tuneway.progress import News
 
@@ -151,7 +151,7 @@ def _look(
     """Look at the jobs of these waits; gives what was seen, and the requests it took."""
     seen: dict[str, Job | TunewayError] = {}
     spent = 0
-    listed = {wait.token.job_id for wait in due if wait.state is State.WATCHING}
+    listed = {wait.token.job_id for wait in due if wait.state is WaitState.WATCHING}
     if board.listable and len(listed) > board.depth:
         spent = yield from _list(account, board, listed, seen)
     for job_id in {wait.token.job_id: None for wait in due}:  # in order, each once
@@ -170,7 +170,7 @@ def _look(
 
 def _list(account: Account, board: Board, asked: set[str], seen: dict[str, Job | TunewayError]) -> Flow[int]:
     """Page through the jobs as long as that is cheaper than asking for those that are missing."""
-    known = {wait.token.job_id: wait.job for wait in board.waits if wait.state is State.WATCHING}
+    known = {wait.token.job_id: wait.job for wait in board.waits if wait.state is WaitState.WATCHING}
     pager = Pager(account, lambda after: calls.jobs.listing(after=after, limit=PAGE), persistent=False)
     missing, barren = set(asked), 0
     while missing and not pager.done and barren < BARREN_PAGES and pager.pages < max(board.depth, len(missing)):

@@ -11,7 +11,7 @@ from support.virtual_driver import answered_after, lost_after
 
 from tuneway import progress
 from tuneway.errors import ConnectionLost, LookupFailed
-from tuneway.flows.submit import TRANSITIONS, Sight, State
+from tuneway.flows.submit import TRANSITIONS, SubmitSight, SubmitState
 
 LIST = "GET /fine_tuning/jobs"
 CREATE = "POST /fine_tuning/jobs"
@@ -19,14 +19,14 @@ WINDOW = "sleep 10"
 
 # What each state can see; the rest is impossible, and each state's action says so by its few returns.
 POSSIBLE = {
-    (State.LOOK, Sight.NOTHING),
-    (State.LOOK, Sight.ALIVE),
-    (State.LOOK, Sight.READY),
-    (State.CREATE, Sight.SENT),
-    (State.SETTLE, Sight.NOTHING),
-    (State.SETTLE, Sight.SOMETHING),
-    (State.RESOLVE, Sight.READY),
-    (State.RESOLVE, Sight.ONE),
+    (SubmitState.LOOK, SubmitSight.NOTHING),
+    (SubmitState.LOOK, SubmitSight.ALIVE),
+    (SubmitState.LOOK, SubmitSight.READY),
+    (SubmitState.CREATE, SubmitSight.SENT),
+    (SubmitState.SETTLE, SubmitSight.NOTHING),
+    (SubmitState.SETTLE, SubmitSight.SOMETHING),
+    (SubmitState.RESOLVE, SubmitSight.READY),
+    (SubmitState.RESOLVE, SubmitSight.ONE),
 }
 
 
@@ -63,18 +63,18 @@ def a_younger_double_has_succeeded(stage: Any) -> None:
 
 
 REACHED = [
-    ((State.LOOK, Sight.NOTHING), nothing_there, [LIST, CREATE, "JobCreated", WINDOW, LIST]),
-    ((State.LOOK, Sight.ALIVE), one_runs, [LIST, WINDOW, LIST, "JobAdopted"]),
-    ((State.LOOK, Sight.READY), one_has_succeeded, [LIST, "JobAdopted"]),
-    ((State.CREATE, Sight.SENT), reply_is_lost, [LIST, CREATE, WINDOW, LIST, "JobAdopted"]),
+    ((SubmitState.LOOK, SubmitSight.NOTHING), nothing_there, [LIST, CREATE, "JobCreated", WINDOW, LIST]),
+    ((SubmitState.LOOK, SubmitSight.ALIVE), one_runs, [LIST, WINDOW, LIST, "JobAdopted"]),
+    ((SubmitState.LOOK, SubmitSight.READY), one_has_succeeded, [LIST, "JobAdopted"]),
+    ((SubmitState.CREATE, SubmitSight.SENT), reply_is_lost, [LIST, CREATE, WINDOW, LIST, "JobAdopted"]),
     (
-        (State.SETTLE, Sight.NOTHING),
+        (SubmitState.SETTLE, SubmitSight.NOTHING),
         create_is_lost,
         [LIST, CREATE, WINDOW, LIST, CREATE, "JobCreated", WINDOW, LIST],
     ),
-    ((State.SETTLE, Sight.SOMETHING), nothing_there, [LIST, CREATE, "JobCreated", WINDOW, LIST]),
+    ((SubmitState.SETTLE, SubmitSight.SOMETHING), nothing_there, [LIST, CREATE, "JobCreated", WINDOW, LIST]),
     (
-        (State.RESOLVE, Sight.READY),
+        (SubmitState.RESOLVE, SubmitSight.READY),
         a_younger_double_has_succeeded,
         [
             *(LIST, WINDOW, LIST),
@@ -82,7 +82,7 @@ REACHED = [
             *("POST /fine_tuning/jobs/ftjob-old/cancel", "RivalCancelled", "JobAdopted"),
         ],
     ),
-    ((State.RESOLVE, Sight.ONE), one_runs, [LIST, WINDOW, LIST, "JobAdopted"]),
+    ((SubmitState.RESOLVE, SubmitSight.ONE), one_runs, [LIST, WINDOW, LIST, "JobAdopted"]),
 ]
 
 
@@ -100,7 +100,7 @@ def test_every_possible_cell_is_reached_and_no_other_exists():
 
 
 def test_done_is_absorbing():
-    assert State.DONE not in TRANSITIONS
+    assert SubmitState.DONE not in TRANSITIONS
 
 
 UNCLEAR = [

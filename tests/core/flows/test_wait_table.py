@@ -16,10 +16,10 @@ from tuneway.errors import (
     WaitTimeout,
 )
 from tuneway.flows import Account, Poll, Wait, WaitToken
-from tuneway.flows.wait import NAMING_LOOKS, TRANSITIONS, Sight, State
+from tuneway.flows.wait import NAMING_LOOKS, TRANSITIONS, WaitSight, WaitState
 from tuneway.models import Job
 
-W, N, S, F, C, E, L = State  # watching, naming, succeeded, failed, cancelled, expired, lost
+W, N, S, F, C, E, L = WaitState  # watching, naming, succeeded, failed, cancelled, expired, lost
 
 # The promise, written down a second time: where each sight leads from each state.
 PROMISE = {
@@ -32,7 +32,7 @@ PROMISE = {
     E: (E, E, E, E, E, E, E, E),
     L: (L, L, L, L, L, L, L, L),
 }
-CELLS = [(state, sight, to) for state, row in PROMISE.items() for sight, to in zip(Sight, row, strict=True)]
+CELLS = [(state, sight, to) for state, row in PROMISE.items() for sight, to in zip(WaitSight, row, strict=True)]
 
 DEADLINE = 1000.0
 
@@ -41,26 +41,26 @@ def job(status: str, model: str | None = None) -> Job:
     return Job(id="ftjob-1", status=status, fine_tuned_model=model)
 
 
-SHOW: dict[Sight, Callable[[], tuple[Job | TunewayError, float]]] = {
-    Sight.ALIVE: lambda: (job("running"), 10.0),
-    Sight.NAMELESS: lambda: (job("succeeded"), 10.0),
-    Sight.SUCCEEDED: lambda: (job("succeeded", "ft:base"), 10.0),
-    Sight.FAILED: lambda: (job("failed"), 10.0),
-    Sight.CANCELLED: lambda: (job("cancelled"), 10.0),
-    Sight.UNREADABLE: lambda: (ServerError("in trouble"), 10.0),
-    Sight.HOPELESS: lambda: (Forbidden("no"), 10.0),
-    Sight.LATE: lambda: (job("running"), DEADLINE + 1),
+SHOW: dict[WaitSight, Callable[[], tuple[Job | TunewayError, float]]] = {
+    WaitSight.ALIVE: lambda: (job("running"), 10.0),
+    WaitSight.NAMELESS: lambda: (job("succeeded"), 10.0),
+    WaitSight.SUCCEEDED: lambda: (job("succeeded", "ft:base"), 10.0),
+    WaitSight.FAILED: lambda: (job("failed"), 10.0),
+    WaitSight.CANCELLED: lambda: (job("cancelled"), 10.0),
+    WaitSight.UNREADABLE: lambda: (ServerError("in trouble"), 10.0),
+    WaitSight.HOPELESS: lambda: (Forbidden("no"), 10.0),
+    WaitSight.LATE: lambda: (job("running"), DEADLINE + 1),
 }
 REACH = {
     W: (),
-    N: (Sight.NAMELESS,),
-    S: (Sight.SUCCEEDED,),
-    F: (Sight.FAILED,),
-    C: (Sight.CANCELLED,),
-    E: (Sight.LATE,),
-    L: (Sight.HOPELESS,),
+    N: (WaitSight.NAMELESS,),
+    S: (WaitSight.SUCCEEDED,),
+    F: (WaitSight.FAILED,),
+    C: (WaitSight.CANCELLED,),
+    E: (WaitSight.LATE,),
+    L: (WaitSight.HOPELESS,),
 }
-VERDICT: dict[State, type[TunewayError] | None] = {
+VERDICT: dict[WaitState, type[TunewayError] | None] = {
     S: None,
     F: JobFailed,
     C: JobCancelled,
@@ -69,7 +69,7 @@ VERDICT: dict[State, type[TunewayError] | None] = {
 }
 
 
-def wait_in(state: State) -> Wait:
+def wait_in(state: WaitState) -> Wait:
     wait = Wait(Account(), WaitToken(job_id="ftjob-1", deadline=DEADLINE), lambda _news: None)
     for sight in REACH[state]:
         wait.see(*SHOW[sight]())
@@ -89,7 +89,7 @@ def test_the_table_holds_just_what_is_promised():
 
 
 @pytest.mark.parametrize("state", VERDICT, ids=lambda state: state.name.lower())
-@pytest.mark.parametrize("sight", Sight, ids=lambda sight: sight.name.lower())
+@pytest.mark.parametrize("sight", WaitSight, ids=lambda sight: sight.name.lower())
 def test_no_later_sight_changes_a_verdict(state, sight):
     wait = wait_in(state)
     before, seen = wait.failure(), wait.job
@@ -106,7 +106,9 @@ def test_no_later_sight_changes_a_verdict(state, sight):
             wait.result()
 
 
-@pytest.mark.parametrize("sight", [Sight.FAILED, Sight.CANCELLED, Sight.ALIVE, Sight.UNREADABLE, Sight.NAMELESS])
+@pytest.mark.parametrize(
+    "sight", [WaitSight.FAILED, WaitSight.CANCELLED, WaitSight.ALIVE, WaitSight.UNREADABLE, WaitSight.NAMELESS]
+)
 def test_a_succeeded_job_gets_a_few_looks_to_show_its_name_whatever_they_show(sight):
     wait = wait_in(N)
     for _ in range(NAMING_LOOKS):
@@ -119,8 +121,8 @@ def test_a_succeeded_job_gets_a_few_looks_to_show_its_name_whatever_they_show(si
 def test_a_name_that_comes_with_the_last_look_counts():
     wait = wait_in(N)
     for _ in range(NAMING_LOOKS - 1):
-        wait.see(*SHOW[Sight.NAMELESS]())
-    wait.see(*SHOW[Sight.SUCCEEDED]())
+        wait.see(*SHOW[WaitSight.NAMELESS]())
+    wait.see(*SHOW[WaitSight.SUCCEEDED]())
     assert wait.result().fine_tuned_model == "ft:base"
 
 
