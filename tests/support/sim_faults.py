@@ -10,7 +10,7 @@ from support.fake_service import refuse
 
 from tuneway.calls import Response
 from tuneway.errors import ConnectionFailed, ConnectionLost, RequestTimeout, TransportError
-from tuneway.flows import Reuse
+from tuneway.requester import Reuse
 
 WINDOW = 20.0
 """The settle window of all clients."""

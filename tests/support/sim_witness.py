@@ -21,9 +21,10 @@ from tuneway.errors import (
     TransportError,
     TunewayError,
 )
-from tuneway.flows import CONTENT, KEY, Account, Reuse, Send
+from tuneway.flows import CONTENT, KEY, Account, Send
 from tuneway.flows._identity import Intent, identify
 from tuneway.models import Job
+from tuneway.requester import Requester, Reuse
 
 if TYPE_CHECKING:
     from support.sim_world import Client, World
@@ -44,8 +45,7 @@ def intent(reuse: Reuse, nonce: str = "") -> Intent:
 
     name = f"train.sha256-{'a' * 64}.jsonl"
     file = Response(200, {}, f'{{"id": "file-1", "filename": "{name}"}}'.encode())
-    key = None if reuse == "content" else ASKED
-    flow = identify(Account(), SPEC, key=key, reuse=reuse, origin=None, nonce=nonce)
+    flow = identify(Account(), SPEC, Requester(key=ASKED), reuse=reuse, nonce=nonce)
     effect = next(flow)
     while True:
         try:

@@ -22,9 +22,10 @@ from support.sim_witness import Witness
 from tuneway import JobSpec, calls, flows
 from tuneway.calls import Request, Response
 from tuneway.errors import TransportError, TunewayError
-from tuneway.flows import Account, Board, Effect, Flow, Now, Poll, Reuse, Send, Sleep, Tell, Wait, WaitToken
+from tuneway.flows import Account, Board, Effect, Flow, Now, Poll, Send, Sleep, Tell, Wait, WaitToken
 from tuneway.models import Job
 from tuneway.progress import Logged, News
+from tuneway.requester import Requester, Reuse
 
 START = 1_700_000_000.0
 POLL = Poll(minimum=20.0, maximum=240.0, growth=2.0)
@@ -138,8 +139,7 @@ class World:
         account = Account(settle=WINDOW, poll=POLL)
         if client.token is None:
             nonce = f"{client.name}/{client.process}" if client.reuse == "never" else ""
-            key = None if client.reuse == "content" else KEY
-            job = yield from flows.submit(account, SPEC, key=key, reuse=client.reuse, nonce=nonce)
+            job = yield from flows.submit(account, SPEC, requester=Requester(key=KEY), reuse=client.reuse, nonce=nonce)
             timeout = self.scenario.deadline
             deadline = flows.deadline_after(timeout, (yield from flows.now()))
             client.token = WaitToken(job_id=job.id, deadline=deadline)

@@ -15,6 +15,7 @@ from tuneway import JobSpec, flows
 from tuneway.flows import Account, Board, Wait, WaitToken
 from tuneway.models import File, Job
 from tuneway.progress import News
+from tuneway.requester import Requester
 
 SHA = "a" * 64
 TRAIN = flows.name_with_hash("train.jsonl", SHA)
@@ -26,6 +27,7 @@ class Facts:
 
     sha256: str
     size_bytes: int
+    modified_ns: int | None = None
 
 
 @dataclass
@@ -39,7 +41,9 @@ class Stage:
     def submit(self, *, key: str | None = "nightly", dies_at: int | None = None, **options: Any) -> Job:
         """Submit a job, as a process of its own."""
         spec = options.pop("spec", None) or JobSpec(model="base", training_file="file-1")
-        return self.driver.run(flows.submit(self.account, spec, key=key, **options), dies_at=dies_at)
+        who = {name: options.pop(name) for name in ("mark", "keep_origin") if name in options}
+        flow = flows.submit(self.account, spec, requester=Requester(key=key, **who), **options)
+        return self.driver.run(flow, dies_at=dies_at)
 
     def rival(self, **fields: Any) -> dict[str, Any]:
         """A job for the same wish as `submit`'s, made by somebody else: what it is called, another service tells."""

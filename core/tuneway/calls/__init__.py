@@ -5,7 +5,7 @@ what a service's URLs and headers look like is a dialect's (`tuneway.dialects`).
 """
 
 from tuneway.calls import files, graders, jobs, models, permissions, uploads
-from tuneway.calls._http import Call, FilePart, Form, Request, Response, segment
+from tuneway.calls._http import Call, FilePart, Form, Request, Response, Source, segment
 from tuneway.calls._refusals import pause_asked, refusal
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Form",
     "Request",
     "Response",
+    "Source",
     "files",
     "graders",
     "jobs",

@@ -21,18 +21,34 @@ CONTENT_LIMIT = 1024 * MEGABYTE
 
 
 @dataclass(frozen=True, slots=True)
-class FilePart:
-    """The file of a form: a slice of a file on disk, streamed, or bytes.
+class Source:
+    """A file on disk, as it was when it was read: one that has been written since is not sent to its end."""
 
-    `whole` is the size of the whole file, for progress; `length` that of this slice.
-    """
+    path: Path
+    size: int
+    modified_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """The file of a form: a slice of a file on disk, streamed, or bytes; `length` is that of the slice."""
 
     field: str
     filename: str
-    source: Path | bytes
+    source: Source | Path | bytes
     offset: int = 0
     length: int | None = None
-    whole: int | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """Where the file is; None for bytes."""
+        source = self.source
+        return source.path if isinstance(source, Source) else source if isinstance(source, Path) else None
+
+    @property
+    def whole(self) -> int | None:
+        """The size of the whole file, for progress."""
+        return self.source.size if isinstance(self.source, Source) else self.length
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from tuneway.calls._http import (
     Form,
     Request,
     Response,
+    Source,
     query,
     reading,
     segment,
@@ -20,7 +21,7 @@ from tuneway.models import Deleted, File, Page, page_of
 
 
 def create(
-    source: Path | bytes, *, filename: str, purpose: str = "fine-tune", expires_after: int | None = None
+    source: Source | Path | bytes, *, filename: str, purpose: str = "fine-tune", expires_after: int | None = None
 ) -> Call[File]:
     """Upload a file; `expires_after` in seconds."""
     fields = [("purpose", purpose)]

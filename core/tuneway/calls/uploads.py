@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuneway.calls._http import Call, FilePart, Form, Request, reading, segment, sendable
+from tuneway.calls._http import Call, FilePart, Form, Request, Source, reading, segment, sendable
 from tuneway.models import Upload, UploadPart
 
 
@@ -32,14 +32,13 @@ def create(
 
 def add_part(
     upload_id: str,
-    source: Path | bytes,
+    source: Source | Path | bytes,
     *,
     offset: int = 0,
     length: int | None = None,
-    whole: int | None = None,
 ) -> Call[UploadPart]:
     """Send a part; one sent twice is harmless, since `complete` names those that count."""
-    form = Form((), FilePart("data", "part", source, offset, length, whole))
+    form = Form((), FilePart("data", "part", source, offset, length))
     return Call(Request("POST", f"/uploads/{segment(upload_id)}/parts", form=form), reading(UploadPart))
 
 

@@ -137,7 +137,7 @@ class Reader:
             raise InvalidSpec(
                 f"{self.path} changed while it was being read", field="path", hint="Try again when it is complete."
             )
-        return Fingerprint(self._file.sha256.hexdigest(), self._file.size)
+        return Fingerprint(self._file.sha256.hexdigest(), self._file.size, self._stamp[1])
 
     def line_at(self, offset: int) -> bytes:
         """Read a line again, without its end; only once all is read."""
@@ -193,8 +193,9 @@ def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
     name = path_text(path, "path")
     with open_file(name, field="path") as raw:
         try:
+            modified_ns = _stamp(raw)[1]
             digest = hashlib.file_digest(raw, "sha256")
-            return Fingerprint(digest.hexdigest(), raw.tell())
+            return Fingerprint(digest.hexdigest(), raw.tell(), modified_ns)
         except OSError as error:
             raise _unreadable(name, error, "path") from error
 
@@ -204,7 +205,7 @@ def path_text(path: str | os.PathLike[str], field: str) -> str:
     try:
         return os.fsdecode(path)
     except TypeError:
-        raise InvalidSpec(f"{field}: {path!r} is not a path", field=field) from None
+        raise InvalidSpec(f"{field}: a {type(path).__name__} is not a path", field=field) from None
 
 
 def _unreadable(path: str, error: OSError, field: str) -> InvalidSpec:

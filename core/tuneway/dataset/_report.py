@@ -25,10 +25,11 @@ class ValidateProgress(NamedTuple):
 
 
 class Fingerprint(NamedTuple):
-    """What identifies a file's content."""
+    """What identifies a file's content, and when the file was last written."""
 
     sha256: str
     size_bytes: int
+    modified_ns: int | None = None
 
 
 class _Frozen(BaseModel):
@@ -133,6 +134,8 @@ class DatasetReport(_Frozen):
     warning_count: int
     counts: dict[str, int]
     validation: DatasetReport | None = None
+    modified_ns: int | None = None
+    """When the file was last written before it was read: an upload refuses a file that has changed since."""
 
     @computed_field  # type: ignore[prop-decorator]  # mypy has no support for properties under decorators
     @property

@@ -36,6 +36,8 @@ class Plan(NamedTuple):
     prices: dict[str, float]
     tokenizer: str | Callable[[str], int] | None
     max_shown: int
+    held_out: bool = False
+    """Whether this is validation data: it may be small, and nothing is trained on it."""
 
 
 class Progress:
@@ -167,7 +169,7 @@ class Scan:
         if not self.rows:
             tell("file.empty", None, Words("no example"))
         elif self.rows < MIN_ROWS:
-            rule = "file.too_few_rows" if self._train is None else "file.few_validation_rows"
+            rule = "file.few_validation_rows" if self._plan.held_out else "file.too_few_rows"
             tell(rule, None, Words(f"{self.rows} example{'s' * (self.rows != 1)}"))
         if self._reader.bom:
             self._findings.line = 1
@@ -197,13 +199,14 @@ class Scan:
         """What was found."""
         tokens = self._tally.total()
         n_epochs = self._plan.n_epochs or auto_epochs(self.rows)
-        billed = self._train is None and self.format is not None and self.format != "reinforcement"
+        billed = not self._plan.held_out and self.format is not None and self.format != "reinforcement"
         trained = max(0, tokens.total - self._cut_tokens) * n_epochs if billed else None
         findings = self._findings
         return DatasetReport(
             path=encodable(self._reader.path),
             sha256=self._fingerprint.sha256,
             size_bytes=self._fingerprint.size_bytes,
+            modified_ns=self._fingerprint.modified_ns,
             format=self.format,
             rows=self.rows,
             model=self._plan.model,

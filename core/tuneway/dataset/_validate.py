@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def validate(
-    path: str | os.PathLike[str],
+    training_data: str | os.PathLike[str] | None = None,
     *,
-    validation_file: str | os.PathLike[str] | None = None,
+    validation_data: str | os.PathLike[str] | None = None,
     format: Format | None = None,  # noqa: A002  # the word that users know it by
     model: str | None = None,
     n_epochs: int | str | None = None,
@@ -39,8 +39,9 @@ def validate(
     Bad data is reported, never raised; `report.raise_for_errors()` raises it.
 
     Args:
-        path: The training file.
-        validation_file: Checked as well, and for rows that the training file has, too.
+        training_data: The training file.
+        validation_data: The validation file: checked too, and for rows that the training file has as well. Given
+            alone, it is checked by the rules for validation data, which may have few rows.
         format: The data's format; left out, what most of the first rows look like, or what a grader is for.
         model: What is to be trained: decides on the tokenizer, the longest example and the price.
         n_epochs: How often training goes over the data; left out or "auto", what the service would choose.
@@ -64,7 +65,11 @@ def validate(
         tokenizer=tokenizer,
         max_shown=max(0, max_shown),
     )
-    paths = {"path": path} if validation_file is None else {"path": path, "validation_file": validation_file}
+    given = {"training_data": training_data, "validation_data": validation_data}
+    paths = {field: data for field, data in given.items() if data is not None}
+    if not paths:
+        raise InvalidSpec("there is no data to check", field="training_data", hint="Give training_data.")
+    plan = plan._replace(held_out=training_data is None)
     with ExitStack() as stack:
         readers = [
             stack.enter_context(open_reader(path_text(name, field), field=field, max_line_bytes=max_line_bytes))
@@ -75,7 +80,7 @@ def validate(
         train.run(progress)
         if len(readers) == 1:
             return train.report()
-        plan = plan._replace(format=train.format)
+        plan = plan._replace(format=train.format, held_out=True)
         held_out = stack.enter_context(closing(Scan(readers[1], plan, train=train)))
         held_out.run(progress)
         return train.report(validation=held_out.report())

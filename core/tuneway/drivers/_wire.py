@@ -10,6 +10,7 @@ import ssl
 import zlib
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,7 +18,7 @@ import httpx
 
 from tuneway import progress
 from tuneway._version import __version__
-from tuneway.calls import FilePart, Form, Request, Response
+from tuneway.calls import FilePart, Form, Request, Response, Source
 from tuneway.dialects import Dialect
 from tuneway.errors import (
     BadReply,
@@ -29,6 +30,8 @@ from tuneway.errors import (
     TunewayError,
 )
 from tuneway.progress import Listener, News
+
+WHEN_COMPLETE = "Do the same again when the file is complete: nothing that was sent is used."
 
 CHUNK = 1024 * 1024
 """Bytes read and sent at once: large enough to be fast, small enough to be nothing."""
@@ -197,7 +200,7 @@ class Body:
     def progress(self, sent: int) -> progress.Sent:
         """How far the whole file has come."""
         assert self.file is not None
-        return progress.Sent(self.file.offset + sent, self.file.whole or self.file.length or 0)
+        return progress.Sent(self.file.offset + sent, self.file.whole or 0)
 
 
 def _as_json(body: Mapping[str, Any]) -> bytes:
@@ -212,6 +215,8 @@ def _length(part: FilePart) -> int:
         return part.length
     if isinstance(part.source, bytes):
         return len(part.source) - part.offset
+    if isinstance(part.source, Source):
+        return part.source.size - part.offset
     try:
         return part.source.stat().st_size - part.offset
     except OSError as error:
@@ -226,17 +231,28 @@ def _file_chunks(part: FilePart) -> Iterator[bytes]:
         for start in range(part.offset, end, CHUNK):
             yield part.source[start : min(start + CHUNK, end)]
         return
+    path = part.path
+    assert path is not None
     try:
-        with part.source.open("rb", buffering=0) as file:
+        with path.open("rb", buffering=0) as file:
             file.seek(part.offset)
             while left:
                 chunk = file.read(min(CHUNK, left))
-                if not chunk:
-                    raise InvalidInput(f"{part.source} became shorter while it was sent", hint="Upload it again.")
                 left -= len(chunk)
+                # the last piece is kept back from a file that isn't what was checked: so no service ever has all of it
+                if not chunk or (not left and _was_written(part.source, file.fileno())):
+                    raise InvalidInput(f"{path} changed while it was being uploaded", hint=WHEN_COMPLETE)
                 yield chunk
     except OSError as error:
-        raise InvalidInput(f"can't read {part.source}: {error.strerror}") from None
+        raise InvalidInput(f"can't read {path}: {error.strerror}") from None
+
+
+def _was_written(source: Source | Path | bytes, descriptor: int) -> bool:
+    """Whether a file has been written since it was read."""
+    if not isinstance(source, Source) or source.modified_ns is None:
+        return False
+    found = os.fstat(descriptor)
+    return (found.st_size, found.st_mtime_ns) != (source.size, source.modified_ns)
 
 
 class Intake:

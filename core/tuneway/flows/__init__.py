@@ -11,7 +11,7 @@ Three clocks, never mixed: how long one request may take (the driver's), how one
 
 from tuneway.flows._account import LOCAL_POLL, Account, Poll, Retry
 from tuneway.flows._effects import Effect, Flow, Now, Send, Sleep, Tell, Work, now, work
-from tuneway.flows._identity import CONTENT, KEY, ORIGIN, Reuse, check_room, hash_in, name_with_hash
+from tuneway.flows._identity import CONTENT, KEY, ORIGIN, check_room, hash_in, made_by, name_with_hash
 from tuneway.flows._paging import Listed, Pager
 from tuneway.flows._request import request
 from tuneway.flows._token import WaitToken
@@ -38,7 +38,6 @@ __all__ = [
     "Pager",
     "Poll",
     "Retry",
-    "Reuse",
     "Send",
     "Sleep",
     "Tell",
@@ -52,6 +51,7 @@ __all__ = [
     "deadline_after",
     "hash_in",
     "look",
+    "made_by",
     "name_with_hash",
     "now",
     "request",

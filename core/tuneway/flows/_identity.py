@@ -1,9 +1,9 @@
 """Who asks for what: the two names by which a job is found again.
 
-*content* is what is trained: the hashes of the data, the model, the method with its hyperparameters, the
-seed and the suffix. *key* is that and who asks for it. Both are plain hashes: any process that asks for
-the same computes the same, without having talked to any other. The service's address is left out, since
-the service itself is asked, and stays the same service under another name or port.
+*content* is what is trained: the hashes of the data, the model, the method with its hyperparameters, the seed and
+the suffix. *key* is that, and who asks for it (`tuneway.requester`). Both are plain hashes: every process that asks
+for the same computes the same, without having talked to any other. The service's address is no part of them: the
+service itself is asked, and it stays the same service under another name or port.
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from tuneway import calls
 from tuneway.errors import InvalidSpec
 from tuneway.flows._account import Account
 from tuneway.flows._effects import Flow
 from tuneway.flows._request import request
-from tuneway.models import JobSpec
-
-Reuse = Literal["run", "content", "never"]
+from tuneway.models import METADATA_PAIRS, Job, JobSpec
+from tuneway.requester import Requester, Reuse, check_reuse
 
 KEY, CONTENT, ORIGIN = "tuneway_key", "tuneway_content", "tuneway_origin"
-PAIRS, PAIR_LENGTH = 16, 512
+PAIR_LENGTH = 512
 
 HASH_IN_NAME = re.compile(r"\.sha256-([0-9a-f]{64})(?=\.|$)")
 
@@ -48,7 +46,7 @@ class Intent:
         """The user's metadata with ours added; what is only good to read gives way to a full set."""
         own = own or {}
         ours = {KEY: self.key, CONTENT: self.content}
-        if len(own) + len(ours) < PAIRS:
+        if len(own) + len(ours) < METADATA_PAIRS:
             ours[ORIGIN] = self.origin[:PAIR_LENGTH]
         return own | ours
 
@@ -62,7 +60,7 @@ def check_room(own: Mapping[str, str] | None, *, keep_origin: bool = False) -> N
     needed, ours = 2, "the two by which a retry finds its job"
     if keep_origin:
         needed, ours = 3, "the three by which a retry and a cancel find the job"
-    pairs, room = len(own or {}), PAIRS - needed
+    pairs, room = len(own or {}), METADATA_PAIRS - needed
     if pairs > room:
         raise InvalidSpec(
             f"metadata: {pairs} pairs leave no room for {ours}",
@@ -71,10 +69,19 @@ def check_room(own: Mapping[str, str] | None, *, keep_origin: bool = False) -> N
         )
 
 
-def identify(
-    account: Account, spec: JobSpec, *, key: str | None, reuse: Reuse, origin: str | None, nonce: str
-) -> Flow[Intent]:
-    """Name a wish; asks the service for the hashes that its files carry."""
+def identify(account: Account, spec: JobSpec, requester: Requester, *, reuse: Reuse, nonce: str = "") -> Flow[Intent]:
+    """Name a wish; asks the service for the hashes that its files carry.
+
+    Args:
+        account: Whom to ask.
+        spec: What to train.
+        requester: Who asks.
+        reuse: Which existing jobs will do.
+        nonce: Tells this call from every other, where nothing is reused and the requester doesn't tell repeats apart.
+    """
+    who = requester.names(check_reuse(reuse))
+    if who is not None and reuse == "never" and not requester.occasion:
+        who = {**who, "occasion": nonce}
     what = spec.to_wire()
     what.pop("metadata", None)
     what.pop("integrations", None)
@@ -82,16 +89,29 @@ def identify(
         if what.get(field):
             what[field] = yield from _data_name(account, what[field])
     content = _hash("content", what)
-    by_content = reuse == "content" or (reuse == "run" and key is None)
-    who = None if by_content else [key, nonce] if reuse == "never" else key
-    own = _hash("key", [who, content])
+    own = _key(who, content)
     return Intent(
         key=own,
         content=content,
-        origin=origin or key or "python",
-        label=CONTENT if by_content else KEY,
-        value=content if by_content else own,
+        origin=requester.origin,
+        label=CONTENT if who is None else KEY,
+        value=content if who is None else own,
     )
+
+
+def made_by(job: Job, requester: Requester) -> bool:
+    """Whether this requester has made the job, in this try or in an earlier one.
+
+    A job that it only adopted, since another made it of the same content, is not its own: its cancel leaves the
+    job alone. Marks that don't tell count as no.
+    """
+    marks = job.metadata or {}
+    content, key, origin = marks.get(CONTENT), marks.get(KEY), marks.get(ORIGIN)
+    own: tuple[Reuse, ...] = ("run", "never")
+    named = [who for reuse in own if (who := requester.names(reuse)) is not None]
+    if content and key in [_key(who, content) for who in named]:
+        return True
+    return bool(requester.place or requester.mark) and origin == requester.origin[:PAIR_LENGTH]
 
 
 def hash_in(filename: str | None) -> str | None:
@@ -111,6 +131,10 @@ def _data_name(account: Account, file_id: str) -> Flow[str]:
     file = yield from request(account, calls.files.retrieve(file_id))
     sha256 = hash_in(file.filename)
     return f"sha256:{sha256}" if sha256 else f"file:{file_id}"
+
+
+def _key(who: Mapping[str, str] | None, content: str) -> str:
+    return _hash("key", [who, content])
 
 
 def _hash(kind: str, value: object) -> str:

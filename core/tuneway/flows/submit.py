@@ -42,11 +42,12 @@ from tuneway import calls, progress
 from tuneway.errors import ApiError, LookupFailed, NotFound, SubmitUncertain, TunewayError
 from tuneway.flows._account import Account
 from tuneway.flows._effects import Flow, sleep, tell
-from tuneway.flows._identity import KEY, Intent, Reuse, check_room, identify
+from tuneway.flows._identity import KEY, Intent, check_room, identify
 from tuneway.flows._paging import Pager
 from tuneway.flows._request import request, unreadable
 from tuneway.flows.cancel import cancel
 from tuneway.models import Job, JobSpec, Phase
+from tuneway.requester import Requester, Reuse
 
 CREATES = 3
 
@@ -88,10 +89,8 @@ def submit(
     account: Account,
     spec: JobSpec,
     *,
-    key: str | None = None,
+    requester: Requester | None = None,
     reuse: Reuse = "run",
-    origin: str | None = None,
-    keep_origin: bool = False,
     nonce: str = "",
 ) -> Flow[Job]:
     """Have one job for this wish: find it, or create it.
@@ -99,14 +98,13 @@ def submit(
     Args:
         account: Whom to ask.
         spec: What to train.
-        key: Who asks, the same on every retry. Without one, the content alone says what is the same.
-        reuse: "run" adopts what this key made; "content" what anybody made of the same; "never" nothing.
-        origin: A readable word for who asks, kept on the job where the user's metadata leaves room.
-        keep_origin: It must be kept: a cancel is to find the job by it.
-        nonce: What tells this call from every other when nothing is to be reused.
+        requester: Who asks. One that says nothing about itself is told apart by the content alone.
+        reuse: "run" adopts what this requester made; "content" what anybody made of the same; "never" nothing.
+        nonce: Tells this call from every other, where nothing is reused and the requester doesn't tell repeats apart.
     """
-    check_room(spec.metadata, keep_origin=keep_origin)
-    intent = yield from identify(account, spec, key=key, reuse=reuse, origin=origin, nonce=nonce)
+    requester = requester or Requester()
+    check_room(spec.metadata, keep_origin=requester.keep_origin)
+    intent = yield from identify(account, spec, requester, reuse=reuse, nonce=nonce)
     submission = _Submission(account, spec.to_wire() | {"metadata": intent.marks(spec.metadata)}, intent)
     state = SubmitState.LOOK
     while state is not SubmitState.DONE:

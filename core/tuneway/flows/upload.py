@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tuneway import calls, progress
-from tuneway.calls import Call
+from tuneway.calls import Call, Source
 from tuneway.errors import BadRequest, LookupFailed, SubmitUncertain, TunewayError
 from tuneway.flows._account import Account
 from tuneway.flows._effects import Flow, now, tell, work
@@ -38,6 +38,10 @@ class Facts(Protocol):
     def size_bytes(self) -> int:
         """How many they are."""
 
+    @property
+    def modified_ns(self) -> int | None:
+        """When the file was last written, if that is known: one that has changed since isn't sent."""
+
 
 def upload(
     account: Account,
@@ -58,11 +62,12 @@ def upload(
     if found is not None:
         yield from tell(progress.FileReused(found))
         return found
+    source = Source(path, size=size, modified_ns=facts.modified_ns)
     commit: Call[File | Upload]
     if size <= account.file_limit:
-        commit = calls.files.create(path, filename=name, purpose=purpose, expires_after=expires_after)
+        commit = calls.files.create(source, filename=name, purpose=purpose, expires_after=expires_after)
     else:
-        commit = yield from _send_parts(account, path, name, size=size, purpose=purpose, expires_after=expires_after)
+        commit = yield from _send_parts(account, source, name, purpose=purpose, expires_after=expires_after)
     file = yield from _commit(account, commit, sha256, size=size, purpose=purpose)
     yield from tell(progress.FileUploaded(file))
     return file
@@ -100,17 +105,16 @@ def _usable(file: File, size: int, purpose: str, soon: float) -> bool:
 
 
 def _send_parts(
-    account: Account, path: Path, name: str, *, size: int, purpose: str, expires_after: int | None
+    account: Account, source: Source, name: str, *, purpose: str, expires_after: int | None
 ) -> Flow[Call[File | Upload]]:
     """Send everything but the last word; what never gets its last word expires at no cost."""
+    size = source.size
     begun = calls.uploads.create(filename=name, size=size, purpose=purpose, expires_after=expires_after)
     begin = yield from request(account, begun)
     parts = []
     for offset in range(0, size, account.part_size):
         length = min(account.part_size, size - offset)
-        part = yield from request(
-            account, calls.uploads.add_part(begin.id, path, offset=offset, length=length, whole=size)
-        )
+        part = yield from request(account, calls.uploads.add_part(begin.id, source, offset=offset, length=length))
         parts.append(part.id)
     return calls.uploads.complete(begin.id, part_ids=parts)
 

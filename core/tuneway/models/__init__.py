@@ -1,5 +1,6 @@
-"""What travels: the wire's objects (open enums, unknown fields kept) and the job specification."""
+"""The objects of the wire (open enums, unknown fields kept), the job specification, and the names of metrics."""
 
+from tuneway.models._checked import Checked, Strict
 from tuneway.models._graders import (
     Grader,
     LabelModelGrader,
@@ -9,14 +10,27 @@ from tuneway.models._graders import (
     StringCheckGrader,
     TextSimilarityGrader,
 )
-from tuneway.models._spec import (
+from tuneway.models._methods import (
     DPO,
+    JSON,
     DPOHyperparameters,
     Hyperparameters,
-    JobSpec,
+    Method,
     Reinforcement,
     ReinforcementHyperparameters,
     Supervised,
+)
+from tuneway.models._metrics import METRICS, Measure, MetricInfo, Role, metric_name, possible_metrics
+from tuneway.models._spec import (
+    METADATA_PAIRS,
+    MOST_INTEGRATIONS,
+    JobSpec,
+    JobSpecFields,
+    Metadata,
+    Seed,
+    Suffix,
+    TrainingFields,
+    TrainingSpec,
     WandbIntegration,
 )
 from tuneway.models._status import PHASES, Phase
@@ -48,7 +62,12 @@ def prepare() -> None:
 
 __all__ = [
     "DPO",
+    "JSON",
+    "METADATA_PAIRS",
+    "METRICS",
+    "MOST_INTEGRATIONS",
     "PHASES",
+    "Checked",
     "Checkpoint",
     "DPOHyperparameters",
     "Deleted",
@@ -61,7 +80,12 @@ __all__ = [
     "Job",
     "JobFault",
     "JobSpec",
+    "JobSpecFields",
     "LabelModelGrader",
+    "Measure",
+    "Metadata",
+    "Method",
+    "MetricInfo",
     "MetricRow",
     "Model",
     "MultiGrader",
@@ -71,14 +95,22 @@ __all__ = [
     "PythonGrader",
     "Reinforcement",
     "ReinforcementHyperparameters",
+    "Role",
     "ScoreModelGrader",
+    "Seed",
+    "Strict",
     "StringCheckGrader",
+    "Suffix",
     "Supervised",
     "TextSimilarityGrader",
+    "TrainingFields",
+    "TrainingSpec",
     "Upload",
     "UploadPart",
     "WandbIntegration",
     "WireModel",
+    "metric_name",
     "page_of",
+    "possible_metrics",
     "prepare",
 ]

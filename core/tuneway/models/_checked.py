@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tuneway.errors import InvalidSpec
 
@@ -44,6 +44,9 @@ class Checked(BaseModel):
         except ValidationError as error:
             raise cls._invalid(error, {}) from None
 
+    noun: ClassVar[str] = "job specification"
+    """What it is called in the message about a mistake in it."""
+
     @classmethod
     def _as_written(cls, place: Place, data: Mapping[str, Any]) -> Place:
         """Where the user wrote what is found at this place now."""
@@ -63,7 +66,15 @@ class Checked(BaseModel):
                 problems[cls._as_written(place, data)] = text
         named = {".".join(place): text for place, text in problems.items()}
         text = "; ".join(f"{field}: {text}" for field, text in named.items())
-        return InvalidSpec(f"invalid job specification: {text}", field=next(iter(named)), problems=problems)
+        return InvalidSpec(f"invalid {cls.noun}: {text}", field=next(iter(named)), problems=problems)
+
+
+class Strict(Checked):
+    """A checked model that refuses fields it doesn't know, and checks what is assigned later."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", defer_build=True, protected_namespaces=(), validate_assignment=True
+    )
 
 
 def _problems(item: dict[str, Any], known: list[str]) -> list[tuple[Place, str]]:

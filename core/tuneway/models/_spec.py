@@ -1,178 +1,25 @@
-"""What to train: the job specification, checked here before anything is sent."""
+"""What to train: the fields of a job, checked here before anything is sent.
 
-import difflib
+`TrainingFields` are the fields that a job specification and a recipe share. Each field stands once as a type for
+checkers (the `TypedDict`) and once as a rule (the model); wrappers take them as `**fields: Unpack[…]`.
+"""
+
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Required, Self, TypedDict, Unpack
 
-from pydantic import ConfigDict, Field, field_validator, model_serializer, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticSerializationError
 
 from tuneway.errors import InvalidSpec
-from tuneway.models._checked import Checked, Place
-from tuneway.models._graders import Grader
+from tuneway.models._checked import Checked, Strict
+from tuneway.models._methods import DPO, JSON, Hyperparameters, Method, Reinforcement, Supervised
 from tuneway.models._wire import File
 
-Auto = Literal["auto"]
 Metadata = dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]]
-JSON: TypeAlias = Mapping[str, Any]
+Suffix = Annotated[str, Field(min_length=1, max_length=64)]
+Seed = Annotated[int, Field(ge=0, le=2_147_483_647)]
 
-
-class _Strict(Checked):
-    model_config: ClassVar[ConfigDict] = ConfigDict(
-        extra="forbid", defer_build=True, protected_namespaces=(), validate_assignment=True
-    )
-
-
-class Hyperparameters(Checked):
-    """Knobs of a training; left out or "auto", the service chooses. A service's own knobs pass through."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", defer_build=True, protected_namespaces=())
-
-    batch_size: Auto | Annotated[int, Field(ge=1, le=256)] | None = None
-    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _catch_misspellings(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            for name in data.keys() - cls.model_fields.keys():
-                near = difflib.get_close_matches(str(name), cls.model_fields, n=1, cutoff=0.8)
-                if near:
-                    raise ValueError(f"{name}: no such hyperparameter; did you mean {near[0]!r}?")
-        return data
-
-
-class DPOHyperparameters(Hyperparameters):
-    """Knobs of preference training."""
-
-    beta: Auto | Annotated[float, Field(gt=0, le=2)] | None = None
-
-
-class ReinforcementHyperparameters(Hyperparameters):
-    """Knobs of reinforcement training."""
-
-    reasoning_effort: Literal["default", "low", "medium", "high"] | None = None
-    compute_multiplier: Auto | Annotated[float, Field(gt=0.00001, le=10)] | None = None
-    eval_interval: Auto | Annotated[int, Field(ge=1)] | None = None
-    eval_samples: Auto | Annotated[int, Field(ge=1)] | None = None
-
-
-# inside the methods `type` is a field
-_KnobsClass: TypeAlias = type[Hyperparameters]
-
-
-class _Method(_Strict):
-    """A method takes its hyperparameters by name, or as the wire nests them."""
-
-    knobs: ClassVar[_KnobsClass] = Hyperparameters
-
-    @model_validator(mode="before")
-    @classmethod
-    def _flatten(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        data = dict(data)
-        inner = data.pop(cls._kind(), None)
-        if isinstance(inner, dict):
-            data |= inner
-        knobs = {name: data.pop(name) for name in list(data) if name in cls.knobs.model_fields}
-        if knobs:
-            given = data.get("hyperparameters") or {}
-            given = given.model_dump(exclude_unset=True) if isinstance(given, Hyperparameters) else given
-            if not isinstance(given, dict):
-                raise ValueError("hyperparameters: not a mapping")
-            data["hyperparameters"] = given | knobs
-        return data
-
-    @classmethod
-    def _kind(cls) -> str:
-        return str(cls.model_fields["type"].default)
-
-    @classmethod
-    def _known(cls) -> list[str]:
-        return [*super()._known(), *cls.knobs.model_fields]
-
-    @classmethod
-    def _as_written(cls, place: Place, data: Mapping[str, Any]) -> Place:
-        """Undo the flattening: knobs may stand beside the type, or where the wire nests them."""
-        inner = data.get(cls._kind())
-        above: Place = (cls._kind(),) if isinstance(inner, dict) else ()
-        flat = place[:1] == ("hyperparameters",) and place[1:2] and place[1] in (inner or data)
-        return above + (place[1:] if flat else place)
-
-    @model_serializer(mode="wrap")
-    def _nest(self, dump: Any) -> dict[str, Any]:
-        inner = {k: v for k, v in dump(self).items() if k != "type" and v is not None}
-        return {"type": self.type, self.type: inner}  # type: ignore[attr-defined]
-
-
-class _Knobs(TypedDict, total=False):
-    """For type checkers: what may be written beside the type, or under `hyperparameters`."""
-
-    batch_size: Auto | int | None
-    learning_rate_multiplier: Auto | float | None
-    n_epochs: Auto | int | None
-
-
-class _DPOKnobs(_Knobs, total=False):
-    beta: Auto | float | None
-
-
-class _ReinforcementKnobs(_Knobs, total=False):
-    reasoning_effort: Literal["default", "low", "medium", "high"] | None
-    compute_multiplier: Auto | float | None
-    eval_interval: Auto | int | None
-    eval_samples: Auto | int | None
-
-
-class Supervised(_Method):
-    """Learn to answer as the examples do: `Supervised(n_epochs=3)`."""
-
-    type: Literal["supervised"] = "supervised"
-    hyperparameters: Hyperparameters | None = None
-
-    if TYPE_CHECKING:
-
-        def __init__(self, *, hyperparameters: Hyperparameters | JSON | None = None, **knobs: Unpack[_Knobs]) -> None:
-            """Give the knobs by name, or all at once."""
-
-
-class DPO(_Method):
-    """Learn to prefer one answer to another: `DPO(beta=0.1)`."""
-
-    knobs: ClassVar[_KnobsClass] = DPOHyperparameters
-    type: Literal["dpo"] = "dpo"
-    hyperparameters: DPOHyperparameters | None = None
-
-    if TYPE_CHECKING:
-
-        def __init__(
-            self, *, hyperparameters: DPOHyperparameters | JSON | None = None, **knobs: Unpack[_DPOKnobs]
-        ) -> None:
-            """Give the knobs by name, or all at once."""
-
-
-class Reinforcement(_Method):
-    """Learn from a grader's score."""
-
-    knobs: ClassVar[_KnobsClass] = ReinforcementHyperparameters
-    type: Literal["reinforcement"] = "reinforcement"
-    grader: Grader
-    hyperparameters: ReinforcementHyperparameters | None = None
-    response_format: dict[str, Any] | None = None
-
-    if TYPE_CHECKING:
-
-        def __init__(
-            self,
-            *,
-            grader: Grader | JSON,
-            hyperparameters: ReinforcementHyperparameters | JSON | None = None,
-            response_format: JSON | None = None,
-            **knobs: Unpack[_ReinforcementKnobs],
-        ) -> None:
-            """Give the knobs by name, or all at once."""
+METADATA_PAIRS, MOST_INTEGRATIONS = 16, 5
 
 
 class _Wandb(Checked):
@@ -184,14 +31,82 @@ class _Wandb(Checked):
     tags: list[Annotated[str, Field(max_length=64)]] | None = Field(default=None, max_length=50)
 
 
-class WandbIntegration(_Strict):
+class WandbIntegration(Strict):
     """Send the job's metrics to Weights & Biases."""
 
     type: Literal["wandb"] = "wandb"
     wandb: _Wandb
 
 
-class JobSpec(_Strict):
+class TrainingFields(TypedDict, total=False):
+    """The fields that say how to train; `JobSpecFields` and `RecipeFields` add on what.
+
+    Attributes:
+        model: The model to start from.
+        method: `Supervised(…)`, `DPO(…)`, `Reinforcement(…)`, or the wire's own JSON.
+        suffix: A word in the new model's name.
+        seed: The same seed and data give the same training, as far as the service can.
+        metadata: Up to 14 pairs of your own (16, less the two by which a job is found again).
+        integrations: Up to five, Weights & Biases among them.
+        hyperparameters: The old place for them; `method` is the new one.
+        extra_body: Fields that only your service knows; sent as they are.
+    """
+
+    model: Required[str]
+    method: Supervised | DPO | Reinforcement | JSON | None
+    suffix: str | None
+    seed: int | None
+    metadata: Mapping[str, str] | None
+    integrations: Sequence[WandbIntegration | JSON] | None
+    hyperparameters: Hyperparameters | JSON | None
+    extra_body: JSON | None
+
+
+class JobSpecFields(TrainingFields, total=False):
+    """The fields of a `JobSpec`: how to train, on files that are uploaded.
+
+    Attributes:
+        training_file: The id of an uploaded file, or the `File` itself.
+        validation_file: Likewise; measured during training, required for reinforcement.
+    """
+
+    training_file: Required[str | File]
+    validation_file: str | File | None
+
+
+class TrainingSpec(Strict):
+    """The fields that a job specification and a recipe share, with their rules."""
+
+    model: str = Field(min_length=1)
+    method: Method | None = None
+    suffix: Suffix | None = None
+    seed: Seed | None = None
+    metadata: Metadata | None = Field(default=None, max_length=METADATA_PAIRS)
+    integrations: list[WandbIntegration] | None = Field(default=None, max_length=MOST_INTEGRATIONS)
+    hyperparameters: Hyperparameters | None = None
+    extra_body: dict[str, Any] | None = None
+
+    @field_validator("metadata")
+    @classmethod
+    def _leave_our_names_alone(cls, value: Metadata | None) -> Metadata | None:
+        taken = [name for name in value or {} if name.startswith("tuneway_")]
+        if taken:
+            raise ValueError(f"names that start with 'tuneway_' are taken: {', '.join(taken)}")
+        return value
+
+    @property
+    def requested(self) -> dict[str, Any]:
+        """The hyperparameters that were given, in the new place or in the old one."""
+        given = (self.method.hyperparameters if self.method else None) or self.hyperparameters
+        return given.model_dump(mode="json", exclude_none=True) if given else {}
+
+    @property
+    def kind(self) -> str:
+        """The method's name: "supervised" unless another is given."""
+        return self.method.type if self.method else "supervised"
+
+
+class JobSpec(TrainingSpec):
     """Everything that creating a job takes.
 
     Args:
@@ -207,33 +122,12 @@ class JobSpec(_Strict):
         extra_body: Fields that only your service knows; sent as they are.
     """
 
-    model: str = Field(min_length=1)
     training_file: str = Field(min_length=1)
     validation_file: str | None = Field(default=None, min_length=1)
-    method: Annotated[Supervised | DPO | Reinforcement, Field(discriminator="type")] | None = None
-    suffix: str | None = Field(default=None, min_length=1, max_length=64)
-    seed: int | None = Field(default=None, ge=0, le=2_147_483_647)
-    metadata: Metadata | None = Field(default=None, max_length=16)
-    integrations: list[WandbIntegration] | None = Field(default=None, max_length=5)
-    hyperparameters: Hyperparameters | None = None
-    extra_body: dict[str, Any] | None = None
 
     if TYPE_CHECKING:
 
-        def __init__(
-            self,
-            *,
-            model: str,
-            training_file: str | File,
-            validation_file: str | File | None = None,
-            method: Supervised | DPO | Reinforcement | JSON | None = None,
-            suffix: str | None = None,
-            seed: int | None = None,
-            metadata: Mapping[str, str] | None = None,
-            integrations: Sequence[WandbIntegration | JSON] | None = None,
-            hyperparameters: Hyperparameters | JSON | None = None,
-            extra_body: JSON | None = None,
-        ) -> None:
+        def __init__(self, **fields: Unpack[JobSpecFields]) -> None:
             """See the class."""
 
     @field_validator("training_file", "validation_file", mode="before")
@@ -241,25 +135,11 @@ class JobSpec(_Strict):
     def _take_files(cls, value: Any) -> Any:
         return getattr(value, "id", value)
 
-    @field_validator("metadata")
-    @classmethod
-    def _leave_our_names_alone(cls, value: Metadata | None) -> Metadata | None:
-        taken = [name for name in value or {} if name.startswith("tuneway_")]
-        if taken:
-            raise ValueError(f"names that start with 'tuneway_' are taken: {', '.join(taken)}")
-        return value
-
     @model_validator(mode="after")
     def _reinforcement_needs_validation(self) -> Self:
         if isinstance(self.method, Reinforcement) and self.validation_file is None:
             raise ValueError("validation_file: reinforcement needs a validation file as well")
         return self
-
-    @property
-    def requested(self) -> dict[str, Any]:
-        """The hyperparameters that were given, in the new place or in the old one."""
-        knobs = (self.method.hyperparameters if self.method else None) or self.hyperparameters
-        return knobs.model_dump(mode="json", exclude_none=True) if knobs else {}
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON body of the create call, without what was left out."""

@@ -58,7 +58,7 @@ def test_your_own_prices_come_first(train, tmp_path):
 
 def test_validation_tokens_and_graded_rows_are_not_billed_by_the_token(train, tmp_path):
     valid = write(tmp_path / "valid.jsonl", good_rows("chat", count=10))
-    report = validate(train, validation_file=valid, model="gpt-4o")
+    report = validate(train, validation_data=valid, model="gpt-4o")
     assert report.cost.usd > 0
     assert report.validation.cost is report.validation.trained_tokens is None
     graded = validate(write(tmp_path / "rft.jsonl", good_rows("reinforcement")), model="gpt-4o")

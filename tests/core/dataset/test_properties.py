@@ -93,7 +93,7 @@ def path(tmp_path_factory):
 def test_any_bytes_give_a_report(path, data):
     path.write_bytes(data)
     for format_ in (None, "chat", "preference", "reinforcement"):
-        report = validate(path, format=format_, tokenizer="estimate", validation_file=path)
+        report = validate(path, format=format_, tokenizer="estimate", validation_data=path)
         assert DatasetReport.model_validate_json(report.model_dump_json()) == report
         assert report.size_bytes == len(data)
         assert report.ok == (report.error_count == report.validation.error_count == 0)

@@ -40,7 +40,7 @@ def test_the_hash_is_right_at_every_size(tmp_path, size):
     path.write_bytes(content)
     report = validate(path, max_shown=0)
     assert (report.sha256, report.size_bytes) == (hashlib.sha256(content).hexdigest(), size)
-    assert fingerprint(path) == Fingerprint(report.sha256, size)
+    assert fingerprint(path) == Fingerprint(report.sha256, size, path.stat().st_mtime_ns)
 
 
 def test_a_fingerprint_is_of_a_file(tmp_path):
@@ -78,9 +78,9 @@ def unreadable(tmp_path, kind):
         ("number", "not a path"),
     ],
 )
-@pytest.mark.parametrize("field", ["path", "validation_file"])
+@pytest.mark.parametrize("field", ["training_data", "validation_data"])
 def test_what_is_not_a_file_is_named(tmp_path, train, kind, says, field):
-    files = {"path": train} | {field: unreadable(tmp_path, kind)}
+    files = {"training_data": train} | {field: unreadable(tmp_path, kind)}
     with pytest.raises(InvalidSpec, match=says) as caught:
         validate(**files)
     assert caught.value.field == field
@@ -109,6 +109,19 @@ def _io_file():
     import io
 
     return io.FileIO
+
+
+def test_no_data_at_all_is_named():
+    with pytest.raises(InvalidSpec, match="there is no data to check") as caught:
+        validate()
+    assert caught.value.field == "training_data"
+
+
+def test_data_that_is_no_path_is_never_quoted():
+    with pytest.raises(InvalidSpec) as caught:
+        validate([{"messages": [{"role": "user", "content": "a secret"}]}])
+    assert "secret" not in str(caught.value)
+    assert "a list is not a path" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +275,7 @@ def test_rows_of_both_files_are_errors_of_the_validation_file(tmp_path, train):
     shared, twice = good_rows()[4], good_rows()[7]
     fresh = [chat(say("user", f"fresh {n}"), say("assistant")) for n in range(10)]
     valid = write(tmp_path / "valid.jsonl", [shared, *fresh, twice, twice])
-    report = validate(train, validation_file=valid)
+    report = validate(train, validation_data=valid)
     assert report.counts == {}
     assert not report.ok
     assert report.validation.counts == {"row.overlap": 3, "row.duplicate": 1}
@@ -278,20 +291,23 @@ def test_rows_of_both_files_are_errors_of_the_validation_file(tmp_path, train):
 def test_rows_that_differ_only_in_how_their_lines_end_are_the_same(tmp_path, train):
     valid = tmp_path / "valid.jsonl"
     valid.write_bytes(b"\xef\xbb\xbf" + to_bytes(good_rows()[:9], end=b"\r\n") + to_bytes(good_rows()[9:], end=b""))
-    report = validate(train, validation_file=valid)
+    report = validate(train, validation_data=valid)
     assert report.validation.counts == {"row.overlap": 10, "file.crlf": 1, "file.bom": 1}
 
 
 def test_a_small_validation_file_is_a_warning_and_an_empty_one_an_error(tmp_path, train):
     small = write(tmp_path / "small.jsonl", [chat(say("user", "other"), say("assistant"))])
-    assert validate(train, validation_file=small).validation.counts == {"file.few_validation_rows": 1}
+    assert validate(train, validation_data=small).validation.counts == {"file.few_validation_rows": 1}
+    alone = validate(validation_data=small)
+    assert (alone.counts, alone.ok, alone.trained_tokens) == ({"file.few_validation_rows": 1}, True, None)
+    assert validate(small).counts == {"file.too_few_rows": 1}
     empty = write(tmp_path / "empty.jsonl", [])
-    assert validate(train, validation_file=empty).validation.counts == {"file.empty": 1}
+    assert validate(train, validation_data=empty).validation.counts == {"file.empty": 1}
 
 
 def test_a_validation_file_has_the_format_of_the_training_file(tmp_path, train):
     valid = write(tmp_path / "valid.jsonl", good_rows("completions"))
-    assert validate(train, validation_file=valid).validation.counts == {"row.format": 10}
+    assert validate(train, validation_data=valid).validation.counts == {"row.format": 10}
 
 
 def test_twins_are_found_however_far_apart(tmp_path):
@@ -299,7 +315,7 @@ def test_twins_are_found_however_far_apart(tmp_path):
     rows = [{"prompt": str(n), "completion": "x"} for n in range(140_000)]
     train = write(tmp_path / "train.jsonl", [*rows, rows[3], rows[3]])
     valid = write(tmp_path / "valid.jsonl", [rows[135_000], {"prompt": "new", "completion": "x"}])
-    report = validate(train, validation_file=valid)
+    report = validate(train, validation_data=valid)
     assert [(p.line, p.found) for p in report.warnings] == [
         (140_001, "the same as line 4"),
         (140_002, "the same as line 4"),
@@ -314,7 +330,7 @@ def test_progress_goes_up_to_the_end_of_both_files(tmp_path):
     train = write(tmp_path / "train.jsonl", good_rows(count=40_000))
     valid = write(tmp_path / "valid.jsonl", good_rows("completions", count=10))
     told = []
-    validate(train, validation_file=valid, on_progress=told.append)
+    validate(train, validation_data=valid, on_progress=told.append)
     total = train.stat().st_size + valid.stat().st_size
     done = [step.done_bytes for step in told]
     assert done == sorted(done)

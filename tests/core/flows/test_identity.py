@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from tuneway import JobSpec, flows
 from tuneway.errors import InvalidSpec
 from tuneway.flows import CONTENT, KEY, ORIGIN, Account
 from tuneway.flows._identity import Intent, identify
-from tuneway.models import Hyperparameters, Supervised
+from tuneway.models import Hyperparameters, Job, Supervised
+from tuneway.requester import Requester, Reuse
 
 EPOCHS = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3}}}
 SHA, OTHER_SHA = "a" * 64, "b" * 64
@@ -36,19 +38,23 @@ def service() -> FakeService:
 def name(service):
     """Names a wish."""
 
-    def name(*, key: str | None = "k", reuse: flows.Reuse = "run", nonce: str = "", **spec: Any) -> Intent:
-        job = JobSpec(**{"model": "base", "training_file": "file-1"} | spec)
-        flow = identify(Account(), job, key=key, reuse=reuse, origin=None, nonce=nonce)
-        return VirtualDriver(service).run(flow)
+    def name(*, key: str | None = "k", reuse: Reuse = "run", nonce: str = "", **spec: Any) -> Intent:
+        return named(service, Requester(key=key), reuse=reuse, nonce=nonce, **spec)
 
     return name
+
+
+def named(service, requester: Requester, *, reuse: Reuse = "run", nonce: str = "", **spec: Any) -> Intent:
+    """Names the wish of a requester."""
+    job = JobSpec(**{"model": "base", "training_file": "file-1"} | spec)
+    return VirtualDriver(service).run(identify(Account(), job, requester, reuse=reuse, nonce=nonce))
 
 
 def test_the_same_wish_has_the_same_name_everywhere_and_for_ever(name):
     """Written down: a name that changes with a release would pay for running jobs again."""
     intent = name(method=EPOCHS, suffix="süß", seed=7)
     assert intent.content == "87c8fb62ecbedf00d7941adf0c1eabce"
-    assert intent.key == "fb15161341b8f49cdea9b55d2a6e4d13"
+    assert intent.key == "963f452a724d38147060d3339a094625"
 
 
 def test_the_order_of_a_dict_does_not_matter(name):
@@ -119,6 +125,75 @@ def test_asked_for_anew_each_call_is_its_own(name):
     assert name(reuse="never", key=None, nonce="1").label == KEY
 
 
+def test_the_content_of_a_job_made_before_keeps_its_name(name):
+    """Jobs of before aren't paid for again where the content decides."""
+    assert name(reuse="content", method=EPOCHS, suffix="süß", seed=7).value == "87c8fb62ecbedf00d7941adf0c1eabce"
+
+
+@pytest.mark.parametrize(
+    "change", [{"engine": "dagster"}, {"pipeline": "b"}, {"run": "2"}, {"step": "b"}, {"key": "b"}]
+)
+def test_each_word_of_the_requester_makes_another_key(service, change):
+    given = {"engine": "airflow", "pipeline": "a", "run": "1", "step": "a", "key": "a"}
+    assert named(service, Requester(**given)).key != named(service, Requester(**given | change)).key
+
+
+def test_a_deployment_is_part_of_the_key_of_a_run_and_not_of_content(service, monkeypatch):
+    nightly = {"engine": "airflow", "pipeline": "nightly", "run": "1"}
+    plain = named(service, Requester(**nightly))
+    monkeypatch.setenv("TUNEWAY_DEPLOYMENT", "staging")
+    staging = named(service, Requester(**nightly))
+    assert staging.key != plain.key
+    assert staging == named(service, Requester(**nightly, deployment="staging"))
+    assert named(service, Requester(**nightly), reuse="content").value == plain.content
+
+
+def test_a_deliberate_repeat_is_told_from_a_retry_by_its_occasion(service):
+    first, second = (Requester(run="1", occasion=occasion) for occasion in ("clear 1", "clear 2"))
+    assert named(service, first, reuse="never", nonce="x") == named(service, first, reuse="never", nonce="y")
+    assert named(service, first, reuse="never").key != named(service, second, reuse="never").key
+    assert named(service, first).key == named(service, second).key
+
+
+def test_a_word_that_is_no_kind_of_reuse_is_refused(service):
+    with pytest.raises(InvalidSpec, match="reuse can't be 'always': it is one of run, content, never") as caught:
+        named(service, Requester(key="k"), reuse="always")
+    assert caught.value.field == "reuse"
+
+
+# --- whose job it is ---
+
+
+def made(service, requester: Requester, reuse: Reuse = "run", **spec: Any) -> Job:
+    intent = named(service, requester, reuse=reuse, **spec)
+    return Job(id="ftjob-1", status="running", metadata=intent.marks(None))
+
+
+NIGHTLY = Requester(engine="airflow", pipeline="nightly", run="1", step="tune", occasion="1")
+
+
+@pytest.mark.parametrize("reuse", ["run", "content", "never"])
+def test_a_requester_knows_its_own_job_again(service, reuse):
+    assert flows.made_by(made(service, NIGHTLY, reuse), NIGHTLY)
+
+
+@pytest.mark.parametrize("reuse", ["run", "content", "never"])
+@pytest.mark.parametrize("change", [{"run": "2"}, {"step": "other"}, {"engine": "prefect"}, {"deployment": "staging"}])
+def test_a_job_that_another_made_is_not_its_own(service, reuse, change):
+    assert not flows.made_by(made(service, NIGHTLY, reuse), dataclasses.replace(NIGHTLY, **change))
+
+
+def test_its_own_job_is_known_by_the_key_where_the_origin_had_no_room(service):
+    marks = {name: value for name, value in (made(service, NIGHTLY).metadata or {}).items() if name != ORIGIN}
+    assert flows.made_by(Job(id="ftjob-1", status="running", metadata=marks), NIGHTLY)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"team": "search"}])
+def test_a_job_without_marks_is_nobodys(metadata):
+    assert not flows.made_by(Job(id="ftjob-1", status="running", metadata=metadata), NIGHTLY)
+    assert not flows.made_by(Job(id="ftjob-1", status="running", metadata=metadata), Requester())
+
+
 # --- the pairs on the job ---
 
 
@@ -161,12 +236,19 @@ def test_a_long_origin_is_cut_to_what_a_service_takes():
 
 
 @pytest.mark.parametrize(
-    ("origin", "key", "shown"), [("dag/run", "k", "dag/run"), (None, "k", "k"), (None, None, "python")]
+    ("requester", "shown"),
+    [
+        (Requester(mark="prefect: nightly / 1", key="k"), "prefect: nightly / 1"),
+        (Requester(key="k"), "python: k"),
+        (Requester(), "python"),
+        (
+            Requester(engine="airflow", deployment="staging", pipeline="nightly", run="1", step="tune", key="k"),
+            "airflow: staging / nightly / 1 / tune / k",
+        ),
+    ],
 )
-def test_the_origin_is_readable_whatever_was_given(service, origin, key, shown):
-    flow = identify(
-        Account(), JobSpec(model="m", training_file="file-1"), key=key, reuse="run", origin=origin, nonce=""
-    )
+def test_the_origin_is_readable_whatever_was_given(service, requester, shown):
+    flow = identify(Account(), JobSpec(model="m", training_file="file-1"), requester, reuse="run")
     assert VirtualDriver(service).run(flow).origin == shown
 
 

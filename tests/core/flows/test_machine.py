@@ -26,6 +26,7 @@ from tuneway import JobSpec, flows, progress
 from tuneway.calls import Request, Response
 from tuneway.errors import JobCancelled, JobFailed, TransportError, TunewayError
 from tuneway.flows import KEY, Account, Board, Flow, Now, Send, Sleep, Tell, Wait, WaitToken, Work
+from tuneway.requester import Requester
 
 DATA = b'{"prompt": "a", "completion": "b"}\n' * 10
 SPEC = JobSpec(model="base", training_file="file-1")
@@ -98,7 +99,7 @@ class Pipelines(RuleBasedStateMachine):
     def _start(self, actor: Actor) -> None:
         account = Account(settle=WINDOW)
         make: dict[str, Callable[[], Flow[Any]]] = {
-            "submit": lambda: flows.submit(account, SPEC, key="k"),
+            "submit": lambda: flows.submit(account, SPEC, requester=Requester(key="k")),
             "upload": lambda: flows.upload(account, Path("train.jsonl"), check=lambda _l: Facts(SHA, len(DATA))),
             "cancel": lambda: flows.cancel(account, actor.job_id or ""),
             "wait": lambda: self._wait(account, actor),

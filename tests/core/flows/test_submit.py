@@ -103,7 +103,7 @@ def test_a_service_that_ignores_the_filter_is_not_believed(stage):
 
 def test_the_users_metadata_travels_beside_ours(stage):
     spec = JobSpec(model="base", training_file="file-1", metadata={"team": "search"})
-    job = stage.submit(spec=spec, origin="airflow nightly.train")
+    job = stage.submit(spec=spec, mark="airflow nightly.train")
     assert job.metadata.keys() == {"team", KEY, CONTENT, ORIGIN}
     assert job.metadata["team"] == "search"
     assert job.metadata[ORIGIN] == "airflow nightly.train"
@@ -118,7 +118,7 @@ def test_metadata_that_leaves_no_room_for_ours_is_refused_before_anything_is_sen
     with pytest.raises(InvalidSpec, match=f"at most {room}"):
         stage.submit(spec=fill(room + 1), keep_origin=keep_origin)
     assert not stage.trail
-    job = stage.submit(spec=fill(room), origin="nightly", keep_origin=keep_origin)
+    job = stage.submit(spec=fill(room), mark="nightly", keep_origin=keep_origin)
     assert (job.metadata.get(ORIGIN) == "nightly") is keep_origin
 
 

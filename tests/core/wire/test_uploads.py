@@ -155,7 +155,7 @@ def test_a_file_that_changes_while_it_is_sent_is_sent_as_it_was_or_not_at_all(si
         if size > 3 * MEGABYTE:
             assert upload().bytes == 3 * MEGABYTE
         else:
-            with pytest.raises(InvalidInput, match="became shorter"):
+            with pytest.raises(InvalidInput, match="changed while it was being uploaded"):
                 upload()
             assert server.service.files == []
 

@@ -1,0 +1,96 @@
+"""Who asks for a job: the name under which a retry finds it again, and by which a cancel knows it.
+
+Every wrapper fills in a `Requester`; what follows from it (the key for each kind of reuse, the origin mark on the
+job, whose job it is) is decided here, once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from tuneway.errors import InvalidSpec
+
+Reuse = Literal["run", "content", "never"]
+"""Which existing jobs will do: those of this requester, those with the same content whoever made them, or none."""
+
+DEPLOYMENT = "TUNEWAY_DEPLOYMENT"
+
+
+def check_reuse(reuse: object, *, field: str = "reuse") -> Reuse:
+    """Give the word back if it is one of the three.
+
+    Raises:
+        InvalidSpec: It isn't.
+    """
+    if reuse not in get_args(Reuse):
+        words = ", ".join(get_args(Reuse))
+        raise InvalidSpec(f"{field} can't be {reuse!r}: it is one of {words}", field=field)
+    return reuse  # type: ignore[return-value]
+
+
+def _deployment() -> str | None:
+    return os.environ.get(DEPLOYMENT) or None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requester:
+    """Who asks for a job. The same on every retry and in every process, so each of them finds the same job.
+
+    An index of a mapped task or of a call is no part of it: the content, which the key contains, tells those
+    apart. Equal content under one step is one job; give each a `key` if you want several.
+
+    Args:
+        engine: "airflow", "prefect", "dagster", "python" or "command line".
+        deployment: The installation, such as "staging"; else the variable TUNEWAY_DEPLOYMENT. Set it where
+            several installations share an account and have pipelines and runs of the same names.
+        pipeline: The DAG, flow or asset.
+        run: The run, the same for its retries.
+        step: The step in the run.
+        key: A word of your own, for several jobs of the same content in one step.
+        occasion: Tells a deliberate repeat from a retry; only `reuse="never"` looks at it. Without one, each
+            call is a repeat.
+        mark: The origin mark, where the fields above don't give the one by which a cancel finds the job.
+        keep_origin: Insist that the origin mark is kept on the job, since `cancel_made_by` has to find it: then
+            13 pairs of metadata are the user's, else 14.
+    """
+
+    engine: str = "python"
+    deployment: str | None = field(default_factory=_deployment)
+    pipeline: str | None = None
+    run: str | None = None
+    step: str | None = None
+    key: str | None = None
+    occasion: str | None = None
+    mark: str | None = None
+    keep_origin: bool = False
+
+    @property
+    def place(self) -> list[str]:
+        """Deployment, pipeline, run, step and key, as far as they are given."""
+        return [part for part in (self.deployment, self.pipeline, self.run, self.step, self.key) if part]
+
+    @property
+    def origin(self) -> str:
+        """The readable form of who asks, kept on the job where there is room."""
+        if self.mark is not None:
+            return self.mark
+        return f"{self.engine}: {' / '.join(self.place)}" if self.place else self.engine
+
+    def names(self, reuse: Reuse) -> Mapping[str, str] | None:
+        """The part of a job's key that says who asks; None if the content alone decides.
+
+        That is so for `reuse="content"`, and for a requester who says nothing about itself. The deployment is no
+        part of a content's key: content is shared by whoever has it.
+        """
+        own = {"pipeline": self.pipeline, "run": self.run, "step": self.step, "key": self.key}
+        given = {name: value for name, value in own.items() if value}
+        if reuse == "content" or (reuse == "run" and not given):
+            return None
+        if reuse == "never":
+            given["occasion"] = self.occasion or ""
+        if self.deployment:
+            given["deployment"] = self.deployment
+        return {"engine": self.engine, **given}
