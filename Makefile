@@ -68,7 +68,8 @@ types: setup ## mypy, strict
 bench: setup ## speed and memory, each beside a peer measured in the same run
 	@$(NOX) -s bench
 
-fix: setup ## let ruff repair and format what it can
+fix: setup ## write the generated files anew, and let ruff repair and format what it can
+	@$(RUN) python scripts/unasync.py
 	@$(RUN) --group lint ruff check --fix
 	@$(RUN) --group lint ruff format
 

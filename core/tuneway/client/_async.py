@@ -13,13 +13,20 @@ import httpx
 
 from tuneway import calls, flows
 from tuneway.client import _arguments
-from tuneway.client._async_operations import Checkpoints, Files, Graders, Jobs, Models, Uploads
+from tuneway.client._async_operations import (
+    AsyncCheckpoints,
+    AsyncFiles,
+    AsyncGraders,
+    AsyncJobs,
+    AsyncModels,
+    AsyncUploads,
+)
 from tuneway.client._register import Registration, register
 from tuneway.client._settings import NoCookies, Options, tls
 from tuneway.drivers import AsyncDriver
 from tuneway.errors import TunewayError
 from tuneway.flows import Poll, Retry, Reuse, WaitToken
-from tuneway.models import File, Job, JobSpec, MetricRow, prepare
+from tuneway.models import File, Job, JobSpec, MetricRow
 from tuneway.progress import Listener
 from tuneway.watcher import AsyncWatcher
 
@@ -72,17 +79,16 @@ class AsyncClient:
             api_version=api_version,
         )  # fmt: skip
         self._wire, self._account = options.resolve()
-        prepare()
         self._owned = http is None
         self._http = http or httpx.AsyncClient(verify=tls(), trust_env=not self._account.local, cookies=NoCookies())
         self._driver = AsyncDriver(self._wire, self._http)
         self._watcher = AsyncWatcher(self._account, self._driver)
-        self.files: Files = Files(self._driver, self._account)
-        self.uploads: Uploads = Uploads(self._driver, self._account)
-        self.jobs: Jobs = Jobs(self._driver, self._account)
-        self.models: Models = Models(self._driver, self._account)
-        self.checkpoints: Checkpoints = Checkpoints(self._driver, self._account)
-        self.graders: Graders = Graders(self._driver, self._account)
+        self.files: AsyncFiles = AsyncFiles(self._driver, self._account)
+        self.uploads: AsyncUploads = AsyncUploads(self._driver, self._account)
+        self.jobs: AsyncJobs = AsyncJobs(self._driver, self._account)
+        self.models: AsyncModels = AsyncModels(self._driver, self._account)
+        self.checkpoints: AsyncCheckpoints = AsyncCheckpoints(self._driver, self._account)
+        self.graders: AsyncGraders = AsyncGraders(self._driver, self._account)
 
     @property
     def base_url(self) -> str:
@@ -144,7 +150,8 @@ class AsyncClient:
             WaitTimeout: `timeout` seconds passed; the job goes on.
         """
         token = _arguments.token(job, timeout, self._driver.now())
-        return (await self._watcher.wait(token, on_event)).result()
+        wait = await self._watcher.wait(token, on_event)
+        return wait.result()
 
     async def wait_all(
         self,

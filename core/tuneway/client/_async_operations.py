@@ -31,7 +31,7 @@ L = TypeVar("L", bound=Listed)
 PermissionList = list[Permission]  # inside the class, `list` is the operation
 
 
-class _Namespace:
+class _AsyncNamespace:
     def __init__(self, driver: AsyncDriver, account: Account) -> None:
         self._driver = driver
         self._account = account
@@ -46,14 +46,14 @@ class _Namespace:
                 yield item
 
 
-class Files(_Namespace):
+class AsyncFiles(_AsyncNamespace):
     """`client.files`: what was uploaded."""
 
     async def create(
         self, file: str | PathLike[str] | bytes, *, purpose: str = "fine-tune", filename: str | None = None,
         expires_after: int | None = None,
     ) -> File:  # fmt: skip
-        """Upload a file as it is: no check, no look whether it is there (see `Client.upload`)."""
+        """Upload a file as it is: no check, no look whether it is there (see `client.upload`)."""
         source, name = _arguments.file_source(file, filename)
         return await self._call(calls.files.create(source, filename=name, purpose=purpose, expires_after=expires_after))
 
@@ -76,8 +76,8 @@ class Files(_Namespace):
         return await self._call(calls.files.delete(file_id))
 
 
-class Uploads(_Namespace):
-    """`client.uploads`: large files in parts. `Client.upload` uses them by itself."""
+class AsyncUploads(_AsyncNamespace):
+    """`client.uploads`: large files in parts. `client.upload` uses them by itself."""
 
     async def create(
         self, *, filename: str, bytes: int, purpose: str = "fine-tune",  # noqa: A002 - the API's own word
@@ -107,8 +107,8 @@ class Uploads(_Namespace):
         return await self._call(calls.uploads.cancel(upload_id))
 
 
-class Jobs(_Namespace):
-    """`client.jobs`: the API's operations one to one. For pipelines see `Client.submit` and `wait`."""
+class AsyncJobs(_AsyncNamespace):
+    """`client.jobs`: the API's operations one to one. For pipelines see `client.submit` and `client.wait`."""
 
     async def create(self, spec: JobSpec) -> Job:
         """Create a job, without a look whether it exists, and without a mark to find it by."""
@@ -144,12 +144,13 @@ class Jobs(_Namespace):
         return self._pages(lambda after: calls.jobs.checkpoints(job_id, after=after, limit=limit))
 
 
-class Models(_Namespace):
+class AsyncModels(_AsyncNamespace):
     """`client.models`."""
 
     async def list(self) -> AsyncIterator[Model]:
         """All models."""
-        for model in (await self._call(calls.models.listing())).data:
+        models = await self._call(calls.models.listing())
+        for model in models.data:
             yield model
 
     async def retrieve(self, model_id: str) -> Model:
@@ -161,12 +162,13 @@ class Models(_Namespace):
         return await self._call(calls.models.delete(model_id))
 
 
-class Permissions(_Namespace):
+class AsyncPermissions(_AsyncNamespace):
     """`client.checkpoints.permissions`: which projects may use a checkpoint."""
 
     async def create(self, checkpoint: str, *, project_ids: Sequence[str]) -> PermissionList:
         """Share a checkpoint with projects."""
-        return (await self._call(calls.permissions.create(checkpoint, project_ids=project_ids))).data
+        shared = await self._call(calls.permissions.create(checkpoint, project_ids=project_ids))
+        return shared.data
 
     def list(
         self, checkpoint: str, *, project_id: str | None = None, order: str | None = None, limit: int | None = None
@@ -183,19 +185,19 @@ class Permissions(_Namespace):
         return await self._call(calls.permissions.delete(checkpoint, permission_id=permission_id))
 
 
-class Checkpoints(_Namespace):
+class AsyncCheckpoints(_AsyncNamespace):
     """`client.checkpoints`."""
 
     def __init__(self, driver: AsyncDriver, account: Account) -> None:
         super().__init__(driver, account)
-        self.permissions: Permissions = Permissions(driver, account)
+        self.permissions: AsyncPermissions = AsyncPermissions(driver, account)
 
     def list(self, job_id: str, *, limit: int | None = None) -> AsyncIterator[Checkpoint]:
         """A job's checkpoints, newest first."""
         return self._pages(lambda after: calls.jobs.checkpoints(job_id, after=after, limit=limit))
 
 
-class Graders(_Namespace):
+class AsyncGraders(_AsyncNamespace):
     """`client.graders`: try a grader before a job is paid for."""
 
     async def validate(self, grader: Mapping[str, Any]) -> GraderValidation:

@@ -1,3 +1,5 @@
+# Generated from _async_operations.py by scripts/unasync.py: change that file, then run the script.
+# fmt: off
 """The API's operations, one method each, blocking: `client.files`, `client.jobs` and their neighbours."""
 
 from __future__ import annotations
@@ -52,11 +54,13 @@ class Files(_Namespace):
         self, file: str | PathLike[str] | bytes, *, purpose: str = "fine-tune", filename: str | None = None,
         expires_after: int | None = None,
     ) -> File:  # fmt: skip
-        """Upload a file as it is: no check, no look whether it is there (see `Client.upload`)."""
+        """Upload a file as it is: no check, no look whether it is there (see `client.upload`)."""
         source, name = _arguments.file_source(file, filename)
         return self._call(calls.files.create(source, filename=name, purpose=purpose, expires_after=expires_after))
 
-    def list(self, *, purpose: str | None = None, limit: int | None = None, order: str | None = None) -> Iterator[File]:
+    def list(
+        self, *, purpose: str | None = None, limit: int | None = None, order: str | None = None
+    ) -> Iterator[File]:
         """All files, page by page; `limit` is the size of a page."""
         return self._pages(lambda after: calls.files.listing(purpose=purpose, after=after, limit=limit, order=order))
 
@@ -74,7 +78,7 @@ class Files(_Namespace):
 
 
 class Uploads(_Namespace):
-    """`client.uploads`: large files in parts. `Client.upload` uses them by itself."""
+    """`client.uploads`: large files in parts. `client.upload` uses them by itself."""
 
     def create(
         self, *, filename: str, bytes: int, purpose: str = "fine-tune",  # noqa: A002 - the API's own word
@@ -105,7 +109,7 @@ class Uploads(_Namespace):
 
 
 class Jobs(_Namespace):
-    """`client.jobs`: the API's operations one to one. For pipelines see `Client.submit` and `wait`."""
+    """`client.jobs`: the API's operations one to one. For pipelines see `client.submit` and `client.wait`."""
 
     def create(self, spec: JobSpec) -> Job:
         """Create a job, without a look whether it exists, and without a mark to find it by."""
@@ -146,7 +150,8 @@ class Models(_Namespace):
 
     def list(self) -> Iterator[Model]:
         """All models."""
-        yield from self._call(calls.models.listing()).data
+        models = self._call(calls.models.listing())
+        yield from models.data
 
     def retrieve(self, model_id: str) -> Model:
         """One model's facts."""
@@ -162,7 +167,8 @@ class Permissions(_Namespace):
 
     def create(self, checkpoint: str, *, project_ids: Sequence[str]) -> PermissionList:
         """Share a checkpoint with projects."""
-        return self._call(calls.permissions.create(checkpoint, project_ids=project_ids)).data
+        shared = self._call(calls.permissions.create(checkpoint, project_ids=project_ids))
+        return shared.data
 
     def list(
         self, checkpoint: str, *, project_id: str | None = None, order: str | None = None, limit: int | None = None
@@ -198,6 +204,8 @@ class Graders(_Namespace):
         """Ask the service whether a grader is well made."""
         return self._call(calls.graders.validate(_arguments.as_json(grader)))
 
-    def run(self, grader: Mapping[str, Any], *, model_sample: str, item: Mapping[str, Any] | None = None) -> GraderRun:
+    def run(
+        self, grader: Mapping[str, Any], *, model_sample: str, item: Mapping[str, Any] | None = None
+    ) -> GraderRun:
         """Score one sample."""
         return self._call(calls.graders.run(_arguments.as_json(grader), model_sample=model_sample, item=item))

@@ -1,3 +1,5 @@
+# Generated from _async.py by scripts/unasync.py: change that file, then run the script.
+# fmt: off
 """The blocking client. Each method is one line: a flow, handed to the driver."""
 
 from __future__ import annotations
@@ -13,7 +15,14 @@ import httpx
 
 from tuneway import calls, flows
 from tuneway.client import _arguments
-from tuneway.client._operations import Checkpoints, Files, Graders, Jobs, Models, Uploads
+from tuneway.client._operations import (
+    Checkpoints,
+    Files,
+    Graders,
+    Jobs,
+    Models,
+    Uploads,
+)
 from tuneway.client._register import Registration, register
 from tuneway.client._settings import NoCookies, Options, tls
 from tuneway.drivers import Driver
@@ -86,7 +95,9 @@ class Client:
         """The service's address."""
         return self._wire.base_url
 
-    def validate(self, path: str | PathLike[str], *, on_event: Listener | None = None, **options: Any) -> DatasetReport:
+    def validate(
+        self, path: str | PathLike[str], *, on_event: Listener | None = None, **options: Any
+    ) -> DatasetReport:
         """Check training data on this side; `options` are those of `tuneway.dataset.validate`."""
         return self._driver.run(flows.work(_arguments.validation(path, options)), on_event)
 
@@ -125,7 +136,11 @@ class Client:
         return self._driver.run(flow, on_event)
 
     def wait(
-        self, job: str | Job | WaitToken, *, timeout: float | None = None, on_event: Listener | None = None
+        self,
+        job: str | Job | WaitToken,
+        *,
+        timeout: float | None = None,
+        on_event: Listener | None = None,
     ) -> Job:
         """Wait until a job has succeeded.
 
@@ -135,18 +150,28 @@ class Client:
             WaitTimeout: `timeout` seconds passed; the job goes on.
         """
         token = _arguments.token(job, timeout, self._driver.now())
-        return self._watcher.wait_all([token], on_event)[0].result()
+        wait = self._watcher.wait(token, on_event)
+        return wait.result()
 
     def wait_all(
-        self, jobs: Sequence[str | Job | WaitToken], *, timeout: float | None = None,
+        self,
+        jobs: Sequence[str | Job | WaitToken],
+        *,
+        timeout: float | None = None,
         on_event: Listener | None = None,
-    ) -> list[Job]:  # fmt: skip
+    ) -> list[Job]:
         """Wait for all of these jobs with one shared poll; raises the first failure once all have ended."""
         now = self._driver.now()
-        waits = self._watcher.wait_all([_arguments.token(job, timeout, now) for job in jobs], on_event)
+        tokens = [_arguments.token(job, timeout, now) for job in jobs]
+        waits = self._watcher.wait_all(tokens, on_event)
         return [wait.result() for wait in waits]
 
-    def look(self, jobs: Sequence[str | Job | WaitToken], *, timeout: float | None = None) -> list[Job | TunewayError]:
+    def look(
+        self,
+        jobs: Sequence[str | Job | WaitToken],
+        *,
+        timeout: float | None = None,
+    ) -> list[Job | TunewayError]:
         """Look once at all of these jobs, without waiting: a hundred cost about one request.
 
         Gives for each, in their order, the job while it lives and when it has succeeded; else the error that
@@ -230,7 +255,8 @@ class Client:
         return self._driver.run(flows.request(self._account, calls.models.chat(model, messages, **options)))
 
     def close(self) -> None:
-        """Close the connections; an `http` that was given is left open."""
+        """Stop watching and close the connections; an `http` that was given is left open."""
+        self._watcher.close()
         if self._owned:
             self._http.close()
 

@@ -17,6 +17,7 @@ from tuneway.drivers._sync import nobody
 from tuneway.drivers._wire import Body, Intake, ListenerFailed, Wire, tell
 from tuneway.errors import TransportError
 from tuneway.flows import Effect, Flow, Now, Send, Sleep, Tell, Work
+from tuneway.models import prepare
 from tuneway.progress import Listener, News
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ class AsyncDriver:
         clock: Callable[[], Clock] = steady_clock,
     ) -> None:
         _import_backend()
+        prepare()
         self.wire = wire
         self._http = http
         self.sleep = sleep

@@ -57,6 +57,10 @@ class Watcher:
         self._lock = threading.Lock()
         self._wake = threading.Event()
 
+    def wait(self, token: WaitToken, listener: Listener | None = None) -> Wait:
+        """Wait until this job has ended, well or not."""
+        return self.wait_all([token], listener)[0]
+
     def wait_all(self, tokens: Sequence[WaitToken], listener: Listener | None = None) -> list[Wait]:
         """Wait until all of these jobs have ended, well or not."""
         group = _Group(self._account, tokens, listener)
@@ -74,6 +78,9 @@ class Watcher:
         finally:
             self._leave(group)
         return group.waits
+
+    def close(self) -> None:
+        """Stop watching: nothing is left to stop, since the threads that wait do all the work."""
 
     def _join(self, group: _Group) -> None:
         with self._lock:
