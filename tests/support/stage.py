@@ -54,7 +54,7 @@ class Stage:
     def upload(self, path: Path, *, sha256: str = SHA, dies_at: int | None = None, **options: Any) -> File:
         """Upload a file, as a process of its own."""
         facts = Facts(sha256, path.stat().st_size)
-        flow = flows.upload(self.account, path, check=lambda _listener: facts, **options)
+        flow = flows.upload(self.account, path, facts, **options)
         return self.driver.run(flow, dies_at=dies_at)
 
     def wait(self, *jobs: str | WaitToken, follows: bool = True, timeout: float | None = None) -> list[Wait]:

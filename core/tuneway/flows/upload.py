@@ -7,7 +7,6 @@ looks next takes the oldest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -15,12 +14,11 @@ from tuneway import calls, progress
 from tuneway.calls import Call, Source
 from tuneway.errors import BadRequest, LookupFailed, SubmitUncertain, TunewayError
 from tuneway.flows._account import Account
-from tuneway.flows._effects import Flow, now, tell, work
+from tuneway.flows._effects import Flow, now, tell
 from tuneway.flows._identity import hash_in, name_with_hash
 from tuneway.flows._paging import Pager
 from tuneway.flows._request import request, settling, unreadable
 from tuneway.models import File, Upload
-from tuneway.progress import Listener
 
 SENDS = 3
 LIFE_LEFT = 3600.0
@@ -46,16 +44,20 @@ class Facts(Protocol):
 def upload(
     account: Account,
     path: Path,
+    facts: Facts,
     *,
-    check: Callable[[Listener], Facts],
     purpose: str = "fine-tune",
     expires_after: int | None = None,
 ) -> Flow[File]:
-    """Have this data on the service: check it, then find it there, or send it.
+    """Have this data on the service: find it there, or send it.
 
-    `check` reads the file once and gives its hash and size; it raises to refuse it.
+    Args:
+        account: Whom to ask.
+        path: The file.
+        facts: What a check found out about it. A file that was written since is not sent.
+        purpose: What the service is told that it is for.
+        expires_after: Seconds after which the service deletes it.
     """
-    facts = yield from work(check)
     sha256, size = facts.sha256, facts.size_bytes
     name = name_with_hash(path.name, sha256)
     found = yield from find(account, sha256, size=size, purpose=purpose)

@@ -1,6 +1,7 @@
 """The model registry: what was trained on what, which version serves, and why it changed."""
 
-from tuneway.registry._places import default_uri, open_registry
+from tuneway.registry._places import check_uri, default_uri, open_registry
+from tuneway.registry.registration import RegistrationFields, check_registration
 from tuneway.registry.build import build_record, choose_checkpoint, git_state
 from tuneway.registry.evaluate import Evaluation, Sample, Score, evaluate
 from tuneway.registry.gates import Gate, GateLike, NoWorseThanChampion
@@ -41,12 +42,15 @@ __all__ = [
     "ModelVersion",
     "NoWorseThanChampion",
     "Origin",
+    "RegistrationFields",
     "Registry",
     "Sample",
     "Score",
     "Status",
     "Verdict",
     "build_record",
+    "check_registration",
+    "check_uri",
     "choose_checkpoint",
     "default_uri",
     "evaluate",

@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tuneway.models import metric_name
+
 CurveRow = BaseModel | Mapping[str, Any]
 """A row of a result file, an event, or a plain mapping; the numbers of one that has none are none."""
 
@@ -35,9 +37,9 @@ def points(rows: Iterable[CurveRow]) -> Points:
 
 
 def numbers(values: Mapping[str, Any] | None) -> dict[str, float]:
-    """What was measured: the finite numbers."""
+    """What was measured: the finite numbers, each under its one name."""
     return {
-        name: float(value)
+        metric_name(name): float(value)
         for name, value in (values or {}).items()
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if name not in _NOT_MEASURED

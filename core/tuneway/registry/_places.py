@@ -6,9 +6,10 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
-from tuneway.errors import InvalidSpec
+from tuneway.errors import InvalidSpec, MissingExtra
 from tuneway.registry._backend import Backend
 from tuneway.registry._sqlite import BUSY_SECONDS, SqliteBackend
 from tuneway.registry.store import Registry
@@ -28,6 +29,21 @@ def open_registry(uri: str | None = None, *, busy_timeout: float = BUSY_SECONDS)
     return Registry(_backend(uri or default_uri(), busy_timeout))
 
 
+def check_uri(uri: str | None = None) -> None:
+    """Refuse an address that no registry can be at, or whose package isn't installed. Nothing is opened.
+
+    Raises:
+        InvalidSpec: It isn't the address of a registry.
+        MissingExtra: It is MLflow's, and MLflow isn't installed.
+    """
+    uri = uri or default_uri()
+    if _MLFLOW.fullmatch(uri):
+        if find_spec("mlflow") is None:
+            raise MissingExtra("the registry is MLflow, which isn't installed", extra="mlflow")
+    elif not (sqlite := _SQLITE.fullmatch(uri)) or sqlite["path"] == ":memory:":
+        raise _no_address()
+
+
 def default_uri(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> str:
     """`TUNEWAY_REGISTRY_URI`, else a file in the user's data folder."""
     uri = environ.get("TUNEWAY_REGISTRY_URI")
@@ -43,7 +59,11 @@ def _backend(uri: str, busy_timeout: float) -> Backend:
     sqlite = _SQLITE.fullmatch(uri)
     if sqlite and sqlite["path"] != ":memory:":
         return SqliteBackend(Path(sqlite["path"]), busy_timeout=busy_timeout)
-    raise InvalidSpec(
+    raise _no_address()
+
+
+def _no_address() -> InvalidSpec:
+    return InvalidSpec(
         "not the address of a registry",
         field="registry",
         hint="Write sqlite:///models.db, sqlite:////absolute/models.db, mlflow:https://… or mlflow:sqlite:///…",

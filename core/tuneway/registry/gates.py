@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from tuneway.errors import InvalidSpec
+from tuneway.models import metric_name
 from tuneway.registry.evaluate import Evaluation
 from tuneway.registry.records import ModelRecord, Verdict
 
@@ -45,7 +46,7 @@ class Gate:
 
     def __call__(self, candidate: ModelRecord, champion: ModelRecord | None) -> Verdict:  # noqa: ARG002
         """Hold the candidate's number against the bounds, whoever is champion."""
-        value = candidate.metrics.get(self.metric)
+        value = candidate.metrics.get(metric_name(self.metric))
         numbers = {self.metric: value, "max": self.max, "min": self.min}
         numbers = {name: number for name, number in numbers.items() if number is not None}
         if value is None:
@@ -88,9 +89,10 @@ class NoWorseThanChampion:
         """Compare the two, if they can be compared."""
         if champion is None:
             return Verdict(gate=str(self), passed=True, why="there is no champion yet to compare with")
-        ours, theirs = candidate.metrics.get(self.metric), champion.metrics.get(self.metric)
+        name = metric_name(self.metric)
+        ours, theirs = candidate.metrics.get(name), champion.metrics.get(name)
         numbers = {"candidate": ours, "champion": theirs, "tolerance": self.tolerance}
-        obstacle = _obstacle(candidate, champion, self.metric)
+        obstacle = _obstacle(candidate, champion, name)
         if obstacle or ours is None or theirs is None:
             passed, why = self.if_incomparable == "pass", f"not compared: {obstacle}"
         else:

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from tuneway.errors import InvalidSpec
+from tuneway.models import metric_name
+from tuneway.requester import Requester
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
@@ -32,6 +34,18 @@ class Kept(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="allow", frozen=True, protected_namespaces=(), defer_build=True
     )
+
+
+def _one_name_each(metrics: Any) -> Any:
+    """Metrics under their one name each: records of before have some under two."""
+    if not isinstance(metrics, dict):
+        return metrics
+    return {metric_name(name): value for name, value in metrics.items()} | {
+        name: value for name, value in metrics.items() if metric_name(name) == name
+    }
+
+
+Metrics = Annotated[dict[str, FiniteFloat], BeforeValidator(_one_name_each)]
 
 
 class DataFile(Kept):
@@ -54,7 +68,7 @@ class CheckpointRecord(Kept):
     id: str
     step: int | None = None
     model_id: str | None = None
-    metrics: dict[str, FiniteFloat] = {}
+    metrics: Metrics = {}
 
 
 class Cost(Kept):
@@ -74,12 +88,26 @@ class GitState(Kept):
 
 
 class Origin(Kept):
-    """Who asked: which engine, which pipeline, which run; `text` is the same in one line."""
+    """Who asked: which engine, deployment, pipeline, run and step; `text` is the same in one line."""
 
     engine: str | None = None
+    deployment: str | None = None
     pipeline: str | None = None
     run: str | None = None
+    step: str | None = None
     text: str | None = None
+
+    @classmethod
+    def of(cls, requester: Requester) -> Self:
+        """The registry's record of who asked."""
+        return cls(
+            engine=requester.engine,
+            deployment=requester.deployment,
+            pipeline=requester.pipeline,
+            run=requester.run,
+            step=requester.step,
+            text=requester.origin,
+        )
 
 
 def without_credentials(url: str) -> str:
@@ -126,7 +154,7 @@ class ModelRecord(Kept):
     seed: int | None = None
     trained_tokens: int | None = None
     cost: Cost | None = None
-    metrics: dict[str, FiniteFloat] = {}
+    metrics: Metrics = {}
     git: GitState | None = None
     origin: Origin | None = None
     service_url: ServiceUrl | None = None

@@ -100,7 +100,7 @@ class Pipelines(RuleBasedStateMachine):
         account = Account(settle=WINDOW)
         make: dict[str, Callable[[], Flow[Any]]] = {
             "submit": lambda: flows.submit(account, SPEC, requester=Requester(key="k")),
-            "upload": lambda: flows.upload(account, Path("train.jsonl"), check=lambda _l: Facts(SHA, len(DATA))),
+            "upload": lambda: flows.upload(account, Path("train.jsonl"), Facts(SHA, len(DATA))),
             "cancel": lambda: flows.cancel(account, actor.job_id or ""),
             "wait": lambda: self._wait(account, actor),
         }

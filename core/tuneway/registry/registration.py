@@ -1,0 +1,120 @@
+"""How a model is to be registered, checked before anything is sent or paid for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Literal, TypedDict, get_args
+
+from tuneway.errors import InvalidSpec
+from tuneway.models import TrainingSpec, metric_name, possible_metrics
+from tuneway.registry._places import check_uri
+from tuneway.registry.gates import GateLike
+from tuneway.registry.records import check_alias, check_name
+
+Choice = Literal["last", "best"]
+"""Which checkpoint becomes the version: the job's own model, or the one with the lowest validation loss."""
+
+
+class RegistrationFields(TypedDict, total=False):
+    """How a model is registered, for functions that take it as `**fields: Unpack[RegistrationFields]`.
+
+    Attributes:
+        name: The model's name, over all its versions; without one it isn't registered.
+        registry: `sqlite:///models.db`, `mlflow:https://…`; else TUNEWAY_REGISTRY_URI, else a file of yours.
+        alias: "champion", "challenger" or a word of your own, moved to this version if the gates agree.
+        checkpoint: "last" is the job's own model, "best" the checkpoint with the lowest validation loss.
+        gates: What the version must show before the alias moves (`tuneway.registry`).
+        reason: Why, for the model's history.
+    """
+
+    name: str | None
+    registry: str | None
+    alias: str | None
+    checkpoint: Choice
+    gates: Sequence[GateLike]
+    reason: str | None
+
+
+def check_registration(
+    *,
+    name: str | None = None,
+    registry: str | None = None,
+    alias: str | None = None,
+    checkpoint: str = "last",
+    gates: Sequence[GateLike] = (),
+    reason: str | None = None,
+    training: TrainingSpec | None = None,
+    validated: bool = True,
+) -> None:
+    """Refuse what can't be registered that way, and gates on metrics that the training can't have.
+
+    Args:
+        name: As in `RegistrationFields`, like all that follow.
+        registry: The registry's address. Nothing is opened.
+        alias: An alias needs a name.
+        checkpoint: "best" needs validation data.
+        gates: Each is a function of two records; those with a `metric` are held against the training.
+        reason: Any text.
+        training: What is trained, where that is known.
+        validated: Whether it has validation data.
+
+    Raises:
+        InvalidSpec: One of them is wrong; `.field` says which.
+        MissingExtra: The registry's package isn't installed.
+    """
+    del reason
+    check_checkpoint(checkpoint)
+    if name is None:
+        for field, given in (("alias", alias), ("gates", list(gates))):
+            if given:
+                raise InvalidSpec(
+                    f"{field}: there is no name to register the model under", field=field, hint="Give a name as well."
+                )
+    else:
+        check_name(name)
+        check_uri(registry)
+    if alias is not None:
+        check_alias(alias)
+    if checkpoint == "best" and not validated:
+        raise InvalidSpec(
+            "checkpoint: without validation data no checkpoint is the best",
+            field="checkpoint",
+            hint="Give validation data, or register checkpoint='last'.",
+        )
+    for gate in gates:
+        _check_gate(gate, training, validated=validated)
+
+
+def check_checkpoint(word: object) -> Choice:
+    """Give the word back if it is "last" or "best".
+
+    Raises:
+        InvalidSpec: It isn't.
+    """
+    if word not in get_args(Choice):
+        raise InvalidSpec(f"checkpoint: {word!r}", field="checkpoint", hint="'last' or 'best'.")
+    return word  # type: ignore[return-value]
+
+
+def _check_gate(gate: object, training: TrainingSpec | None, *, validated: bool) -> None:
+    if not callable(gate):
+        raise InvalidSpec(
+            f"gates: a {type(gate).__name__} is no gate",
+            field="gates",
+            hint="Give a Gate, a NoWorseThanChampion, or a function of two records.",
+        )
+    given = getattr(gate, "metric", None)
+    if not isinstance(given, str) or training is None:
+        return
+    metric, possible = metric_name(given), possible_metrics(training.kind, validated=validated)
+    if metric in possible:
+        return
+    if metric in possible_metrics(training.kind, validated=True):
+        why, hint = "there is no validation data", "Give validation data, or a gate on a metric of the training data."
+    else:
+        near = difflib.get_close_matches(metric, possible, n=1)
+        why = f"{training.kind} training has no such metric"
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        hint += f"It has: {', '.join(possible)}. For a metric of your service's own give a function."
+    raise InvalidSpec(f"gates: {given} can't be measured: {why}", field="gates", hint=hint)
