@@ -33,7 +33,7 @@ def register(context: AssetExecutionContext, recipe: Recipe) -> Iterator[Materia
     tuneway = recipe.resource(context)
     data = output_of(context.instance, recipe.keys.training_file, partition_of(context))
     with told_to_dagster(tuneway):
-        registration = Registration(context, recipe, tuneway)
+        registration = AssetRegistration(context, recipe, tuneway)
         registration.register(job, data)
     yield registration.result()
     wanted = {key.name for key in context.selected_asset_check_keys}
@@ -51,7 +51,7 @@ def _job_to_register(context: AssetExecutionContext, recipe: Recipe) -> Mapping[
     return required_output(context.instance, recipe.keys.model, partition_of(context))
 
 
-class Registration:
+class AssetRegistration:
     """A model on its way into the registry."""
 
     def __init__(self, context: AssetExecutionContext, recipe: Recipe, tuneway: FineTuningResource) -> None:

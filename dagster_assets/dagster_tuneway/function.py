@@ -82,7 +82,7 @@ def fine_tune(
         score: How answers to them are scored.
         checkpoint: "last" or "best".
     """
-    from dagster_tuneway._registering import Registration
+    from dagster_tuneway._registering import AssetRegistration
     from dagster_tuneway._training import Attempt
     from dagster_tuneway._uploading import CheckedData
 
@@ -110,7 +110,7 @@ def fine_tune(
         trained = attempt.trained()
         if name is None:
             return _with(trained, data.metadata(sent))
-        registration = Registration(context, recipe, tuneway)
+        registration = AssetRegistration(context, recipe, tuneway)
         registration.register(attempt.handed_on, sent)
     if registration.refusals:
         words = "; ".join(verdict.why for verdict in registration.refusals)
