@@ -34,7 +34,7 @@ from tuneway.models import Phase
 from tuneway.steps import job_summary, training_summary
 
 if TYPE_CHECKING:
-    from dagster_tuneway._recipe import Recipe
+    from dagster_tuneway._recipe import AssetRecipe
     from dagster_tuneway.resource import FineTuningResource
     from tuneway import Client
 
@@ -62,7 +62,7 @@ class Tick:
     def __init__(
         self,
         context: SensorEvaluationContext,
-        recipes: Sequence[Recipe],
+        recipes: Sequence[AssetRecipe],
         tuneway: FineTuningResource,
         time_limit: float,
     ) -> None:
@@ -215,7 +215,7 @@ class Tick:
         records = self._instance.fetch_materializations(where, limit=1).records
         return output_in(records[0]) if records else None
 
-    def _is_there(self, recipe: Recipe, partition: str | None) -> bool:
+    def _is_there(self, recipe: AssetRecipe, partition: str | None) -> bool:
         """Whether a run can be asked for: one for a partition that was deleted would fail every tick from now on."""
         if recipe.partitions_def is None:
             return partition is None
