@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from airflow.sdk import BaseHook
 
-from airflow_tuneway.hooks import client_settings
+from airflow_tuneway._connection import client_settings
 from tuneway import AsyncClient
 from tuneway.client import lending
 

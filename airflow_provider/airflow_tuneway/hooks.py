@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseHook
 
+from airflow_tuneway._connection import client_settings
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from tuneway import AsyncClient, Client
 
 DEFAULT_CONN_ID = "tuneway_default"
-
-_PASSED_ON = ("organization", "project", "timeout", "settle", "lookup_pages", "dialect", "api_version", "poll")
 
 
 class FineTuningHook(BaseHook):
@@ -101,34 +101,3 @@ class FineTuningHook(BaseHook):
                 return True, f"{client.base_url} answers."
         except TunewayError as error:
             return False, str(error)
-
-
-def client_settings(connection: Connection, poll: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """What a client is made from: the arguments of `tuneway.Client`."""
-    extra = dict(connection.extra_dejson)
-    extra |= extra.pop("openai_client_kwargs", None) or {}  # what Airflow's own OpenAI connections carry
-    if extra.get("auth_type", "api_key") != "api_key":
-        from tuneway.errors import InvalidInput
-
-        raise InvalidInput(
-            f"connection {connection.conn_id!r} signs in by {extra['auth_type']}, and tuneway only by an API key",
-            hint="Give the connection a key, or make one of type tuneway beside it.",
-        )
-    settings = {name: extra[name] for name in _PASSED_ON if extra.get(name) not in (None, "")}
-    settings["base_url"] = extra.get("base_url") or _address(connection)
-    settings["api_key"] = extra.get("api_key") or connection.password or None
-    poll = poll or settings.pop("poll", None)
-    if poll:
-        from tuneway import Poll
-
-        settings["poll"] = Poll(**poll)
-    return settings
-
-
-def _address(connection: Connection) -> str | None:
-    """The host as it is when it is an address; else one made of the parts that a connection URI has."""
-    host = connection.host
-    if not host or "://" in host:
-        return host or None
-    port = f":{connection.port}" if connection.port else ""
-    return f"{connection.schema or 'https'}://{host}{port}/v1"

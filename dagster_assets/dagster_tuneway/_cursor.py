@@ -23,7 +23,7 @@ class _Kept(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class Submission(_Kept):
+class WatchedJob(_Kept):
     """A job that was submitted and isn't reported yet.
 
     Args:
@@ -57,7 +57,7 @@ class Cursor(_Kept):
     v: int = 1
     after: dict[str, int] = {}
     known: dict[str, list[int]] = {}
-    open: list[Submission] = []
+    open: list[WatchedJob] = []
 
     @classmethod
     def load(cls, text: str | None) -> Self:

@@ -28,7 +28,7 @@ _ASSETS = (AssetKey, AssetsDefinition, AssetSpec, SourceAsset)
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """One file's worth of data, as the user named it: the asset that yields it, or else where it is."""
 
     name: str
@@ -36,7 +36,7 @@ class Source:
     given: Any = None
 
     @classmethod
-    def of(cls, name: str, given: Data | AssetLike) -> Source:
+    def of(cls, name: str, given: Data | AssetLike) -> DataSource:
         """Tell an asset from data."""
         if not _is_asset(given):
             return cls(name, given=given)

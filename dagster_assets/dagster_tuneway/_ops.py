@@ -9,13 +9,13 @@ from typing import Any
 
 from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetExecutionContext
 
-from dagster_tuneway._data import Source
-from dagster_tuneway._recipe import Recipe
+from dagster_tuneway._data import DataSource
+from dagster_tuneway._recipe import AssetRecipe
 
 Function = Callable[..., Any]
 
 
-def uploading(recipe: Recipe) -> Function:
+def uploading(recipe: AssetRecipe) -> Function:
     """Check and upload."""
 
     def upload(context: AssetExecutionContext, **loaded: Any) -> Any:
@@ -26,7 +26,7 @@ def uploading(recipe: Recipe) -> Function:
     return upload
 
 
-def training(recipe: Recipe) -> Function:
+def training(recipe: AssetRecipe) -> Function:
     """Submit and wait."""
 
     def train(context: AssetExecutionContext) -> Any:
@@ -37,7 +37,7 @@ def training(recipe: Recipe) -> Function:
     return train
 
 
-def registering(recipe: Recipe) -> Function:
+def registering(recipe: AssetRecipe) -> Function:
     """Register."""
 
     def register(context: AssetExecutionContext) -> Any:
@@ -48,7 +48,7 @@ def registering(recipe: Recipe) -> Function:
     return register
 
 
-def looking(recipe: Recipe) -> Function:
+def looking(recipe: AssetRecipe) -> Function:
     """Look at the latest job, now."""
 
     def trained(context: AssetCheckExecutionContext) -> AssetCheckResult:
@@ -59,7 +59,7 @@ def looking(recipe: Recipe) -> Function:
     return trained
 
 
-def checking(source: Source, max_usd: float | None, options: Mapping[str, Any]) -> Function:
+def checking(source: DataSource, max_usd: float | None, options: Mapping[str, Any]) -> Function:
     """Check data that a user's asset yields."""
 
     def check_data(context: AssetCheckExecutionContext, **loaded: Any) -> Any:

@@ -18,7 +18,7 @@ from dagster import (
 )
 
 from dagster_tuneway._checks import model_check_names
-from dagster_tuneway._data import Source
+from dagster_tuneway._data import DataSource
 from dagster_tuneway._names import filled, with_partition
 from dagster_tuneway._runs import Reuse, check_word
 
@@ -51,13 +51,13 @@ class Keys:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class AssetRecipe:
     """One group of assets: from where, what to train, how to wait, what to check, where to register."""
 
     name: str
     keys: Keys
-    training: Source
-    validation: Source | None
+    training: DataSource
+    validation: DataSource | None
     settings: Mapping[str, Any]
     reuse: Reuse = "content"
     wait: Waiting = "step"

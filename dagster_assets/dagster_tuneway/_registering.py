@@ -12,7 +12,7 @@ from dagster_tuneway import _checks
 from dagster_tuneway._log import output_metadata, output_of, required_output, told_to_dagster
 from dagster_tuneway._metadata import job_link, version_metadata
 from dagster_tuneway._names import filled
-from dagster_tuneway._recipe import Recipe
+from dagster_tuneway._recipe import AssetRecipe
 from dagster_tuneway._runs import partition_of, registry_origin
 from dagster_tuneway.resource import FineTuningResource
 from tuneway.errors import GateRefused, NotRegistered
@@ -24,7 +24,9 @@ JOB_TAG = "tuneway/job_id"
 """On a run that the sensor asked for: which job has ended."""
 
 
-def register(context: AssetExecutionContext, recipe: Recipe) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
+def register(
+    context: AssetExecutionContext, recipe: AssetRecipe
+) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
     """Register the model, and say what the gates say; a refusal keeps what comes after it from happening."""
     job = _job_to_register(context, recipe)
     if job is None:
@@ -33,14 +35,14 @@ def register(context: AssetExecutionContext, recipe: Recipe) -> Iterator[Materia
     tuneway = recipe.resource(context)
     data = output_of(context.instance, recipe.keys.training_file, partition_of(context))
     with told_to_dagster(tuneway):
-        registration = Registration(context, recipe, tuneway)
+        registration = AssetRegistration(context, recipe, tuneway)
         registration.register(job, data)
     yield registration.result()
     wanted = {key.name for key in context.selected_asset_check_keys}
     yield from (result for result in registration.check_results() if result.check_name in wanted)
 
 
-def _job_to_register(context: AssetExecutionContext, recipe: Recipe) -> Mapping[str, Any] | None:
+def _job_to_register(context: AssetExecutionContext, recipe: AssetRecipe) -> Mapping[str, Any] | None:
     """The job that the sensor names, or the model's; none where this very run submits one without waiting."""
     named = context.run.tags.get(JOB_TAG)
     if named:
@@ -51,10 +53,10 @@ def _job_to_register(context: AssetExecutionContext, recipe: Recipe) -> Mapping[
     return required_output(context.instance, recipe.keys.model, partition_of(context))
 
 
-class Registration:
+class AssetRegistration:
     """A model on its way into the registry."""
 
-    def __init__(self, context: AssetExecutionContext, recipe: Recipe, tuneway: FineTuningResource) -> None:
+    def __init__(self, context: AssetExecutionContext, recipe: AssetRecipe, tuneway: FineTuningResource) -> None:
         self._context = context
         self._recipe = recipe
         self._tuneway = tuneway

@@ -19,7 +19,7 @@ from dagster import (
 
 from dagster_tuneway._log import Teller, output_metadata, output_of, required_output, told_to_dagster
 from dagster_tuneway._metadata import job_link, known, model_metadata
-from dagster_tuneway._recipe import Recipe
+from dagster_tuneway._recipe import AssetRecipe
 from dagster_tuneway._runs import Reuse, ended_by_person, key_of, origin_of, partition_of, reuse_in
 from dagster_tuneway.resource import FineTuningResource
 from tuneway import Job, JobSpec, Retry, WaitToken
@@ -30,7 +30,7 @@ from tuneway.report import gather
 from tuneway.steps import job_summary
 
 
-def train(context: AssetExecutionContext, recipe: Recipe) -> Iterator[MaterializeResult[Any]]:
+def train(context: AssetExecutionContext, recipe: AssetRecipe) -> Iterator[MaterializeResult[Any]]:
     """Submit and wait, as far as both are selected."""
     keys, tuneway, partition = recipe.keys, recipe.resource(context), partition_of(context)
     with told_to_dagster(tuneway):
@@ -48,7 +48,7 @@ def train(context: AssetExecutionContext, recipe: Recipe) -> Iterator[Materializ
 class Attempt:
     """One attempt of one step to have a model trained."""
 
-    def __init__(self, context: AssetExecutionContext, recipe: Recipe, tuneway: FineTuningResource) -> None:
+    def __init__(self, context: AssetExecutionContext, recipe: AssetRecipe, tuneway: FineTuningResource) -> None:
         self._context = context
         self._recipe = recipe
         self._tuneway = tuneway
@@ -178,7 +178,7 @@ def model_version(job: Job) -> str:
     return job.fine_tuned_model or job.id
 
 
-def look(context: AssetCheckExecutionContext, recipe: Recipe) -> AssetCheckResult:
+def look(context: AssetCheckExecutionContext, recipe: AssetRecipe) -> AssetCheckResult:
     """What a look at the latest job tells: the check that the sensor reports, when somebody runs it."""
     tuneway = recipe.resource(context)
     output = output_of(context.instance, recipe.keys.job)

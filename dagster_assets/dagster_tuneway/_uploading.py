@@ -17,10 +17,10 @@ from dagster import (
 )
 
 from dagster_tuneway import _checks
-from dagster_tuneway._data import Source
+from dagster_tuneway._data import DataSource
 from dagster_tuneway._log import Teller, output_metadata, told_to_dagster
 from dagster_tuneway._metadata import data_metadata, known, problems
-from dagster_tuneway._recipe import Recipe
+from dagster_tuneway._recipe import AssetRecipe
 from dagster_tuneway.resource import FineTuningResource
 from tuneway.steps import data_summary
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def upload(
-    context: AssetExecutionContext, recipe: Recipe, loaded: Mapping[str, Any]
+    context: AssetExecutionContext, recipe: AssetRecipe, loaded: Mapping[str, Any]
 ) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
     """Do the step."""
     tuneway = recipe.resource(context)
@@ -48,7 +48,7 @@ def upload(
 
 def check(
     context: AssetCheckExecutionContext,
-    source: Source,
+    source: DataSource,
     loaded: Mapping[str, Any],
     max_usd: float | None,
     options: Mapping[str, Any],
@@ -81,7 +81,7 @@ class CheckedData:
     def read(
         cls,
         context: AssetExecutionContext,
-        recipe: Recipe,
+        recipe: AssetRecipe,
         tuneway: FineTuningResource,
         loaded: Mapping[str, Any],
         folder: Path,

@@ -23,7 +23,7 @@ from dagster import (
 )
 
 from dagster_tuneway._checks import TRAINED
-from dagster_tuneway._cursor import SETTLED, Cursor, Submission
+from dagster_tuneway._cursor import SETTLED, Cursor, WatchedJob
 from dagster_tuneway._log import output_in, output_metadata
 from dagster_tuneway._metadata import in_words, job_link, model_metadata
 from dagster_tuneway._registering import JOB_TAG
@@ -34,7 +34,7 @@ from tuneway.models import Phase
 from tuneway.steps import job_summary, training_summary
 
 if TYPE_CHECKING:
-    from dagster_tuneway._recipe import Recipe
+    from dagster_tuneway._recipe import AssetRecipe
     from dagster_tuneway.resource import FineTuningResource
     from tuneway import Client
 
@@ -62,7 +62,7 @@ class Tick:
     def __init__(
         self,
         context: SensorEvaluationContext,
-        recipes: Sequence[Recipe],
+        recipes: Sequence[AssetRecipe],
         tuneway: FineTuningResource,
         time_limit: float,
     ) -> None:
@@ -125,7 +125,7 @@ class Tick:
         wait = (output_in(record) or {}).get("wait")
         if wait is None or any(one.event == record.storage_id for one in self._cursor.open):
             return  # of a time when its step waited for it
-        submission = Submission(
+        submission = WatchedJob(
             asset=asset,
             partition=record.partition_key,
             event=record.storage_id,
@@ -136,14 +136,14 @@ class Tick:
 
     # --- what became of it
 
-    def _look(self, client: Client, watched: list[Submission]) -> list[Submission]:
+    def _look(self, client: Client, watched: list[WatchedJob]) -> list[WatchedJob]:
         """Look at all at once; gives those that stay open, those first that weren't looked at."""
         seen = client.look([one.token for one in watched], timeout=self._left() / 2)
         errors = [sight for sight in seen if isinstance(sight, TunewayError) and not isinstance(sight, JobError)]
         if len(errors) == len(seen) and not any(isinstance(error, NotFound) for error in errors):
             raise errors[0]  # a red tick is seen by people, and nothing is lost by it
-        unseen: list[Submission] = []
-        alive: list[Submission] = []
+        unseen: list[WatchedJob] = []
+        alive: list[WatchedJob] = []
         for submission, sight in zip(watched, seen, strict=True):
             if not self._left():
                 unseen.append(submission)
@@ -151,7 +151,7 @@ class Tick:
                 (alive if isinstance(sight, Job) else unseen).append(submission)
         return unseen + alive
 
-    def _is_settled(self, client: Client, submission: Submission, sight: Job | TunewayError) -> bool:
+    def _is_settled(self, client: Client, submission: WatchedJob, sight: Job | TunewayError) -> bool:
         """Report what has ended; what can't be told of one job is left to the next tick, and stops no other."""
         try:
             return self._ended(client, submission, sight)
@@ -159,7 +159,7 @@ class Tick:
             self._context.log.warning("%s: %s", submission.token.job_id, error)
             return False
 
-    def _ended(self, client: Client, submission: Submission, sight: Job | TunewayError) -> bool:
+    def _ended(self, client: Client, submission: WatchedJob, sight: Job | TunewayError) -> bool:
         """Report a job that has ended, and say whether it has."""
         if isinstance(sight, Job):
             submission.failures = 0
@@ -178,7 +178,7 @@ class Tick:
         self._failed(submission, sight)
         return True
 
-    def _succeeded(self, client: Client, submission: Submission, job: Job) -> None:
+    def _succeeded(self, client: Client, submission: WatchedJob, job: Job) -> None:
         from tuneway.report import gather
 
         recipe = self._recipes[submission.asset]
@@ -208,24 +208,24 @@ class Tick:
                 )
             )
 
-    def _submitted(self, submission: Submission) -> dict[str, Any] | None:
+    def _submitted(self, submission: WatchedJob) -> dict[str, Any] | None:
         """What the submission has handed on."""
         key = self._recipes[submission.asset].keys.job
         where = AssetRecordsFilter(asset_key=key, storage_ids=[submission.event])
         records = self._instance.fetch_materializations(where, limit=1).records
         return output_in(records[0]) if records else None
 
-    def _is_there(self, recipe: Recipe, partition: str | None) -> bool:
+    def _is_there(self, recipe: AssetRecipe, partition: str | None) -> bool:
         """Whether a run can be asked for: one for a partition that was deleted would fail every tick from now on."""
         if recipe.partitions_def is None:
             return partition is None
         return partition in recipe.partitions_def.get_partition_keys(dynamic_partitions_store=self._instance)
 
-    def _failed(self, submission: Submission, error: TunewayError) -> None:
+    def _failed(self, submission: WatchedJob, error: TunewayError) -> None:
         self._context.log.error(str(error))
         self._check(submission, passed=False, why=str(error), code=error.code)
 
-    def _check(self, submission: Submission, *, passed: bool, why: str, code: str | None = None) -> None:
+    def _check(self, submission: WatchedJob, *, passed: bool, why: str, code: str | None = None) -> None:
         if self._is_checked(submission):
             return
         facts: dict[str, Any] = {
@@ -241,7 +241,7 @@ class Tick:
 
     # --- what was reported before
 
-    def _is_materialized(self, submission: Submission) -> bool:
+    def _is_materialized(self, submission: WatchedJob) -> bool:
         key, partition = self._recipes[submission.asset].keys.model, submission.partition
         where = AssetRecordsFilter(
             asset_key=key,
@@ -257,7 +257,7 @@ class Tick:
                 return False
             page = found.cursor
 
-    def _is_checked(self, submission: Submission) -> bool:
+    def _is_checked(self, submission: WatchedJob) -> bool:
         key = AssetCheckKey(self._recipes[submission.asset].keys.model, TRAINED)
         if key not in self._checked:
             history = self._instance.event_log_storage.get_asset_check_execution_history(key, limit=MOST_NEW)

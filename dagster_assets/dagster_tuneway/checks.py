@@ -8,7 +8,7 @@ from typing import Any
 from dagster import AssetChecksDefinition, AssetIn, multi_asset_check
 
 from dagster_tuneway import _checks, _ops
-from dagster_tuneway._data import AssetLike, Source
+from dagster_tuneway._data import AssetLike, DataSource
 
 
 def training_data_check(
@@ -28,7 +28,7 @@ def training_data_check(
         max_usd: A budget: the check `within_budget`.
         data_options: Further arguments of `tuneway.dataset.validate`.
     """
-    source = Source.of("training_data", asset)
+    source = DataSource.of("training_data", asset)
     key = source.asset
     assert key is not None
     options = {"model": model, **(data_options or {})}

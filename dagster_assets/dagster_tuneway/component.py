@@ -56,7 +56,7 @@ class ModelGate(Model, Resolvable):
     tolerance: float = Field(default=0.0, description="So much worse than the champion's is still no worse.")
 
 
-class Service(Model, Resolvable):
+class ServiceSettings(Model, Resolvable):
     """The service and the account; what is left out comes from the environment of the run."""
 
     base_url: str | None = None
@@ -175,7 +175,7 @@ class FineTunedModelComponent(Component, Model, Resolvable):
         FreshnessPolicy | None,
         Resolver.default(model_field_type=str | None, description="How old the model may get."),
     ] = None
-    service: Service | None = Field(
+    service: ServiceSettings | None = Field(
         default=None, description="The service, for this component alone; else as the environment of the run says."
     )
     resource_key: str | None = Field(
@@ -195,7 +195,7 @@ class FineTunedModelComponent(Component, Model, Resolvable):
             **{name: getattr(self, name) for name in _PASSED_ON},
         )
         sensors = [fine_tuning_sensor(assets, name=f"{self.name}_jobs")] if self.wait == "sensor" else []
-        resources = {} if self.resource_key else {key: _resource(self.service or Service())}
+        resources = {} if self.resource_key else {key: _resource(self.service or ServiceSettings())}
         return Definitions(assets=assets, sensors=sensors, resources=resources)
 
 
@@ -226,7 +226,7 @@ def _gates(given: ModelGate) -> list[Any]:
     return gates
 
 
-def _resource(service: Service) -> FineTuningResource:
+def _resource(service: ServiceSettings) -> FineTuningResource:
     from dagster import EnvVar
 
     settings = service.model_dump(exclude={"api_key_env"})

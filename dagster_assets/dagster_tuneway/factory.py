@@ -21,8 +21,8 @@ from dagster import (
 )
 
 from dagster_tuneway import _checks, _ops
-from dagster_tuneway._data import AssetLike, Data, Source
-from dagster_tuneway._recipe import Keys, Recipe, Waiting, settings_of
+from dagster_tuneway._data import AssetLike, Data, DataSource
+from dagster_tuneway._recipe import AssetRecipe, Keys, Waiting, settings_of
 from dagster_tuneway._runs import Reuse
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class FineTunedModelAssets(list[AssetsDefinition | AssetSpec]):
         made: The definitions.
     """
 
-    def __init__(self, recipe: Recipe, made: _Made) -> None:
+    def __init__(self, recipe: AssetRecipe, made: _Made) -> None:
         super().__init__(made)
         self.recipe = recipe
 
@@ -162,11 +162,11 @@ def fine_tuned_model_assets(
         resource_key: The resource's name.
     """
     path = [key_prefix] if isinstance(key_prefix, str) else list(key_prefix or [])
-    recipe = Recipe(
+    recipe = AssetRecipe(
         name=name,
         keys=Keys.of([*path, name]),
-        training=Source.of("training_data", training_file),
-        validation=None if validation_file is None else Source.of("validation_data", validation_file),
+        training=DataSource.of("training_data", training_file),
+        validation=None if validation_file is None else DataSource.of("validation_data", validation_file),
         settings=settings_of(
             model=model,
             method=method,
@@ -208,7 +208,7 @@ class _Workshop:
     """Makes the definitions of one recipe."""
 
     def __init__(
-        self, recipe: Recipe, common: Mapping[str, Any], *, retry_policy: RetryPolicy | None, pool: str | None
+        self, recipe: AssetRecipe, common: Mapping[str, Any], *, retry_policy: RetryPolicy | None, pool: str | None
     ) -> None:
         self._recipe = recipe
         self._common = common
@@ -291,7 +291,7 @@ class _Workshop:
         specs: Sequence[AssetSpec],
         *,
         checks: Sequence[AssetCheckSpec] = (),
-        sources: Sequence[Source] = (),
+        sources: Sequence[DataSource] = (),
         pool: str | None = None,
         can_subset: bool = False,
     ) -> Callable[[Callable[..., Any]], AssetsDefinition]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from dagster import AssetExecutionContext, Failure, MaterializeResult
 
 from dagster_tuneway import _checks
-from dagster_tuneway._data import Data, Source
+from dagster_tuneway._data import Data, DataSource
 from dagster_tuneway._log import OUTPUT, told_to_dagster
-from dagster_tuneway._recipe import Keys, Recipe, settings_of
+from dagster_tuneway._recipe import AssetRecipe, Keys, settings_of
 from dagster_tuneway._runs import Reuse
 from dagster_tuneway.resource import FineTuningResource
 
@@ -82,17 +82,17 @@ def fine_tune(
         score: How answers to them are scored.
         checkpoint: "last" or "best".
     """
-    from dagster_tuneway._registering import Registration
+    from dagster_tuneway._registering import AssetRegistration
     from dagster_tuneway._training import Attempt
     from dagster_tuneway._uploading import CheckedData
 
     key = context.asset_key
     with told_to_dagster(tuneway), tempfile.TemporaryDirectory(prefix="tuneway-") as folder:
-        recipe = Recipe(
+        recipe = AssetRecipe(
             name=name or key.path[-1],
             keys=Keys(training_file=key, job=key, model=key, registered=key),
-            training=Source.of("training_data", training_file),
-            validation=None if validation_file is None else Source.of("validation_data", validation_file),
+            training=DataSource.of("training_data", training_file),
+            validation=None if validation_file is None else DataSource.of("validation_data", validation_file),
             settings=settings_of(
                 model=model, method=method, suffix=suffix, seed=seed, metadata=metadata, integrations=integrations,
                 hyperparameters=hyperparameters, extra_body=extra_body,
@@ -110,7 +110,7 @@ def fine_tune(
         trained = attempt.trained()
         if name is None:
             return _with(trained, data.metadata(sent))
-        registration = Registration(context, recipe, tuneway)
+        registration = AssetRegistration(context, recipe, tuneway)
         registration.register(attempt.handed_on, sent)
     if registration.refusals:
         words = "; ".join(verdict.why for verdict in registration.refusals)

@@ -84,7 +84,7 @@ def link_to(job: Job, base_url: str) -> None:
         _show("the link to the job", link)
 
 
-class Progress:
+class JobProgress:
     """A job's progress as an artifact that moves."""
 
     _waiting: ClassVar[set[int]] = set()

@@ -42,7 +42,7 @@ def wait_for_fine_tuning_job(
 
     access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
     settings, token = access.client_settings(), wait_token(job, timeout)
-    progress = _notes.Progress(token.job_id)
+    progress = _notes.JobProgress(token.job_id)
     try:
         ended: Job = yield AtService(
             settings, lambda client, tell: client.wait(token, on_event=tell), lambda batch: _heard(progress, batch)
@@ -75,7 +75,7 @@ def wait_token(job: str | Mapping[str, Any], timeout: float | timedelta | None =
     return WaitToken(job_id=job_id_of(job), deadline=(started.timestamp() if started else time.time()) + seconds)
 
 
-def _heard(progress: _notes.Progress, batch: list[Any]) -> None:
+def _heard(progress: _notes.JobProgress, batch: list[Any]) -> None:
     log_news(batch)
     progress.hear(batch)
 

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk import DAG, Connection
 
-from airflow_tuneway.hooks import FineTuningHook, client_settings
+from airflow_tuneway._connection import client_settings
+from airflow_tuneway.hooks import FineTuningHook
 from airflow_tuneway.links import FineTuningJobLink, job_url
 from airflow_tuneway.operators import FineTuneOperator, WaitForFineTuningJobOperator
 from airflow_tuneway.provider_info import get_provider_info

@@ -51,9 +51,9 @@ def test_progress_moves_while_the_job_runs(server, credentials, monkeypatch):
     monkeypatch.setattr(_notes, "SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(_notes, "SECONDS_PER_WAIT", 0.0)
     seen = []
-    real = _notes.Progress.show
+    real = _notes.JobProgress.show
     monkeypatch.setattr(
-        _notes.Progress, "show", lambda self, percent, text: (seen.append(percent), real(self, percent, text))
+        _notes.JobProgress, "show", lambda self, percent, text: (seen.append(percent), real(self, percent, text))
     )
     server.service.ends = None
     server.service.add_job(id="ftjob-1", status="running")
@@ -84,7 +84,7 @@ def test_progress_is_shown_no_more_often_than_it_pays(monkeypatch):
     shown = []
     monkeypatch.setattr(_notes.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(_notes, "get_client", lambda **_: shown.append(now[0]) or pytest.fail)
-    waits = [_notes.Progress(f"ftjob-{n}") for n in range(40)]
+    waits = [_notes.JobProgress(f"ftjob-{n}") for n in range(40)]
     for tick in range(1, 61):
         now[0] = float(tick)
         waits[0].hear([news(tick)])

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tuneway._words import count, duration, figure
-from tuneway.cli._told import Line, Lines, job_of, line_of
-from tuneway.cli._waiting import outcome
+from tuneway.cli._told import Line, Lines, end_of, job_of, line_of
 from tuneway.progress import Finished, News
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Fleet:
         line = lines.hear(news)  # also where it isn't shown: it is what the present is made of
         if isinstance(news, Finished):
             self.ended[job_id] = news
-            line = _end_of(news, lines.watch)
+            line = _end_line(news, lines.watch)
         elif self._live:
             line = line_of(news)
         if line is not None:
@@ -58,8 +57,8 @@ class Fleet:
             yield f"{job_id}  {', '.join(filter(None, parts))}".rstrip()
 
 
-def _end_of(news: Finished, watch: Watch) -> Line | None:
+def _end_line(news: Finished, watch: Watch) -> Line | None:
     """How a job of several ended; why it didn't end well is told when all have."""
     if news.error is None and news.job is not None:
-        return outcome(news.job, watch)
+        return end_of(news.job, watch)
     return (news.job.status, "") if news.job is not None and news.job.done else None

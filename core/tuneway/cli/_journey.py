@@ -14,8 +14,8 @@ from tuneway.cli._exits import Stopped, Terminated, exit_code
 from tuneway.cli._live import Show
 from tuneway.cli._registry import Registering
 from tuneway.cli._spec import Training, read_json
-from tuneway.cli._told import WIDTH
-from tuneway.cli._waiting import Waiting, detached, outcome, wait_for
+from tuneway.cli._told import WIDTH, end_of
+from tuneway.cli._waiting import Waiting, detached, wait_for
 from tuneway.cli._watch import Watch
 from tuneway.cli.data import summary
 from tuneway.client._settings import is_local
@@ -104,7 +104,7 @@ class Journey:
     def wait(self, waiting: Waiting) -> None:
         """Wait until it has succeeded."""
         self._job = wait_for(self.client, self.done.id, waiting, self.hear)
-        self.show.done(*outcome(self.done, self.watch))
+        self.show.done(*end_of(self.done, self.watch))
 
     def register(self, how: Registering, gates: Sequence[GateLike], registry: str | None) -> None:
         """Write the model into the registry."""

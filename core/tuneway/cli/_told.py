@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tuneway import progress
-from tuneway._words import figure, moment, one_line, size
+from tuneway._words import duration, figure, moment, one_line, size
 from tuneway.cli._watch import Watch
+from tuneway.models import Job
 from tuneway.progress import News
 
 WIDTH = 10
@@ -41,6 +42,21 @@ def job_of(news: News) -> str | None:
         case progress.Logged(job_id=job_id) | progress.PollFailed(job_id=job_id) | progress.Finished(job_id=job_id):
             return job_id
     return None
+
+
+def end_of(job: Job, watch: Watch) -> Line:
+    """How a job ended, in one line."""
+    parts = []
+    if job.finished_at and job.created_at:
+        parts.append(f"in {duration(job.finished_at - job.created_at)}")
+    if watch.train:
+        first, last = figure(watch.train[0]), figure(watch.train[-1])
+        parts.append(f"{watch.measure} {first} → {last}" if len(watch.train) > 1 else f"{watch.measure} {last}")
+    if watch.valid:
+        parts.append(f"validation {figure(watch.valid[-1])}")
+    if job.trainer:
+        parts.append(f"trained by {job.trainer}")
+    return job.status, ", ".join(parts)
 
 
 class Lines:

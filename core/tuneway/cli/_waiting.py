@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuneway._words import duration, figure
 from tuneway.cli._exits import Stopped, Terminated, exit_code
-from tuneway.cli.jobs import trainer
 from tuneway.errors import TunewayError
 
 if TYPE_CHECKING:
     from tuneway.cli._live import Show
-    from tuneway.cli._told import Line
-    from tuneway.cli._watch import Watch
     from tuneway.client import Client
     from tuneway.models import Job
     from tuneway.progress import Finished, Listener, News
@@ -98,18 +94,3 @@ def detached(stop: BaseException, *job_ids: str) -> Stopped:
         job_id=first,
         exit_code=exit_code(stop),
     )
-
-
-def outcome(job: Job, watch: Watch) -> Line:
-    """How a job ended, in one line."""
-    parts = []
-    if job.finished_at and job.created_at:
-        parts.append(f"in {duration(job.finished_at - job.created_at)}")
-    if watch.train:
-        first, last = figure(watch.train[0]), figure(watch.train[-1])
-        parts.append(f"{watch.measure} {first} → {last}" if len(watch.train) > 1 else f"{watch.measure} {last}")
-    if watch.valid:
-        parts.append(f"validation {figure(watch.valid[-1])}")
-    if trainer(job):
-        parts.append(f"trained by {trainer(job)}")
-    return job.status, ", ".join(parts)

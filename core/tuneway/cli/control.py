@@ -13,7 +13,7 @@ from tuneway.cli._exits import Several
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
 from tuneway.cli._spec import Reuse, Training, read_json
-from tuneway.cli._waiting import Waiting, both, outcome, wait_for, wait_for_all
+from tuneway.cli._waiting import Waiting, both, wait_for, wait_for_all
 from tuneway.cli.jobs import JobId
 from tuneway.errors import InvalidInput, JobError, TunewayError
 
@@ -104,6 +104,7 @@ def wait(
 
 
 def _wait_for_one(job: str, waiting: Waiting, connection: Connection, output: Output) -> None:
+    from tuneway.cli._told import end_of
     from tuneway.cli._watch import Watch
 
     with connection.client() as client:
@@ -112,7 +113,7 @@ def _wait_for_one(job: str, waiting: Waiting, connection: Connection, output: Ou
             show.begin("waiting", job)
             client.jobs.retrieve(job)  # a mistyped id fails at once; a wait would bear with it for a while
             done = wait_for(client, job, waiting, both(watch.hear, show.hear))
-            show.done(*outcome(done, watch))
+            show.done(*end_of(done, watch))
     output.record(done) if output.json else output.result(done.fine_tuned_model or done.id)
 
 

@@ -93,7 +93,7 @@ def _facts(job: Job, now: float) -> dict[str, Any]:
         "made by": _origin(job),
         "created": f"{moment(job.created_at)} ({ago(job.created_at, now)})" if job.created_at else None,
         "took": _took(job),
-        "trained by": trainer(job),
+        "trained by": job.trainer,
         "should end": moment(job.estimated_finish) if job.estimated_finish and not job.done else None,
         "tokens": f"{job.trained_tokens:,}" if job.trained_tokens is not None else None,
         "results": ", ".join(job.result_files or []),
@@ -111,12 +111,6 @@ def _knobs(job: Job) -> dict[str, Any]:
 
 def _took(job: Job) -> str | None:
     return duration(job.finished_at - job.created_at) if job.finished_at and job.created_at else None
-
-
-def trainer(job: Job) -> str | None:
-    """What truly trained, where a service says so."""
-    usage = (job.model_extra or {}).get("usage_metrics")
-    return usage.get("trainer") if isinstance(usage, dict) else None
 
 
 def _origin(job: Job) -> str | None:

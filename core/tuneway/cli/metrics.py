@@ -24,7 +24,7 @@ SHOWN = 12
 T = TypeVar("T")
 
 
-class Metric(StrEnum):
+class CurveMetric(StrEnum):
     """What a curve can show."""
 
     LOSS = "loss"
@@ -35,7 +35,7 @@ class Metric(StrEnum):
 def metrics(
     job: JobId,
     *,
-    metric: Annotated[Metric, typer.Option(help="What the curve shows.")] = Metric.LOSS,
+    metric: Annotated[CurveMetric, typer.Option(help="What the curve shows.")] = CurveMetric.LOSS,
     as_csv: Annotated[bool, typer.Option("--csv", help="All steps, as CSV.")] = False,
     connection: Connection,
     output: Output,
@@ -80,7 +80,7 @@ def _rows(report: Report) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if name != "total_steps"} for row in told]
 
 
-def _draw(report: Report, metric: Metric, output: Output) -> None:
+def _draw(report: Report, metric: CurveMetric, output: Output) -> None:
     from tuneway.report import terminal_curve
 
     rows = [*report.rows, *report.events]

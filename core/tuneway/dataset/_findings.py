@@ -29,7 +29,7 @@ class Words(str):
     __slots__ = ()
 
 
-class Tell(Protocol):
+class OnProblem(Protocol):
     """How a check says what it found; `expected` is the rule's own unless given."""
 
     def __call__(self, rule: str, where: str | None, found: object, expected: str | None = None) -> None: ...

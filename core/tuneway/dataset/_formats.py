@@ -13,7 +13,7 @@ from tuneway.dataset._messages import calls_of, check_message, check_messages, c
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tuneway.dataset._findings import Tell
+    from tuneway.dataset._findings import OnProblem
     from tuneway.dataset._report import Format
 
 _TOOL_KEYS = {"tools", "functions", "parallel_tool_calls", "function_call"}
@@ -56,7 +56,7 @@ def vote(rows: Iterable[dict[str, Any]]) -> Format | None:
     return votes.most_common(1)[0][0] if votes else None
 
 
-def check_row(row: dict[str, Any], format_: Format | None, items: frozenset[str], tell: Tell) -> None:
+def check_row(row: dict[str, Any], format_: Format | None, items: frozenset[str], tell: OnProblem) -> None:
     """Hold a row to the rules of the file's format."""
     seen = recognise(row)
     kin = {"chat", "reinforcement"}
@@ -110,7 +110,7 @@ def _strings(value: Any) -> Iterable[str]:
             yield from _strings(child)
 
 
-def _check_chat(row: dict[str, Any], tell: Tell) -> None:
+def _check_chat(row: dict[str, Any], tell: OnProblem) -> None:
     check_messages(row["messages"], tell)
     check_tools(row, tell)
     _check_keys(row, _CHAT_KEYS, tell)
@@ -123,14 +123,14 @@ def _check_chat(row: dict[str, Any], tell: Tell) -> None:
         tell("chat.nothing_trained", "messages", Words("weight 0 on all assistant messages"))
 
 
-def _check_completions(row: dict[str, Any], tell: Tell) -> None:
+def _check_completions(row: dict[str, Any], tell: OnProblem) -> None:
     for key in ("prompt", "completion"):
         if not isinstance(row.get(key), str):
             tell(f"completions.{key}", key, row.get(key, MISSING))
     _check_keys(row, _COMPLETION_KEYS, tell)
 
 
-def _check_preference(row: dict[str, Any], tell: Tell) -> None:
+def _check_preference(row: dict[str, Any], tell: OnProblem) -> None:
     asked = row.get("input", MISSING)
     if isinstance(asked, dict) and "messages" in asked:
         check_messages(asked["messages"], tell, where="input.messages")
@@ -149,7 +149,7 @@ def _check_preference(row: dict[str, Any], tell: Tell) -> None:
     _check_keys(row, _PREFERENCE_KEYS, tell)
 
 
-def _check_output(output: Any, key: str, tell: Tell) -> None:
+def _check_output(output: Any, key: str, tell: OnProblem) -> None:
     message = output[0] if isinstance(output, list) and len(output) == 1 else None
     if not isinstance(message, dict) or message.get("role") != "assistant":
         tell("preference.output", key, output if message is None else message)
@@ -161,7 +161,7 @@ def _check_output(output: Any, key: str, tell: Tell) -> None:
         tell("preference.text_only", f"{key}[0].content", Words("an image"))
 
 
-def _check_reinforcement(row: dict[str, Any], tell: Tell) -> None:
+def _check_reinforcement(row: dict[str, Any], tell: OnProblem) -> None:
     check_messages(row["messages"], tell)
     check_tools(row, tell)
     messages = row["messages"] if isinstance(row["messages"], list) else []
@@ -173,7 +173,7 @@ def _check_reinforcement(row: dict[str, Any], tell: Tell) -> None:
         tell("reinforcement.last_message", f"messages[{len(messages) - 1}].role", last.get("role", MISSING))
 
 
-def _check_item(row: dict[str, Any], name: str, tell: Tell) -> None:
+def _check_item(row: dict[str, Any], name: str, tell: OnProblem) -> None:
     """Follow `a.b` as far as objects go; what a list or a string holds is the service's business."""
     value: Any = row
     for key in name.split("."):
@@ -185,12 +185,12 @@ def _check_item(row: dict[str, Any], name: str, tell: Tell) -> None:
         value = value[key]
 
 
-def _check_keys(row: dict[str, Any], known: set[str], tell: Tell, where: str = "") -> None:
+def _check_keys(row: dict[str, Any], known: set[str], tell: OnProblem, where: str = "") -> None:
     for key in sorted(row.keys() - known):
         tell("row.extra_key", where + excerpt(key).strip("'"), Words("a key that this format doesn't have"))
 
 
-_CHECKS: dict[Format, Callable[[dict[str, Any], Tell], None]] = {
+_CHECKS: dict[Format, Callable[[dict[str, Any], OnProblem], None]] = {
     "chat": _check_chat,
     "completions": _check_completions,
     "preference": _check_preference,

@@ -12,7 +12,7 @@ from tuneway.dataset._reading import TOO_LONG
 from tuneway.dataset._rules import MAX_DEPTH
 
 if TYPE_CHECKING:
-    from tuneway.dataset._findings import Tell
+    from tuneway.dataset._findings import OnProblem
 
 _DIGITS = 20  # more can't be 64 bits, and thousands are refused by int()
 _NEAR = 24
@@ -22,7 +22,7 @@ _TOO_DEEP = Words(f"more than {MAX_DEPTH} levels")
 class RowReader:
     """Reads lines into rows, and tells why one can't be. A `strict` look finds keys that are there twice."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: OnProblem) -> None:
         self._tell = tell
         self._loaders = {strict: _Loader(strict=strict) for strict in (False, True)}
 

@@ -10,7 +10,7 @@ from tuneway.dataset._findings import MISSING, Words
 from tuneway.dataset._rules import MAX_FUNCTIONS, MAX_IMAGE_BYTES, MAX_IMAGES
 
 if TYPE_CHECKING:
-    from tuneway.dataset._findings import Tell
+    from tuneway.dataset._findings import OnProblem
 
 _KEYS = {
     "user": {"role", "content", "name"},
@@ -24,7 +24,7 @@ _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
 
 
-def check_messages(messages: Any, tell: Tell, *, where: str = "messages") -> None:
+def check_messages(messages: Any, tell: OnProblem, *, where: str = "messages") -> None:
     """Each message by itself, and what they owe each other."""
     if not isinstance(messages, list) or not messages:
         tell("chat.messages", where, messages)
@@ -45,7 +45,7 @@ def check_messages(messages: Any, tell: Tell, *, where: str = "messages") -> Non
         tell("image.too_many", where, Words(f"{images} images"))
 
 
-def check_message(message: dict[str, Any], tell: Tell, *, where: str) -> None:
+def check_message(message: dict[str, Any], tell: OnProblem, *, where: str) -> None:
     """One message: its role, its content, and what this role may carry."""
     role = message.get("role", MISSING)
     if not isinstance(role, str) or role not in _KEYS:
@@ -79,7 +79,7 @@ def calls_of(message: dict[str, Any]) -> bool:
     return bool(message.get("tool_calls") or message.get("function_call"))
 
 
-def _check_extra_keys(message: dict[str, Any], role: str, tell: Tell, where: str) -> None:
+def _check_extra_keys(message: dict[str, Any], role: str, tell: OnProblem, where: str) -> None:
     for key in sorted(message.keys() - _KEYS[role]):
         if key == "weight":
             tell("chat.weight_role", f"{where}.weight", Words(f"a weight on a {role} message"))
@@ -87,7 +87,7 @@ def _check_extra_keys(message: dict[str, Any], role: str, tell: Tell, where: str
             tell("chat.message_key", f"{where}.{key}"[:80], Words(f"a key that {role} messages don't have"))
 
 
-def _check_content(message: dict[str, Any], role: str, tell: Tell, where: str) -> None:
+def _check_content(message: dict[str, Any], role: str, tell: OnProblem, where: str) -> None:
     content = message.get("content", MISSING)
     if isinstance(content, str):
         return
@@ -98,7 +98,7 @@ def _check_content(message: dict[str, Any], role: str, tell: Tell, where: str) -
         tell("chat.content", f"{where}.content", content)
 
 
-def _check_part(part: Any, role: str, tell: Tell, where: str) -> None:
+def _check_part(part: Any, role: str, tell: OnProblem, where: str) -> None:
     kind = part.get("type", MISSING) if isinstance(part, dict) else MISSING
     if kind == "text" or (kind == "refusal" and role == "assistant"):
         if not isinstance(part.get(kind), str):
@@ -109,7 +109,7 @@ def _check_part(part: Any, role: str, tell: Tell, where: str) -> None:
         tell("chat.content_part", where, part if kind is MISSING else kind)
 
 
-def _check_image(image: Any, role: str, tell: Tell, where: str) -> None:
+def _check_image(image: Any, role: str, tell: OnProblem, where: str) -> None:
     if role != "user":
         tell("image.role", where, Words(f"an image in a message of role {role}"))
     if not isinstance(image, dict):
@@ -126,13 +126,13 @@ def _check_image(image: Any, role: str, tell: Tell, where: str) -> None:
         tell("image.detail", f"{where}.detail", image["detail"])
 
 
-def _check_weight(message: dict[str, Any], tell: Tell, where: str) -> None:
+def _check_weight(message: dict[str, Any], tell: OnProblem, where: str) -> None:
     weight = message.get("weight", 1)
     if weight not in (None, 0, 1) or isinstance(weight, bool):
         tell("chat.weight", f"{where}.weight", weight)
 
 
-def _check_calls(message: dict[str, Any], tell: Tell, where: str) -> None:
+def _check_calls(message: dict[str, Any], tell: OnProblem, where: str) -> None:
     if (call := message.get("function_call")) is not None:
         _check_function(call, "chat.function_call", tell, f"{where}.function_call")
     calls = message.get("tool_calls")
@@ -153,7 +153,7 @@ def _check_calls(message: dict[str, Any], tell: Tell, where: str) -> None:
         _check_function(call.get("function", MISSING), "chat.tool_calls", tell, f"{here}.function")
 
 
-def _check_function(call: Any, rule: str, tell: Tell, where: str) -> None:
+def _check_function(call: Any, rule: str, tell: OnProblem, where: str) -> None:
     """What is called, and with what: arguments are JSON inside a string."""
     if not isinstance(call, dict):
         tell(rule, where, call)
@@ -170,7 +170,7 @@ def _check_function(call: Any, rule: str, tell: Tell, where: str) -> None:
         tell("chat.arguments_json", f"{where}.arguments", arguments)
 
 
-def _check_answer(message: dict[str, Any], calls: set[str], tell: Tell, *, where: str) -> None:
+def _check_answer(message: dict[str, Any], calls: set[str], tell: OnProblem, *, where: str) -> None:
     """A tool message answers a call; `calls` are the ids of those made so far."""
     role = message.get("role")
     if role == "assistant" and isinstance(message.get("tool_calls"), list):
@@ -184,7 +184,7 @@ def _check_answer(message: dict[str, Any], calls: set[str], tell: Tell, *, where
             tell("chat.unknown_tool_call", f"{where}.tool_call_id", identity)
 
 
-def check_tools(row: dict[str, Any], tell: Tell, *, where: str = "") -> None:
+def check_tools(row: dict[str, Any], tell: OnProblem, *, where: str = "") -> None:
     """`tools`, `functions` and `parallel_tool_calls` of a row."""
     tools, functions = row.get("tools"), row.get("functions")
     if tools is not None:
@@ -207,7 +207,7 @@ def check_tools(row: dict[str, Any], tell: Tell, *, where: str = "") -> None:
         tell("chat.parallel_tool_calls", f"{where}parallel_tool_calls", row["parallel_tool_calls"])
 
 
-def _check_definition(function: Any, rule: str, tell: Tell, where: str) -> None:
+def _check_definition(function: Any, rule: str, tell: OnProblem, where: str) -> None:
     if not isinstance(function, dict):
         tell(rule, where, function, "{'name': …}")
         return

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tuneway.models import Role
 from tuneway.report._markup import Markup, h, join
 from tuneway.report._scale import Scale
-from tuneway.report._series import Point, Role
+from tuneway.report._series import Point
 from tuneway.report._theme import FONT, Theme
 
 LETTER = 6.7  # the usual width of a letter at 12 px

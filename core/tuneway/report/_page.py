@@ -7,6 +7,7 @@ from importlib import resources
 
 from tuneway._version import __version__
 from tuneway._words import duration, moment_utc, money, shortened
+from tuneway.models import Measure, Role
 from tuneway.report import _sections as sections
 from tuneway.report._answers import answers
 from tuneway.report._data import data_section
@@ -15,8 +16,6 @@ from tuneway.report._lineage import lineage_section
 from tuneway.report._markup import Markup, h
 from tuneway.report._scale import brief, figure
 from tuneway.report._series import (
-    Metric,
-    Role,
     Series,
     all_series,
     best_checkpoint,
@@ -103,7 +102,7 @@ def _failure(report: Report) -> Markup | None:
     )
 
 
-def _tiles(report: Report, charts: Mapping[Metric, Sequence[Series]]) -> Markup | None:
+def _tiles(report: Report, charts: Mapping[Measure, Sequence[Series]]) -> Markup | None:
     """The few figures one looks for first."""
     job = report.job
     tiles: list[Markup | None] = [_metric_tile(report, metric, series) for metric, series in charts.items()]
@@ -132,7 +131,7 @@ def _cost_tile(report: Report) -> Markup | None:
     return _tile("Cost, estimated", money(estimate.usd, "USD"), f"{price}{dated}")
 
 
-def _metric_tile(report: Report, metric: Metric, series: Sequence[Series]) -> Markup:
+def _metric_tile(report: Report, metric: Measure, series: Sequence[Series]) -> Markup:
     """Where a metric stood at the best checkpoint, or else at the end."""
     best = best_checkpoint(report.checkpoints)
     held_out = [one for one in series if one.role is not Role.TRAIN]

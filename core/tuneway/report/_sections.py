@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tuneway._words import flat, shortened
-from tuneway.models import Checkpoint, Job
+from tuneway.models import Checkpoint, Job, Measure
 from tuneway.report._inputs import Report
 from tuneway.report._markup import Markup, h, join
 from tuneway.report._parts import MOST, facts_list, more, table, tag
 from tuneway.report._scale import brief, figure
-from tuneway.report._series import Metric, Series, best_checkpoint, checkpoint_steps, measured
+from tuneway.report._series import Series, best_checkpoint, checkpoint_steps, measured
 from tuneway.report._svg import draw, sample, title_of
 from tuneway.report._theme import PAGE
 
 
-def curves(charts: Mapping[Metric, Sequence[Series]], checkpoints: Sequence[Checkpoint]) -> Markup:
+def curves(charts: Mapping[Measure, Sequence[Series]], checkpoints: Sequence[Checkpoint]) -> Markup:
     """A chart for every metric there is."""
     if not charts:
         return h("p", "No metrics have been reported.", class_="note")
@@ -26,7 +26,7 @@ def curves(charts: Mapping[Metric, Sequence[Series]], checkpoints: Sequence[Chec
     return join(h("div", *figures, class_="charts"), note)
 
 
-def _chart(metric: Metric, series: Sequence[Series], checkpoints: Sequence[Checkpoint], *, alone: bool) -> Markup:
+def _chart(metric: Measure, series: Sequence[Series], checkpoints: Sequence[Checkpoint], *, alone: bool) -> Markup:
     width, height = (720, 250) if alone else (520, 260)
     image = draw(series, checkpoints, metric=metric, theme=PAGE, width=width, height=height, in_page=True)
     keys = [h("span", sample(one.role, PAGE), f" {one.role} ", h("b", brief(one.finite[-1][1]))) for one in series]
@@ -42,7 +42,7 @@ def checkpoint_table(checkpoints: Sequence[Checkpoint]) -> Markup | None:
     if not checkpoints:
         return None
     best = best_checkpoint(checkpoints)
-    metrics = [metric for metric in Metric if any(measured(one, metric) is not None for one in checkpoints)]
+    metrics = [metric for metric in Measure if any(measured(one, metric) is not None for one in checkpoints)]
     rows = []
     for one in sorted(checkpoints, key=lambda checkpoint: checkpoint.step_number or 0):
         values = [measured(one, metric) for metric in metrics]

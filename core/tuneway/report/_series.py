@@ -6,13 +6,12 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 from statistics import fmean
 from typing import Any
 
 from tuneway.errors import InvalidSpec
-from tuneway.models import Checkpoint, Event, MetricRow
+from tuneway.models import METRICS, Checkpoint, Event, Measure, MetricRow, Role, metric_name
 
 Row = MetricRow | Event | Mapping[str, Any]
 """A row of a result file, a metrics event, or a plain mapping; all need `step`."""
@@ -25,43 +24,11 @@ _LARGEST = 1e100
 _NOISY_FROM = 60
 
 
-class Metric(StrEnum):
-    """What a chart shows."""
-
-    LOSS = "loss"
-    ACCURACY = "accuracy"
-    REWARD = "reward"
-
-
-class Role(StrEnum):
-    """Which data a value was measured on."""
-
-    TRAIN = "train"
-    VALID = "validation"
-    FULL_VALID = "full validation"
-
-
-# The same number has one name in result files and another in events and checkpoints.
-_NAMES: dict[str, tuple[Metric, Role]] = {
-    "train_loss": (Metric.LOSS, Role.TRAIN),
-    "valid_loss": (Metric.LOSS, Role.VALID),
-    "full_valid_loss": (Metric.LOSS, Role.FULL_VALID),
-    "train_accuracy": (Metric.ACCURACY, Role.TRAIN),
-    "train_mean_token_accuracy": (Metric.ACCURACY, Role.TRAIN),
-    "valid_accuracy": (Metric.ACCURACY, Role.VALID),
-    "valid_mean_token_accuracy": (Metric.ACCURACY, Role.VALID),
-    "full_valid_mean_token_accuracy": (Metric.ACCURACY, Role.FULL_VALID),
-    "train_mean_reward": (Metric.REWARD, Role.TRAIN),
-    "valid_mean_reward": (Metric.REWARD, Role.VALID),
-    "full_valid_mean_reward": (Metric.REWARD, Role.FULL_VALID),
-}
-
-
 @dataclass(frozen=True)
 class Series:
     """One line of a chart, in the order of its steps."""
 
-    metric: Metric
+    measure: Measure
     role: Role
     points: list[Point]
 
@@ -76,28 +43,28 @@ class Series:
         return [point for point in self.points if not math.isnan(point[1])]
 
 
-def series_of(rows: Iterable[Row], metric: Metric) -> list[Series]:
-    """The series of one metric; those without a single number are left out."""
-    return all_series(rows).get(metric, [])
+def series_of(rows: Iterable[Row], measure: Measure) -> list[Series]:
+    """The series of one measure; those without a single number are left out."""
+    return all_series(rows).get(measure, [])
 
 
-def all_series(rows: Iterable[Row]) -> dict[Metric, list[Series]]:
-    """Every metric's series. Rows come in any order; of two values for one step the later row's counts."""
-    values: dict[tuple[Metric, Role], dict[float, float]] = defaultdict(dict)
+def all_series(rows: Iterable[Row]) -> dict[Measure, list[Series]]:
+    """Every measure's series. Rows come in any order; of two values for one step the later row's counts."""
+    values: dict[tuple[Measure, Role], dict[float, float]] = defaultdict(dict)
     for row in rows:
         cells = _cells(row)
         step = _number(cells.get("step"))
         if step is None or math.isnan(step):
             continue
         for name, cell in cells.items():
-            slot = _NAMES.get(name)
-            if slot is not None and (value := _number(cell)) is not None:
-                values[slot][step] = value
-    charts: dict[Metric, list[Series]] = {}
-    for metric in Metric:
-        found = [Series(metric, role, sorted(values[metric, role].items())) for role in Role]
+            metric = METRICS.get(metric_name(name))
+            if metric is not None and metric.measure is not None and (value := _number(cell)) is not None:
+                values[metric.measure, metric.role][step] = value
+    charts: dict[Measure, list[Series]] = {}
+    for measure in Measure:
+        found = [Series(measure, role, sorted(values[measure, role].items())) for role in Role]
         if kept := [series for series in found if series.finite]:
-            charts[metric] = kept
+            charts[measure] = kept
     return charts
 
 
@@ -122,14 +89,14 @@ def best_checkpoint(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
         return None
 
 
-def measured(checkpoint: Checkpoint, metric: Metric) -> float | None:
+def measured(checkpoint: Checkpoint, measure: Measure) -> float | None:
     """A checkpoint's validation number, over the whole validation set where the service gives that."""
     found: dict[Role, float] = {}
     for name, cell in (checkpoint.metrics or {}).items():
-        slot = _NAMES.get(name)
+        metric = METRICS.get(metric_name(name))
         value = _number(cell)
-        if slot and slot[0] is metric and value is not None and not math.isnan(value):
-            found[slot[1]] = value
+        if metric is not None and metric.measure is measure and value is not None and not math.isnan(value):
+            found[metric.role] = value
     return found.get(Role.FULL_VALID, found.get(Role.VALID))
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tuneway.errors import InvalidSpec
-from tuneway.models import Checkpoint
+from tuneway.models import Checkpoint, Measure, Role
 from tuneway.report._frame import LETTER, Frame, flag, grid, heading, image, marker, stroke, text
 from tuneway.report._hover import probes
 from tuneway.report._markup import Markup, h, join
 from tuneway.report._scale import brief, step_scale, value_scale
 from tuneway.report._series import (
-    Metric,
     Point,
-    Role,
     Row,
     Series,
     best_checkpoint,
@@ -59,12 +57,12 @@ def curve_svg(
     return draw(series, checkpoints, metric=chosen, theme=colours, width=width, height=height, title=title)
 
 
-def metric_named(name: str) -> Metric:
+def metric_named(name: str) -> Measure:
     """The metric of that name."""
     try:
-        return Metric(name)
+        return Measure(name)
     except ValueError:
-        names = ", ".join(Metric)
+        names = ", ".join(Measure)
         raise InvalidSpec(f"no metric is called {name!r}", field="metric", hint=f"Take one of: {names}.") from None
 
 
@@ -72,7 +70,7 @@ def draw(
     series: Sequence[Series],
     checkpoints: Sequence[Checkpoint],
     *,
-    metric: Metric,
+    metric: Measure,
     theme: Theme,
     width: int,
     height: int,
@@ -98,7 +96,7 @@ def draw(
         [value for one in series for _, value in one.finite],
         start=height - 38,
         end=_LEGEND_TOP + _LEGEND_LINE * len(keys) + 20 if keys else 24,
-        share=metric is Metric.ACCURACY,
+        share=metric is Measure.ACCURACY,
     )
     ends = [*(step for one in series for step in (one.points[0][0], one.points[-1][0])), *steps]
     # on a narrow screen the page's style sheet makes letters larger
@@ -118,7 +116,7 @@ def draw(
     return image(body, title=title, summary=describe(series, steps), theme=theme, width=width, height=height)
 
 
-def title_of(metric: Metric) -> str:
+def title_of(metric: Measure) -> str:
     """A chart's name."""
     return f"{metric.capitalize()} by training step"
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from tuneway.models import Checkpoint
+from tuneway.models import Checkpoint, Measure, Role
 from tuneway.report._scale import Scale, brief, step_scale, value_scale
 from tuneway.report._series import (
-    Metric,
     Point,
-    Role,
     Row,
     Series,
     checkpoint_rows,
@@ -71,7 +69,7 @@ def terminal_curve(
         [value for one in series for _, value in one.finite],
         start=4 * lines - 1,
         end=0,
-        share=chosen is Metric.ACCURACY,
+        share=chosen is Measure.ACCURACY,
     )
     margin = max(len(label) for _, label in y.labels()) + 2
     columns = max(width - margin, 10)
@@ -85,7 +83,7 @@ def terminal_curve(
     return "\n".join([*legend, *body, *_axis(x, steps, columns, margin)])
 
 
-def _legend(metric: Metric, series: Sequence[Series], steps: Sequence[float], width: int) -> list[str]:
+def _legend(metric: Measure, series: Sequence[Series], steps: Sequence[float], width: int) -> list[str]:
     """The metric and how each series is drawn, in as many lines as it takes."""
     lines: list[str] = [metric]
     keys = [f"{_MARKS.get(one.role, '─')} {one.role} {brief(one.finite[-1][1])}" for one in series]

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuneway.models import Checkpoint, Event, MetricRow
-from tuneway.report._series import Metric, Role, all_series, best_checkpoint, series_of, thin, trend
+from tuneway.models import Checkpoint, Event, Measure, MetricRow, Role
+from tuneway.report._series import all_series, best_checkpoint, series_of, thin, trend
 
 
-def points(rows, metric=Metric.LOSS, role=Role.TRAIN):
+def points(rows, metric=Measure.LOSS, role=Role.TRAIN):
     return next((one.points for one in series_of(rows, metric) if one.role is role), None)
 
 
@@ -24,13 +24,13 @@ def test_result_rows_and_events_name_the_same_numbers_differently():
     from_file = [MetricRow(step=1, train_loss=2.0, train_accuracy=0.5, valid_mean_token_accuracy=0.4)]
     from_events = [event(1, train_loss=2.0, train_mean_token_accuracy=0.5, valid_mean_token_accuracy=0.4)]
     assert all_series(from_file) == all_series(from_events)
-    assert points(from_file, Metric.ACCURACY, Role.VALID) == [(1.0, 0.4)]
+    assert points(from_file, Measure.ACCURACY, Role.VALID) == [(1.0, 0.4)]
 
 
 def test_columns_that_few_services_have_are_read_from_their_text():
     row = MetricRow.model_validate({"step": "7", "full_valid_loss": "0.25", "train_mean_reward": "nan"})
-    assert points([row], Metric.LOSS, Role.FULL_VALID) == [(7.0, 0.25)]
-    assert series_of([row], Metric.REWARD) == []
+    assert points([row], Measure.LOSS, Role.FULL_VALID) == [(7.0, 0.25)]
+    assert series_of([row], Measure.REWARD) == []
 
 
 def test_events_come_newest_first_and_are_drawn_oldest_first():
@@ -57,7 +57,7 @@ def test_an_absent_cell_is_no_gap_but_a_value_that_is_no_number_is():
 
 @pytest.mark.parametrize("cell", [True, "soon", [1], {"a": 1}, None])
 def test_what_is_no_number_at_all_is_left_out(cell):
-    assert all_series([{"step": 1, "train_loss": cell}, {"step": cell, "train_loss": 1.0}]).keys() <= {Metric.LOSS}
+    assert all_series([{"step": 1, "train_loss": cell}, {"step": cell, "train_loss": 1.0}]).keys() <= {Measure.LOSS}
     assert points([{"step": 1, "train_loss": cell}]) is None
 
 
