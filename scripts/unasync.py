@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "core/tuneway/client"
 
-FILES = {"_async.py": "_sync.py", "_async_operations.py": "_operations.py"}
+FILES = {"_async.py": "_sync.py", "_async_operations.py": "_blocking_operations.py"}
 """The awaited source of each blocking file."""
 
 PHRASES = {
@@ -36,7 +36,7 @@ WORDS = [
     (r"\basynccontextmanager\b", "contextmanager"),
     (r"\benter_async_context\b", "enter_context"),
     (r"\bStopAsyncIteration\b", "StopIteration"),
-    (r"\b_async_(?=[a-z])", "_"),
+    (r"\b_async_(?=[a-z])", "_blocking_"),
     (r"(?<=\.)_async\b", "_sync"),
     (r"\b(_?)Async(?=[A-Z])", r"\1"),  # AsyncClient, AsyncIterator, _AsyncNamespace, httpx.AsyncClient
     (r"^( *)for (\w+) in (.+):\n +yield \2$", r"\1yield from \3"),  # async generators lack `yield from`

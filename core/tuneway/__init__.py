@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     )
     from tuneway.flows import Poll, Retry, WaitToken
     from tuneway.models import DPO, File, Job, JobSpec, Reinforcement, Supervised
+    from tuneway.outcome import Outcome
+    from tuneway.recipe import Recipe
+    from tuneway.requester import Requester
 
 _HOMES = {
     "tuneway.client": ("AsyncClient", "Client"),
@@ -47,6 +50,9 @@ _HOMES = {
     ),
     "tuneway.flows": ("Poll", "Retry", "WaitToken"),
     "tuneway.models": ("DPO", "File", "Job", "JobSpec", "Reinforcement", "Supervised"),
+    "tuneway.outcome": ("Outcome",),
+    "tuneway.recipe": ("Recipe",),
+    "tuneway.requester": ("Requester",),
 }
 
 __all__ = [
@@ -62,8 +68,11 @@ __all__ = [
     "JobError",
     "JobFailed",
     "JobSpec",
+    "Outcome",
     "Poll",
+    "Recipe",
     "Reinforcement",
+    "Requester",
     "Retry",
     "Supervised",
     "TunewayError",

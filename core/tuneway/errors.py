@@ -2,7 +2,8 @@
 
     TunewayError
     ├── InvalidInput            refused here, before anything was sent; also a ValueError
-    │   ├── InvalidSpec         a field of a JobSpec or a setting; `.field`
+    │   ├── InvalidSpec         a field of a recipe, a job specification or a setting; `.field`
+    │   │   └── OverBudget      it would cost more than `max_usd`; `.report`
     │   └── InvalidDataset      the data has errors; `.report` lists them with their lines
     ├── MissingExtra            an optional part isn't installed; `.extra` names it
     ├── TransportError          no usable reply
@@ -105,6 +106,12 @@ class InvalidSpec(InvalidInput):
 
     def __init__(self, message: str, *, field: str, **details: Any) -> None:
         super().__init__(message, field=field, **details)
+
+
+class OverBudget(InvalidSpec):
+    """The training is estimated to cost more than `max_usd`, or its cost can't be told. Nothing was sent."""
+
+    report: DatasetReport
 
 
 class InvalidDataset(InvalidInput):

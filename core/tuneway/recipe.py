@@ -81,7 +81,7 @@ class Recipe(TrainingSpec):
         """The job specification for this recipe once its data is on the service."""
         shared = {name: getattr(self, name) for name in TrainingSpec.model_fields}
         given = {name: value for name, value in shared.items() if value is not None}
-        return JobSpec(**given, training_file=training_file, validation_file=validation_file)  # type: ignore[misc]
+        return JobSpec(**given, training_file=training_file, validation_file=validation_file)
 
     def validation_options(self) -> dict[str, Any]:
         """What the check of the data has to know of the training."""

@@ -10,26 +10,25 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from tuneway.client._register import cost_of
 from tuneway.client._settings import is_local
 from tuneway.errors import InvalidInput
 from tuneway.flows import hash_in
 
 if TYPE_CHECKING:
     from tuneway.dataset import DatasetReport
-    from tuneway.models import File, Job, JobSpec
+    from tuneway.models import File, Job, TrainingSpec
+    from tuneway.outcome import Outcome
     from tuneway.registry import ModelVersion
-    from tuneway.report import Report
 
 
-def data_summary(report: DatasetReport, path: str) -> dict[str, Any]:
-    """Checked training data in a few words: what is in it, and what training on it would cost.
+def data_summary(report: DatasetReport) -> dict[str, Any]:
+    """Checked data in a few words: what is in it, and what training on it would cost.
 
-    `validation` is what the registry wants to know of the data to measure on, if it was checked as well.
+    `validation` is the same for the validation data that was checked along with it.
     """
     beside = report.validation
     return {
-        "path": path,
+        "path": report.path,
         "sha256": report.sha256,
         "size_bytes": report.size_bytes,
         "format": report.format,
@@ -39,18 +38,42 @@ def data_summary(report: DatasetReport, path: str) -> dict[str, Any]:
         "trained_tokens": report.trained_tokens,
         "usd": report.cost.usd if report.cost else None,
         "warnings": report.warning_count,
-        "validation": {"sha256": beside.sha256, "rows": beside.rows, "tokens": beside.tokens.total} if beside else None,
+        "validation": data_summary(beside) if beside else None,
     }
 
 
-def file_summary(file: File) -> dict[str, Any]:
-    """An uploaded file in a few words; `sha256` is what its name says, if it does."""
-    return {"file_id": file.id, "filename": file.filename, "bytes": file.bytes, "sha256": hash_in(file.filename)}
+def file_summary(file: File, report: DatasetReport | None = None, *, validation: File | None = None) -> dict[str, Any]:
+    """An uploaded file in a few words, and the validation file that was uploaded with it.
+
+    Args:
+        file: The file.
+        report: What the check of it has found: its rows and tokens are told as well.
+        validation: The validation file.
+    """
+    beside = report.validation if report else None
+    return {
+        "file_id": file.id,
+        "filename": file.filename,
+        "bytes": file.bytes,
+        "sha256": hash_in(file.filename),
+        "rows": report.rows if report else None,
+        "tokens": report.tokens.total if report else None,
+        "validation": file_summary(validation, beside) if validation else None,
+    }
 
 
-def job_summary(job: Job, asked: JobSpec | Mapping[str, Any] | str | None = None) -> dict[str, Any]:
-    """A job in a few words; of what was `asked`, which hyperparameters, if any were (see `requested_in`)."""
-    requested = requested_in(asked)
+def job_summary(
+    job: Job, asked: TrainingSpec | Mapping[str, Any] | str | None = None, *, data: object = None
+) -> dict[str, Any]:
+    """A job in a few words, and what the steps after this one need to know of those before it.
+
+    Args:
+        job: The job.
+        asked: What was asked for: a specification, or the output of a step that knows it.
+        data: What is known of its data: a report, or the output of the step that checked or uploaded it; else what
+            `asked` knows.
+    """
+    requested, facts = requested_in(asked), data_facts(data) or data_facts(asked)
     return {
         "job_id": job.id,
         "status": job.status,
@@ -58,10 +81,11 @@ def job_summary(job: Job, asked: JobSpec | Mapping[str, Any] | str | None = None
         "fine_tuned_model": job.fine_tuned_model,
         "trained_tokens": job.trained_tokens,
         **({"requested": requested} if requested else {}),
+        **({"data": facts} if facts else {}),
     }
 
 
-def requested_in(asked: JobSpec | Mapping[str, Any] | str | None) -> dict[str, Any]:
+def requested_in(asked: TrainingSpec | Mapping[str, Any] | str | None) -> dict[str, Any]:
     """The hyperparameters that were asked for: in a specification, or in the output of a step that knows them.
 
     Nothing else of a specification is handed on: a grader may hold a key. A job's id alone says nothing of it.
@@ -71,22 +95,34 @@ def requested_in(asked: JobSpec | Mapping[str, Any] | str | None) -> dict[str, A
     return {} if asked is None or isinstance(asked, str) else asked.requested
 
 
-def training_summary(report: Report, base_url: str) -> dict[str, Any]:
-    """What a training came to, in a few figures: the last of all that was measured, time, tokens, cost.
+def data_facts(known: object) -> list[dict[str, Any]]:
+    """Hash, rows and tokens of each data file: from a report, or from the output of a step that knows them."""
+    if isinstance(known, Mapping) and isinstance(known.get("data"), list):
+        return [dict(fact) for fact in known["data"]]
+    if isinstance(known, Mapping):
+        facts = [known] if known.get("rows") is not None else []
+        return [_facts(fact) for fact in facts] + data_facts(known.get("validation"))
+    if hasattr(known, "rows") and hasattr(known, "tokens"):
+        return data_facts(data_summary(known))  # type: ignore[arg-type]
+    return []
 
-    `usd` is None where nobody sends a bill, or no price is known.
+
+def _facts(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: told.get(name) for name in ("sha256", "rows", "tokens")}
+
+
+def training_summary(outcome: Outcome) -> dict[str, Any]:
+    """What a training came to, in a few numbers: the last value of each metric, time, tokens, cost.
+
+    `usd` is None where no bill is sent, or no price is known.
     """
-    from tuneway.registry._curve import points
-
-    job = report.job
-    cost = report.cost or cost_of(job, base_url)
-    measured = sorted((step, name, value) for (name, step), value in points([*report.rows, *report.events]).items())
+    cost = outcome.cost
     return {
-        "metrics": {name: value for _, name, value in measured},
-        "trained_tokens": job.trained_tokens,
-        "seconds": None if job.created_at is None or job.finished_at is None else job.finished_at - job.created_at,
+        "metrics": outcome.metrics,
+        "trained_tokens": outcome.job.trained_tokens,
+        "seconds": outcome.seconds,
         "usd": cost.amount if cost else None,
-        "trainer": job.trainer,
+        "trainer": outcome.trainer,
     }
 
 
@@ -112,6 +148,12 @@ def file_id_of(file: str | Mapping[str, Any] | File) -> str:
         InvalidInput: There is none in it.
     """
     return _id_in(file, "file", keys=("file_id",), attribute="id", made="uploaded")
+
+
+def validation_file_id_of(file: object) -> str | None:
+    """The id of the validation file that was uploaded with this one, if the step's output says so."""
+    beside = file.get("validation") if isinstance(file, Mapping) else None
+    return file_id_of(beside) if beside else None
 
 
 def job_id_of(job: str | Mapping[str, Any] | Job) -> str:
@@ -140,7 +182,8 @@ def _id_in(given: object, what: str, *, keys: tuple[str, ...], attribute: str, m
     else:
         found = getattr(given, attribute, given)
     if not found or not isinstance(found, str):
-        raise InvalidInput(f"no {what}: {given!r}. Give its id, or the output of the step that {made} it.")
+        shown = f"{given!r:.60}" if isinstance(given, str) else f"a {type(given).__name__}"
+        raise InvalidInput(f"no {what}: {shown}. Give its id, or the output of the step that {made} it.")
     return found
 
 

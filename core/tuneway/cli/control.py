@@ -16,6 +16,7 @@ from tuneway.cli._spec import Reuse, Training, read_json
 from tuneway.cli._waiting import Waiting, both, wait_for, wait_for_all
 from tuneway.cli.jobs import JobId
 from tuneway.errors import InvalidInput, JobError, TunewayError
+from tuneway.requester import Requester
 
 if TYPE_CHECKING:
     from tuneway.client import Client
@@ -62,9 +63,8 @@ def create(
     wish = training.spec(base, model=model, training_file=training_file, validation_file=validation_file)
     with connection.client() as client, showing(output) as show:
         show.begin("creating")
-        job = client.submit(
-            wish, key=key, reuse=reuse.value, origin=None if key else "command line", on_event=show.hear
-        )
+        asker = Requester(engine="command line", key=key)
+        job = client.submit(wish, requester=asker, reuse=reuse.value, on_event=show.hear)
     output.record(job) if output.json else output.result(job.id)
 
 

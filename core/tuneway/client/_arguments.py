@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tuneway import progress
 from tuneway.errors import InvalidSpec
-from tuneway.flows import Facts, Reuse, WaitToken, deadline_after
+from tuneway.flows import WaitToken, deadline_after
 from tuneway.models import Job
-from tuneway.progress import Listener
-
-if TYPE_CHECKING:
-    from tuneway.dataset import DatasetReport
+from tuneway.requester import Requester
 
 
 def file_source(file: str | PathLike[str] | bytes, filename: str | None) -> tuple[Path | bytes, str]:
@@ -38,36 +35,16 @@ def as_json(grader: Mapping[str, Any] | BaseModel) -> Mapping[str, Any]:
     return grader.model_dump(mode="json", exclude_none=True) if isinstance(grader, BaseModel) else grader
 
 
-def validation(path: str | PathLike[str], options: Mapping[str, Any]) -> Callable[[Listener], DatasetReport]:
-    """Check a file, telling how far it has come."""
-
-    def run(listener: Listener) -> DatasetReport:
-        from tuneway.dataset import validate
-
-        return validate(path, on_progress=lambda step: listener(progress.Checking(*step)), **options)
-
-    return run
+def requester(key: str | None, given: Requester | None) -> Requester:
+    """Who asks: as given, with the key if that is given as well."""
+    if given is None:
+        return Requester(key=key)
+    return given if key is None else replace(given, key=key)
 
 
-def check(path: str | PathLike[str], *, validate: bool, options: Mapping[str, Any]) -> Callable[[Listener], Facts]:
-    """Read a file once before it is sent: for its errors and its hash, or for its hash alone."""
-
-    def run(listener: Listener) -> Facts:
-        if validate:
-            report = validation(path, options)(listener)
-            report.raise_for_errors()
-            return report
-        from tuneway.dataset import fingerprint
-
-        return fingerprint(path)
-
-    return run
-
-
-def check_reuse(reuse: str) -> None:
-    """Name a word that isn't one of the three."""
-    if reuse not in get_args(Reuse):
-        raise InvalidSpec(f"reuse can't be {reuse!r}: it is one of {', '.join(get_args(Reuse))}", field="reuse")
+def given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that were given: an explicit None is as good as none."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def token(job: str | Job | WaitToken, timeout: float | None, now: float) -> WaitToken:
@@ -78,4 +55,4 @@ def token(job: str | Job | WaitToken, timeout: float | None, now: float) -> Wait
     try:
         return WaitToken(job_id=job if isinstance(job, str) else job.id, deadline=deadline)
     except (AttributeError, ValidationError):
-        raise InvalidSpec(f"{job!r} is neither a job nor a job's id", field="job") from None
+        raise InvalidSpec(f"{job!r:.100} is neither a job nor a job's id", field="job") from None

@@ -6,16 +6,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from os import PathLike
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 import httpx
 
 from tuneway import calls, flows
 from tuneway.client import _arguments
-from tuneway.client._operations import (
+from tuneway.client._blocking_operations import (
     Checkpoints,
     Files,
     Graders,
@@ -23,19 +21,26 @@ from tuneway.client._operations import (
     Models,
     Uploads,
 )
-from tuneway.client._register import Registration, register
+from tuneway.client._checks import TrainingPlan, checked
+from tuneway.client._fine_tune import FilePair, FineTuned, StartedJob
+from tuneway.client._register import Registration, outcome, register
 from tuneway.client._settings import NoCookies, Options, tls
+from tuneway.client._uploading import Uploading
 from tuneway.drivers import Driver
 from tuneway.errors import TunewayError
-from tuneway.flows import Poll, Retry, Reuse, WaitToken
-from tuneway.models import File, Job, JobSpec, MetricRow
+from tuneway.flows import Poll, Retry, WaitToken
+from tuneway.models import File, Job, JobSpec, MetricRow, TrainingSpec
+from tuneway.outcome import Outcome
 from tuneway.progress import Listener
+from tuneway.recipe import Data, Recipe
+from tuneway.requester import Requester, Reuse
 from tuneway.watcher import Watcher
 
 if TYPE_CHECKING:
     from tuneway.dataset import DatasetReport
-    from tuneway.registry import Cost, GateLike, ModelVersion, Origin
-    from tuneway.registry.build import Choice, DataFacts
+    from tuneway.registry import Cost, GateLike, ModelVersion, Origin, RegistrationFields
+    from tuneway.registry.build import DataFacts
+    from tuneway.registry.registration import Choice
 
 
 class Client:
@@ -95,45 +100,245 @@ class Client:
         """The service's address."""
         return self._wire.base_url
 
+    @overload
+    def check(
+        self,
+        recipe: Recipe,
+        requester: Requester | None = None,
+        *,
+        reuse: Reuse = "run",
+        on_event: Listener | None = None,
+        **then: Unpack[RegistrationFields],
+    ) -> DatasetReport: ...
+
+    @overload
+    def check(
+        self,
+        recipe: JobSpec,
+        requester: Requester | None = None,
+        *,
+        reuse: Reuse = "run",
+        on_event: Listener | None = None,
+        **then: Unpack[RegistrationFields],
+    ) -> None: ...
+
+    def check(
+        self,
+        recipe: Recipe | JobSpec,
+        requester: Requester | None = None,
+        *,
+        reuse: Reuse = "run",
+        on_event: Listener | None = None,
+        **then: Unpack[RegistrationFields],
+    ) -> DatasetReport | None:
+        """Check a recipe whole, with what shall happen afterwards. Nothing is sent.
+
+        Checked are its fields, the data and the pair of files, the budget, and the name, alias, checkpoint and
+        gates that the model is to be registered with. Gives what was found in the data; None for a `JobSpec`,
+        whose files are on the service already.
+
+        Args:
+            recipe: What to train.
+            requester: Who asks.
+            reuse: Which existing jobs will do; see `submit`.
+            on_event: Told how far the reading has come.
+            then: How the model is to be registered; see `fine_tune`.
+
+        Raises:
+            InvalidSpec: A field is wrong; `.field` says which.
+            InvalidDataset: The data has errors; `.report` lists them.
+            OverBudget: The training would cost more than `max_usd`.
+        """
+        plan = self._plan(recipe, requester, reuse, then)
+        return self._driver.run(flows.work(plan.check), on_event)
+
     def validate(
-        self, path: str | PathLike[str], *, on_event: Listener | None = None, **options: Any
+        self,
+        training_data: Data | None = None,
+        *,
+        validation_data: Data | None = None,
+        on_event: Listener | None = None,
+        **options: Any,
     ) -> DatasetReport:
-        """Check training data on this side; `options` are those of `tuneway.dataset.validate`."""
-        return self._driver.run(flows.work(_arguments.validation(path, options)), on_event)
+        """Check data on this side: training data, validation data, or both as a pair. Errors are reported, not raised.
+
+        `options` are those of `tuneway.dataset.validate`.
+        """
+
+        def run(listener: Listener) -> DatasetReport:
+            return checked(listener, training_data, validation_data=validation_data, **options)
+
+        return self._driver.run(flows.work(run), on_event)
+
+    @overload
+    def upload(
+        self,
+        training_data: Data,
+        *,
+        validation_data: None = None,
+        report: DatasetReport | None = None,
+        validate: bool = True,
+        purpose: str = "fine-tune",
+        expires_after: int | None = None,
+        on_event: Listener | None = None,
+        **options: Any,
+    ) -> File: ...
+
+    @overload
+    def upload(
+        self,
+        training_data: None = None,
+        *,
+        validation_data: Data,
+        report: DatasetReport | None = None,
+        validate: bool = True,
+        purpose: str = "fine-tune",
+        expires_after: int | None = None,
+        on_event: Listener | None = None,
+        **options: Any,
+    ) -> File: ...
+
+    @overload
+    def upload(
+        self,
+        training_data: Data,
+        *,
+        validation_data: Data,
+        report: DatasetReport | None = None,
+        validate: bool = True,
+        purpose: str = "fine-tune",
+        expires_after: int | None = None,
+        on_event: Listener | None = None,
+        **options: Any,
+    ) -> FilePair: ...
 
     def upload(
-        self, path: str | PathLike[str], *, validate: bool = True, purpose: str = "fine-tune",
-        expires_after: int | None = None, on_event: Listener | None = None, **options: Any,
-    ) -> File:  # fmt: skip
-        """Have a file on the service: checked, hashed, streamed, and never sent twice.
+        self,
+        training_data: Data | None = None,
+        *,
+        validation_data: Data | None = None,
+        report: DatasetReport | None = None,
+        validate: bool = True,
+        purpose: str = "fine-tune",
+        expires_after: int | None = None,
+        on_event: Listener | None = None,
+        **options: Any,
+    ) -> File | FilePair:
+        """Have data on the service: checked, hashed, streamed, and never sent twice.
+
+        Given both, they are checked as a pair: rows that are in both are errors, which can't be told of files that
+        are uploaded apart. Validation data may have few rows, training data may not.
+
+        Args:
+            training_data: The path of a JSONL file.
+            validation_data: Likewise.
+            report: What `check` or `validate` found in these very files. They aren't read again before they are
+                sent; a file that was written since is refused.
+            validate: Whether to check them; False only hashes them.
+            purpose: What the service is told that they are for.
+            expires_after: Seconds after which the service deletes them.
+            on_event: Told what happens.
+            options: Further arguments of `tuneway.dataset.validate`.
 
         Raises:
             InvalidDataset: The data has errors; nothing was sent.
         """
-        check = _arguments.check(path, validate=validate, options=options)
-        flow = flows.upload(self._account, Path(path), check=check, purpose=purpose, expires_after=expires_after)
-        return self._driver.run(flow, on_event)
+        uploading = Uploading(
+            training_data=training_data, validation_data=validation_data, report=report, validate=validate,
+            options=options, purpose=purpose, expires_after=expires_after,
+        )  # fmt: skip
+        files = self._driver.run(uploading.send(self._account), on_event)
+        return files[0] if len(files) == 1 else FilePair(*files)
 
     def submit(
-        self, spec: JobSpec, *, key: str | None = None, reuse: Reuse = "run", origin: str | None = None,
-        keep_origin: bool = False, on_event: Listener | None = None,
-    ) -> Job:  # fmt: skip
-        """Have one job for this wish: adopt the one that exists, else create it.
+        self,
+        spec: JobSpec,
+        *,
+        key: str | None = None,
+        reuse: Reuse = "run",
+        requester: Requester | None = None,
+        on_event: Listener | None = None,
+    ) -> Job:
+        """Have one job for this specification: adopt the one that exists, else create it.
 
         Args:
             spec: What to train.
             key: Who asks, the same on every retry: "nightly/2026-11-20". Without one, the content decides.
-            reuse: "run": what this key made is adopted. "content": whatever trains the same data in the
+            reuse: "run": what this key or requester made is adopted. "content": whatever trains the same data in the
                 same way, whoever made it. "never": a new job for every call.
-            origin: A readable word for who asks, kept on the job if there is room; the key, unless given.
-            keep_origin: Insist on the room, so `cancel_made_by` finds the job: 13 pairs of metadata are yours then.
+            requester: Who asks, in more words than a key: engine, pipeline, run, step.
             on_event: Told what happens.
         """
-        _arguments.check_reuse(reuse)
         flow = flows.submit(
-            self._account, spec, key=key, reuse=reuse, origin=origin, keep_origin=keep_origin, nonce=uuid.uuid4().hex
+            self._account, spec, requester=_arguments.requester(key, requester), reuse=reuse, nonce=uuid.uuid4().hex
         )
         return self._driver.run(flow, on_event)
+
+    def start(
+        self,
+        recipe: Recipe | JobSpec,
+        requester: Requester | None = None,
+        *,
+        reuse: Reuse = "run",
+        on_event: Listener | None = None,
+        **then: Unpack[RegistrationFields],
+    ) -> StartedJob:
+        """Do what comes before the wait: check the recipe, upload its data, have one job.
+
+        Args:
+            recipe: What to train; with a `JobSpec`, whose files are on the service already, nothing is uploaded.
+            requester: Who asks, the same on every retry. Without one, the content decides.
+            reuse: Which existing jobs will do; see `submit`.
+            on_event: Told what happens.
+            then: How the model is to be registered: checked here, done by `register`.
+        """
+        if isinstance(recipe, JobSpec):
+            self.check(recipe, requester, reuse=reuse, on_event=on_event, **then)
+            job = self.submit(recipe, reuse=reuse, requester=requester, on_event=on_event)
+            return StartedJob(job=job, spec=recipe)
+        report = self.check(recipe, requester, reuse=reuse, on_event=on_event, **then)
+        training, validation = self._send(recipe, report, on_event)
+        spec = recipe.spec(training, validation)
+        job = self.submit(spec, reuse=reuse, requester=requester, on_event=on_event)
+        return StartedJob(job=job, spec=spec, report=report, training_file=training, validation_file=validation)
+
+    def fine_tune(
+        self,
+        recipe: Recipe | JobSpec,
+        requester: Requester | None = None,
+        *,
+        reuse: Reuse = "run",
+        timeout: float | None = None,
+        on_event: Listener | None = None,
+        **then: Unpack[RegistrationFields],
+    ) -> FineTuned:
+        """Make a model of a recipe: check, upload, submit, wait, and register it if there is a `name`.
+
+        Do the same again after any failure: it goes on where it was, and nothing is paid twice.
+
+        Args:
+            recipe: What to train; with a `JobSpec`, whose files are on the service already, nothing is uploaded.
+            requester: Who asks, the same on every retry. Without one, the content decides.
+            reuse: Which existing jobs will do; see `submit`.
+            timeout: Seconds to wait for the job; it goes on when they have passed.
+            on_event: Told what happens.
+            then: How the model is registered: `name`, `registry`, `alias`, `checkpoint`, `gates`, `reason`.
+
+        Raises:
+            InvalidInput: Something is wrong with the recipe, or with what shall happen afterwards; nothing was sent.
+            JobError: The job failed, was cancelled, or took longer than `timeout`.
+            GateRefused: The version is registered, and the alias has not moved.
+        """
+        started = self.start(recipe, requester, reuse=reuse, on_event=on_event, **then)
+        job = self.wait(started.job, timeout=timeout, on_event=on_event)
+        name = then.pop("name", None)
+        if name is None:
+            return FineTuned(job=job, started=started)
+        data = [started.report] if started.report else []
+        version = self.register(
+            job, name=name, spec=started.spec, data=data, origin=requester, **_arguments.given(then)
+        )
+        return FineTuned(job=job, started=started, version=version)
 
     def wait(
         self,
@@ -186,12 +391,17 @@ class Client:
         """Stop a job for good. One that has ended already is given back as it is."""
         return self._driver.run(flows.cancel(self._account, job_id))
 
-    def cancel_made_by(self, origin: str, *, on_event: Listener | None = None) -> list[Job]:
-        """Stop for good every job that was submitted with this origin; gives what became of them.
+    def cancel_made_by(self, requester: Requester | str, *, on_event: Listener | None = None) -> list[Job]:
+        """Stop for good every job that this requester has made; gives what became of them.
 
         For when whoever submitted them, with `keep_origin`, is gone. It takes the settle window, since a create
         of theirs may still be on its way.
+
+        Args:
+            requester: Who asked for the jobs, or the origin mark itself.
+            on_event: Told what happens.
         """
+        origin = requester if isinstance(requester, str) else requester.origin
         return self._driver.run(flows.cancel_made_by(self._account, origin), on_event)
 
     def pause(self, job_id: str) -> Job:
@@ -206,53 +416,77 @@ class Client:
         """A succeeded job's metrics, step by step."""
         return self._driver.run(flows.result_metrics(self._account, job))
 
+    def outcome(self, job: Job | str, *, log: bool = False, forgiving: bool = False) -> Outcome:
+        """Gather what came of a job: metrics, checkpoints, cost, trainer, model.
+
+        Args:
+            job: The job, or its id for the job as it is now.
+            log: Fetch its log as well, where a result file has the numbers already.
+            forgiving: Leave out what can't be read at the moment, and name it in `.missing`, instead of raising.
+        """
+        return self._driver.run(outcome(self._account, job, self.base_url, log=log, forgiving=forgiving))
+
     def register(
         self,
         job: str | Job,
         *,
         name: str,
-        alias: str | None = None,
         registry: str | None = None,
+        alias: str | None = None,
         checkpoint: Choice = "last",
         gates: Sequence[GateLike] = (),
-        spec: JobSpec | None = None,
+        reason: str | None = None,
+        spec: TrainingSpec | None = None,
         requested: Mapping[str, Any] | None = None,
         data: Iterable[DataFacts | Mapping[str, Any]] = (),
         cost: Cost | None = None,
-        origin: Origin | str | None = None,
+        origin: Requester | Origin | str | None = None,
         by: str | None = None,
-        reason: str | None = None,
     ) -> ModelVersion:
         """Register a succeeded job's model, once, with its lineage.
 
         Args:
             job: The job.
             name: The model's name, over all its versions.
-            alias: "champion", "challenger" or a word of your own, moved to this version if the gates agree.
             registry: `sqlite:///models.db`, `mlflow:http://…`; else TUNEWAY_REGISTRY_URI, else a file of yours.
+            alias: "champion", "challenger" or a word of your own, moved to this version if the gates agree.
             checkpoint: "last" is the job's own model, "best" the checkpoint with the lowest validation loss.
             gates: What the version must show before the alias moves (`tuneway.registry`).
+            reason: Why, for the history.
             spec: What was asked for: its hyperparameters are kept beside what the service made of them.
             requested: These alone, where the specification isn't at hand (`tuneway.steps.requested_in`).
-            data: Reports of `validate`, or outputs of that step, for the rows and tokens of the files.
+            data: Reports of `check` or `validate`, or outputs of those steps, for the rows and tokens of the files.
             cost: What it cost.
-            origin: Who asked: engine, pipeline and run; else the job's own mark.
+            origin: Who asked; else the job's own mark.
             by: Who registers; else the user's name.
-            reason: Why, for the history.
 
         Raises:
             GateRefused: The version is registered, and the alias has not moved.
         """
         registration = Registration(
-            name=name, alias=alias, registry=registry, checkpoint=checkpoint, gates=gates, spec=spec,
-            requested=requested, data=data, cost=cost, origin=origin, by=by, reason=reason,
-            service_url=self.base_url,
+            name=name, registry=registry, alias=alias, checkpoint=checkpoint, gates=gates, reason=reason, spec=spec,
+            requested=requested, data=data, cost=cost, origin=origin, by=by,
         )  # fmt: skip
-        return self._driver.run(register(self._account, job, registration))
+        return self._driver.run(register(self._account, job, self.base_url, registration))
 
     def ask(self, model: str, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
         """Ask a model by chat completion, and give the text of its answer."""
         return self._driver.run(flows.request(self._account, calls.models.chat(model, messages, **options)))
+
+    def _plan(
+        self, recipe: Recipe | JobSpec, requester: Requester | None, reuse: Reuse, then: RegistrationFields
+    ) -> TrainingPlan:
+        return TrainingPlan(
+            recipe=recipe, requester=requester or Requester(), reuse=reuse, free=self._account.local, then=then
+        )
+
+    def _send(self, recipe: Recipe, report: DatasetReport, on_event: Listener | None) -> tuple[File, File | None]:
+        """Upload a recipe's data, which was checked."""
+        uploading = Uploading(
+            training_data=recipe.training_data, validation_data=recipe.validation_data, report=report, options={}
+        )
+        training, *validation = self._driver.run(uploading.send(self._account), on_event)
+        return training, next(iter(validation), None)
 
     def close(self) -> None:
         """Stop watching and close the connections; an `http` that was given is left open."""

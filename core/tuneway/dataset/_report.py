@@ -143,6 +143,17 @@ class DatasetReport(_Frozen):
         """Whether nothing blocks an upload, in this file and in its validation file."""
         return not self.error_count and (self.validation is None or self.validation.ok)
 
+    def budget_problem(self, max_usd: float) -> str | None:
+        """Why this training can't be begun with so much money; None if it can."""
+        if self.cost is None:
+            return (
+                f"no price is known for {self.model}, so max_usd can't be kept; "
+                f"give prices={{'{self.model}': dollars for a million tokens}}"
+            )
+        if self.cost.usd <= max_usd:
+            return None
+        return f"the training is estimated to cost ${self.cost.usd:,.2f}, more than max_usd=${max_usd:,.2f}"
+
     def raise_for_errors(self) -> None:
         """Raise `InvalidDataset`, naming the first problems, unless all is well."""
         if self.ok:

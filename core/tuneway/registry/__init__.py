@@ -1,7 +1,6 @@
 """The model registry: what was trained on what, which version serves, and why it changed."""
 
 from tuneway.registry._places import check_uri, default_uri, open_registry
-from tuneway.registry.registration import RegistrationFields, check_registration
 from tuneway.registry.build import build_record, choose_checkpoint, git_state
 from tuneway.registry.evaluate import Evaluation, Sample, Score, evaluate
 from tuneway.registry.gates import Gate, GateLike, NoWorseThanChampion
@@ -22,6 +21,7 @@ from tuneway.registry.records import (
     Status,
     Verdict,
 )
+from tuneway.registry.registration import RegistrationFields, check_registration
 from tuneway.registry.store import Registry
 
 __all__ = [

@@ -9,12 +9,12 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from tuneway._version import __version__
 from tuneway.errors import InvalidSpec, JobCancelled, JobError, JobFailed
 from tuneway.flows import ORIGIN, hash_in
-from tuneway.models import Checkpoint, File, Job, JobSpec, Model, Phase
+from tuneway.models import Checkpoint, File, Job, Model, Phase, TrainingSpec
 from tuneway.registry._curve import CurveRow, numbers, points
 from tuneway.registry.records import (
     CheckpointRecord,
@@ -25,8 +25,8 @@ from tuneway.registry.records import (
     Origin,
     check_name,
 )
-
-Choice = Literal["last", "best"]
+from tuneway.registry.registration import Choice, check_checkpoint
+from tuneway.requester import Requester
 
 # What "best" goes by, in this order: the whole validation set beats one batch of it.
 _BEST = (("full_valid_loss", min), ("valid_loss", min), ("full_valid_mean_reward", max))
@@ -70,12 +70,12 @@ def build_record(
     files: Iterable[File] = (),
     data: Iterable[DataFacts | Mapping[str, Any]] = (),
     rows: Iterable[CurveRow] = (),
-    spec: JobSpec | None = None,
+    spec: TrainingSpec | None = None,
     requested: Mapping[str, Any] | None = None,
     base_model: Model | None = None,
     cost: Cost | None = None,
     git: GitState | None = None,
-    origin: Origin | str | None = None,
+    origin: Requester | Origin | str | None = None,
     service_url: str | None = None,
     trainer: str | None = None,
     now: datetime | None = None,
@@ -130,10 +130,8 @@ def choose_checkpoint(checkpoints: Sequence[Checkpoint], choice: Choice = "last"
     reward; of equals the later.
     """
     by_step = sorted(checkpoints, key=_step)
-    if choice == "last":
+    if check_checkpoint(choice) == "last":
         return by_step[-1] if by_step else None
-    if choice != "best":
-        raise InvalidSpec(f"checkpoint: {choice!r}", field="checkpoint", hint="'last' or 'best'.")
     for name, pick in _BEST:
         scores = {one.id: score for one in by_step if (score := numbers(one.metrics).get(name)) is not None}
         if scores:
@@ -256,9 +254,11 @@ def _grader_hash(job: Job) -> str | None:
     return hashlib.sha256(json.dumps(grader, sort_keys=True).encode()).hexdigest() if grader else None
 
 
-def _origin(job: Job, given: Origin | str | None) -> Origin | None:
+def _origin(job: Job, given: Requester | Origin | str | None) -> Origin | None:
     if isinstance(given, Origin):
         return given
+    if isinstance(given, Requester):
+        return Origin.of(given)
     text = given or (job.metadata or {}).get(ORIGIN)
     return Origin(text=text) if text else None
 

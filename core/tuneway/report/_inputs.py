@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuneway.dataset import DatasetReport
     from tuneway.models import Checkpoint, Event, Job
+    from tuneway.outcome import Outcome
     from tuneway.registry import Cost, Evaluation, ModelVersion
     from tuneway.report._series import Row
 
@@ -55,3 +56,16 @@ class Report:
     samples: Sequence[SampleAnswer] = ()
     notes: Sequence[str] = ()
     made_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @classmethod
+    def of(cls, outcome: Outcome, **more: Any) -> Report:
+        """The report of what came of a job; `more` are further fields."""
+        trained = outcome.trained
+        return cls(
+            job=trained.job,
+            rows=trained.rows,
+            events=trained.events,
+            checkpoints=trained.checkpoints,
+            notes=trained.missing,
+            **more,
+        )

@@ -1,0 +1,91 @@
+"""Everything that can be found wrong with a recipe before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tuneway import flows, progress
+from tuneway.errors import InvalidSpec, OverBudget
+from tuneway.models import JobSpec
+from tuneway.progress import Listener
+from tuneway.recipe import Recipe
+from tuneway.requester import Requester, check_reuse
+
+if TYPE_CHECKING:
+    from tuneway.dataset import DatasetReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPlan:
+    """A recipe, who asks for it, and what shall happen afterwards.
+
+    Args:
+        recipe: What to train: a recipe, or a specification whose files are uploaded already.
+        requester: Who asks.
+        reuse: Which existing jobs will do.
+        free: Whether the service sends no bill.
+        then: How the model is registered.
+    """
+
+    recipe: Recipe | JobSpec
+    requester: Requester = field(default_factory=Requester)
+    reuse: str = "run"
+    free: bool = False
+    then: Mapping[str, Any] = field(default_factory=dict)
+
+    def check_words(self) -> None:
+        """Check everything but the data; quick, and without I/O.
+
+        Raises:
+            InvalidSpec: A field is wrong; `.field` says which.
+        """
+        from tuneway.registry import check_registration
+
+        recipe = self.recipe
+        check_reuse(self.reuse)
+        flows.check_room(recipe.metadata, keep_origin=self.requester.keep_origin)
+        beside = recipe.validation_data if isinstance(recipe, Recipe) else recipe.validation_file
+        check_registration(**self.then, training=recipe, validated=beside is not None)
+
+    def check(self, listener: Listener) -> DatasetReport | None:
+        """Check all of it; reads the data once. Gives what was found in it: None where it is uploaded already.
+
+        Raises:
+            InvalidSpec: A field is wrong, or the data isn't for this method.
+            InvalidDataset: The data has errors.
+            OverBudget: The training would cost more than `max_usd`.
+        """
+        self.check_words()
+        recipe = self.recipe
+        if isinstance(recipe, JobSpec):
+            return None
+        report = checked(
+            listener, recipe.training_data, validation_data=recipe.validation_data, **recipe.validation_options()
+        )
+        report.raise_for_errors()
+        _check_format(recipe, report)
+        limit = recipe.max_usd
+        problem = None if self.free or limit is None else report.budget_problem(limit)
+        if problem is not None:
+            raise OverBudget(problem, field="max_usd", report=report)
+        return report
+
+
+def _check_format(recipe: Recipe, report: DatasetReport) -> None:
+    methods = {"preference": "dpo", "reinforcement": "reinforcement"}
+    needed = methods.get(report.format or "")
+    if needed is not None and needed != recipe.kind:
+        raise InvalidSpec(
+            f"method: the data is {report.format} data, and the method is {recipe.kind}",
+            field="method",
+            hint=f"Train it with the method {needed!r}.",
+        )
+
+
+def checked(listener: Listener, training_data: Any, **options: Any) -> DatasetReport:
+    """Check data, telling how far that has come."""
+    from tuneway.dataset import validate
+
+    return validate(training_data, on_progress=lambda step: listener(progress.Checking(*step)), **options)
