@@ -62,7 +62,8 @@ class Outcome:
     @cached_property
     def curve(self) -> list[CurveRow]:
         """What was measured, step by step, wherever the service tells it."""
-        return [*self.trained.rows, *(event for event in self.trained.events if event.metrics)]
+        marks = [{**(one.metrics or {}), "step": one.step_number} for one in self.trained.checkpoints]
+        return [*self.trained.rows, *(event for event in self.trained.events if event.metrics), *marks]
 
     @cached_property
     def points(self) -> Points:

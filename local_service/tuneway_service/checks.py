@@ -84,7 +84,7 @@ def check_data(method: str, grader: str, training: Path, validation: Path | None
     """Look at training and validation data; the grader, as JSON, says what the rows of reinforcement must have."""
     report = validate(
         training,
-        validation_file=validation,
+        validation_data=validation,
         format=FORMATS.get(method),
         grader=json.loads(grader),
         tokenizer="estimate",
