@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tuneway.flows import Trained
 from tuneway.models import Checkpoint, Event, Job
-from tuneway.registry._curve import CurveRow, Points, points
+from tuneway.models._curve import CurveRow, Points, points
 
 if TYPE_CHECKING:
     from tuneway.registry import Cost

@@ -176,7 +176,7 @@ class FakeService:
     def _create_file(self, request: Request) -> Response:
         assert request.form is not None
         part = request.form.file
-        content = part.source if part.path is None else part.path.read_bytes()
+        content = part.source if isinstance(part.source, bytes) else part.path.read_bytes()
         file = self.add_file(
             filename=part.filename, bytes=len(content), purpose=dict(request.form.fields).get("purpose")
         )
@@ -205,7 +205,7 @@ class FakeService:
         if verb == "parts":
             assert request.form is not None
             part = request.form.file
-            content = part.source if part.path is None else part.path.read_bytes()
+            content = part.source if isinstance(part.source, bytes) else part.path.read_bytes()
             end = None if part.length is None else part.offset + part.length
             part_id = f"part-{len(upload['parts']) + 1}"
             upload["parts"][part_id] = content[part.offset : end]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneway import JobSpec
+from tuneway import JobSpec, Recipe
 
 GRADER = {"type": "string_check", "name": "same", "input": "a", "reference": "b", "operation": "eq"}
 MESSAGES = [{"role": "user", "content": "Hé?"}]
@@ -215,6 +215,9 @@ def steps(path: Path) -> list[Operation]:
     """What is more than one request; `path` is a file with training data."""
     return [
         Operation("upload", lambda c: c.upload(path, validate=False)),
+        Operation("start", lambda c: c.start(Recipe(model="m", training_data=path))),
+        Operation("fine_tune", lambda c: c.fine_tune(Recipe(model="m", training_data=path), timeout=0.02)),
+        Operation("outcome", lambda c: c.outcome(JOB)),
         Operation("submit", lambda c: c.submit(SPEC, key="nightly")),
         Operation("wait", lambda c: c.wait(JOB, timeout=0.02, on_event=str)),
         Operation("wait_all", lambda c: c.wait_all([JOB, "ftjob-2"], timeout=0.02, on_event=str)),

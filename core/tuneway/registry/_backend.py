@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 from pydantic import ValidationError
 
 from tuneway.errors import RegistryError
-from tuneway.registry._curve import CurveRow
+from tuneway.models._curve import CurveRow
 from tuneway.registry.records import AuditEvent, Kept, ModelRecord
 
 K = TypeVar("K", bound=Kept)

@@ -30,8 +30,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tuneway.errors import RegistryError, RegistryUnavailable
+from tuneway.models._curve import CurveRow
 from tuneway.registry._backend import Entry, Ledger, Outdated, read
-from tuneway.registry._curve import CurveRow
 from tuneway.registry._mlflow_calls import EXISTS, Calls
 from tuneway.registry._mlflow_run import KEY, Drawing, Drawings
 from tuneway.registry.records import AuditEvent, Kept, ModelRecord

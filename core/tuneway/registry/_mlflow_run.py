@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tuneway.errors import RegistryError
-from tuneway.registry._curve import CurveRow, points
+from tuneway.models._curve import CurveRow, points
 from tuneway.registry._mlflow_calls import EXISTS, Calls
 from tuneway.registry.records import ModelRecord
 

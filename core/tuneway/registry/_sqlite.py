@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tuneway.errors import RegistryError, RegistryUnavailable
+from tuneway.models._curve import CurveRow
 from tuneway.registry._backend import Entry, Ledger, Outdated, read
-from tuneway.registry._curve import CurveRow
 from tuneway.registry._schema import migrate
 from tuneway.registry.records import AuditEvent, ModelRecord
 

@@ -15,7 +15,7 @@ from tuneway._version import __version__
 from tuneway.errors import InvalidSpec, JobCancelled, JobError, JobFailed
 from tuneway.flows import ORIGIN, hash_in
 from tuneway.models import Checkpoint, File, Job, Model, Phase, TrainingSpec
-from tuneway.registry._curve import CurveRow, numbers, points
+from tuneway.models._curve import CurveRow, numbers, points
 from tuneway.registry.records import (
     CheckpointRecord,
     Cost,

@@ -19,10 +19,10 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from tuneway.errors import GateRefused, InvalidSpec, NotRegistered, RegistryError, RegistryUnavailable
+from tuneway.models._curve import CurveRow
 from tuneway.registry import _aliases
 from tuneway.registry._acts import Act, Jury, parse, user
 from tuneway.registry._backend import Backend, Entry, Ledger, Outdated
-from tuneway.registry._curve import CurveRow
 from tuneway.registry.gates import GateLike
 from tuneway.registry.records import (
     CHALLENGER,

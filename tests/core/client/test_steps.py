@@ -10,9 +10,11 @@ from support.datasets import good_rows, write
 
 from tuneway.dataset import validate
 from tuneway.errors import InvalidInput
-from tuneway.models import File, Job, JobSpec
-from tuneway.report import Report
+from tuneway.flows import Trained
+from tuneway.models import File, Job, JobSpec, MetricRow
+from tuneway.outcome import Outcome
 from tuneway.steps import (
+    data_facts,
     data_summary,
     file_id_of,
     file_summary,
@@ -22,6 +24,7 @@ from tuneway.steps import (
     model_id_of,
     requested_in,
     training_summary,
+    validation_file_id_of,
 )
 
 JOB = Job.model_validate(
@@ -56,12 +59,33 @@ def test_a_jobs_page_is_the_hosted_one_or_the_local_services():
 def test_checked_data_in_a_few_words_says_what_the_registry_wants_to_know(tmp_path):
     train, valid = write(tmp_path / "train.jsonl", good_rows()), write(tmp_path / "valid.jsonl", good_rows(count=4))
 
-    alone, both = (data_summary(validate(train, validation_file=beside), str(train)) for beside in (None, valid))
+    alone, both = (data_summary(validate(train, validation_data=beside)) for beside in (None, valid))
 
     assert alone["rows"] == 10
     assert alone["validation"] is None
     assert both["validation"]["rows"] == 4
-    assert set(both["validation"]) == {"sha256", "rows", "tokens"}
+    assert both["validation"].keys() == both.keys()
+    assert data_facts(both) == [
+        {"sha256": one["sha256"], "rows": one["rows"], "tokens": one["tokens"]} for one in (both, both["validation"])
+    ]
+
+
+def test_an_upload_of_a_pair_hands_on_both_files_and_what_is_known_of_them(tmp_path):
+    train, valid = write(tmp_path / "train.jsonl", good_rows()), write(tmp_path / "valid.jsonl", good_rows(count=4))
+    report = validate(train, validation_data=valid)
+    held_out = File.model_validate({"id": "file-2", "filename": f"valid.sha256-{'b' * 64}.jsonl"})
+
+    uploaded = file_summary(FILE, report, validation=held_out)
+
+    assert (file_id_of(uploaded), validation_file_id_of(uploaded)) == ("file-1", "file-2")
+    created = job_summary(JOB, data=uploaded)
+    assert [fact["rows"] for fact in created["data"]] == [10, 4]
+    assert job_summary(JOB, created) == created
+
+
+@pytest.mark.parametrize("given", ["file-1", {"file_id": "file-1"}, {"file_id": "file-1", "validation": None}])
+def test_an_upload_of_one_file_names_no_validation_file(given):
+    assert validation_file_id_of(given) is None
 
 
 def test_a_training_in_a_few_figures_is_the_last_of_all_that_was_measured():
@@ -72,12 +96,12 @@ def test_a_training_in_a_few_figures_is_the_last_of_all_that_was_measured():
         {"step": 1, "train_loss": 2.0, "valid_loss": 1.5},
         {"step": 3, "train_loss": None},
     ]
-    report = Report(job=job, rows=rows)
+    trained = Trained(job=job, rows=[MetricRow(**row) for row in rows])
 
-    hosted, local = (training_summary(report, url) for url in ("https://api.openai.com/v1", "http://127.0.0.1:1/v1"))
+    hosted, local = (training_summary(Outcome(trained=trained, service_url="", free=free)) for free in (False, True))
 
     assert hosted == {
-        "metrics": {"valid_loss": 1.5, "train_loss": 0.5},
+        "metrics": {"train_loss": 0.5, "valid_loss": 1.5},
         "trained_tokens": 1_000_000,
         "seconds": 60.5,
         "usd": 3.0,
@@ -87,7 +111,9 @@ def test_a_training_in_a_few_figures_is_the_last_of_all_that_was_measured():
 
 
 def test_a_training_that_has_measured_nothing_has_no_figures():
-    summary = training_summary(Report(job=Job(id="ftjob-1", status="running")), "http://localhost/v1")
+    trained = Trained(job=Job(id="ftjob-1", status="running"))
+
+    summary = training_summary(Outcome(trained=trained, service_url=""))
 
     assert summary == {"metrics": {}, "trained_tokens": None, "seconds": None, "usd": None, "trainer": None}
 

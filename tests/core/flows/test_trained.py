@@ -44,25 +44,43 @@ def test_the_logs_metrics_stand_in_for_a_result_file(service):
     service.add_event("ftjob-1", "Job started")
     for step in (1, 2):
         service.add_event("ftjob-1", f"Step {step}", type="metrics", data={"step": step, "train_loss": 1 / step})
-    assert [event.metrics["train_loss"] for event in gather(service).rows] == [1.0, 0.5]
+    assert [event.metrics["train_loss"] for event in gather(service).curve] == [1.0, 0.5]
 
 
 def test_a_result_file_that_is_no_csv_is_replaced_by_the_log(service):
     service.contents["file-result"] = b"!!"
     service.add_event("ftjob-1", "Step 1", type="metrics", data={"step": 1, "train_loss": 0.75})
-    assert [event.metrics["train_loss"] for event in gather(service).rows] == [0.75]
+    assert [event.metrics["train_loss"] for event in gather(service).curve] == [0.75]
 
 
 def test_a_service_without_checkpoints_leaves_a_gap(service):
     no_such_path = refuse(404, "no such path")
     faults = [None, None, None, no_such_path]  # job, training file, validation file, checkpoints
-    assert gather(service, *faults).checkpoints == []
+    found = gather(service, *faults)
+    assert found.checkpoints == []
+    assert found.missing == ["The checkpoints could not be read: no such path"]
 
 
 def test_trouble_that_passes_is_not_taken_for_a_gap(service):
     down = refuse(503, "overloaded")
     with pytest.raises(ServerError):
         gather(service, None, down, down)
+
+
+def test_trouble_that_passes_is_named_for_those_who_would_rather_have_a_part(service):
+    down = refuse(503, "overloaded")
+    faults = [None, None, None, down, down]  # job, training file, validation file, checkpoints twice
+    driver = VirtualDriver(service, list(faults))
+    found = driver.run(trained(Account(retry=Retry(attempts=2)), "ftjob-1", forgiving=True))
+    assert (found.checkpoints, len(found.rows)) == ([], 2)
+    assert found.missing == ["The checkpoints could not be read: overloaded"]
+
+
+@pytest.mark.parametrize(("log", "lines"), [(False, 0), (True, 1)])
+def test_the_log_is_fetched_beside_a_result_file_only_if_it_is_asked_for(service, log, lines):
+    service.add_event("ftjob-1", "Job started")
+    found = VirtualDriver(service).run(trained(Account(), "ftjob-1", log=log))
+    assert (len(found.rows), len(found.events)) == (2, lines)
 
 
 def test_a_job_that_is_not_there_is_an_error(service):

@@ -12,13 +12,12 @@ from tuneway.errors import (
     BadRequest,
     ConnectionFailed,
     ConnectionLost,
-    InvalidInput,
     LookupFailed,
     QuotaExhausted,
     ServerError,
     SubmitUncertain,
 )
-from tuneway.flows import Account, upload
+from tuneway.flows import Account
 
 SHA, OTHER = "a" * 64, "b" * 64
 LIST, SEND = "GET /files", "POST /files"
@@ -101,15 +100,6 @@ def test_a_file_without_a_date_counts_as_old(stage, path):
     there(stage, path, id="file-dated", created_at=5)
     there(stage, path, id="file-undated", created_at=None)
     assert stage.upload(path).id == "file-undated"
-
-
-def test_data_with_errors_is_not_sent(stage, path):
-    def check(_listener):
-        raise InvalidInput("line 3: no messages")
-
-    with pytest.raises(InvalidInput, match="line 3"):
-        stage.driver.run(upload(stage.account, path, check=check))
-    assert stage.service.log == []
 
 
 def test_the_hash_is_found_on_a_later_page(stage, path):

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from support.fault_server import Fault, answer
 from support.operations import ONE_TO_ONE, everything, steps
 
-from tuneway import Client
+from tuneway import Client, Outcome
+from tuneway.client import FineTuned, StartedJob
 from tuneway.errors import TunewayError
 from tuneway.flows import Poll, Retry
 
@@ -118,6 +119,13 @@ def check(operation: Any, client: Any) -> None:
         result = operation(client)
     except TunewayError as error:
         result = error
+    if isinstance(result, Outcome):
+        assert all(isinstance(value, float) for value in result.metrics.values())
+        result = [result.job, *result.checkpoints, *result.events]
+    elif isinstance(result, FineTuned):
+        result = [result.job, result.started.job]
+    elif isinstance(result, StartedJob):
+        result = [result.job, result.training_file]
     for item in result if isinstance(result, list) else [result]:
         if isinstance(item, TunewayError):
             str(item).encode()
@@ -133,7 +141,7 @@ def check(operation: Any, client: Any) -> None:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     path = tmp_path / "train.jsonl"
-    path.write_bytes(b'{"prompt": "a", "completion": "b"}\n')
+    path.write_bytes(b"".join(b'{"prompt": "%d", "completion": "b"}\n' % row for row in range(12)))
     return path
 
 
@@ -143,7 +151,7 @@ NAMES = [operation.name for operation in ONE_TO_ONE] + DECISIONS
 
 def test_no_operation_is_left_out():
     with Client(base_url="http://localhost") as client:
-        assert {*everything(client)} - {"validate"} == {*NAMES}
+        assert {*everything(client)} - {"check", "validate"} == {*NAMES}
 
 
 # a refusal is read alike by all, but what becomes of it differs where there are decisions

@@ -147,17 +147,90 @@ class Changing:
 
 
 @pytest.mark.parametrize("size", [MEGABYTE // 2, 9 * MEGABYTE], ids=["shrinks", "grows"])
-def test_a_file_that_changes_while_it_is_sent_is_sent_as_it_was_or_not_at_all(size, connect, server, tmp_path):
+def test_a_file_that_changes_while_it_is_sent_is_not_uploaded(size, connect, server, tmp_path):
     path = tmp_path / "changing.jsonl"
     path.write_bytes(bytes(3 * MEGABYTE))
+    with (
+        connect(base_url=server.base_url, **QUICK) as client,
+        pytest.raises(InvalidInput, match="changed while it was being uploaded"),
+    ):
+        client.upload(path, validate=False, on_event=Changing(path, size))
+    assert server.service.files == []
+
+
+def test_a_file_of_the_same_size_that_was_written_after_its_check_is_not_uploaded(connect, server, data):
     with connect(base_url=server.base_url, **QUICK) as client:
-        upload = lambda: client.upload(path, validate=False, on_event=Changing(path, size))  # noqa: E731
-        if size > 3 * MEGABYTE:
-            assert upload().bytes == 3 * MEGABYTE
-        else:
-            with pytest.raises(InvalidInput, match="changed while it was being uploaded"):
-                upload()
-            assert server.service.files == []
+        report = client.validate(data)
+        data.write_bytes(data.read_bytes().replace(b"user", b"USER"))
+        with pytest.raises(InvalidInput, match="changed while it was being uploaded"):
+            client.upload(data, report=report)
+    assert server.service.files == []
+
+
+def test_a_report_spares_the_second_reading(connect, server, data, monkeypatch):
+    with connect(base_url=server.base_url, **QUICK) as client:
+        report = client.validate(data)
+        monkeypatch.setattr("tuneway.dataset.validate", lambda *_args, **_options: pytest.fail("read once more"))
+        monkeypatch.setattr("tuneway.dataset.fingerprint", lambda *_args: pytest.fail("read once more"))
+        file = client.upload(data, report=report)
+    assert hash_in(file.filename) == report.sha256
+
+
+def test_a_report_about_another_file_is_refused(connect, server, data, tmp_path):
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(data.read_bytes())
+    with (
+        connect(base_url=server.base_url, **QUICK) as client,
+        pytest.raises(InvalidInput, match="the report is about other files"),
+    ):
+        client.upload(other, report=client.validate(data))
+    assert server.arrived == []
+
+
+# --- A pair of files. ---
+
+
+def rows(start: int, count: int) -> bytes:
+    return b"".join(
+        b'{"messages": [{"role": "user", "content": "%d"}, {"role": "assistant", "content": "ok"}]}\n' % n
+        for n in range(start, start + count)
+    )
+
+
+def pair(tmp_path: Path, valid: bytes) -> tuple[Path, Path]:
+    train, held_out = tmp_path / "train.jsonl", tmp_path / "valid.jsonl"
+    train.write_bytes(rows(0, 20))
+    held_out.write_bytes(valid)
+    return train, held_out
+
+
+def test_both_files_of_a_pair_are_uploaded(connect, server, tmp_path):
+    train, held_out = pair(tmp_path, rows(100, 5))
+    with connect(base_url=server.base_url, **QUICK) as client:
+        files = client.upload(train, validation_data=held_out)
+    assert [file.id for file in files] == [file["id"] for file in server.service.files]
+    assert (files.training.bytes, files.validation.bytes) == (len(rows(0, 20)), len(rows(100, 5)))
+
+
+def test_five_rows_of_validation_data_are_uploaded_alone_as_in_a_pair(connect, server, tmp_path):
+    _, held_out = pair(tmp_path, rows(100, 5))
+    with connect(base_url=server.base_url, **QUICK) as client:
+        assert client.upload(validation_data=held_out).bytes == len(rows(100, 5))
+        with pytest.raises(InvalidDataset, match=r"file\.too_few_rows"):
+            client.upload(held_out)
+
+
+def test_an_overlap_of_the_pair_is_refused_and_nothing_is_sent(connect, server, tmp_path):
+    train, held_out = pair(tmp_path, rows(19, 12))
+    with connect(base_url=server.base_url, **QUICK) as client, pytest.raises(InvalidDataset, match=r"row\.overlap"):
+        client.upload(train, validation_data=held_out)
+    assert server.arrived == []
+
+
+def test_no_data_at_all_is_refused(connect, server):
+    with connect(base_url=server.base_url, **QUICK) as client, pytest.raises(InvalidInput, match="there is no data"):
+        client.upload()
+    assert server.arrived == []
 
 
 # --- Sent once. ---

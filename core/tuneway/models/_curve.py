@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tuneway.models import metric_name
+from tuneway.models._metrics import metric_name
 
 CurveRow = BaseModel | Mapping[str, Any]
 """A row of a result file, an event, or a plain mapping; the numbers of one that has none are none."""

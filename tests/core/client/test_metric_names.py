@@ -1,0 +1,45 @@
+"""One table of metric names, from which everything takes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tuneway.models import METRICS, MetricRow, Role, metric_name, possible_metrics
+from tuneway.models._curve import numbers, points
+from tuneway.registry import ModelRecord
+
+
+def test_every_metric_has_one_name_and_no_other_metric_has_it():
+    others = [other for metric in METRICS.values() for other in metric.also]
+    assert len(set(others)) == len(others)
+    assert METRICS.keys().isdisjoint(others)
+    assert all(metric_name(name) == name for name in METRICS)
+
+
+def test_the_two_names_of_a_number_are_one_metric():
+    rows = [MetricRow(step=1, train_loss=2.0, train_accuracy=0.5), {"step": 1, "train_mean_token_accuracy": 0.5}]
+    assert points(rows) == {("train_loss", 1): 2.0, ("train_mean_token_accuracy", 1): 0.5}
+    assert numbers({"valid_accuracy": 0.25, "own_metric": 1}) == {"valid_mean_token_accuracy": 0.25, "own_metric": 1.0}
+
+
+def test_a_record_of_before_reads_with_one_name():
+    stored = {"name": "m", "model_id": "ft:m", "job_id": "ftjob-1"}
+    both = ModelRecord(**stored, metrics={"train_accuracy": 0.5, "train_mean_token_accuracy": 0.75})
+    one = ModelRecord(**stored, metrics={"train_accuracy": 0.5, "train_loss": 1.0})
+    assert both.metrics == {"train_mean_token_accuracy": 0.75}
+    assert one.metrics == {"train_mean_token_accuracy": 0.5, "train_loss": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("method", "measures"),
+    [
+        ("supervised", {"loss", "mean_token_accuracy"}),
+        ("dpo", {"loss", "mean_token_accuracy", "reward_margin", "reward_accuracy"}),
+        ("reinforcement", {"mean_reward"}),
+    ],
+)
+def test_a_training_has_the_metrics_of_its_method_and_of_the_data_that_it_has(method, measures):
+    alone, both = (possible_metrics(method, validated=validated) for validated in (False, True))
+    assert {name.removeprefix("train_") for name in alone} == measures
+    assert all(METRICS[name].role is Role.TRAIN for name in alone)
+    assert len(both) == 3 * len(alone)
