@@ -18,8 +18,10 @@ from typing import Any, TextIO
 class Order:
     """One run of validate → upload → create → wait → register.
 
-    `pipeline` and `run` say who asks: the same two are the same run again, in each engine's own terms. A run
-    that is `stoppable` waits where a signal reaches it, and cancels its job when a person stops it.
+    `pipeline` and `run` say who asks: the same two are the same run again, in each engine's own terms. `form` is
+    "steps", where each step is one of the runner's own and takes the output of the one before, or "one", where the
+    runner's one-step form does it all. A run that is `stoppable` waits where a signal reaches it, and cancels its job
+    when a person stops it.
     """
 
     pipeline: str
@@ -28,6 +30,7 @@ class Order:
     train: str
     valid: str | None = None
     run: int = 1
+    form: str = "steps"
     stoppable: bool = False
     model: str = "gpt-4o-mini"
     name: str = "support-router"

@@ -131,6 +131,33 @@ def bad_data(folder: Path) -> dict[str, Any]:
     return {"train": str(write(folder / "train.jsonl", rows))}
 
 
+def with_data_to_measure_on(folder: Path) -> dict[str, Any]:
+    """A few examples, and others to measure on."""
+    rows = good_rows(count=20)
+    return {
+        "train": str(write(folder / "train.jsonl", rows[:10])),
+        "valid": str(write(folder / "valid.jsonl", rows[10:])),
+    }
+
+
+def few_rows_to_measure_on(folder: Path) -> dict[str, Any]:
+    """Validation data of five rows: few enough for a warning."""
+    rows = good_rows(count=15)
+    return {
+        "train": str(write(folder / "train.jsonl", rows[:10])),
+        "valid": str(write(folder / "valid.jsonl", rows[10:])),
+    }
+
+
+def overlapping(folder: Path) -> dict[str, Any]:
+    """The last training example is in the validation data as well."""
+    rows = good_rows(count=20)
+    return {
+        "train": str(write(folder / "train.jsonl", rows[:11])),
+        "valid": str(write(folder / "valid.jsonl", rows[10:])),
+    }
+
+
 def support_data(folder: Path) -> dict[str, Any]:
     """The examples that ship with the project, with held-out ones to measure on."""
     places = {"train": folder / "train.jsonl", "valid": folder / "valid.jsonl"}

@@ -30,6 +30,7 @@ class Runner(ABC):
     """
 
     name: str
+    forms: tuple[str, ...] = ("steps", "one")  # which forms of a pipeline it has
     busy: bool = False  # whether a run is under way
 
     def __init__(self, home: Path) -> None:
@@ -123,6 +124,7 @@ class CommandLine(Runner):
     """`tuneway run`, as a person types it."""
 
     name = "command line"
+    forms = ("one",)
 
     def start(self, order: Order) -> None:
         """Type it."""
@@ -132,7 +134,7 @@ class CommandLine(Runner):
         words += ["--timeout", str(order.timeout), "--registry", order.registry, "--json", "--cancel-on-interrupt"]
         words += ["--settle", str(order.settle)]
         words += [word for pair in order.metadata.items() for word in ("--metadata", "=".join(pair))]
-        words += ["--valid", order.valid] if order.valid else []
+        words += ["--validation-data", order.valid] if order.valid else []
         words += ["--alias", order.alias] if order.alias else []
         words += ["--gate", f"{order.gate[0]}<={order.gate[1]}"] if order.gate else []
         self._spawn("-m", "tuneway.cli", *words, OPENAI_BASE_URL=order.base_url)
@@ -207,10 +209,10 @@ class Plain(Program):
 
     def cancel(self, order: Order) -> None:
         """The one call that a program makes for a person who has had enough."""
-        from tuneway import Client
+        from tuneway import Client, Requester
 
         with Client(base_url=order.base_url) as client:
-            client.cancel_made_by(f"{order.pipeline}/{order.run}")
+            client.cancel_made_by(Requester(pipeline=order.pipeline, run=str(order.run)))
 
 
 def own_environment() -> dict[str, str]:

@@ -18,6 +18,7 @@ from support.parity.plays import (
     cancelled_elsewhere,
     evicted,
     failing,
+    few_rows_to_measure_on,
     good_data,
     killed_at,
     learnt_by_heart,
@@ -26,11 +27,13 @@ from support.parity.plays import (
     never_ending,
     once,
     out_of_time,
+    overlapping,
     paused_and_resumed,
     refused,
     support_data,
     twice,
     unfiltered_and_killed,
+    with_data_to_measure_on,
 )
 from support.parity.stage import FILES, JOBS, ONE_JOB, Stage, Trains
 
@@ -64,6 +67,7 @@ class Scenario:
         data: Writes the training data, and gives fields of the order.
         order: Further fields of the order.
         differs: By runner, what is different there.
+        forms: Which forms of a pipeline play it: "steps", "one", or both.
     """
 
     title: str
@@ -73,8 +77,10 @@ class Scenario:
     data: Callable[[Path], Mapping[str, Any]] = good_data
     order: Mapping[str, Any] = field(default_factory=dict)
     differs: Mapping[str, Difference] = field(default_factory=dict)
+    forms: tuple[str, ...] = ("steps",)
 
 
+BOTH = ("steps", "one")
 ONE = {"files": 1, "creates": 1, "cancels": 0, "jobs": ["succeeded"], "versions": 1}
 NOTHING = {"files": 0, "creates": 0, "cancels": 0, "jobs": [], "versions": 0}
 LOCAL: Callable[[], Any] = lambda: {"models": {"gpt-4o-mini": "bytes"}}  # noqa: E731
@@ -87,6 +93,7 @@ TABLE = {
         data=support_data,
         order={"n_epochs": 2},
         expects=ONE | {"files": 2},
+        forms=BOTH,
     ),
     "best": Scenario(
         title="the best checkpoint, really trained",
@@ -132,11 +139,33 @@ TABLE = {
         world=never_ending,
         expects=ONE | {"jobs": ["cancelled"], "versions": 0, "error": "was cancelled"},
     ),
+    "few": Scenario(
+        title="five rows of validation data",
+        play=once,
+        data=few_rows_to_measure_on,
+        expects=ONE | {"files": 2},
+        forms=BOTH,
+    ),
+    "impossible": Scenario(
+        title="a gate on a metric that can't be measured: no validation data",
+        play=once,
+        order={"gate": ("full_valid_loss", 1.0)},
+        expects=NOTHING | {"error": "there is no validation data"},
+        forms=("one",),
+    ),
+    "overlap": Scenario(
+        title="training and validation data overlap",
+        play=once,
+        data=overlapping,
+        expects=NOTHING | {"error": "row.overlap"},
+        forms=BOTH,
+    ),
     "invalid": Scenario(
         title="bad data",
         play=once,
         data=bad_data,
         expects=NOTHING | {"error": "train.jsonl:2:"},
+        forms=BOTH,
         differs={
             "Dagster": differs(
                 "error", why="All errors with their lines are a table on the data's check; the failure names the first."
@@ -164,6 +193,7 @@ TABLE = {
         title="SIGKILL between the create and its reply, then a retry",
         play=killed_at("POST", JOBS, acts=True),
         expects=ONE,
+        forms=BOTH,
     ),
     "killed after create": Scenario(
         title="SIGKILL after the create, then a retry",
@@ -191,7 +221,7 @@ TABLE = {
             )
         },
     ),
-    "the same run again": Scenario(title="the same run again, reuse=run", play=twice(), expects=ONE),
+    "the same run again": Scenario(title="the same run again, reuse=run", play=twice(), expects=ONE, forms=BOTH),
     "another run": Scenario(
         title="another run, reuse=run",
         play=twice(run=2),
@@ -202,6 +232,7 @@ TABLE = {
         play=twice(run=2),
         order={"reuse": "content"},
         expects=ONE,
+        forms=BOTH,
     ),
     "another's, content": Scenario(
         title="another tool has made the same, reuse=content",
@@ -214,6 +245,7 @@ TABLE = {
         play=twice(run=2),
         order={"reuse": "never"},
         expects=ONE | {"creates": 2, "jobs": ["succeeded"] * 2, "versions": 2},
+        forms=BOTH,
     ),
     "not available": Scenario(
         title="403 training_not_available",
@@ -238,8 +270,10 @@ TABLE = {
     "gate": Scenario(
         title="a gate refuses the alias",
         play=once,
+        data=with_data_to_measure_on,
         order={"gate": ("full_valid_loss", 0.01)},
-        expects=ONE | {"error": "full_valid_loss"},
+        expects=ONE | {"files": 2, "error": "full_valid_loss"},
+        forms=BOTH,
         differs={
             "Dagster": differs(
                 "error", why="A gate is a check on the asset: the failure names the check, and the check says why."

@@ -15,7 +15,7 @@ from support.parity.stage import staged
 
 
 class Playhouse:
-    """Plays a scenario with all runners at once; what was seen is kept."""
+    """Plays a scenario with all runners at once, in all its forms; what was seen is kept."""
 
     def __init__(self, home):
         self._home = home
@@ -23,19 +23,25 @@ class Playhouse:
         self._seen = {}
 
     def seen(self, scenario, name):
-        """What this runner was seen to do in this scenario."""
+        """What this runner was seen to do in this scenario, by the form of its pipeline."""
         if scenario not in self._seen:
             with ThreadPoolExecutor() as pool:
                 self._seen[scenario] = {
-                    name: pool.submit(self._play, scenario, runner) for name, runner in self._runners.items()
+                    name: pool.submit(self._play_all, scenario, runner) for name, runner in self._runners.items()
                 }
         return self._seen[scenario][name].result()
 
-    def _play(self, scenario, runner):
+    def _play_all(self, scenario, runner):
+        """A runner that has one form only plays that: it is compared with the same form of the plain client."""
+        forms = [form for form in TABLE[scenario].forms if form in runner.forms] or runner.forms
+        return {form: self._play(scenario, runner, form) for form in forms}
+
+    def _play(self, scenario, runner, form):
         row = TABLE[scenario]
         folder = Path(tempfile.mkdtemp(dir=self._home)) / "stage"
         folder.mkdir()
-        order = {"pipeline": re.sub(r"\W+", "-", scenario), **row.data(folder), **row.order}
+        pipeline = f"{scenario} {form}" if len(row.forms) > 1 else scenario
+        order = {"pipeline": re.sub(r"\W+", "-", pipeline), "form": form, **row.data(folder), **row.order}
         with staged(row.world, runner, folder, **order) as stage:
             return stage.seen(row.play(stage))
 

@@ -35,6 +35,13 @@ def test_a_difference_needs_a_reason_and_a_reason_a_difference():
     assert matrix.undeclared("success", "Dagster", {}) == ["ref is the same now: its reason can go"]
 
 
+def test_a_difference_of_the_one_step_form_is_told_and_its_reason_is_the_same():
+    found = matrix.in_all({"steps": {}, "one": {"ref": "null"}})
+    assert found == {"one step: ref": "null"}
+    assert matrix.undeclared("success", "Dagster", found) == []
+    assert matrix.undeclared("success", "Prefect", found) == ["one step: ref: null"]
+
+
 def test_the_matrix_has_a_cell_for_all_that_was_run_and_its_reasons_below():
     pieces = {"plain client": {"success": {}}, "Prefect": {}, "Dagster": {"success": {"ref": "null"}}}
 
