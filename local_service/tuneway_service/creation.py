@@ -16,8 +16,8 @@ from tuneway_service.refusals import Refusal
 from tuneway_service.store import files, jobs, replays
 
 if TYPE_CHECKING:
-    from tuneway_service.app import Service
     from tuneway_service.bodies import CreateJob
+    from tuneway_service.service import Service
     from tuneway_service.store.database import Connection
 
 

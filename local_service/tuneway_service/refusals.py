@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from tuneway_service.states import WrongState
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from tuneway_service.states import WrongState
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +62,8 @@ async def on_refusal(_: Request, error: Exception) -> Response:
 
 async def on_wrong_state(_: Request, error: Exception) -> Response:
     """Answer for a job that isn't where the request needs it."""
-    wrong: WrongState = error  # type: ignore[assignment]
-    return Refusal(str(wrong), code="invalid_job_status").response()
+    assert isinstance(error, WrongState)
+    return Refusal(str(error), code="invalid_job_status").response()
 
 
 async def on_http(request: Request, error: Exception) -> Response:
@@ -95,11 +95,11 @@ async def on_storage(_: Request, error: Exception) -> Response:
     ).response()
 
 
-def handlers(wrong_state: type[Exception]) -> Mapping[Any, Any]:
+def handlers() -> Mapping[Any, Any]:
     """Which exception is answered by what."""
     return {
         Refusal: on_refusal,
-        wrong_state: on_wrong_state,
+        WrongState: on_wrong_state,
         HTTPException: on_http,
         sqlite3.Error: on_storage,
         OSError: on_storage,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from starlette.requests import Request
 
-    from tuneway_service.app import Service
+    from tuneway_service.service import Service
     from tuneway_service.store.database import Row
 
 KEY_LIMIT = 255

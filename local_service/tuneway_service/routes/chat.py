@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from tuneway_service.app import Service
     from tuneway_service.chats import Answerer
+    from tuneway_service.service import Service
 
 # What would change the answer and can't be done: refused, unless it is set to what happens anyway.
 NEUTRAL: dict[str, tuple[Any, ...]] = {

@@ -19,7 +19,7 @@ from tuneway_service.routes.chat import answer, find_model
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from tuneway_service.app import Service
+    from tuneway_service.service import Service
 
 ANSWER_TOKENS = 256
 
