@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from tuneway_service import refusals
-from tuneway_service.auth import Gate
+from tuneway_service.auth import AccessControl
 from tuneway_service.faults import Faults
 from tuneway_service.logs import AccessLog
 from tuneway_service.routes import all_routes
@@ -36,7 +36,7 @@ def build_app(settings: Settings, executor: Executor | None = None) -> Starlette
         middleware=[
             Middleware(AccessLog),
             *([Middleware(Faults, faults=service.faults, seed=settings.fault_seed)] if settings.faults else []),
-            Middleware(Gate, token=settings.token, host=settings.host),
+            Middleware(AccessControl, token=settings.token, host=settings.host),
         ],
         exception_handlers=refusals.handlers(),
         lifespan=lifespan,

@@ -26,7 +26,7 @@ def cookie_for(token: str) -> str:
     return hmac.new(token.encode(), b"tuneway page", hashlib.sha256).hexdigest()
 
 
-class Gate:
+class AccessControl:
     """Lets a request through or refuses it.
 
     A browser will send requests to this machine for any web page. So a request from another origin is refused

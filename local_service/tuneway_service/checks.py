@@ -30,7 +30,7 @@ LINE_LIMIT = 160 * 2**20
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DataCheck:
     """What was found: the job's error, or how many examples there are."""
 
     problem: dict[str, Any] | None
@@ -65,13 +65,13 @@ def _jsonl_problem(path: Path) -> str | None:
     return None if number else "The file is empty: expected JSONL, one JSON dictionary a line."
 
 
-def check_job(folder: JobFolder, row: Row, *, given_up: Callable[[], bool] = lambda: False) -> Verdict:
+def check_job(folder: JobFolder, row: Row, *, given_up: Callable[[], bool] = lambda: False) -> DataCheck:
     """Look at the files of a job; raises `GivenUp` when that is wanted before it is done."""
     asked = json.loads(row["body"])["method"]
     method, grader = asked["type"], json.dumps(asked[asked["type"]].get("grader"))
     paths = [folder.training, *([folder.validation] if folder.validation.exists() else [])]
     if sum(path.stat().st_size for path in paths) > SMALL:
-        return Verdict(**_elsewhere("job", method, grader, *map(str, paths), given_up=given_up))
+        return DataCheck(**_elsewhere("job", method, grader, *map(str, paths), given_up=given_up))
     return check_data(method, grader, *paths)
 
 
@@ -80,7 +80,7 @@ FORMATS: dict[str, Format] = {"dpo": "preference", "reinforcement": "reinforceme
 SHOWN = 3
 
 
-def check_data(method: str, grader: str, training: Path, validation: Path | None = None) -> Verdict:
+def check_data(method: str, grader: str, training: Path, validation: Path | None = None) -> DataCheck:
     """Look at training and validation data; the grader, as JSON, says what the rows of reinforcement must have."""
     report = validate(
         training,
@@ -93,14 +93,14 @@ def check_data(method: str, grader: str, training: Path, validation: Path | None
     )
     if report.ok and method == "supervised" and report.format not in ("chat", "completions"):
         text = f"The rows are of the format {report.format!r}; supervised training needs chat or completions."
-        return Verdict(_error("invalid_training_file", "training_file", text))
+        return DataCheck(_error("invalid_training_file", "training_file", text))
     if "file.too_few_rows" in report.counts:
         text = f"Training file has {report.rows} example(s), but must have at least {MIN_EXAMPLES} examples"
-        return Verdict(_error("invalid_n_examples", "training_file", text))
+        return DataCheck(_error("invalid_n_examples", "training_file", text))
     for name, found in (("training_file", report), ("validation_file", report.validation)):
         if found is not None and found.error_count:
-            return Verdict(_error(f"invalid_{name}", name, _told(name, found)))
-    return Verdict(None, report.rows)
+            return DataCheck(_error(f"invalid_{name}", name, _told(name, found)))
+    return DataCheck(None, report.rows)
 
 
 def _error(code: str, param: str, message: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tuneway_service import journal
 from tuneway_service.folder import link
 from tuneway_service.ids import new_id
-from tuneway_service.states import Move, Status
+from tuneway_service.states import JobStatus, Move
 from tuneway_service.store import events, files, jobs, models
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def listen(database: Database, job_id: str, folder: JobFolder) -> None:
             break
         database.write_now(_take, row, records, end)
     progress = folder.read("progress")
-    if isinstance(progress, dict) and row["status"] == Status.RUNNING:
+    if isinstance(progress, dict) and row["status"] == JobStatus.RUNNING:
         finish = estimate(progress)
         if finish is not None and finish != row["estimated_finish"]:
             database.write_now(_estimate, job_id, finish)
@@ -47,7 +47,7 @@ def estimate(progress: dict[str, Any]) -> int | None:
 
 
 def _estimate(connection: Connection, job_id: str, finish: int) -> None:
-    if jobs.find(connection, job_id)["status"] == Status.RUNNING:
+    if jobs.find(connection, job_id)["status"] == JobStatus.RUNNING:
         jobs.update(connection, job_id, estimated_finish=finish)
 
 

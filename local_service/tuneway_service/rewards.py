@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from tuneway.client import Client
 from tuneway.models import Grader
-from tuneway_service.graders import Grading, Limits, Sample, grade
+from tuneway_service.graders import Grading, Limits, ModelSample, grade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ def grader_of(job: Mapping[str, Any]) -> Grade:
     limits = Limits(python=job["python_graders"], ask=_asking(job["grader_url"]))
 
     def judge(item: Mapping[str, Any], answer: str) -> Grading:
-        return grade(grader, Sample(answer), item, limits)
+        return grade(grader, ModelSample(answer), item, limits)
 
     return judge
 

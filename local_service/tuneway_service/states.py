@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Status(StrEnum):
+class JobStatus(StrEnum):
     """The statuses that a job of this service can have."""
 
     VALIDATING = "validating_files"
@@ -36,39 +36,39 @@ class Move(StrEnum):
     CANCEL = "cancel"
 
 
-TABLE: Final[dict[Status, dict[Move, Status]]] = {
-    Status.VALIDATING: {
-        Move.ADMIT: Status.QUEUED,
-        Move.FAIL: Status.FAILED,
-        Move.CANCEL: Status.CANCELLED,
+TABLE: Final[dict[JobStatus, dict[Move, JobStatus]]] = {
+    JobStatus.VALIDATING: {
+        Move.ADMIT: JobStatus.QUEUED,
+        Move.FAIL: JobStatus.FAILED,
+        Move.CANCEL: JobStatus.CANCELLED,
     },
-    Status.QUEUED: {
-        Move.START: Status.RUNNING,
-        Move.PAUSE: Status.PAUSED,
-        Move.FAIL: Status.FAILED,
-        Move.CANCEL: Status.CANCELLED,
+    JobStatus.QUEUED: {
+        Move.START: JobStatus.RUNNING,
+        Move.PAUSE: JobStatus.PAUSED,
+        Move.FAIL: JobStatus.FAILED,
+        Move.CANCEL: JobStatus.CANCELLED,
     },
-    Status.RUNNING: {
-        Move.YIELD: Status.QUEUED,
-        Move.PAUSE: Status.PAUSING,
-        Move.SUCCEED: Status.SUCCEEDED,
-        Move.FAIL: Status.FAILED,
-        Move.CANCEL: Status.CANCELLED,
+    JobStatus.RUNNING: {
+        Move.YIELD: JobStatus.QUEUED,
+        Move.PAUSE: JobStatus.PAUSING,
+        Move.SUCCEED: JobStatus.SUCCEEDED,
+        Move.FAIL: JobStatus.FAILED,
+        Move.CANCEL: JobStatus.CANCELLED,
     },
-    Status.PAUSING: {
-        Move.YIELD: Status.PAUSED,
-        Move.SUCCEED: Status.SUCCEEDED,
-        Move.FAIL: Status.FAILED,
-        Move.CANCEL: Status.CANCELLED,
+    JobStatus.PAUSING: {
+        Move.YIELD: JobStatus.PAUSED,
+        Move.SUCCEED: JobStatus.SUCCEEDED,
+        Move.FAIL: JobStatus.FAILED,
+        Move.CANCEL: JobStatus.CANCELLED,
     },
-    Status.PAUSED: {
-        Move.RESUME: Status.QUEUED,
-        Move.FAIL: Status.FAILED,
-        Move.CANCEL: Status.CANCELLED,
+    JobStatus.PAUSED: {
+        Move.RESUME: JobStatus.QUEUED,
+        Move.FAIL: JobStatus.FAILED,
+        Move.CANCEL: JobStatus.CANCELLED,
     },
-    Status.SUCCEEDED: {},
-    Status.FAILED: {},
-    Status.CANCELLED: {},
+    JobStatus.SUCCEEDED: {},
+    JobStatus.FAILED: {},
+    JobStatus.CANCELLED: {},
 }
 
 TERMINAL: Final = frozenset(status for status, moves in TABLE.items() if not moves)
@@ -77,7 +77,7 @@ TERMINAL: Final = frozenset(status for status, moves in TABLE.items() if not mov
 class WrongState(Exception):
     """The move isn't possible where the job stands."""
 
-    def __init__(self, job_id: str, status: Status, move: Move) -> None:
+    def __init__(self, job_id: str, status: JobStatus, move: Move) -> None:
         able = sorted(origin for origin, moves in TABLE.items() if move in moves)
         super().__init__(
             f"Job {job_id} has status {status!s}: it can't {move!s} now, only when it is {' or '.join(able)}."
@@ -87,7 +87,7 @@ class WrongState(Exception):
         self.move = move
 
 
-def after(job_id: str, status: Status, move: Move) -> Status:
+def after(job_id: str, status: JobStatus, move: Move) -> JobStatus:
     """Where the move leads; raises `WrongState` where the table has no such arrow."""
     try:
         return TABLE[status][move]

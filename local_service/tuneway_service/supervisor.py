@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tuneway_service import checks, ingest, storage
 from tuneway_service.faults import parse, sticks
 from tuneway_service.folder import JobFolder
-from tuneway_service.states import TERMINAL, Move, Status, WrongState
+from tuneway_service.states import TERMINAL, JobStatus, Move, WrongState
 from tuneway_service.store import events, jobs
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tuneway_service.catalogue import Catalogue
     from tuneway_service.executors import Executor
-    from tuneway_service.executors.base import News
+    from tuneway_service.executors.base import Notice
     from tuneway_service.settings import Settings
     from tuneway_service.store.database import Connection, Database, Row
 
@@ -112,7 +112,7 @@ class Supervisor:
             log.error("the job storage is away", extra={"path": self.settings.job_storage})
             self._troubled = True
             return True
-        for row in self.database.read_now(jobs.in_status, Status.VALIDATING):
+        for row in self.database.read_now(jobs.in_status, JobStatus.VALIDATING):
             if row["id"] not in self._checks and not sticks(self._faults, self.settings.fault_seed, row["seq"]):
                 self._checks[row["id"]] = self._checker.submit(self._for, row, self._check)
         self._checks = {job_id: check for job_id, check in self._checks.items() if not check.done()}
@@ -190,20 +190,20 @@ class Supervisor:
         if not alive:
             self._asked_at.pop(row["id"], None)
             self._settle(row, folder)
-        elif row["status"] != Status.RUNNING:
+        elif row["status"] != JobStatus.RUNNING:
             self._usher_out(row, folder)
 
     def _usher_out(self, row: Row, folder: JobFolder) -> None:
         """A worker whose job is wanted otherwise: ask, and for a cancelled one don't wait for long."""
         asked_at = self._asked_at.setdefault(row["id"], time.monotonic())
         overdue = time.monotonic() - asked_at > STOP_PATIENCE
-        self.executor.stop(folder, force=overdue and row["status"] != Status.PAUSING)
+        self.executor.stop(folder, force=overdue and row["status"] != JobStatus.PAUSING)
 
     def _settle(self, row: Row, folder: JobFolder) -> None:
         """The worker is gone: what has become of the job?"""
         outcome = folder.read("outcome")
         kind = outcome.get("outcome") if isinstance(outcome, dict) else None
-        if row["status"] not in (Status.RUNNING, Status.PAUSING):
+        if row["status"] not in (JobStatus.RUNNING, JobStatus.PAUSING):
             self.database.write_now(jobs.update, row["id"], occupied=0)
         elif kind == "succeeded":
             ingest.succeed(self.database, self.settings, row["id"], folder, outcome)
@@ -248,7 +248,7 @@ def _start(connection: Connection, job_id: str) -> Row:
     return jobs.move(connection, job_id, Move.START, occupied=1, attempt=row["attempt"] + 1, step_at_start=row["step"])
 
 
-def _pass_on(connection: Connection, job: int, news: Sequence[News]) -> None:
+def _pass_on(connection: Connection, job: int, news: Sequence[Notice]) -> None:
     for item in news:
         events.tell(connection, job, item.message, level=item.level, mark=item.mark)
 

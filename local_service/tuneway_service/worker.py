@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway_service.folder import JobFolder, Taken, kept_checkpoints, replace
 from tuneway_service.journal import Journal, read_all
-from tuneway_service.trainers import Checkpoint, Step, TrainingRun, make_trainer
+from tuneway_service.trainers import CheckpointDue, Step, TrainingRun, make_trainer
 from tuneway_service.wandb_log import RunLog
 
 if TYPE_CHECKING:
-    from tuneway_service.trainers import Trainer, Training
+    from tuneway_service.trainers import Trainer, TrainingSession
     from tuneway_service.trainers.base import Grade
 
 TAKEN = 75
@@ -78,7 +78,7 @@ class Worker:
                     self._save(training, step)
         return self._finish(training, step)
 
-    def _training(self) -> tuple[Training, int]:
+    def _training(self) -> tuple[TrainingSession, int]:
         run = TrainingRun(
             method=self.job["method"],
             train_path=self.folder.training,
@@ -116,7 +116,7 @@ class Worker:
         if not self.folder.ordered(self.job["attempt"]):
             raise Taken(self.folder.path.name)
 
-    def _save(self, training: Training, step: int) -> None:
+    def _save(self, training: TrainingSession, step: int) -> None:
         self._check_wanted()
         began = time.monotonic()
         self.folder.keep_state(step, training.save)
@@ -124,7 +124,7 @@ class Worker:
         # large models take their time to save: that must stay a small share of the training's
         self.pause = max(SAVE_SECONDS, (self.saved - began) / SAVE_SHARE)
 
-    def _checkpoint(self, training: Training, item: Checkpoint) -> None:
+    def _checkpoint(self, training: TrainingSession, item: CheckpointDue) -> None:
         self._check_wanted()
         self.folder.checkpoints.mkdir(exist_ok=True)
         self.folder.put(self.folder.checkpoints / str(item.step), training.export)
@@ -139,7 +139,7 @@ class Worker:
     def _told(self, kind: str) -> list[dict[str, Any]]:
         return [record for record in read_all(self.folder.journal) if record.get("kind") == kind]
 
-    def _progress(self, training: Training, step: int) -> None:
+    def _progress(self, training: TrainingSession, step: int) -> None:
         at = time.time()
         if at - self.told < PROGRESS_SECONDS:
             return
@@ -156,7 +156,7 @@ class Worker:
             },
         )
 
-    def _finish(self, training: Training, step: int) -> dict[str, Any]:
+    def _finish(self, training: TrainingSession, step: int) -> dict[str, Any]:
         self._check_wanted()
         self.folder.put(self.folder.model, training.export)
         replace(self.folder.results, base64.b64encode(result_table(self.folder.journal).encode()))

@@ -10,7 +10,7 @@ from support.job_records import BODY
 
 from tuneway.errors import InvalidSpec
 from tuneway_service.refusals import Refusal
-from tuneway_service.states import Status
+from tuneway_service.states import JobStatus
 from tuneway_service.store import events, files, jobs
 from tuneway_service.store.database import Database
 
@@ -24,12 +24,13 @@ def database(tmp_path):
 
 def fill(database: Database, count: int) -> None:
     """Finished jobs, a tenth of them of one project."""
+    body = json.dumps(BODY)
 
     def act(connection: sqlite3.Connection) -> None:
         connection.executemany(
             "INSERT INTO jobs (seq, id, created_at, status, trainer, plain, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                (number, f"ftjob-{number:024}", number, Status.SUCCEEDED, "bytes", number % 10 != 0, json.dumps(BODY))
+                (number, f"ftjob-{number:024}", number, JobStatus.SUCCEEDED, "bytes", number % 10 != 0, body)
                 for number in range(1, count + 1)
             ),
         )
@@ -72,7 +73,7 @@ def steps_of(database: Database, function, *args, **kwargs) -> int:
         (jobs.rows, {"after": None, "limit": 2, "metadata": {"project": "p50"}}),
         (jobs.rows, {"after": None, "limit": 20, "metadata": {"project": "nobody's"}}),
         (jobs.rows, {"after": None, "limit": 20, "metadata": {}, "plain": True}),
-        (jobs.in_status, {"status": Status.VALIDATING}),
+        (jobs.in_status, {"status": JobStatus.VALIDATING}),
         (jobs.next_queued, {}),
         (jobs.occupied, {}),
     ],

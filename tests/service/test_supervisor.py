@@ -15,11 +15,11 @@ from support.service import until
 from tuneway_service import storage
 from tuneway_service import supervisor as supervising
 from tuneway_service.catalogue import Catalogue
-from tuneway_service.executors.base import News
+from tuneway_service.executors.base import Notice
 from tuneway_service.folder import JobFolder
 from tuneway_service.journal import Journal
 from tuneway_service.settings import Settings
-from tuneway_service.states import Move, Status
+from tuneway_service.states import JobStatus, Move
 from tuneway_service.store import events, files, jobs, models
 from tuneway_service.store.database import Database
 from tuneway_service.supervisor import Supervisor
@@ -32,7 +32,7 @@ class HandExecutor:
     detached = False
 
     def __init__(self) -> None:
-        self.tells: list[News] = []
+        self.tells: list[Notice] = []
         self.launched: list[str] = []
         self.living: set[str] = set()
         self.killed: list[str] = []
@@ -55,7 +55,7 @@ class HandExecutor:
             self.killed.append(folder.path.name)
             self.living.discard(folder.path.name)
 
-    def news(self, folder: JobFolder) -> list[News]:
+    def news(self, folder: JobFolder) -> list[Notice]:
         told, self.tells = self.tells, []
         return told
 
@@ -95,10 +95,10 @@ class Bench:
     def running(self, **body) -> str:
         """A job whose worker has just been launched."""
         job_id = self.create(**body)
-        self.tick_until(job_id, Status.RUNNING)
+        self.tick_until(job_id, JobStatus.RUNNING)
         return job_id
 
-    def tick_until(self, job_id: str, status: Status) -> None:
+    def tick_until(self, job_id: str, status: JobStatus) -> None:
         until(lambda: (self.supervisor.tick(), self.status(job_id) == status)[1], seconds=10)
 
     def folder(self, job_id: str) -> JobFolder:
@@ -165,7 +165,7 @@ def test_a_job_is_checked_queued_launched_and_settled(bench):
 def test_jobs_wait_their_turn_in_order(bench):
     ids = [bench.create() for _ in range(3)]
     for turn in range(3):
-        bench.tick_until(ids[turn], Status.RUNNING)
+        bench.tick_until(ids[turn], JobStatus.RUNNING)
         bench.supervisor.tick()
         assert bench.executor.launched == ids[: turn + 1]
         bench.succeed(ids[turn])
@@ -289,20 +289,20 @@ def test_a_cancelled_worker_that_does_not_leave_is_killed(bench, monkeypatch):
 def test_a_cancelled_job_gives_up_its_place_only_when_its_worker_is_gone(bench):
     first, second = bench.running(), bench.create()
     bench.database.write_now(jobs.move, first, Move.CANCEL)
-    bench.tick_until(second, Status.QUEUED)
+    bench.tick_until(second, JobStatus.QUEUED)
     bench.supervisor.tick()
     assert bench.executor.launched == [first]
     bench.end(first, "stopped")
-    bench.tick_until(second, Status.RUNNING)
+    bench.tick_until(second, JobStatus.RUNNING)
 
 
 def test_a_service_killed_between_saying_and_launching_launches_later(bench):
     job_id = bench.create()
-    bench.tick_until(job_id, Status.RUNNING)
+    bench.tick_until(job_id, JobStatus.RUNNING)
     bench.executor.living.clear()  # the launch never happened
     bench.executor.launched.clear()
     bench.fresh_supervisor()
-    bench.tick_until(job_id, Status.RUNNING)
+    bench.tick_until(job_id, JobStatus.RUNNING)
     bench.supervisor.tick()
     assert bench.executor.launched == [job_id]
 
@@ -310,30 +310,30 @@ def test_a_service_killed_between_saying_and_launching_launches_later(bench):
 def test_a_service_killed_while_checking_checks_again(bench):
     job_id = bench.create()
     bench.fresh_supervisor()
-    bench.tick_until(job_id, Status.RUNNING)
+    bench.tick_until(job_id, JobStatus.RUNNING)
 
 
 def test_what_breaks_one_job_harms_no_other(bench):
     bad, good = bench.running(), bench.create()
     folder = bench.folder(bad)
     folder.journal.mkdir()  # where a file should be
-    bench.tick_until(bad, Status.FAILED)
+    bench.tick_until(bad, JobStatus.FAILED)
     assert "can't go on with this job" in json.loads(bench.row(bad)["error"])["message"]
-    bench.tick_until(good, Status.RUNNING)
+    bench.tick_until(good, JobStatus.RUNNING)
 
 
 def test_a_job_whose_folder_is_gone_fails_alone(bench):
     lost, good = bench.create(), bench.create()
     bench.folder(lost).training.unlink()
     bench.folder(lost).path.rmdir()
-    bench.tick_until(lost, Status.FAILED)
-    bench.tick_until(good, Status.RUNNING)
+    bench.tick_until(lost, JobStatus.FAILED)
+    bench.tick_until(good, JobStatus.RUNNING)
 
 
 def test_a_launch_that_fails_fails_the_job(bench):
     bench.executor.broken = OSError(12, "Cannot allocate memory")
     job_id = bench.create()
-    bench.tick_until(job_id, Status.FAILED)
+    bench.tick_until(job_id, JobStatus.FAILED)
     assert "Cannot allocate memory" in json.loads(bench.row(job_id)["error"])["message"]
     assert bench.row(job_id)["occupied"] == 0
 
@@ -400,7 +400,11 @@ def test_stopping_leaves_workers_at_work_that_do_not_need_the_service(tmp_path):
 
 def test_what_an_executor_has_to_tell_is_told_in_the_job_s_events(bench):
     job_id = bench.running()
-    bench.executor.tells = [News("Waiting", mark="wait"), News("Waiting", mark="wait"), News("Away", level="warn")]
+    bench.executor.tells = [
+        Notice("Waiting", mark="wait"),
+        Notice("Waiting", mark="wait"),
+        Notice("Away", level="warn"),
+    ]
     bench.supervisor.tick()
     assert bench.story(job_id)[-2:] == ["Waiting", "Away"]
 

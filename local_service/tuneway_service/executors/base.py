@@ -15,7 +15,7 @@ LOG_TAIL = 2000
 
 
 @dataclass(frozen=True)
-class News:
+class Notice:
     """Something about where a job runs that its log should tell; with a mark, only the first time."""
 
     message: str
@@ -44,7 +44,7 @@ class Executor(Protocol):
         """Ask the worker to save and leave; by force, end it now."""
         ...
 
-    def news(self, folder: JobFolder) -> Sequence[News]:
+    def news(self, folder: JobFolder) -> Sequence[Notice]:
         """What is to be told about the job since the last call."""
         ...
 

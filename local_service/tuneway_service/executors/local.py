@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tuneway_service.executors.base import News, how_it_ended, with_last_line
+from tuneway_service.executors.base import Notice, how_it_ended, with_last_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,7 @@ class LocalExecutor:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
-    def news(self, folder: JobFolder) -> Sequence[News]:  # noqa: ARG002 - others have some
+    def news(self, folder: JobFolder) -> Sequence[Notice]:  # noqa: ARG002 - others have some
         """Nothing that the worker wouldn't tell itself."""
         return ()
 

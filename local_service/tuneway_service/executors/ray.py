@@ -28,16 +28,16 @@ from typing import TYPE_CHECKING, Any
 
 from tuneway_service.executors.base import how_it_ended, with_last_line
 from tuneway_service.executors.ray_api import Away, RayApi, Refused, Trouble
+from tuneway_service.executors.ray_attempt import RayAttempt
 from tuneway_service.executors.ray_share import Mount, Relay
-from tuneway_service.executors.ray_watch import Watch
 from tuneway_service.folder import this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tuneway_service.executors.base import News
-    from tuneway_service.executors.ray_api import Submission
+    from tuneway_service.executors.base import Notice
+    from tuneway_service.executors.ray_api import RayJob
     from tuneway_service.executors.ray_settings import RaySettings
     from tuneway_service.executors.ray_share import Share
     from tuneway_service.folder import JobFolder
@@ -82,7 +82,7 @@ class RayExecutor:
         )
         self._api = RayApi(settings.address, settings.headers)
         self._clock = clock
-        self._watches: dict[str, Watch] = {}
+        self._watches: dict[str, RayAttempt] = {}
         self._words: dict[str, str] = {}
         self._leftovers: deque[tuple[str, float]] = deque()
         self._away_until = 0.0
@@ -119,7 +119,7 @@ class RayExecutor:
             watch.asked, watch.forced = True, force
             self._hurry(watch)
 
-    def news(self, folder: JobFolder) -> Sequence[News]:
+    def news(self, folder: JobFolder) -> Sequence[Notice]:
         """How the job fares on the cluster."""
         watch = self._watches.get(folder.path.name)
         if watch is None:
@@ -144,8 +144,8 @@ class RayExecutor:
 
     # the thread
 
-    def _watch(self, folder: JobFolder, attempt: int) -> Watch:
-        watch = Watch(folder, attempt, beat_at=self._clock())
+    def _watch(self, folder: JobFolder, attempt: int) -> RayAttempt:
+        watch = RayAttempt(folder, attempt, beat_at=self._clock())
         watch.taken = folder.read("ray") == {"submission_id": watch.id}
         self._words.pop(folder.path.name, None)
         self._watches[folder.path.name] = watch
@@ -154,7 +154,7 @@ class RayExecutor:
         self._woken.set()
         return watch
 
-    def _hurry(self, watch: Watch) -> None:
+    def _hurry(self, watch: RayAttempt) -> None:
         watch.due = 0.0
         self._woken.set()
 
@@ -197,7 +197,7 @@ class RayExecutor:
                 self._note_well(watch)
         self._clear_up()
 
-    def _note_away(self, watches: Sequence[Watch], error: Away) -> None:
+    def _note_away(self, watches: Sequence[RayAttempt], error: Away) -> None:
         if not self._failures:
             log.warning("the Ray cluster doesn't answer", extra={"address": self.settings.address, "why": error})
         self._failures += 1
@@ -206,7 +206,7 @@ class RayExecutor:
             self._note_trouble(watch, error)
         self._take_leave(watches)
 
-    def _note_trouble(self, watch: Watch, error: Exception) -> None:
+    def _note_trouble(self, watch: RayAttempt, error: Exception) -> None:
         now = self._clock()
         if watch.trouble_since is None:
             watch.trouble_since = now
@@ -218,12 +218,12 @@ class RayExecutor:
                 level="warn",
             )
 
-    def _note_well(self, watch: Watch) -> None:
+    def _note_well(self, watch: RayAttempt) -> None:
         if watch.trouble_told:
             watch.tell("The Ray cluster answers again")
         watch.trouble_since, watch.trouble_told = None, False
 
-    def _take_leave(self, watches: Sequence[Watch]) -> None:
+    def _take_leave(self, watches: Sequence[RayAttempt]) -> None:
         """While Ray is away: what has said its last needs no more of it."""
         for watch in watches:
             with suppress(Trouble):
@@ -232,7 +232,7 @@ class RayExecutor:
 
     # one job
 
-    def _attend(self, watch: Watch) -> None:
+    def _attend(self, watch: RayAttempt) -> None:
         found = self._api.find(watch.id)
         if found is not None or watch.taken:
             self._share.fetch(watch.folder, watch.attempt, at_once=found is None or found.ended)
@@ -248,7 +248,7 @@ class RayExecutor:
         else:
             self._attend_running(watch, found)
 
-    def _attend_unknown(self, watch: Watch) -> None:
+    def _attend_unknown(self, watch: RayAttempt) -> None:
         if watch.finished():
             watch.ended = True
         elif watch.taken or watch.lease():
@@ -260,7 +260,7 @@ class RayExecutor:
         else:
             self._submit(watch)
 
-    def _submit(self, watch: Watch) -> None:
+    def _submit(self, watch: RayAttempt) -> None:
         self._share.offer(watch.folder, watch.attempt)
         try:
             self._api.submit(self._submission(watch))
@@ -271,7 +271,7 @@ class RayExecutor:
                 return
         self._note_taken(watch)
 
-    def _submission(self, watch: Watch) -> dict[str, Any]:
+    def _submission(self, watch: RayAttempt) -> dict[str, Any]:
         return {
             "submission_id": watch.id,
             # in place of the shell, so that signals and the exit status are the worker's own
@@ -282,12 +282,12 @@ class RayExecutor:
             "metadata": {"tuneway_job": watch.folder.path.name, "tuneway_attempt": str(watch.attempt)},
         }
 
-    def _note_taken(self, watch: Watch) -> None:
+    def _note_taken(self, watch: RayAttempt) -> None:
         watch.folder.write("ray", {"submission_id": watch.id})
         watch.taken = True
         watch.tell(f"Submitted to the Ray cluster as {watch.id}", mark="submitted")
 
-    def _attend_waiting(self, watch: Watch, found: Submission) -> None:
+    def _attend_waiting(self, watch: RayAttempt, found: RayJob) -> None:
         now = self._clock()
         if watch.waiting_since is None:
             watch.waiting_since = now
@@ -301,7 +301,7 @@ class RayExecutor:
             if again is None or again.waiting:
                 self._call_off(watch)
 
-    def _attend_running(self, watch: Watch, found: Submission) -> None:
+    def _attend_running(self, watch: RayAttempt, found: RayJob) -> None:
         watch.tell(f"Running on the Ray node {found.node}", mark="running")
         if watch.finished():
             self._bring_logs(watch)
@@ -311,7 +311,7 @@ class RayExecutor:
         elif watch.asked:
             self._share.ask_to_stop(watch.folder, watch.attempt)
 
-    def _attend_ended(self, watch: Watch, found: Submission) -> None:
+    def _attend_ended(self, watch: RayAttempt, found: RayJob) -> None:
         self._bring_logs(watch)
         if watch.finished():
             self._end(watch)
@@ -326,7 +326,7 @@ class RayExecutor:
             first, *_ = found.message.splitlines() or [found.status]
             self._lose(watch, f"Ray says: {first[:500]}")
 
-    def _nobody_at(self, watch: Watch) -> bool:
+    def _nobody_at(self, watch: RayAttempt) -> bool:
         """Whether the folder itself shows that its worker is gone, or never came."""
         lease = watch.lease()
         if lease is None:
@@ -342,26 +342,26 @@ class RayExecutor:
 
     # how an attempt ends
 
-    def _end(self, watch: Watch) -> None:
+    def _end(self, watch: RayAttempt) -> None:
         """All that it brought is here: the cluster may forget it."""
         self._leftovers.append((watch.id, self._clock() + DELETE_AFTER))
         self._share.drop(watch.folder, watch.attempt)
         watch.ended = True
 
-    def _call_off(self, watch: Watch) -> None:
+    def _call_off(self, watch: RayAttempt) -> None:
         """It never began: it stays where it was, without a loss."""
         self._share.withdraw(watch.folder, watch.attempt)
         watch.folder.write("outcome", {"outcome": "stopped", "attempt": watch.attempt})
         self._share.drop(watch.folder, watch.attempt)
         watch.ended = True
 
-    def _lose(self, watch: Watch, words: str) -> None:
+    def _lose(self, watch: RayAttempt, words: str) -> None:
         self._share.withdraw(watch.folder, watch.attempt)
         self._share.drop(watch.folder, watch.attempt)
         watch.words = words
         watch.ended = True
 
-    def _bring_logs(self, watch: Watch) -> None:
+    def _bring_logs(self, watch: RayAttempt) -> None:
         """Add what the worker printed to the folder's log, its end if it is long."""
         if watch.logs_brought:
             return

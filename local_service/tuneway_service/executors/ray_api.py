@@ -28,7 +28,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Submission:
+class RayJob:
     """What a cluster knows of a job submitted to it."""
 
     status: str
@@ -83,13 +83,13 @@ class RayApi:
         if not isinstance(taken, dict) or taken.get("submission_id") != submission["submission_id"]:
             raise Trouble("a reply that isn't Ray's")
 
-    def find(self, submission_id: str) -> Submission | None:
+    def find(self, submission_id: str) -> RayJob | None:
         """What the cluster knows of a job; None when it says that there is none."""
         reply = self._ask("GET", f"/api/jobs/{submission_id}")
         # a 404 of something else on the way says nothing about the job
         if reply.status_code == 404 and "does not exist" in reply.text:
             return None
-        return Submission.read(self._json(reply))
+        return RayJob.read(self._json(reply))
 
     def stop(self, submission_id: str) -> None:
         """SIGTERM, and SIGKILL some seconds later (3, unless the cluster is set up otherwise)."""

@@ -19,7 +19,7 @@ from tuneway.models import (
 )
 from tuneway_service.graders import python_code
 from tuneway_service.graders.formula import BadFormula, names, work_out
-from tuneway_service.graders.templates import Sample, UnknownPlace, fill, is_place, places
+from tuneway_service.graders.templates import ModelSample, UnknownPlace, fill, is_place, places
 from tuneway_service.graders.texts import CHECKS, SIMILARITIES
 
 Inner = AnyGrader | LabelModelGrader
@@ -75,7 +75,7 @@ class Grading:
         return told
 
 
-def grade(grader: Inner, sample: Sample, item: Any, limits: Limits) -> Grading:
+def grade(grader: Inner, sample: ModelSample, item: Any, limits: Limits) -> Grading:
     """Grade one answer. What goes wrong is in the result, not raised."""
     grading = Grading()
     grading.reward = _score(grader, sample, item, limits, grading)
@@ -84,7 +84,7 @@ def grade(grader: Inner, sample: Sample, item: Any, limits: Limits) -> Grading:
     return grading
 
 
-def _score(grader: Inner, sample: Sample, item: Any, limits: Limits, grading: Grading) -> float:
+def _score(grader: Inner, sample: ModelSample, item: Any, limits: Limits, grading: Grading) -> float:
     try:
         return _measure(grader, sample, item, limits, grading)
     except UnknownPlace as error:
@@ -95,7 +95,7 @@ def _score(grader: Inner, sample: Sample, item: Any, limits: Limits, grading: Gr
         return grading.wrong("python_grader_runtime_error", str(error))
 
 
-def _measure(grader: Inner, sample: Sample, item: Any, limits: Limits, grading: Grading) -> float:
+def _measure(grader: Inner, sample: ModelSample, item: Any, limits: Limits, grading: Grading) -> float:
     match grader:
         case StringCheckGrader():
             return float(
@@ -115,7 +115,7 @@ def _measure(grader: Inner, sample: Sample, item: Any, limits: Limits, grading: 
 
 
 def _by_model(
-    grader: ScoreModelGrader | LabelModelGrader, sample: Sample, item: Any, limits: Limits, grading: Grading
+    grader: ScoreModelGrader | LabelModelGrader, sample: ModelSample, item: Any, limits: Limits, grading: Grading
 ) -> float:
     assert limits.ask is not None
     messages = [message | {"content": _filled(message.get("content"), sample, item)} for message in grader.input]
@@ -133,7 +133,7 @@ def _by_model(
     return min(max(float(number[0]), low), high)
 
 
-def _filled(content: Any, sample: Sample, item: Any) -> Any:
+def _filled(content: Any, sample: ModelSample, item: Any) -> Any:
     if isinstance(content, str):
         return fill(content, sample, item)
     if isinstance(content, list):

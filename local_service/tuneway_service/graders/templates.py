@@ -19,7 +19,7 @@ class UnknownPlace(Exception):
 
 
 @dataclass(frozen=True)
-class Sample:
+class ModelSample:
     """A model's answer, as graders see it."""
 
     output_text: str
@@ -37,7 +37,7 @@ class Sample:
         return {"output_text": self.output_text, "output_json": self.output_json, "output_tools": [], "choices": []}
 
 
-def fill(template: str, sample: Sample, item: Any) -> str:
+def fill(template: str, sample: ModelSample, item: Any) -> str:
     """The text with its places filled; raises `UnknownPlace`."""
     roots = {"item": item, "sample": sample.fields()}
     return PLACE.sub(lambda found: _text(_value(found[1], roots)), template)

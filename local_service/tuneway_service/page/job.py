@@ -12,7 +12,7 @@ from tuneway.report import curve_svg
 from tuneway.report._markup import Markup, h
 from tuneway_service.page.frame import ago, button, facts, figure, page, pieces, section, status, table
 from tuneway_service.page.overview import progress
-from tuneway_service.states import TABLE, TERMINAL, Move, Status
+from tuneway_service.states import TABLE, TERMINAL, JobStatus, Move
 from tuneway_service.store import events, jobs, models
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _head(view: JobView) -> Markup:
     job, row = view.job, view.row
     took = duration(job["finished_at"] - job["created_at"]) if job["finished_at"] else None
     error = job["error"]
-    moves = TABLE[Status(row["status"])]
+    moves = TABLE[JobStatus(row["status"])]
     steering = [(Move.PAUSE, "Pause"), (Move.RESUME, "Resume"), (Move.CANCEL, "Cancel")]
     return pieces(
         h("h1", job["fine_tuned_model"] or job["id"]),

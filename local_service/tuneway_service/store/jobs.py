@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneway_service.ids import new_id, now
 from tuneway_service.refusals import not_found
-from tuneway_service.states import TERMINAL, Move, Status, after
+from tuneway_service.states import TERMINAL, JobStatus, Move, after
 from tuneway_service.store import events, webhooks
 from tuneway_service.store.paging import place_of
 
@@ -61,7 +61,7 @@ def create(connection: Connection, *, id: str, trainer: str, body: Mapping[str, 
     metadata = body["metadata"]
     place = connection.execute(
         "INSERT INTO jobs (id, created_at, status, trainer, plain, body) VALUES (?, ?, ?, ?, ?, ?)",
-        (id, now(), Status.VALIDATING, trainer, not metadata, json.dumps(body)),
+        (id, now(), JobStatus.VALIDATING, trainer, not metadata, json.dumps(body)),
     ).lastrowid
     connection.executemany(
         "INSERT INTO job_metadata VALUES (?, ?, ?)", [(key, value, place) for key, value in (metadata or {}).items()]
@@ -132,7 +132,7 @@ def move(
 ) -> Row:
     """Take a job one arrow further, or raise `WrongState`; its event and its webhooks go with it."""
     row = find(connection, job_id)
-    status = after(job_id, Status(row["status"]), what)
+    status = after(job_id, JobStatus(row["status"]), what)
     changes["status"] = status
     if status in TERMINAL:
         changes |= {"finished_at": now(), "estimated_finish": None}
@@ -165,7 +165,7 @@ def fail(
     return move(connection, job_id, Move.FAIL, message=text, level="error", error=error, **changes)
 
 
-def in_status(connection: Connection, status: Status, limit: int = 1000) -> list[Row]:
+def in_status(connection: Connection, status: JobStatus, limit: int = 1000) -> list[Row]:
     """Jobs of one status, oldest first."""
     return connection.execute("SELECT * FROM jobs WHERE status = ? ORDER BY seq LIMIT ?", (status, limit)).fetchall()
 
@@ -178,7 +178,7 @@ def counts(connection: Connection) -> dict[str, int]:
 def next_queued(connection: Connection) -> Row | None:
     """The job that has waited longest and whose earlier worker, if any, is gone."""
     row: Row | None = connection.execute(
-        "SELECT * FROM jobs WHERE status = ? AND NOT occupied ORDER BY seq LIMIT 1", (Status.QUEUED,)
+        "SELECT * FROM jobs WHERE status = ? AND NOT occupied ORDER BY seq LIMIT 1", (JobStatus.QUEUED,)
     ).fetchone()
     return row
 

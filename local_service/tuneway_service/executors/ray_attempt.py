@@ -6,14 +6,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tuneway_service.executors.base import News
+from tuneway_service.executors.base import Notice
 
 if TYPE_CHECKING:
     from tuneway_service.folder import JobFolder
 
 
 @dataclass
-class Watch:
+class RayAttempt:
     """One attempt, and what is known of it."""
 
     folder: JobFolder
@@ -24,7 +24,7 @@ class Watch:
     ended: bool = False
     words: str = "its worker is gone"
     due: float = 0.0
-    news: deque[News] = field(default_factory=deque)
+    news: deque[Notice] = field(default_factory=deque)
     told: set[str] = field(default_factory=set)
     logs_brought: bool = False
     waiting_since: float | None = None
@@ -45,7 +45,7 @@ class Watch:
             if mark in self.told:
                 return
             self.told.add(mark)
-        self.news.append(News(message, mark and f"ray:{mark}:{self.attempt}", level))
+        self.news.append(Notice(message, mark and f"ray:{mark}:{self.attempt}", level))
 
     def finished(self) -> bool:
         """Whether the worker has said its last."""

@@ -8,7 +8,7 @@ from tuneway_service.ids import new_id
 from tuneway_service.trainers.conversation import split_tool_calls
 
 
-class Words:
+class CompletionFormat:
     """`/completions`: plain text."""
 
     prefix = "cmpl-"
@@ -35,7 +35,7 @@ class Words:
         return self.piece(text), finish_reason
 
 
-class ChatWords(Words):
+class ChatFormat(CompletionFormat):
     """`/chat/completions`: messages, calls of tools among them."""
 
     prefix = "chatcmpl-"
@@ -76,5 +76,5 @@ def _message(text: str, finish_reason: str) -> tuple[dict[str, Any], str]:
     return {"content": plain or None, "tool_calls": worded}, "tool_calls"
 
 
-CHAT: Final = ChatWords()
-TEXT: Final = Words()
+CHAT: Final = ChatFormat()
+TEXT: Final = CompletionFormat()
