@@ -12,7 +12,7 @@ from tuneway.models import LabelModelGrader, Reinforcement, ScoreModelGrader
 from tuneway_service.graders import Limits, parts, problems
 from tuneway_service.ingest import model_name
 from tuneway_service.refusals import Refusal
-from tuneway_service.rewards import KEY
+from tuneway_service.settings import GRADER_KEY
 from tuneway_service.store import models
 from tuneway_service.trainers import found_here, make_trainer
 
@@ -86,9 +86,9 @@ class Catalogue:
     def vet_reinforcement(self, method: Reinforcement) -> None:
         """Refuse a grader that can't grade here, and answers in a form that can't be forced on the model."""
         asks = any(isinstance(inner, ScoreModelGrader | LabelModelGrader) for inner in parts(method.grader))
-        if asks and self.settings.token and not self.settings.grader_url and not os.environ.get(KEY):
+        if asks and self.settings.token and not self.settings.grader_url and not os.environ.get(GRADER_KEY):
             raise Refusal(
-                f"Graders that are models are asked at this service, which wants a key: start it with {KEY}.",
+                f"Graders that are models are asked at this service, which wants a key: start it with {GRADER_KEY}.",
                 param="method.reinforcement.grader",
                 code="invalid_grader",
             )

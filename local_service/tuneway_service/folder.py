@@ -28,6 +28,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -265,8 +266,6 @@ def process_start(pid: int) -> str | None:
 
 
 def _process_start_by_ps(pid: int) -> str | None:
-    import subprocess
-
     done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607
     return done.stdout.strip() or None
 

@@ -15,13 +15,13 @@ from pydantic import TypeAdapter
 from tuneway.client import Client
 from tuneway.models import Grader
 from tuneway_service.graders import Grading, Limits, ModelSample, grade
+from tuneway_service.settings import GRADER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tuneway_service.trainers.base import Grade
 
-KEY = "TUNEWAY_GRADER_KEY"
 ANSWER_TOKENS = 256
 NO_KEY = "none"
 
@@ -41,7 +41,7 @@ def _asking(url: str) -> Callable[[str, list[dict[str, Any]]], tuple[str, int]]:
     @cache
     def client() -> Client:
         # made when a grader asks: most don't
-        return Client(base_url=url, api_key=os.environ.get(KEY) or NO_KEY)
+        return Client(base_url=url, api_key=os.environ.get(GRADER_KEY) or NO_KEY)
 
     def ask(model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:
         return client().ask(model, messages, max_tokens=ANSWER_TOKENS, temperature=0.0), 0

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from tuneway_service.executors.ray_settings import RaySettings
 
+GRADER_KEY = "TUNEWAY_GRADER_KEY"
+"""The variable with the API key for graders that are models."""
+
 
 def is_loopback(host: str) -> bool:
     """Whether an address is this machine's own."""

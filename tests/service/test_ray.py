@@ -444,6 +444,8 @@ def test_a_key_that_makes_no_sense_is_refused_without_showing_it(monkeypatch, va
         ({"executor": "ray"}, "needs a cluster"),
         ({"ray_address": "http://ray:8265"}, "jobs run here"),
         ({"executor": "ray", "ray_address": "ray:8265"}, "no address"),
+        ({"executor": "ray", "ray_address": "http://ray:port"}, "no address"),
+        ({"executor": "ray", "ray_address": "http://[::1"}, "no address"),
         ({"executor": "ray", "ray_address": "http://me:pw@ray:8265"}, "would show in logs"),
         ({"executor": "ray", "ray_address": "http://ray:8265", "ray_gpus": -1}, "can't reserve -1"),
         ({"executor": "ray", "ray_address": "http://ray:8265", "ray_runtime_env": "[1]"}, "runtime environment"),

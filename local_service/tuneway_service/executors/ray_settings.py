@@ -7,8 +7,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import httpx
+from urllib.parse import urlsplit
 
 from tuneway.errors import InvalidSpec
 
@@ -39,17 +38,13 @@ class RaySettings:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        try:
-            url = httpx.URL(self.address)
-        except httpx.InvalidURL:
-            url = httpx.URL("")
-        if url.scheme not in ("http", "https") or not url.host:
+        if not _is_http(self.address):
             raise InvalidSpec(
                 f"{self.address!r} is no address of a Ray dashboard",
                 field="ray_address",
                 hint="For example: http://head:8265",
             )
-        if url.userinfo:
+        if "@" in urlsplit(self.address).netloc:
             raise InvalidSpec(
                 "a password in the address of the Ray dashboard would show in logs",
                 field="ray_address",
@@ -86,6 +81,14 @@ class RaySettings:
             jobs_url=jobs_url or None,
             headers=_headers(),
         )
+
+
+def _is_http(address: str) -> bool:
+    try:
+        url = urlsplit(address)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # for example, the port isn't a number
+        return False
 
 
 def _runtime_env(text: str) -> dict[str, Any]:
