@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from tuneway.errors import InvalidSpec
 from tuneway.models import LabelModelGrader, Reinforcement, ScoreModelGrader
 from tuneway_service.graders import Limits, parts, problems
-from tuneway_service.ingest import model_name
 from tuneway_service.refusals import Refusal
 from tuneway_service.settings import GRADER_KEY
 from tuneway_service.store import models
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from tuneway_service.graders import Inner
     from tuneway_service.settings import Settings
     from tuneway_service.store.database import Connection, Row
+    from tuneway_service.store.records import JobBody, JobRow
     from tuneway_service.trainers import Trainer
 
 
@@ -100,32 +99,30 @@ class Catalogue:
                 code="unsupported_value",
             )
 
-    def resolve(self, row: Row, n_examples: int) -> str:
-        """A job's hyperparameters, settled, as JSON."""
-        method = json.loads(row["body"])["method"]
-        requested = method[method["type"]].get("hyperparameters") or {}
-        return json.dumps(self.trainer(row["trainer"]).resolve(method["type"], requested, n_examples))
+    def resolve(self, row: JobRow, n_examples: int) -> dict[str, Any]:
+        """A job's hyperparameters, settled."""
+        return self.trainer(row.trainer).resolve(row.body.method_name, row.body.requested, n_examples)
 
-    def order(self, row: Row) -> dict[str, Any]:
+    def order(self, row: JobRow) -> dict[str, Any]:
         """What the worker is told: the content of job.json."""
-        body = json.loads(row["body"])
+        body = row.body
         return {
-            "job_id": row["id"],
-            "attempt": row["attempt"],
-            "trainer": row["trainer"],
-            "method": body["method"]["type"],
-            "hyperparameters": json.loads(row["hyperparameters"]),
-            "seed": body["seed"],
-            **self._grading(body["method"]),
-            "model_name": model_name(row),
-            "integrations": body["integrations"],
+            "job_id": row.id,
+            "attempt": row.attempt,
+            "trainer": row.trainer,
+            "method": body.method_name,
+            "hyperparameters": row.hyperparameters,
+            "seed": body.seed,
+            **self._grading(body),
+            "model_name": row.model_name,
+            "integrations": body.integrations,
         }
 
-    def _grading(self, method: Mapping[str, Any]) -> dict[str, Any]:
-        if method["type"] != "reinforcement":
+    def _grading(self, body: JobBody) -> dict[str, Any]:
+        if body.method_name != "reinforcement":
             return {}
         return {
-            "grader": method["reinforcement"]["grader"],
+            "grader": body.method_settings["grader"],
             "python_graders": self.settings.allow_python_graders,
             "grader_url": self.settings.grader_url or self.settings.own_url(),
         }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tuneway_service.folder import JobFolder
-    from tuneway_service.store.database import Row
+    from tuneway_service.store.records import JobRow
 
 SMALL = 4 * 2**20
 MIN_EXAMPLES = 10
@@ -65,10 +65,9 @@ def _jsonl_problem(path: Path) -> str | None:
     return None if number else "The file is empty: expected JSONL, one JSON dictionary a line."
 
 
-def check_job(folder: JobFolder, row: Row, *, given_up: Callable[[], bool] = lambda: False) -> DataCheck:
+def check_job(folder: JobFolder, row: JobRow, *, given_up: Callable[[], bool] = lambda: False) -> DataCheck:
     """Look at the files of a job; raises `GivenUp` when that is wanted before it is done."""
-    asked = json.loads(row["body"])["method"]
-    method, grader = asked["type"], json.dumps(asked[asked["type"]].get("grader"))
+    method, grader = row.body.method_name, json.dumps(row.body.method_settings.get("grader"))
     paths = [folder.training, *([folder.validation] if folder.validation.exists() else [])]
     if sum(path.stat().st_size for path in paths) > SMALL:
         return DataCheck(**_elsewhere("job", method, grader, *map(str, paths), given_up=given_up))

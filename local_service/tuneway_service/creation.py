@@ -14,6 +14,7 @@ from tuneway_service.folder import JobFolder, link
 from tuneway_service.ids import new_id
 from tuneway_service.refusals import Refusal
 from tuneway_service.store import files, jobs, replays
+from tuneway_service.store.records import JobBody
 
 if TYPE_CHECKING:
     from tuneway_service.bodies import CreateJob
@@ -30,10 +31,7 @@ async def create_job(
         return before, True
     trainer, base = await service.database.read(_look, service, asked)
     body = job_body(asked)
-    method = body["method"]
-    await anyio.to_thread.run_sync(
-        service.catalogue.vet, trainer, method["type"], method[method["type"]]["hyperparameters"]
-    )
+    await anyio.to_thread.run_sync(service.catalogue.vet, trainer, body.method_name, body.requested)
     if isinstance(asked.method, Reinforcement):
         service.catalogue.vet_reinforcement(asked.method)
     job_id = jobs.fresh_id()
@@ -55,21 +53,21 @@ async def create_job(
     return reply, replayed
 
 
-def job_body(asked: CreateJob) -> dict[str, Any]:
+def job_body(asked: CreateJob) -> JobBody:
     """What the job keeps of the request, with what we choose filled in."""
     integrations = [item.model_dump(mode="json", exclude_none=True) for item in asked.integrations or ()]
     for item in integrations:
         item["wandb"]["run_id"] = new_id("run_").removeprefix("run_")[:8].lower()
-    return {
-        "model": asked.model,
-        "training_file": asked.training_file,
-        "validation_file": asked.validation_file,
-        "method": asked.settled_method(),
-        "seed": asked.seed if asked.seed is not None else random.randrange(2**31),  # noqa: S311 - no secret
-        "suffix": asked.suffix,
-        "metadata": asked.metadata,
-        "integrations": integrations,
-    }
+    return JobBody(
+        model=asked.model,
+        training_file=asked.training_file,
+        validation_file=asked.validation_file,
+        method=asked.settled_method(),
+        seed=asked.seed if asked.seed is not None else random.randrange(2**31),  # noqa: S311 - no secret
+        suffix=asked.suffix,
+        metadata=asked.metadata,
+        integrations=integrations,
+    )
 
 
 def _look(connection: Connection, service: Service, asked: CreateJob) -> tuple[str, Path | None]:

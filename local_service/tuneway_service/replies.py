@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.responses import JSONResponse, Response
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from tuneway_service.service import Service
-    from tuneway_service.store.database import Row
+
+T = TypeVar("T")
 
 KEY_LIMIT = 255
 
@@ -31,8 +32,8 @@ def service_of(request: Request) -> Service:
 
 async def listed(
     request: Request,
-    rows: Callable[..., list[Row]],
-    show: Callable[[Row], dict[str, Any]],
+    rows: Callable[..., list[T]],
+    show: Callable[[T], dict[str, Any]],
     *args: Any,
     default: int,
     most: int = 100,

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tuneway_service.settings import Settings
-    from tuneway_service.store.database import Connection, Row
+    from tuneway_service.store.database import Connection
+    from tuneway_service.store.records import JobRow
 
 log = logging.getLogger(__name__)
 
@@ -83,12 +84,12 @@ class Service:
                 if path.name not in known:
                     _remove(path)
 
-    async def steer(self, job_id: str, move: Move) -> Row:
+    async def steer(self, job_id: str, move: Move) -> JobRow:
         """Do as a client asks of a job: pause, resume or cancel."""
         row = await self.database.write(jobs.move, job_id, move)
         self.supervisor.wake()
         self.sender.wake()
-        if row["status"] in TERMINAL and not row["occupied"]:
+        if row.status in TERMINAL and not row.occupied:
             # no worker was at it, so the supervisor has nothing to settle
             await anyio.to_thread.run_sync(self.supervisor.folder(job_id).tidy)
         return row

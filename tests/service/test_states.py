@@ -50,8 +50,8 @@ def test_a_move_is_made_or_refused_as_the_table_says(database, status, move):
     else:
         database.write_now(jobs.move, job_id, move)
     row = database.read_now(jobs.find, job_id)
-    assert row["status"] == target
-    assert (row["finished_at"] is not None) == (target in TERMINAL)
+    assert row.status == target
+    assert (row.finished_at is not None) == (target in TERMINAL)
 
 
 def test_every_status_can_be_reached_and_every_live_one_can_be_cancelled():
@@ -83,7 +83,7 @@ def test_of_two_that_race_one_wins(database):
         for racer in racers:
             racer.join()
         assert len(outcomes) == 1
-        status = database.read_now(jobs.find, job_id)["status"]
+        status = database.read_now(jobs.find, job_id).status
         assert status == after(job_id, JobStatus.RUNNING, Move(outcomes[0]))
         endings.append(status)
     assert endings
@@ -153,7 +153,7 @@ class JobsUnderway(RuleBasedStateMachine):
     @invariant()
     def the_database_agrees(self):
         rows = self.database.read_now(jobs.rows, after=None, limit=1000, metadata={})
-        assert {row["id"]: row["status"] for row in rows} == self.expected
+        assert {row.id: row.status for row in rows} == self.expected
 
     @invariant()
     def every_end_is_announced_once(self):
@@ -169,7 +169,7 @@ class JobsUnderway(RuleBasedStateMachine):
     @invariant()
     def the_last_event_fits_the_status(self):
         for job_id, status in self.expected.items():
-            place = self.database.read_now(jobs.find, job_id)["seq"]
+            place = self.database.read_now(jobs.find, job_id).seq
             last = self.database.read_now(events.rows, place, after=None, limit=1)[0]["message"]
             if status is JobStatus.CANCELLED:
                 assert "cancelled" in last

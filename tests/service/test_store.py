@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 
 import pytest
@@ -24,7 +23,7 @@ def database(tmp_path):
 
 def fill(database: Database, count: int) -> None:
     """Finished jobs, a tenth of them of one project."""
-    body = json.dumps(BODY)
+    body = BODY.encode()
 
     def act(connection: sqlite3.Connection) -> None:
         connection.executemany(
@@ -73,7 +72,7 @@ def steps_of(database: Database, function, *args, **kwargs) -> int:
         (jobs.rows, {"after": None, "limit": 2, "metadata": {"project": "p50"}}),
         (jobs.rows, {"after": None, "limit": 20, "metadata": {"project": "nobody's"}}),
         (jobs.rows, {"after": None, "limit": 20, "metadata": {}, "plain": True}),
-        (jobs.in_status, {"status": JobStatus.VALIDATING}),
+        (jobs.places_in, {"status": JobStatus.VALIDATING}),
         (jobs.next_queued, {}),
         (jobs.occupied, {}),
     ],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import json
 import sqlite3
 import time
+from dataclasses import replace
 
 import pytest
 from support.job_records import BODY
@@ -89,7 +89,7 @@ class Bench:
         folder = self.folder(job_id)
         folder.path.mkdir()
         folder.training.write_bytes(rows or chats(20))
-        self.database.write_now(jobs.create, id=job_id, trainer="bytes", body=BODY | body)
+        self.database.write_now(jobs.create, id=job_id, trainer="bytes", body=replace(BODY, **body))
         return job_id
 
     def running(self, **body) -> str:
@@ -108,10 +108,10 @@ class Bench:
         return self.database.read_now(jobs.find, job_id)
 
     def status(self, job_id: str):
-        return self.row(job_id)["status"]
+        return self.row(job_id).status
 
     def story(self, job_id: str) -> list[str]:
-        rows = self.database.read_now(events.rows, self.row(job_id)["seq"], after=None, limit=1000)
+        rows = self.database.read_now(events.rows, self.row(job_id).seq, after=None, limit=1000)
         return [row["message"] for row in reversed(rows)]
 
     def train(self, job_id: str, *steps: int) -> None:
@@ -151,14 +151,14 @@ def test_a_job_is_checked_queued_launched_and_settled(bench):
     assert bench.folder(job_id).read("job")["hyperparameters"]["n_epochs"] > 0
     bench.train(job_id, 1, 2, 3)
     bench.supervisor.tick()
-    assert bench.row(job_id)["step"] == 3
+    assert bench.row(job_id).step == 3
     bench.succeed(job_id)
     bench.supervisor.tick()
     row = bench.row(job_id)
-    assert (row["status"], row["trained_tokens"], row["occupied"]) == ("succeeded", 123, 0)
-    assert row["fine_tuned_model"].startswith("ft:bytes:local:my-team-:")
-    assert bench.database.read_now(models.find, row["fine_tuned_model"])["folder"] == "model"
-    result = bench.database.read_now(files.get, row["result_file"])
+    assert (row.status, row.trained_tokens, row.occupied) == ("succeeded", 123, 0)
+    assert row.fine_tuned_model.startswith("ft:bytes:local:my-team-:")
+    assert bench.database.read_now(models.find, row.fine_tuned_model)["folder"] == "model"
+    result = bench.database.read_now(files.get, row.result_file)
     assert (bench.settings.files_dir / result["id"]).read_bytes() == b"c3RlcA=="
 
 
@@ -210,10 +210,9 @@ def test_a_worker_that_is_lost_again_and_again_without_progress_fails_the_job(be
         bench.supervisor.tick()
         bench.supervisor.tick()
     row = bench.row(job_id)
-    assert row["status"] == "failed"
-    error = json.loads(row["error"])
-    assert error["code"] == "server_error"
-    assert "status 139" in error["message"]
+    assert row.status == "failed"
+    assert row.error["code"] == "server_error"
+    assert "status 139" in row.error["message"]
     assert len(bench.executor.launched) == supervising.LOSSES_ALLOWED
 
 
@@ -270,7 +269,7 @@ def test_whatever_the_worker_of_a_cancelled_job_does_it_stays_cancelled(bench, o
     bench.end(job_id, outcome, code="x", message="y", trained_tokens=1)
     bench.supervisor.tick()
     row = bench.row(job_id)
-    assert (row["status"], row["occupied"], row["fine_tuned_model"]) == ("cancelled", 0, None)
+    assert (row.status, row.occupied, row.fine_tuned_model) == ("cancelled", 0, None)
 
 
 def test_a_cancelled_worker_that_does_not_leave_is_killed(bench, monkeypatch):
@@ -318,7 +317,7 @@ def test_what_breaks_one_job_harms_no_other(bench):
     folder = bench.folder(bad)
     folder.journal.mkdir()  # where a file should be
     bench.tick_until(bad, JobStatus.FAILED)
-    assert "can't go on with this job" in json.loads(bench.row(bad)["error"])["message"]
+    assert "can't go on with this job" in bench.row(bad).error["message"]
     bench.tick_until(good, JobStatus.RUNNING)
 
 
@@ -334,8 +333,8 @@ def test_a_launch_that_fails_fails_the_job(bench):
     bench.executor.broken = OSError(12, "Cannot allocate memory")
     job_id = bench.create()
     bench.tick_until(job_id, JobStatus.FAILED)
-    assert "Cannot allocate memory" in json.loads(bench.row(job_id)["error"])["message"]
-    assert bench.row(job_id)["occupied"] == 0
+    assert "Cannot allocate memory" in bench.row(job_id).error["message"]
+    assert bench.row(job_id).occupied == 0
 
 
 def test_the_estimate_is_from_measured_steps(bench):
@@ -344,12 +343,12 @@ def test_the_estimate_is_from_measured_steps(bench):
         "progress", {"at": 1000.0, "step": 10, "total_steps": 50, "seconds_per_step": 2.5, "trained_tokens": 1}
     )
     bench.supervisor.tick()
-    assert bench.row(job_id)["estimated_finish"] == 1100
+    assert bench.row(job_id).estimated_finish == 1100
     bench.end(job_id, "stopped")
     bench.executor.broken = None
     bench.database.write_now(jobs.move, job_id, Move.CANCEL)
     bench.supervisor.tick()
-    assert bench.row(job_id)["estimated_finish"] is None
+    assert bench.row(job_id).estimated_finish is None
 
 
 def test_checkpoints_become_models_and_only_the_last_three_stay(bench):
@@ -379,7 +378,7 @@ def test_stopping_sends_the_workers_home_and_their_jobs_back_to_the_queue(tmp_pa
     bench.supervisor.start()
     bench.supervisor.stop()
     row = bench.row(job_id)
-    assert (row["status"], row["occupied"]) == ("queued", 0)
+    assert (row.status, row.occupied) == ("queued", 0)
     bench.close()
 
 

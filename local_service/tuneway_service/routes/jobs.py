@@ -51,9 +51,9 @@ def _mover(move: Move) -> Callable[[Request], Awaitable[Response]]:
     async def act(request: Request) -> Response:
         service, job_id = service_of(request), request.path_params["job_id"]
         row = await service.steer(job_id, move)
-        if row["status"] == JobStatus.PAUSING:
+        if row.status == JobStatus.PAUSING:
             with anyio.move_on_after(PAUSE_PATIENCE):
-                while row["status"] == JobStatus.PAUSING:
+                while row.status == JobStatus.PAUSING:
                     await anyio.sleep(0.02)
                     row = await service.database.read(jobs.find, job_id)
         return JSONResponse(jobs.show(row))
@@ -76,7 +76,7 @@ def _of_job(rows: Callable[..., list[Row]]) -> Callable[..., list[Row]]:
     """The same rows, asked for by the job's id."""
 
     def find(connection: Connection, job_id: str, **options: Any) -> list[Row]:
-        return rows(connection, jobs.find(connection, job_id)["seq"], **options)
+        return rows(connection, jobs.find(connection, job_id).seq, **options)
 
     return find
 
