@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from tuneway.errors import InvalidSpec
-from tuneway.models import DPO, Grader, Hyperparameters, Reinforcement, Supervised, WandbIntegration
+from tuneway.models import (
+    METADATA_PAIRS,
+    MOST_INTEGRATIONS,
+    Grader,
+    Hyperparameters,
+    Metadata,
+    Method,
+    Reinforcement,
+    Seed,
+    Suffix,
+    Supervised,
+    WandbIntegration,
+)
 from tuneway_service.refusals import Refusal
 from tuneway_service.store.webhooks import EVENT_TYPES
 
@@ -22,8 +34,6 @@ JSON_LIMIT = 4 * 2**20
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]
-Metadata = dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]]
-Method = Annotated[Supervised | DPO | Reinforcement, Field(discriminator="type")]
 
 
 class _Body(BaseModel):
@@ -31,17 +41,21 @@ class _Body(BaseModel):
 
 
 class CreateJob(_Body):
-    """`POST /fine_tuning/jobs`."""
+    """`POST /fine_tuning/jobs`: the fields of a job specification, with the same limits.
+
+    What differs is the service's: a client may use any names in `metadata`, and the hyperparameters may stand in
+    both places.
+    """
 
     model: Name
     training_file: Name
     validation_file: Name | None = None
     method: Method | None = None
     hyperparameters: Hyperparameters | None = None
-    integrations: Annotated[list[WandbIntegration], Field(max_length=5)] | None = None
-    metadata: Annotated[Metadata, Field(max_length=16)] | None = None
-    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
-    suffix: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    integrations: Annotated[list[WandbIntegration], Field(max_length=MOST_INTEGRATIONS)] | None = None
+    metadata: Annotated[Metadata, Field(max_length=METADATA_PAIRS)] | None = None
+    seed: Seed | None = None
+    suffix: Suffix | None = None
 
     @model_validator(mode="after")
     def _files_for_reinforcement(self) -> CreateJob:
