@@ -6,21 +6,21 @@ import json
 import os
 import re
 import signal
-from types import SimpleNamespace
 
 import pytest
 from support.fake_ray import FakeRay
 
 from tuneway.errors import InvalidSpec
+from tuneway_service.commands.options import ExecutorName, ServeOptions
 from tuneway_service.executors import ray as raying
 from tuneway_service.executors.ray import RayExecutor
 from tuneway_service.executors.ray_settings import RaySettings
 from tuneway_service.folder import JobFolder, Taken, process_start, this_machine
-from tuneway_service.main import arguments, serve
 from tuneway_service.worker import TAKEN
 from tuneway_service.worker import main as work
 
 JOB = "ftjob-1"
+ON_RAY = {"executor": ExecutorName.RAY, "ray_address": "http://ray:8265"}
 
 
 class Stage:
@@ -440,21 +440,26 @@ def test_a_key_that_makes_no_sense_is_refused_without_showing_it(monkeypatch, va
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"executor": "slurm"}, "no executor 'slurm'"),
-        ({"executor": "ray"}, "needs a cluster"),
+        ({"executor": ExecutorName.RAY}, "needs a cluster"),
         ({"ray_address": "http://ray:8265"}, "jobs run here"),
-        ({"executor": "ray", "ray_address": "ray:8265"}, "no address"),
-        ({"executor": "ray", "ray_address": "http://ray:port"}, "no address"),
-        ({"executor": "ray", "ray_address": "http://[::1"}, "no address"),
-        ({"executor": "ray", "ray_address": "http://me:pw@ray:8265"}, "would show in logs"),
-        ({"executor": "ray", "ray_address": "http://ray:8265", "ray_gpus": -1}, "can't reserve -1"),
-        ({"executor": "ray", "ray_address": "http://ray:8265", "ray_runtime_env": "[1]"}, "runtime environment"),
-        ({"executor": "ray", "ray_address": "http://ray:8265", "ray_runtime_env": "{1}"}, "runtime environment"),
+        (ON_RAY | {"ray_address": "ray:8265"}, "no address"),
+        (ON_RAY | {"ray_address": "http://ray:port"}, "no address"),
+        (ON_RAY | {"ray_address": "http://[::1"}, "no address"),
+        (ON_RAY | {"ray_address": "http://me:pw@ray:8265"}, "would show in logs"),
+        (ON_RAY | {"ray_gpus": -1}, "can't reserve -1"),
+        (
+            ON_RAY | {"ray_runtime_env": "[1]"},
+            "runtime environment",
+        ),
+        (
+            ON_RAY | {"ray_runtime_env": "{1}"},
+            "runtime environment",
+        ),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(tmp_path, options, word):
+def test_a_setting_that_makes_no_sense_is_refused(options, word):
     with pytest.raises(InvalidSpec, match=re.escape(word)):
-        serve(data_dir=tmp_path, port=0, **options)
+        ServeOptions(**options).settings()
 
 
 def test_a_runtime_environment_may_be_in_a_file(tmp_path):
@@ -462,11 +467,3 @@ def test_a_runtime_environment_may_be_in_a_file(tmp_path):
     file.write_text('{"pip": ["tuneway[local]"]}')
     settings = RaySettings.read(address="http://ray:8265", runtime_env=str(file))
     assert settings.runtime_env == {"pip": ["tuneway[local]"]}
-
-
-def test_the_command_line_knows_every_option():
-    words = "--executor ray --ray-address http://ray:8265 --ray-cpus 4 --ray-gpus 1 --ray-runtime-env {} "
-    options = SimpleNamespace(**arguments([*words.split(), "--ray-jobs-dir", "/mnt/jobs", "--job-storage", "/srv"]))
-    assert (options.executor, options.ray_address) == ("ray", "http://ray:8265")
-    assert (options.ray_cpus, options.ray_gpus, options.ray_runtime_env) == (4, 1, "{}")
-    assert (options.ray_jobs_dir, options.job_storage) == ("/mnt/jobs", "/srv")
