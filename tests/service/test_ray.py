@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from support.fake_ray import FakeRay
@@ -15,6 +19,7 @@ from tuneway_service.commands.options import ExecutorName, ServeOptions
 from tuneway_service.executors import ray as raying
 from tuneway_service.executors.ray import RayExecutor
 from tuneway_service.executors.ray_settings import RaySettings
+from tuneway_service.executors.ray_share import shell_line
 from tuneway_service.folder import JobFolder, Taken, process_start, this_machine
 from tuneway_service.worker import TAKEN
 from tuneway_service.worker import main as work
@@ -96,7 +101,7 @@ def test_a_job_is_submitted_under_its_own_name(ray, tmp_path):
     assert asked["submission_id"] == JOB
     assert (asked["entrypoint_num_cpus"], asked["entrypoint_num_gpus"]) == (2, 0.5)
     assert asked["runtime_env"] == {"env_vars": {"A": "1"}}
-    assert asked["entrypoint"] == f"exec python -m tuneway_service.worker '{stage.folder.path}' 1"
+    assert f" '{stage.folder.path}' 1;" in asked["entrypoint"]
     assert stage.news() == ["Submitted to the Ray cluster as ftjob-1"]
     stage.executor.close()
 
@@ -105,8 +110,60 @@ def test_the_cluster_may_have_the_folders_elsewhere(ray, tmp_path):
     stage = Stage(ray, tmp_path, jobs_dir=tmp_path / "mnt")
     stage.order()
     stage.look()
-    assert f" {tmp_path / 'mnt' / JOB} 1" in ray.jobs[JOB]["asked"]["entrypoint"]
+    assert f" {tmp_path / 'mnt' / JOB} 1;" in ray.jobs[JOB]["asked"]["entrypoint"]
     stage.executor.close()
+
+
+STUB = "import os, sys; print(__name__, os.getpid(), *sys.argv[1:], sep='\\n'); sys.exit(7)"
+
+
+def machine_with(place: Path, *packages: str) -> dict[str, str]:
+    """The environment of a machine that has these packages and no others, with a `python` that prints its arguments."""
+    for package in packages:
+        folder = place / "site" / package.replace(".", "/")
+        folder.mkdir(parents=True)
+        for part in (folder, *folder.parents[: package.count(".")]):
+            (part / "__init__.py").touch()
+        for module in ("worker", "relay"):
+            (folder / f"{module}.py").write_text(STUB)
+    python = place / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S "$@"\n')
+    python.chmod(0o755)
+    return {"PATH": f"{python.parent}{os.pathsep}{os.defpath}", "PYTHONPATH": str(place / "site")}
+
+
+@pytest.mark.parametrize("module", ["worker", "relay"])
+@pytest.mark.parametrize(
+    ("packages", "place"),
+    [
+        (["tuneway_service"], "/srv/jobs/ftjob-1"),
+        (["tuneway.service"], "/srv/jobs/ftjob-1"),
+        (["tuneway_service", "tuneway.service"], 's3://bucket/it\'s $(mine) "1"; exit/ftjob-1/2'),
+        (["tuneway.service"], 's3://bucket/it\'s $(mine) "1"; exit/ftjob-1/2'),
+    ],
+)
+def test_the_entrypoint_starts_the_worker_of_the_tuneway_that_the_machine_has(tmp_path, module, packages, place):
+    line = shell_line(module, place, 2)
+    with subprocess.Popen(
+        line,
+        shell=True,
+        env=machine_with(tmp_path, *packages),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as shell:
+        printed, errors = shell.communicate(timeout=60)
+    # the process of the shell becomes the worker's: its signals and its exit status are the worker's own
+    assert printed.splitlines() == ["__main__", str(shell.pid), place, "2"]
+    assert (shell.returncode, errors) == (7, "")
+
+
+def test_an_entrypoint_on_a_machine_without_tuneway_says_what_is_missing(tmp_path):
+    line, machine = shell_line("worker", "/srv/jobs/ftjob-1", 1), {"env": machine_with(tmp_path), "cwd": tmp_path}
+    done = subprocess.run(line, shell=True, **machine, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "No module named 'tuneway'" in done.stderr
 
 
 def test_a_later_attempt_is_another_submission(stage, ray):

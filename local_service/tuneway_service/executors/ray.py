@@ -274,8 +274,7 @@ class RayExecutor:
     def _submission(self, watch: RayAttempt) -> dict[str, Any]:
         return {
             "submission_id": watch.id,
-            # in place of the shell, so that signals and the exit status are the worker's own
-            "entrypoint": f"exec {self._share.command(watch.folder, watch.attempt)}",
+            "entrypoint": self._share.command(watch.folder, watch.attempt),
             "entrypoint_num_cpus": self.settings.cpus,
             "entrypoint_num_gpus": self.settings.gpus,
             "runtime_env": dict(self.settings.runtime_env),

@@ -45,6 +45,19 @@ class Share(Protocol):
         ...
 
 
+def shell_line(module: str, place: str, attempt: int) -> str:
+    """The line that the cluster's shell runs to start a worker."""
+    # The cluster's machines may have an older Tuneway, in which the package `tuneway_service` was `tuneway.service`.
+    # Both read the same job folders, so the shell takes the one that is installed. `exec` puts the worker in the
+    # place of the shell: Ray's signals reach the worker, and its exit status is the worker's.
+    words = f"{shlex.quote(place)} {attempt}"
+    return (
+        "if python -c 'import tuneway_service' 2>/dev/null; "
+        f"then exec python -m tuneway_service.{module} {words}; "
+        f"else exec python -m tuneway.service.{module} {words}; fi"
+    )
+
+
 class Mount:
     """The folders themselves.
 
@@ -57,7 +70,7 @@ class Mount:
 
     def command(self, folder: JobFolder, attempt: int) -> str:
         """The worker, on the folder."""
-        return f"python -m tuneway_service.worker {shlex.quote(str(self.jobs_dir / folder.path.name))} {attempt}"
+        return shell_line("worker", str(self.jobs_dir / folder.path.name), attempt)
 
     def offer(self, folder: JobFolder, attempt: int) -> None:
         """It is there."""
@@ -106,7 +119,7 @@ class Relay:
 
     def command(self, folder: JobFolder, attempt: int) -> str:
         """The worker, with somebody who carries."""
-        return f"python -m tuneway_service.relay {shlex.quote(self._place(folder, attempt))} {attempt}"
+        return shell_line("relay", self._place(folder, attempt), attempt)
 
     def offer(self, folder: JobFolder, attempt: int) -> None:
         """Carry all there, the order last."""
