@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def build_app(settings: Settings, executor: Executor | None = None) -> Starlette:
-    """The ASGI application; its data directory is opened now and used until it ends."""
+    """The ASGI application. It opens the data directory now and closes it when it ends."""
     service = Service(settings, executor)
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""From a request to a job: everything is in place before the record says that the job exists."""
+"""Create a job: its folder is complete before the database has a record of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 async def create_job(
     service: Service, asked: CreateJob, *, key: str | None, fingerprint: str
 ) -> tuple[dict[str, Any], bool]:
-    """Create the job that is asked for; returns it, and whether this key had made it before."""
+    """Create a job; returns it, and whether an earlier request with the same key created it."""
     before = await service.database.read(replays.earlier, key, fingerprint)
     if before is not None:
         return before, True
@@ -54,7 +54,7 @@ async def create_job(
 
 
 def job_body(asked: CreateJob) -> JobBody:
-    """What the job keeps of the request, with what we choose filled in."""
+    """What is stored of the request, with defaults filled in."""
     integrations = [item.model_dump(mode="json", exclude_none=True) for item in asked.integrations or ()]
     for item in integrations:
         item["wandb"]["run_id"] = new_id("run_").removeprefix("run_")[:8].lower()
@@ -71,7 +71,7 @@ def job_body(asked: CreateJob) -> JobBody:
 
 
 def _look(connection: Connection, service: Service, asked: CreateJob) -> tuple[str, Path | None]:
-    """Refuse files and models that aren't there; returns the trainer's name, and the export to start from."""
+    """Refuse files and models that don't exist; returns the trainer's name, and the exported model to start from."""
     for param in ("training_file", "validation_file"):
         file_id = getattr(asked, param)
         if file_id is None:
@@ -93,7 +93,7 @@ def _no_file(param: str, file_id: str) -> Refusal:
 
 
 def _lay_out(service: Service, folder: JobFolder, asked: CreateJob, base: Path | None) -> None:
-    """Make the job's folder, with names of its own for all that it needs: nobody can take them away."""
+    """Create the job's folder with links to all that it needs, so that deleting a file or a model doesn't harm it."""
     folder.path.mkdir(parents=True)
     for param, place in (("training_file", folder.training), ("validation_file", folder.validation)):
         file_id = getattr(asked, param)

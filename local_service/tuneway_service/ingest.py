@@ -1,4 +1,4 @@
-"""From a job's folder into the database: what its worker tells, once each, and its result."""
+"""Records in the database what a worker reports in the job's folder, each report once, and the job's result."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 SCORE = "train_score."
-"""What the metrics for the parts of a multi grader begin with."""
+"""The prefix of the metrics for the parts of a multi grader."""
 
 
-def listen(database: Database, job_id: str, folder: JobFolder) -> None:
-    """Take in what the journal has to tell since last time, and how far the training is."""
+def read_reports(database: Database, job_id: str, folder: JobFolder) -> None:
+    """Record what is new in the journal, and when the training will end."""
     while True:
         row = database.read_now(jobs.find, job_id)
         records, end = journal.read(folder.journal, row.journal_read)
@@ -38,7 +38,7 @@ def listen(database: Database, job_id: str, folder: JobFolder) -> None:
 
 
 def estimate(progress: dict[str, Any]) -> int | None:
-    """When a training will end, by the measured time of its steps."""
+    """When a training will end, from the measured time of its steps; None if none was measured."""
     pace = progress.get("seconds_per_step")
     if pace is None:
         return None
@@ -51,12 +51,12 @@ def _estimate(connection: Connection, job_id: str, finish: int) -> None:
 
 
 def _take(connection: Connection, row: JobRow, records: list[dict[str, Any]], end: int) -> None:
-    """Records and the place in the journal change together: nothing is taken twice, nothing skipped."""
+    """Record reports, and the place in the journal in the same transaction: none is recorded twice or skipped."""
     job, step = row.seq, row.step
     for record in records:
         match record.get("kind"):
             case "message":
-                events.tell(
+                events.add(
                     connection, job, record["message"], level=record["level"], mark=record["mark"], at=record["at"]
                 )
             case "metrics":
@@ -83,7 +83,7 @@ def _take_metrics(connection: Connection, job: int, record: dict[str, Any]) -> N
     scores = {name.removeprefix(SCORE): value for name, value in numbers.items() if name.startswith(SCORE)}
     plain = {name: value for name, value in numbers.items() if not name.startswith(SCORE)}
     data = {"step": step, "total_steps": total, **plain} | ({"scores": scores} if scores else {})
-    events.tell(connection, job, text, data=data, mark=f"step:{step}", at=record["at"])
+    events.add(connection, job, text, data=data, mark=f"step:{step}", at=record["at"])
 
 
 def _take_checkpoint(connection: Connection, row: JobRow, record: dict[str, Any]) -> None:
@@ -95,13 +95,13 @@ def _take_checkpoint(connection: Connection, row: JobRow, record: dict[str, Any]
         return
     models.add(connection, id=name, job_id=row.id, trainer=row.trainer, folder=f"checkpoints/{step}")
     text = f"Checkpoint created at step {step}: {name}"
-    events.tell(connection, row.seq, text, mark=f"checkpoint:{step}", at=record["at"])
+    events.add(connection, row.seq, text, mark=f"checkpoint:{step}", at=record["at"])
     for old in events.drop_old_checkpoints(connection, row.seq):
         models.drop(connection, old["model"])
 
 
 def succeed(database: Database, settings: Settings, job_id: str, folder: JobFolder, outcome: dict[str, Any]) -> None:
-    """A training came to its end: put its result file in place, then say so."""
+    """End a job that succeeded: its result file is in place before the database says so."""
     file_id = new_id("file-")
     content = folder.results.read_bytes()
     link(folder.results, settings.files_dir / file_id)
@@ -114,7 +114,7 @@ def _succeed(connection: Connection, job_id: str, result: dict[str, Any], outcom
     name = row.model_name
     files.add(connection, filename="step_metrics.csv", purpose="fine-tune-results", **result)
     models.add(connection, id=name, job_id=job_id, trainer=row.trainer, folder="model")
-    events.tell(connection, row.seq, f"New fine-tuned model created: {name}", mark="model")
+    events.add(connection, row.seq, f"New fine-tuned model created: {name}", mark="model")
     usage = {name: outcome[name] for name in ("seconds", "cpu_seconds") if name in outcome}
     jobs.move(
         connection,

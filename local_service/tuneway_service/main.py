@@ -49,7 +49,7 @@ def run(settings: Settings, *, log_level: str = "info") -> None:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=5,
-            # longer than clients wait between polls: a connection closed under a request is an error for them
+            # longer than clients pause between polls: closing a connection that a client is about to use is an error
             timeout_keep_alive=75,
             lifespan="on",
             ws="none",
@@ -65,7 +65,7 @@ def _base_url(host: str, port: int) -> str:
 
 @contextmanager
 def _alone_in(data_dir: Path) -> Iterator[None]:
-    """Make and hold the data directory; a second service on it is refused."""
+    """Create and lock the data directory; a second service on it is refused."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -90,7 +90,7 @@ def _alone_in(data_dir: Path) -> Iterator[None]:
 @contextmanager
 def _listening(settings: Settings) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # TCP by name: asyncio sends small replies at once only on sockets that say so, and 40 ms late otherwise
+    # asyncio sets TCP_NODELAY only on sockets that name the protocol; without it small replies are 40 ms late
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -1,7 +1,7 @@
-"""The reward of a reinforcement job: its grader, as the worker runs it.
+"""The reward of a reinforcement job: the worker runs the job's grader.
 
-Graders that are models are asked at any address that speaks the API, the service's own unless it was started
-with `--grader-url`. The key comes from the worker's environment, `TUNEWAY_GRADER_KEY`; no file holds it.
+A model grader is asked over HTTP, at this service or at the one that `--grader-url` names. The API key comes from the
+worker's environment, `TUNEWAY_GRADER_KEY`; no file holds it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NO_KEY = "none"
 
 
 def grader_of(job: Mapping[str, Any]) -> Grade:
-    """What grades the answers of a job."""
+    """The function that grades a job's answers."""
     grader = TypeAdapter[Any](Grader).validate_python(job["grader"])
     limits = Limits(python=job["python_graders"], ask=_asking(job["grader_url"]))
 
@@ -40,7 +40,7 @@ def grader_of(job: Mapping[str, Any]) -> Grade:
 def _asking(url: str) -> Callable[[str, list[dict[str, Any]]], tuple[str, int]]:
     @cache
     def client() -> Client:
-        # made when a grader asks: most don't
+        # created only when a grader asks a model: most don't
         return Client(base_url=url, api_key=os.environ.get(GRADER_KEY) or NO_KEY)
 
     def ask(model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:

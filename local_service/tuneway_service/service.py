@@ -1,4 +1,4 @@
-"""The service: what it is made of, how it starts, and how it ends."""
+"""The service: its parts, and how they start and stop together."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TIDY_SECONDS = 60.0
 
 
 class Service:
-    """Everything that requests need, and what runs beside them."""
+    """The state that requests use, and the background work."""
 
     def __init__(self, settings: Settings, executor: Executor | None = None) -> None:
         self.settings = settings
@@ -54,7 +54,7 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Sweep up after the last time, then do all that happens beside requests."""
+        """Remove what the last run left unfinished, then run the background work."""
         await anyio.to_thread.run_sync(self.sweep)
         self.supervisor.start()
         try:
@@ -73,7 +73,7 @@ class Service:
         self.database.close()
 
     def sweep(self) -> None:
-        """Remove what was never finished when the last service was killed: nothing in the database knows it."""
+        """Remove files that the database doesn't know: a service was killed before it recorded them."""
         for folder, known in (
             (self.settings.scratch_dir, ()),
             (self.settings.files_dir, self.database.read_now(files.live_ids)),
@@ -85,12 +85,12 @@ class Service:
                     _remove(path)
 
     async def steer(self, job_id: str, move: Move) -> JobRow:
-        """Do as a client asks of a job: pause, resume or cancel."""
+        """Pause, resume or cancel a job, as a client asks."""
         row = await self.database.write(jobs.move, job_id, move)
         self.supervisor.wake()
         self.sender.wake()
         if row.status in TERMINAL and not row.occupied:
-            # no worker was at it, so the supervisor has nothing to settle
+            # the job has no worker, so the supervisor won't tidy its folder
             await anyio.to_thread.run_sync(self.supervisor.folder(job_id).tidy)
         return row
 
@@ -104,7 +104,7 @@ class Service:
                 log.exception("tidying failed")
 
     def tidy(self) -> None:
-        """Let go what has expired."""
+        """Remove what has expired."""
         for file_id in self.database.write_now(_expire):
             (self.settings.files_dir / file_id).unlink(missing_ok=True)
         pending = self.database.read_now(files.pending_uploads)

@@ -1,7 +1,7 @@
-"""The life of a job as a table: which move leads from where to where.
+"""The life of a job as a table: from each status, the moves and the statuses that they lead to.
 
-Whatever isn't in the table can't happen. The store applies a move as a conditional update, so two that race
-for the same job can't both win, and no terminal status is ever left.
+A move that isn't in the table is refused. The store applies a move as a conditional update: of two that race for
+the same job one is refused, and a terminal status never changes.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class JobStatus(StrEnum):
 
 
 class Move(StrEnum):
-    """What can happen to a job."""
+    """What changes a job's status."""
 
-    ADMIT = "admit"  # its files are good
-    START = "start"  # a worker is about to run it
-    YIELD = "yield"  # its worker is gone before the end: stopped, lost or killed
+    ADMIT = "admit"  # its files are valid
+    START = "start"  # a worker is about to be launched
+    YIELD = "yield"  # its worker ended before the training did: it was stopped, lost or killed
     PAUSE = "pause"
     RESUME = "resume"
     SUCCEED = "succeed"
@@ -75,7 +75,7 @@ TERMINAL: Final = frozenset(status for status, moves in TABLE.items() if not mov
 
 
 class WrongState(Exception):
-    """The move isn't possible where the job stands."""
+    """The job's status doesn't allow the move."""
 
     def __init__(self, job_id: str, status: JobStatus, move: Move) -> None:
         able = sorted(origin for origin, moves in TABLE.items() if move in moves)
@@ -88,7 +88,7 @@ class WrongState(Exception):
 
 
 def after(job_id: str, status: JobStatus, move: Move) -> JobStatus:
-    """Where the move leads; raises `WrongState` where the table has no such arrow."""
+    """The status after a move; raises `WrongState` if the table doesn't have it."""
     try:
         return TABLE[status][move]
     except KeyError:

@@ -55,12 +55,12 @@ def test_a_port_that_is_taken_is_refused(tmp_path):
     ("options", "word"),
     [
         ({"models": ["gpt-4o=magic"]}, "no trainer 'magic'"),
-        ({"faults": "flood=1"}, "is no fault"),
-        ({"concurrency": 0}, "0 jobs at once"),
+        ({"faults": "flood=1"}, "is not a fault"),
+        ({"concurrency": 0}, "concurrency can.t be 0"),
         ({"port": 65536}, "no port 65536"),
         ({"host": "0.0.0.0"}, "needs a token"),
         ({"webhook_url": "http://127.0.0.1/"}, "secret"),
-        ({"webhook_url": "gopher://x"}, "no address"),
+        ({"webhook_url": "gopher://x"}, "not a webhook address"),
         ({"data_dir": Path("/dev/null/x")}, "data directory"),
     ],
 )

@@ -59,7 +59,7 @@ class Stage:
         return self.executor.alive(self.folder)
 
     def news(self) -> list[str]:
-        return [item.message for item in self.executor.news(self.folder)]
+        return [item.message for item in self.executor.notices(self.folder)]
 
     def run(self) -> None:
         """Bring a job as far as its worker being at work."""
@@ -171,7 +171,7 @@ def test_a_later_attempt_is_another_submission(stage, ray):
     ray.set(JOB, "FAILED", driver_exit_code=-9)
     assert not stage.look()
     stage.news()
-    assert "killed by SIGKILL" in stage.executor.last_words(stage.folder)
+    assert "killed by SIGKILL" in stage.executor.exit_reason(stage.folder)
     stage.order(2)
     assert stage.look()
     assert ray.submitted == [JOB, f"{JOB}-2"]
@@ -232,7 +232,7 @@ def test_a_refused_job_is_lost_with_the_reason(stage, ray):
     stage.order()
     assert not stage.look()
     stage.news()
-    assert "the Ray cluster refuses it" in (words := stage.executor.last_words(stage.folder))
+    assert "the Ray cluster refuses it" in (words := stage.executor.exit_reason(stage.folder))
     assert "runtime_env is no good" in words
 
 
@@ -247,7 +247,7 @@ def test_no_answer_is_no_end(stage, ray, fault):
     assert stage.look(after=40)
     told = stage.news()
     assert len(told) == 2
-    assert "doesn't say how the job is" in told[0]
+    assert "gives no status of the job" in told[0]
     assert told[1] == "The Ray cluster answers again"
     assert ray.submitted == [JOB]
 
@@ -324,12 +324,12 @@ def test_a_log_that_can_not_be_had_holds_nothing_up(stage, ray):
 
 def test_only_the_end_of_a_long_log_is_kept(stage, ray):
     stage.run()
-    ray.logs[JOB] = "x" * (raying.LOG_KEPT * 2) + "\nthe end"
+    ray.logs[JOB] = "x" * (raying.LOG_BYTES * 2) + "\nthe end"
     ray.set(JOB, "FAILED", driver_exit_code=1)
     assert not stage.look()
-    assert stage.folder.log.stat().st_size == raying.LOG_KEPT
+    assert stage.folder.log.stat().st_size == raying.LOG_BYTES
     stage.news()
-    assert stage.executor.last_words(stage.folder) == "its worker exited with status 1; its last words: the end"
+    assert stage.executor.exit_reason(stage.folder) == "its worker exited with status 1; its last output: the end"
 
 
 # when Ray doesn't know how its process ended
@@ -449,7 +449,7 @@ def test_a_job_that_had_no_room_for_too_long_is_no_loss(stage, ray):
     stage.look()
     ray.set(JOB, "FAILED", error_type="JOB_SUPERVISOR_ACTOR_START_TIMEOUT")
     assert not stage.look()
-    assert any("no room" in text for text in stage.news())
+    assert any("no resources" in text for text in stage.news())
     assert stage.folder.read("outcome")["outcome"] == "stopped"
 
 
@@ -499,9 +499,9 @@ def test_a_key_that_makes_no_sense_is_refused_without_showing_it(monkeypatch, va
     [
         ({"executor": ExecutorName.RAY}, "needs a cluster"),
         ({"ray_address": "http://ray:8265"}, "jobs run here"),
-        (ON_RAY | {"ray_address": "ray:8265"}, "no address"),
-        (ON_RAY | {"ray_address": "http://ray:port"}, "no address"),
-        (ON_RAY | {"ray_address": "http://[::1"}, "no address"),
+        (ON_RAY | {"ray_address": "ray:8265"}, "not an address"),
+        (ON_RAY | {"ray_address": "http://ray:port"}, "not an address"),
+        (ON_RAY | {"ray_address": "http://[::1"}, "not an address"),
         (ON_RAY | {"ray_address": "http://me:pw@ray:8265"}, "would show in logs"),
         (ON_RAY | {"ray_gpus": -1}, "can't reserve -1"),
         (

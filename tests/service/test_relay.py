@@ -107,7 +107,7 @@ def test_what_has_come_so_far_goes_on_in_the_next_attempt(here, stores, tmp_path
     relay.offer(here, 2)
     assert (tmp_path / "store" / JOB / "2" / "state" / str(step)).exists()
     worker = relayed(relay.command(here, 2))
-    until(partial(told, relay, here, 2, f"Going on from step {step}"), seconds=60)
+    until(partial(told, relay, here, 2, f"Resuming from step {step}"), seconds=60)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=60) == 0
     relay.fetch(here, 2, at_once=True)
@@ -326,7 +326,7 @@ def test_a_store_that_is_away_is_no_end(here, stores, monkeypatch):
                 executor.round()
                 assert executor.alive(here)
         assert ray.submitted == []
-        assert any("no store" in item.message for item in executor.news(here))
+        assert any("no store" in item.message for item in executor.notices(here))
         now[0] += 6
         executor.round()
         ray.set(JOB, "FAILED", driver_exit_code=1)

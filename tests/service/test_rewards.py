@@ -101,7 +101,7 @@ def catalogue(tmp_path, **options):
             {},
             GRADER_KEY,
         ),
-        ({"type": "multi", "name": "m", "graders": {"a": CHECK}, "calculate_output": "b"}, {}, {}, "none of the"),
+        ({"type": "multi", "name": "m", "graders": {"a": CHECK}, "calculate_output": "b"}, {}, {}, "not among the"),
         (CHECK, {}, {"response_format": {"type": "json_object"}}, "response_format"),
     ],
 )
@@ -120,7 +120,7 @@ def test_what_can_grade_here_is_not(tmp_path, monkeypatch):
 
 
 def test_the_address_of_graders_must_be_one(tmp_path):
-    with pytest.raises(InvalidSpec, match="is no address"):
+    with pytest.raises(InvalidSpec, match="is not an address"):
         Settings(data_dir=tmp_path, grader_url="example.com")
 
 

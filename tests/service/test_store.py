@@ -103,8 +103,8 @@ def test_reads_see_one_moment(database):
 def test_an_event_with_a_mark_is_told_once(database):
     fill(database, 1)
     for _ in range(2):
-        database.write_now(events.tell, 1, "Step 1", data={"step": 1}, mark="step:1")
-        database.write_now(events.tell, 1, "no mark")
+        database.write_now(events.add, 1, "Step 1", data={"step": 1}, mark="step:1")
+        database.write_now(events.add, 1, "no mark")
     messages = [row["message"] for row in database.read_now(events.rows, 1, after=None, limit=10)]
     assert messages == ["no mark", "no mark", "Step 1"]
 
@@ -112,7 +112,7 @@ def test_an_event_with_a_mark_is_told_once(database):
 def test_a_page_comes_after_an_entry_of_the_same_list_whatever_became_of_it(database):
     fill(database, 2)
     for number in range(6):
-        database.write_now(events.tell, number % 2 + 1, f"{number}")
+        database.write_now(events.add, number % 2 + 1, f"{number}")
         database.write_now(files.add, id=f"file-{number}", filename="f", purpose="batch", size=1, sha256="")
     database.write_now(files.delete, "file-3")
 

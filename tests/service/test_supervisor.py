@@ -55,11 +55,11 @@ class HandExecutor:
             self.killed.append(folder.path.name)
             self.living.discard(folder.path.name)
 
-    def news(self, folder: JobFolder) -> list[Notice]:
+    def notices(self, folder: JobFolder) -> list[Notice]:
         told, self.tells = self.tells, []
         return told
 
-    def last_words(self, folder: JobFolder) -> str:
+    def exit_reason(self, folder: JobFolder) -> str:
         return self.words
 
     def close(self) -> None:

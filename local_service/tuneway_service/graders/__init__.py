@@ -1,4 +1,4 @@
-"""Graders: what scores an answer. Knows no HTTP: a route and a trainer use it alike."""
+"""Graders score answers. They know nothing of HTTP: a route and a trainer use them in the same way."""
 
 from tuneway_service.graders.grading import Grading, Inner, Limits, grade, parts, problems
 from tuneway_service.graders.templates import ModelSample

@@ -1,4 +1,4 @@
-"""One job's page: where it stands, its curves, checkpoints and events, and a box to ask its model."""
+"""One job's page: its status, curves, checkpoints and events, and a form to ask its model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POINTS = 2000
 
 @dataclass(frozen=True)
 class JobView:
-    """All that the page of a job shows."""
+    """Everything that a job's page shows."""
 
     row: JobRow
     job: Mapping[str, Any]
@@ -39,7 +39,7 @@ class JobView:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question that was put, and what each model said."""
+    """A question, and the answer of each model."""
 
     question: str
     model: str
@@ -47,7 +47,7 @@ class Asked:
 
 
 def gather(connection: Connection, job_id: str) -> JobView:
-    """Look it all up."""
+    """Read it from the database."""
     row = jobs.find(connection, job_id)
     place = row.seq
     checkpoints = [

@@ -1,4 +1,4 @@
-"""The pages with lists: jobs, files, models."""
+"""The pages that list jobs, files and models."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _job_row(row: JobRow, last: dict[str, Any] | None) -> list[object]:
 
 
 def progress(row: JobRow, last: dict[str, Any] | None) -> object:
-    """How far a training is, and how long it will take."""
+    """How far a training is, and how long it will still take."""
     if last is None:
         return ""
     left = row.estimated_finish - last["at"] if row.estimated_finish else None
@@ -106,14 +106,14 @@ def files_page(rows: list[Row], *, more: bool) -> str:
 
 
 def models_page(rows: list[Row], cards: dict[str, dict[str, Any]], bases: dict[str, str]) -> str:
-    """What can be tuned, what was, and what each truly is."""
+    """The tuned models and the base models, with what each really is."""
     tuned = table(
         ["Model", "Trainer", "Job", "Created"],
         ([h("code", row["id"]), row["trainer"], job_link(row["job_id"]), ago(row["created_at"])] for row in rows[::-1]),
         empty="No model has been trained yet.",
     )
     base = table(
-        ["Name", "Trainer", "What it truly is"],
+        ["Name", "Trainer", "What it really is"],
         ([h("code", name), trainer, cards[trainer].get("summary", "")] for name, trainer in bases.items()),
         empty="",
     )

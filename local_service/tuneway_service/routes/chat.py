@@ -120,8 +120,8 @@ async def answer(answerer: Answerer, question: dict[str, Any]) -> tuple[str, dic
 def _checked(line: dict[str, Any]) -> dict[str, Any]:
     if "refused" in line:
         raise Refusal(line["refused"], param=line.get("field"), code="invalid_value")
-    if "broke" in line:
-        raise Refusal(f"The model broke off: {line['broke']}", status=500, code="model_error")
+    if "failed" in line:
+        raise Refusal(f"The model failed: {line['failed']}", status=500, code="model_error")
     return line
 
 

@@ -67,9 +67,9 @@ def create(connection: Connection, *, id: str, trainer: str, body: JobBody) -> d
         "INSERT INTO job_metadata VALUES (?, ?, ?)", [(key, value, place) for key, value in metadata.items()]
     )
     assert place is not None
-    events.tell(connection, place, f"Created fine-tuning job: {id}")
+    events.add(connection, place, f"Created fine-tuning job: {id}")
     also = f" and validation file: {body.validation_file}" if body.validation_file else ""
-    events.tell(connection, place, f"Validating training file: {body.training_file}{also}")
+    events.add(connection, place, f"Validating training file: {body.training_file}{also}")
     return get(connection, id)
 
 
@@ -143,7 +143,7 @@ def move(
     )
     assert done.rowcount == 1
     if text := message or MESSAGES.get(what):
-        events.tell(connection, row.seq, text, level=level)
+        events.add(connection, row.seq, text, level=level)
     if status in TERMINAL:
         webhooks.announce(connection, f"fine_tuning.job.{status}", {"id": job_id})
     return find(connection, job_id)

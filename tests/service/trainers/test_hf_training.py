@@ -246,7 +246,7 @@ def test_a_full_disk_is_told_as_what_it_is_and_the_older_folder_stays(trainer, p
 def test_a_grader_that_never_works_ends_the_training(trainer, prepared):
     def broken(item, text):
         grading = Grading()
-        grading.wrong("model_grader_server_error", "connection refused")
+        grading.fail("model_grader_server_error", "connection refused")
         return grading
 
     run = dataclasses.replace(prepared("reinforcement"), grade=broken)
