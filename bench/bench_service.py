@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.openai_jobs import chats, openai_for, submit, wait_for
 from support.service import RunningService, running_service
 
-from tuneway_service.states import Status
+from tuneway_service.states import JobStatus
 from tuneway_service.store.database import Connection, Database
 
 MANY = 100_000
@@ -152,7 +152,7 @@ def fill(data_dir: Path, count: int) -> None:
                     f"ftjob-{number:024}",
                     1_700_000_000 + number,
                     1_700_000_060 + number,
-                    Status.SUCCEEDED,
+                    JobStatus.SUCCEEDED,
                     json.dumps(body | {"metadata": {"pipeline": f"p{number % 50}", "run": str(number)}}),
                     json.dumps(knobs),
                 )

@@ -28,7 +28,7 @@ ASKED = 50
 PROGRAM = """
 import sys
 from pathlib import Path
-from tuneway_service.trainers import Checkpoint, TrainingRun, make_trainer
+from tuneway_service.trainers import CheckpointDue, TrainingRun, make_trainer
 
 rows, out, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 trainer = make_trainer("bytes")
@@ -36,7 +36,7 @@ knobs = trainer.resolve("supervised", {"n_epochs": 3}, count)
 run = TrainingRun(method="supervised", train_path=rows, hyperparameters=knobs, seed=int(sys.argv[4]))
 training = trainer.start(run)
 for item in training.advance():
-    if isinstance(item, Checkpoint):
+    if isinstance(item, CheckpointDue):
         training.save(out / "state")
         training.export(out / "model")
 """

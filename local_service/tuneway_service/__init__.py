@@ -1,1 +1,1 @@
-"""The local service: the whole fine-tuning API on one machine, and training that is real."""
+"""The local service: the whole fine-tuning API on one machine, with real training."""

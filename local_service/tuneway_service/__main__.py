@@ -1,7 +1,5 @@
-"""`python -m tuneway_service`: serve without the command line tool."""
+"""`python -m tuneway_service`: start the service without the command line tool."""
 
-import sys
+from tuneway_service.commands.serve import main
 
-from tuneway_service.main import main
-
-sys.exit(main())
+main()

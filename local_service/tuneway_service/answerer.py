@@ -1,7 +1,7 @@
 """Answer with one model: `python -m tuneway_service.answerer TRAINER [FOLDER]`.
 
-A process of its own, so that a model's memory and its faults are not the service's. Questions come in on
-standard input, one JSON object a line; answers go out likewise: pieces of text, then how it ended.
+A model runs in a process of its own, so that its memory and its crashes don't affect the service. The process reads
+questions from standard input, one JSON object a line, and writes answers the same way: pieces of text, then the end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def ask(chat: Chat, question: dict[str, Any]) -> Reply:
-    """Put a question to the model."""
+    """Ask the model."""
     options = {name: question[name] for name in ("max_tokens", "temperature", "seed", "stop")}
     if "prompt" in question:
         return chat.complete_prompt(question["prompt"], **options)
@@ -30,13 +30,13 @@ def ask(chat: Chat, question: dict[str, Any]) -> Reply:
 
 
 def say(**line: Any) -> None:
-    """One line to the service."""
+    """Write one line to the service."""
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
 
 def answer(chat: Chat, question: dict[str, Any]) -> None:
-    """Answer one question, to its end."""
+    """Answer one question."""
     try:
         reply = ask(chat, question)
         for piece in reply:
@@ -49,14 +49,14 @@ def answer(chat: Chat, question: dict[str, Any]) -> None:
         )
     except InvalidInput as error:
         say(refused=str(error), field=getattr(error, "field", None))
-    except Exception as error:  # noqa: BLE001 - whatever the model does, the service gets an answer
+    except Exception as error:  # noqa: BLE001 - whatever the model raises, the service needs an answer
         traceback.print_exc()
-        say(broke=f"{type(error).__name__}: {error}")
+        say(failed=f"{type(error).__name__}: {error}")
 
 
 def main(trainer: str, folder: str | None = None) -> None:
-    """Load the model, then answer until the service hangs up."""
-    # Ctrl-C in the service's terminal is for the service: it hangs up when it ends
+    """Load the model, then answer until the service closes standard input."""
+    # Ctrl-C in the service's terminal stops the service, which then ends this process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     maker = make_trainer(trainer)
     chat = maker.load_model(Path(folder)) if folder else maker.base_model()

@@ -1,138 +1,29 @@
-"""The application: what a service is made of, and how it starts and ends."""
+"""The ASGI application: routes, middleware, and the service behind them."""
 
 from __future__ import annotations
 
-import logging
-import shutil
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import anyio
-import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from tuneway_service import faults, refusals
-from tuneway_service.auth import Gate
-from tuneway_service.catalogue import Catalogue
-from tuneway_service.chats import Answerers
-from tuneway_service.executors import Executor, make_executor
+from tuneway_service import refusals
+from tuneway_service.auth import AccessControl
 from tuneway_service.faults import Faults
-from tuneway_service.ids import now
 from tuneway_service.logs import AccessLog
 from tuneway_service.routes import all_routes
-from tuneway_service.states import TERMINAL, Move, WrongState
-from tuneway_service.store import files, jobs, replays, webhooks
-from tuneway_service.store.database import Database
-from tuneway_service.supervisor import Supervisor
-from tuneway_service.webhooks import Sender
+from tuneway_service.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
+    from tuneway_service.executors import Executor
     from tuneway_service.settings import Settings
-    from tuneway_service.store.database import Connection, Row
-
-log = logging.getLogger(__name__)
-
-TIDY_SECONDS = 60.0
-
-
-class Service:
-    """Everything that requests need, and what runs beside them."""
-
-    def __init__(self, settings: Settings, executor: Executor | None = None) -> None:
-        self.settings = settings
-        self.faults = faults.parse(settings.faults)
-        self.catalogue = Catalogue(settings)
-        for folder in (settings.files_dir, settings.uploads_dir, settings.jobs_dir, settings.scratch_dir):
-            folder.mkdir(parents=True, exist_ok=True)
-        self.started_at = now()
-        self.database = Database(settings.data_dir / "tuneway.db")
-        self.database.write_now(webhooks.configure, settings.webhook_url, settings.webhook_secret)
-        self.answerers = Answerers()
-        self.sender = Sender(self.database)
-        self.supervisor = Supervisor(
-            self.database, executor or make_executor(settings), self.catalogue, settings, on_end=self.sender.wake
-        )
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Sweep up after the last time, then do all that happens beside requests."""
-        await anyio.to_thread.run_sync(self.sweep)
-        self.supervisor.start()
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self.sender.run)
-                group.start_soon(self._tidy)
-                yield
-                group.cancel_scope.cancel()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._close)
-
-    def _close(self) -> None:
-        self.supervisor.stop()
-        self.answerers.close()
-        self.database.close()
-
-    def sweep(self) -> None:
-        """Remove what was never finished when the last service was killed: nothing in the database knows it."""
-        for folder, known in (
-            (self.settings.scratch_dir, ()),
-            (self.settings.files_dir, self.database.read_now(files.live_ids)),
-            (self.settings.uploads_dir, self.database.read_now(files.pending_uploads)),
-            (self.settings.jobs_dir, self.database.read_now(jobs.all_ids)),
-        ):
-            for path in folder.iterdir():
-                if path.name not in known:
-                    _remove(path)
-
-    async def steer(self, job_id: str, move: Move) -> Row:
-        """Do as a client asks of a job: pause, resume or cancel."""
-        row = await self.database.write(jobs.move, job_id, move)
-        self.supervisor.wake()
-        self.sender.wake()
-        if row["status"] in TERMINAL and not row["occupied"]:
-            # no worker was at it, so the supervisor has nothing to settle
-            await anyio.to_thread.run_sync(self.supervisor.folder(job_id).tidy)
-        return row
-
-    async def _tidy(self) -> None:
-        while True:
-            await anyio.sleep(TIDY_SECONDS)
-            try:
-                await self.answerers.close_idle()
-                await anyio.to_thread.run_sync(self.tidy)
-            except Exception:
-                log.exception("tidying failed")
-
-    def tidy(self) -> None:
-        """Let go what has expired."""
-        for file_id in self.database.write_now(_expire):
-            (self.settings.files_dir / file_id).unlink(missing_ok=True)
-        pending = self.database.read_now(files.pending_uploads)
-        for path in self.settings.uploads_dir.iterdir():
-            if path.name not in pending:
-                _remove(path)
-
-
-def _expire(connection: Connection) -> list[str]:
-    replays.expire(connection)
-    files.expire_uploads(connection)
-    return files.expire(connection)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def build_app(settings: Settings, executor: Executor | None = None) -> Starlette:
-    """The ASGI application; its data directory is opened now and used until it ends."""
+    """The ASGI application. It opens the data directory now and closes it when it ends."""
     service = Service(settings, executor)
 
     @asynccontextmanager
@@ -145,9 +36,9 @@ def build_app(settings: Settings, executor: Executor | None = None) -> Starlette
         middleware=[
             Middleware(AccessLog),
             *([Middleware(Faults, faults=service.faults, seed=settings.fault_seed)] if settings.faults else []),
-            Middleware(Gate, token=settings.token, host=settings.host),
+            Middleware(AccessControl, token=settings.token, host=settings.host),
         ],
-        exception_handlers=refusals.handlers(WrongState),
+        exception_handlers=refusals.handlers(),
         lifespan=lifespan,
     )
     app.state.service = service

@@ -1,4 +1,4 @@
-"""Who gets in: the bearer token, and no web page of somebody else's."""
+"""Access: the bearer token, and protection from requests that other web pages send."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ OPEN = ("/healthz", "/login", "/style.css")
 
 
 def cookie_for(token: str) -> str:
-    """What the page's cookie holds: derived from the token, so that the token itself is stored nowhere."""
+    """The value of the pages' cookie: derived from the token, so that no browser stores the token itself."""
     return hmac.new(token.encode(), b"tuneway page", hashlib.sha256).hexdigest()
 
 
-class Gate:
-    """Lets a request through or refuses it.
+class AccessControl:
+    """Middleware that refuses requests without the token, and those of other web pages.
 
-    A browser will send requests to this machine for any web page. So a request from another origin is refused
-    and, where loopback is all that guards the service, one that names another host (a rebound DNS name).
+    A browser sends requests to this machine for any web page that it shows. So requests from another origin are
+    refused. Without a token and on loopback, requests for another host name are refused too: that is how DNS
+    rebinding looks.
     """
 
     def __init__(self, app: ASGIApp, *, token: str | None, host: str) -> None:
@@ -39,7 +40,7 @@ class Gate:
         self.loopback_only = is_loopback(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer with the refusal."""
+        """Pass the request on, or refuse it."""
         if scope["type"] == "http":
             refusal = self._refusal(scope["path"], Headers(scope=scope))
             if refusal is not None:
@@ -49,7 +50,7 @@ class Gate:
 
     @staticmethod
     def _reply(path: str, refusal: Refusal) -> Response:
-        """Programs get the refusal; people who lack the token get the page that asks for it."""
+        """The refusal for programs; for people without the token, the page that asks for it."""
         if refusal.status == 401 and not path.startswith("/v1"):
             return RedirectResponse("/login", 303)
         return refusal.response()

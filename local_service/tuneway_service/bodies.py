@@ -1,4 +1,4 @@
-"""What requests may say, field by field; a refusal names the field."""
+"""The bodies of requests, and the refusal that names the wrong field."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from tuneway.errors import InvalidSpec
-from tuneway.models import DPO, Grader, Hyperparameters, Reinforcement, Supervised, WandbIntegration
+from tuneway.models import (
+    METADATA_PAIRS,
+    MOST_INTEGRATIONS,
+    Grader,
+    Hyperparameters,
+    Metadata,
+    Method,
+    Reinforcement,
+    Seed,
+    Suffix,
+    Supervised,
+    WandbIntegration,
+)
 from tuneway_service.refusals import Refusal
 from tuneway_service.store.webhooks import EVENT_TYPES
 
@@ -22,8 +34,6 @@ JSON_LIMIT = 4 * 2**20
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]
-Metadata = dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]]
-Method = Annotated[Supervised | DPO | Reinforcement, Field(discriminator="type")]
 
 
 class _Body(BaseModel):
@@ -31,17 +41,21 @@ class _Body(BaseModel):
 
 
 class CreateJob(_Body):
-    """`POST /fine_tuning/jobs`."""
+    """`POST /fine_tuning/jobs`: the fields of a job specification, with the same limits.
+
+    What differs is the service's: a client may use any names in `metadata`, and the hyperparameters may stand in
+    both places.
+    """
 
     model: Name
     training_file: Name
     validation_file: Name | None = None
     method: Method | None = None
     hyperparameters: Hyperparameters | None = None
-    integrations: Annotated[list[WandbIntegration], Field(max_length=5)] | None = None
-    metadata: Annotated[Metadata, Field(max_length=16)] | None = None
-    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
-    suffix: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    integrations: Annotated[list[WandbIntegration], Field(max_length=MOST_INTEGRATIONS)] | None = None
+    metadata: Annotated[Metadata, Field(max_length=METADATA_PAIRS)] | None = None
+    seed: Seed | None = None
+    suffix: Suffix | None = None
 
     @model_validator(mode="after")
     def _files_for_reinforcement(self) -> CreateJob:
@@ -60,7 +74,7 @@ class CreateJob(_Body):
 
 
 class ExpiresAfter(_Body):
-    """When a file goes by itself."""
+    """When a file expires."""
 
     anchor: Literal["created_at"]
     seconds: int = Field(ge=3600, le=2_592_000)
@@ -166,7 +180,7 @@ class ChatMessage(BaseModel):
 
 
 class _Completion(BaseModel):
-    # many clients send knobs that change nothing here; those that would change the answer are refused by name
+    # unknown fields are allowed: many clients send options without effect; routes/chat.py refuses those that matter
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     model: Name
@@ -180,7 +194,7 @@ class _Completion(BaseModel):
 
     @property
     def stops(self) -> list[str] | None:
-        """Where to stop, as a list."""
+        """The texts to stop at, as a list."""
         return [self.stop] if isinstance(self.stop, str) else self.stop
 
 
@@ -199,7 +213,7 @@ class Completion(_Completion):
 
 
 async def read_json(request: Request) -> bytes:
-    """A request's body, within bounds."""
+    """A request's body; refused when it is too large."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -209,7 +223,7 @@ async def read_json(request: Request) -> bytes:
 
 
 async def parse(request: Request, kind: type[B]) -> B:
-    """A request's body, checked; refused with the name of the field that is wrong."""
+    """A request's body as a model; refused with the name of the wrong field."""
     raw = await read_json(request)
     try:
         content = json.loads(raw or b"{}", parse_constant=_no_constant)
@@ -225,7 +239,7 @@ def _no_constant(text: str) -> float:
 
 
 def check(content: Any, kind: type[B]) -> B:
-    """Check a body that is parsed."""
+    """Check a parsed body."""
     if not isinstance(content, dict):
         raise Refusal("The body of the request must be a JSON object.", code="invalid_type")
     try:
@@ -235,10 +249,10 @@ def check(content: Any, kind: type[B]) -> B:
 
 
 def _refusal(error: ValidationError) -> Refusal:
-    """The first thing that is wrong, in the API's words."""
+    """The first error, worded as the API words it."""
     problems = [_problem(item) for item in error.errors(include_url=False)]
     param, _ = problems[0]
-    # of a field that may be "auto" or a number, the last says most
+    # for a field that takes "auto" or a number there are two errors; the last one is about the number
     text = [text for place, text in problems if place == param][-1]
     if text == "Field required":
         return Refusal(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
@@ -249,7 +263,7 @@ def _refusal(error: ValidationError) -> Refusal:
 
 
 def _problem(item: ErrorDetails) -> tuple[str, str]:
-    """Where and what: the specification's own models tell it in an error of ours."""
+    """The field and the message of one error. The core's models raise `InvalidSpec`, which lists their own errors."""
     place = [str(part) for part in item["loc"] if not _is_branch(part)]
     cause, given = item.get("ctx", {}).get("error"), item["input"]
     if isinstance(given, dict) and place and given.get("type") == place[-1]:

@@ -1,8 +1,7 @@
-"""Which models there are: names, the trainers behind them, and what a job needs of both."""
+"""The models that can be tuned: their names, their trainers, and what a job needs from both."""
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tuneway.errors import InvalidSpec
 from tuneway.models import LabelModelGrader, Reinforcement, ScoreModelGrader
 from tuneway_service.graders import Limits, parts, problems
-from tuneway_service.ingest import model_name
 from tuneway_service.refusals import Refusal
-from tuneway_service.rewards import KEY
+from tuneway_service.settings import GRADER_KEY
 from tuneway_service.store import models
 from tuneway_service.trainers import found_here, make_trainer
 
@@ -23,18 +21,19 @@ if TYPE_CHECKING:
     from tuneway_service.graders import Inner
     from tuneway_service.settings import Settings
     from tuneway_service.store.database import Connection, Row
+    from tuneway_service.store.records import JobBody, JobRow
     from tuneway_service.trainers import Trainer
 
 
 def refuse_bad_grader(grader: Inner, limits: Limits) -> None:
-    """Turn down a grader that can't grade here."""
+    """Refuse a grader that can't run here."""
     for where, text in problems(grader, limits):
         code = "python_graders_disabled" if "--allow-python-graders" in text else "invalid_grader"
         raise Refusal(f"Invalid grader: {where}: {text}", param=where, code=code)
 
 
 def _never(model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:
-    """Stands for a model that could be asked, where none is."""
+    """A placeholder where graders are only checked: a model could be asked, but none is."""
     raise AssertionError(model, messages)
 
 
@@ -45,20 +44,20 @@ class Catalogue:
         self.settings = settings
         self.bases: dict[str, str] = found_here()
         for name, trainer in settings.models.items():
-            # a name may also stand for another one that is served
+            # a name may also stand for another name that is served
             self.bases[name] = make_trainer(self.bases.get(trainer, trainer)).name
         self._trainers: dict[str, Trainer] = {}
         self._making = threading.Lock()
 
     def trainer(self, name: str) -> Trainer:
-        """A trainer, made once. Blocks: some import a lot."""
+        """A trainer, created once. Blocks: some trainers import large libraries."""
         with self._making:
             if name not in self._trainers:
                 self._trainers[name] = make_trainer(name)
             return self._trainers[name]
 
     def find(self, connection: Connection, model: str) -> tuple[str, Path | None]:
-        """The trainer behind a model, and the export if it is a tuned one; refused when there is no such model."""
+        """The trainer of a model, and the exported folder if it is a tuned one; refused if the model doesn't exist."""
         if model in self.bases:
             return self.bases[model], None
         row = models.find(connection, model)
@@ -67,7 +66,7 @@ class Catalogue:
         return row["trainer"], self.place(row)
 
     def unavailable(self, model: str) -> Refusal:
-        """400: it can't be tuned here."""
+        """400 for a model that can't be tuned here."""
         return Refusal(
             f"Model {model[:200]} is not available for fine-tuning or does not exist. This service has:"
             f" {', '.join(self.bases)}. Start it with --model NAME=TRAINER to serve another name.",
@@ -76,7 +75,7 @@ class Catalogue:
         )
 
     def vet(self, trainer: str, method: str, requested: Mapping[str, Any]) -> None:
-        """Refuse a method or a hyperparameter that the trainer can't do."""
+        """Refuse a method or a hyperparameter that the trainer doesn't support."""
         try:
             self.trainer(trainer).resolve(method, requested, 100)
         except InvalidSpec as error:
@@ -84,52 +83,50 @@ class Catalogue:
             raise Refusal(text, param=error.field, code="unsupported_value") from None
 
     def vet_reinforcement(self, method: Reinforcement) -> None:
-        """Refuse a grader that can't grade here, and answers in a form that can't be forced on the model."""
+        """Refuse a grader that can't run here, and a response format, which this service can't enforce."""
         asks = any(isinstance(inner, ScoreModelGrader | LabelModelGrader) for inner in parts(method.grader))
-        if asks and self.settings.token and not self.settings.grader_url and not os.environ.get(KEY):
+        if asks and self.settings.token and not self.settings.grader_url and not os.environ.get(GRADER_KEY):
             raise Refusal(
-                f"Graders that are models are asked at this service, which wants a key: start it with {KEY}.",
+                f"This service answers for model graders, and needs its own key for that: start it with {GRADER_KEY}.",
                 param="method.reinforcement.grader",
                 code="invalid_grader",
             )
         refuse_bad_grader(method.grader, Limits(self.settings.allow_python_graders, ask=_never))
         if method.response_format not in (None, {"type": "text"}):
             raise Refusal(
-                "response_format can't be forced on a model here; leave it out, and let the grader want it.",
+                "This service can't enforce a response_format; leave it out, and let the grader check the form.",
                 param="method.reinforcement.response_format",
                 code="unsupported_value",
             )
 
-    def resolve(self, row: Row, n_examples: int) -> str:
-        """A job's hyperparameters, settled, as JSON."""
-        method = json.loads(row["body"])["method"]
-        requested = method[method["type"]].get("hyperparameters") or {}
-        return json.dumps(self.trainer(row["trainer"]).resolve(method["type"], requested, n_examples))
+    def resolve(self, row: JobRow, n_examples: int) -> dict[str, Any]:
+        """A job's hyperparameters, with "auto" replaced by values."""
+        return self.trainer(row.trainer).resolve(row.body.method_name, row.body.requested, n_examples)
 
-    def order(self, row: Row) -> dict[str, Any]:
-        """What the worker is told: the content of job.json."""
-        body = json.loads(row["body"])
+    def order(self, row: JobRow) -> dict[str, Any]:
+        """The order for the worker: the content of job.json."""
+        body = row.body
         return {
-            "job_id": row["id"],
-            "attempt": row["attempt"],
-            "trainer": row["trainer"],
-            "method": body["method"]["type"],
-            "hyperparameters": json.loads(row["hyperparameters"]),
-            "seed": body["seed"],
-            **self._grading(body["method"]),
-            "model_name": model_name(row),
-            "integrations": body["integrations"],
+            "job_id": row.id,
+            "attempt": row.attempt,
+            "trainer": row.trainer,
+            "method": body.method_name,
+            "hyperparameters": row.hyperparameters,
+            "seed": body.seed,
+            **self._grading(body),
+            "model_name": row.model_name,
+            "integrations": body.integrations,
         }
 
-    def _grading(self, method: Mapping[str, Any]) -> dict[str, Any]:
-        if method["type"] != "reinforcement":
+    def _grading(self, body: JobBody) -> dict[str, Any]:
+        if body.method_name != "reinforcement":
             return {}
         return {
-            "grader": method["reinforcement"]["grader"],
+            "grader": body.method_settings["grader"],
             "python_graders": self.settings.allow_python_graders,
             "grader_url": self.settings.grader_url or self.settings.own_url(),
         }
 
     def place(self, row: Row) -> Path:
-        """Where a tuned model's export lies."""
+        """The folder of a tuned model's export."""
         return self.settings.jobs_dir / str(row["job_id"]) / str(row["folder"])

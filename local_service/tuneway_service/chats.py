@@ -1,4 +1,4 @@
-"""Models that answer: a few processes kept warm, one for each model in use."""
+"""Models that answer: one process for each model in use, a few of them kept loaded."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ IDLE_SECONDS = 300.0
 
 
 class _Died(Exception):
-    """The process is gone."""
+    """The process has ended."""
 
 
 class Answerer:
-    """One model's process; questions are answered one after another."""
+    """The process of one model; it answers one question after another."""
 
     def __init__(self, trainer: str, folder: str | None) -> None:
-        # a semaphore and not a lock: an answer may be begun in one task and streamed in another
+        # a semaphore, because a lock can only be released by the task that took it, and another one may stream
         self.turn = anyio.Semaphore(1)
         self.askers = 0
         self.used = time.monotonic()
@@ -39,7 +39,7 @@ class Answerer:
         self._process: subprocess.Popen[str] | None = None
 
     async def ask(self, question: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """The lines of the answer; the last one says how it ended."""
+        """The lines of the answer; the last one says how the answer ended."""
         finished = False
         self.askers += 1
         try:
@@ -52,7 +52,7 @@ class Answerer:
                     finished = True
                 finally:
                     if not finished:
-                        # nobody listens any more: don't let the rest of this answer be taken for the next
+                        # the client has gone: end the process, or the next question would get the rest of this answer
                         with anyio.CancelScope(shield=True):
                             await anyio.to_thread.run_sync(self.close)
             yield line
@@ -61,7 +61,7 @@ class Answerer:
             self.used = time.monotonic()
 
     def _put(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Ask; a process that has died since it was last used is started again, once."""
+        """Ask; a process that has ended since its last use is started again, once."""
         try:
             return self._exchange(question) if self._process is not None else self._afresh(question)
         except (BrokenPipeError, _Died):
@@ -69,7 +69,7 @@ class Answerer:
         try:
             return self._afresh(question)
         except (BrokenPipeError, _Died):
-            raise _broken() from None
+            raise _model_error() from None
 
     def _afresh(self, question: dict[str, Any]) -> dict[str, Any]:
         self.close()
@@ -94,7 +94,7 @@ class Answerer:
         try:
             return self._read()
         except _Died:
-            raise _broken() from None
+            raise _model_error() from None
 
     def _read(self) -> dict[str, Any]:
         assert self._process is not None
@@ -117,18 +117,18 @@ class Answerer:
             process.wait()
 
 
-def _broken() -> Refusal:
-    return Refusal("The model's process broke off; the service's log says more.", status=500, code="model_error")
+def _model_error() -> Refusal:
+    return Refusal("The model's process ended; the service's log has the details.", status=500, code="model_error")
 
 
 class Answerers:
-    """The processes, the least recently used given up first."""
+    """The processes; the least recently used is ended first."""
 
     def __init__(self) -> None:
         self._warm: OrderedDict[tuple[str, str | None], Answerer] = OrderedDict()
 
     async def of(self, trainer: str, folder: str | None) -> Answerer:
-        """The process for a model: its export's folder, or None for the trainer's base."""
+        """The process for a model: an exported folder, or None for the trainer's base model."""
         key = (trainer, folder)
         if key not in self._warm:
             self._warm[key] = Answerer(trainer, folder)
@@ -139,13 +139,13 @@ class Answerers:
         return self._warm[key]
 
     async def close_idle(self) -> None:
-        """Give up those that nobody has asked for a while."""
+        """End the processes that have had no question for a while."""
         for key, answerer in list(self._warm.items()):
             if not answerer.askers and time.monotonic() - answerer.used > IDLE_SECONDS:
                 await anyio.to_thread.run_sync(self._warm.pop(key).close)
 
     def close(self) -> None:
-        """Give up all."""
+        """End all processes."""
         for answerer in self._warm.values():
             answerer.close()
         self._warm.clear()

@@ -1,7 +1,6 @@
-"""Looking at data: the JSONL rule at upload, the rest when a job validates its files.
+"""Checking data: whether an upload is JSONL, and whether a job's files can be trained on.
 
-Large files are looked at by another process (`python -m tuneway_service.checks`), so that requests are served
-meanwhile.
+Another process (`python -m tuneway_service.checks`) checks large files, so that the service answers requests meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tuneway_service.folder import JobFolder
-    from tuneway_service.store.database import Row
+    from tuneway_service.store.records import JobRow
 
 SMALL = 4 * 2**20
 MIN_EXAMPLES = 10
@@ -30,17 +29,17 @@ LINE_LIMIT = 160 * 2**20
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What was found: the job's error, or how many examples there are."""
+class DataCheck:
+    """The result of checking a job's files: the job's error, or the number of training examples."""
 
     problem: dict[str, Any] | None
     n_examples: int = 0
 
 
 def jsonl_problem(path: Path) -> str | None:
-    """What is wrong with a file that should be JSONL, with the line and a hint; None when nothing is."""
+    """What is wrong with a file that should be JSONL, with its line; None if nothing is."""
     if path.stat().st_size > SMALL:
-        answer = _elsewhere("jsonl", str(path))
+        answer = _in_another_process("jsonl", str(path))
         assert answer is None or isinstance(answer, str)
         return answer
     return _jsonl_problem(path)
@@ -65,23 +64,22 @@ def _jsonl_problem(path: Path) -> str | None:
     return None if number else "The file is empty: expected JSONL, one JSON dictionary a line."
 
 
-def check_job(folder: JobFolder, row: Row, *, given_up: Callable[[], bool] = lambda: False) -> Verdict:
-    """Look at the files of a job; raises `GivenUp` when that is wanted before it is done."""
-    asked = json.loads(row["body"])["method"]
-    method, grader = asked["type"], json.dumps(asked[asked["type"]].get("grader"))
+def check_job(folder: JobFolder, row: JobRow, *, stopped: Callable[[], bool] = lambda: False) -> DataCheck:
+    """Check the files of a job; raises `CheckStopped` once `stopped()` is true."""
+    method, grader = row.body.method_name, json.dumps(row.body.method_settings.get("grader"))
     paths = [folder.training, *([folder.validation] if folder.validation.exists() else [])]
     if sum(path.stat().st_size for path in paths) > SMALL:
-        return Verdict(**_elsewhere("job", method, grader, *map(str, paths), given_up=given_up))
+        return DataCheck(**_in_another_process("job", method, grader, *map(str, paths), stopped=stopped))
     return check_data(method, grader, *paths)
 
 
-# supervised training reads two formats: the rows themselves say which
+# supervised training takes two formats; `validate` recognises which one a file has
 FORMATS: dict[str, Format] = {"dpo": "preference", "reinforcement": "reinforcement"}
 SHOWN = 3
 
 
-def check_data(method: str, grader: str, training: Path, validation: Path | None = None) -> Verdict:
-    """Look at training and validation data; the grader, as JSON, says what the rows of reinforcement must have."""
+def check_data(method: str, grader: str, training: Path, validation: Path | None = None) -> DataCheck:
+    """Check training and validation data. The grader, as JSON, names fields that rows for reinforcement must have."""
     report = validate(
         training,
         validation_data=validation,
@@ -92,22 +90,22 @@ def check_data(method: str, grader: str, training: Path, validation: Path | None
         max_line_bytes=LINE_LIMIT,
     )
     if report.ok and method == "supervised" and report.format not in ("chat", "completions"):
-        text = f"The rows are of the format {report.format!r}; supervised training needs chat or completions."
-        return Verdict(_error("invalid_training_file", "training_file", text))
+        text = f"The rows have the format {report.format!r}; supervised training needs chat or completions."
+        return DataCheck(_error("invalid_training_file", "training_file", text))
     if "file.too_few_rows" in report.counts:
         text = f"Training file has {report.rows} example(s), but must have at least {MIN_EXAMPLES} examples"
-        return Verdict(_error("invalid_n_examples", "training_file", text))
+        return DataCheck(_error("invalid_n_examples", "training_file", text))
     for name, found in (("training_file", report), ("validation_file", report.validation)):
         if found is not None and found.error_count:
-            return Verdict(_error(f"invalid_{name}", name, _told(name, found)))
-    return Verdict(None, report.rows)
+            return DataCheck(_error(f"invalid_{name}", name, _summary(name, found)))
+    return DataCheck(None, report.rows)
 
 
 def _error(code: str, param: str, message: str) -> dict[str, Any]:
     return {"code": code, "param": param, "message": message}
 
 
-def _told(name: str, report: DatasetReport) -> str:
+def _summary(name: str, report: DatasetReport) -> str:
     """The first few errors of a file, with their lines."""
     lines = [f"Line {problem}" if problem.line else str(problem) for problem in report.errors[:SHOWN]]
     more = report.error_count - len(lines)
@@ -116,12 +114,12 @@ def _told(name: str, report: DatasetReport) -> str:
     return f"The job failed due to an invalid {name.replace('_', ' ')}. " + "; ".join(lines)
 
 
-class GivenUp(Exception):
-    """The look was broken off: nobody waits for it any more."""
+class CheckStopped(Exception):
+    """The check was stopped before its end, because the service stops."""
 
 
-def _elsewhere(*arguments: str, given_up: Callable[[], bool] = lambda: False) -> Any:
-    """The answer of the other process."""
+def _in_another_process(*arguments: str, stopped: Callable[[], bool] = lambda: False) -> Any:
+    """Run the check in another process, and return its result."""
     command = [sys.executable, "-m", "tuneway_service.checks", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own program
         answer = None
@@ -129,16 +127,16 @@ def _elsewhere(*arguments: str, given_up: Callable[[], bool] = lambda: False) ->
             try:
                 answer, _ = process.communicate(timeout=0.2)
             except subprocess.TimeoutExpired:
-                if given_up():
+                if stopped():
                     process.kill()
-                    raise GivenUp from None
+                    raise CheckStopped from None
     if process.returncode:
-        raise RuntimeError(f"looking at the data ended with status {process.returncode}")
+        raise RuntimeError(f"the process that checks the data ended with status {process.returncode}")
     return json.loads(answer)
 
 
 def main(kind: str, *arguments: str) -> None:
-    """The other process: print what was found. Ctrl-C is for the service, which ends us if need be."""
+    """The other process: print the result as JSON. It ignores Ctrl-C; the service ends it if necessary."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if kind == "jsonl":
         print(json.dumps(_jsonl_problem(Path(arguments[0]))))  # noqa: T201 - its reply

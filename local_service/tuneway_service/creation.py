@@ -1,4 +1,4 @@
-"""From a request to a job: everything is in place before the record says that the job exists."""
+"""Create a job: its folder is complete before the database has a record of it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,24 @@ from tuneway_service.folder import JobFolder, link
 from tuneway_service.ids import new_id
 from tuneway_service.refusals import Refusal
 from tuneway_service.store import files, jobs, replays
+from tuneway_service.store.records import JobBody
 
 if TYPE_CHECKING:
-    from tuneway_service.app import Service
     from tuneway_service.bodies import CreateJob
+    from tuneway_service.service import Service
     from tuneway_service.store.database import Connection
 
 
 async def create_job(
     service: Service, asked: CreateJob, *, key: str | None, fingerprint: str
 ) -> tuple[dict[str, Any], bool]:
-    """Create the job that is asked for; returns it, and whether this key had made it before."""
+    """Create a job; returns it, and whether an earlier request with the same key created it."""
     before = await service.database.read(replays.earlier, key, fingerprint)
     if before is not None:
         return before, True
     trainer, base = await service.database.read(_look, service, asked)
     body = job_body(asked)
-    method = body["method"]
-    await anyio.to_thread.run_sync(
-        service.catalogue.vet, trainer, method["type"], method[method["type"]]["hyperparameters"]
-    )
+    await anyio.to_thread.run_sync(service.catalogue.vet, trainer, body.method_name, body.requested)
     if isinstance(asked.method, Reinforcement):
         service.catalogue.vet_reinforcement(asked.method)
     job_id = jobs.fresh_id()
@@ -55,25 +53,25 @@ async def create_job(
     return reply, replayed
 
 
-def job_body(asked: CreateJob) -> dict[str, Any]:
-    """What the job keeps of the request, with what we choose filled in."""
+def job_body(asked: CreateJob) -> JobBody:
+    """What is stored of the request, with defaults filled in."""
     integrations = [item.model_dump(mode="json", exclude_none=True) for item in asked.integrations or ()]
     for item in integrations:
         item["wandb"]["run_id"] = new_id("run_").removeprefix("run_")[:8].lower()
-    return {
-        "model": asked.model,
-        "training_file": asked.training_file,
-        "validation_file": asked.validation_file,
-        "method": asked.settled_method(),
-        "seed": asked.seed if asked.seed is not None else random.randrange(2**31),  # noqa: S311 - no secret
-        "suffix": asked.suffix,
-        "metadata": asked.metadata,
-        "integrations": integrations,
-    }
+    return JobBody(
+        model=asked.model,
+        training_file=asked.training_file,
+        validation_file=asked.validation_file,
+        method=asked.settled_method(),
+        seed=asked.seed if asked.seed is not None else random.randrange(2**31),  # noqa: S311 - no secret
+        suffix=asked.suffix,
+        metadata=asked.metadata,
+        integrations=integrations,
+    )
 
 
 def _look(connection: Connection, service: Service, asked: CreateJob) -> tuple[str, Path | None]:
-    """Refuse files and models that aren't there; returns the trainer's name, and the export to start from."""
+    """Refuse files and models that don't exist; returns the trainer's name, and the exported model to start from."""
     for param in ("training_file", "validation_file"):
         file_id = getattr(asked, param)
         if file_id is None:
@@ -95,7 +93,7 @@ def _no_file(param: str, file_id: str) -> Refusal:
 
 
 def _lay_out(service: Service, folder: JobFolder, asked: CreateJob, base: Path | None) -> None:
-    """Make the job's folder, with names of its own for all that it needs: nobody can take them away."""
+    """Create the job's folder with links to all that it needs, so that deleting a file or a model doesn't harm it."""
     folder.path.mkdir(parents=True)
     for param, place in (("training_file", folder.training), ("validation_file", folder.validation)):
         file_id = getattr(asked, param)

@@ -1,16 +1,16 @@
-"""Faults on request, for whoever tests a pipeline: `drop=0.1,late=0.05:20,503=0.1,429=0.1,truncate=0.05`.
+"""Faults made on purpose, to test a pipeline: `drop=0.1,late=0.05:20,503=0.1,429=0.1,truncate=0.05`.
 
     drop       the connection breaks without a reply
-    late       the reply comes late, by 5 seconds or as many as follow a colon
-    truncate   the reply breaks off in the middle
+    late       the reply is late by 5 seconds, or by the seconds after a colon
+    truncate   the reply ends in the middle
     429        too many requests, with retry-after; the request was not processed
-    quota      a 429 that waiting doesn't cure
+    quota      a 429 that waiting doesn't help against
     500…599    an error reply
     stuck      a job stays in validating_files until it is cancelled
 
-A number is the share of requests (of jobs, for `stuck`). Dropping, lateness and 5xx can strike before the
-request is processed or after: half and half, or as `drop-before`, `503-after` and so on say. `late` alone
-strikes after. The same seed and the same requests in the same order give the same faults.
+The number is the share of requests (for `stuck`, of jobs). `drop` and 5xx happen before the request is processed in
+half of the cases, and after it in the others; `drop-before`, `503-after` and so on set it. `late` happens after,
+`late-before` before. The same seed with the same requests in the same order makes the same faults.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LATE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of fault and how often it strikes."""
+    """One kind of fault, and its share."""
 
     kind: str
     share: float
@@ -46,10 +46,10 @@ class Fault:
 
 
 def parse(text: str) -> list[Fault]:
-    """The faults that a setting asks for."""
+    """The faults of a setting such as `drop=0.1,503=0.1`; raises `InvalidSpec`."""
     faults = [_parse_one(item.strip()) for item in text.split(",") if item.strip()]
     if sum(fault.share for fault in faults if fault.kind != "stuck") > 1:
-        raise InvalidSpec("the shares of all faults exceed 1", field="fault")
+        raise InvalidSpec("the shares of the faults add up to more than 1", field="fault")
     return faults
 
 
@@ -72,7 +72,7 @@ def _parse_one(item: str) -> Fault:
         or (seconds and kind != "late")
     ):
         raise InvalidSpec(
-            f"{item!r} is no fault",
+            f"{item!r} is not a fault",
             field="fault",
             hint="For example: drop=0.1,late=0.05:20,503-after=0.1,429=0.1,truncate=0.05,stuck=0.01",
         )
@@ -80,15 +80,15 @@ def _parse_one(item: str) -> Fault:
 
 
 class Faults:
-    """Middleware around everything: strikes requests of the API by chance."""
+    """Middleware that makes faults in randomly chosen API requests."""
 
     def __init__(self, app: ASGIApp, *, faults: list[Fault], seed: int) -> None:
         self.app = app
         self.faults = [fault for fault in faults if fault.kind != "stuck"]
-        self.chance = random.Random(seed)  # noqa: S311 - faults are to be repeatable
+        self.chance = random.Random(seed)  # noqa: S311 - the same seed must make the same faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request, or strike it."""
+        """Pass the request on, or make a fault."""
         fault = self._draw() if scope["type"] == "http" and scope["path"].startswith("/v1/") else None
         if fault is None:
             await self.app(scope, receive, send)
@@ -125,7 +125,7 @@ class Faults:
 
     async def _late(self, fault: Fault, when: str, scope: Scope, receive: Receive, send: Send) -> None:
         if when == "before":
-            # all of the request is here before the pause: it will be processed though its sender may be gone by then
+            # the whole request is read before the pause, so that it is processed even if its client has gone
             receive = await _received(receive)
             await asyncio.sleep(fault.seconds)
             await self.app(scope, receive, send)
@@ -150,13 +150,13 @@ class Faults:
         async def keep(message: Message) -> None:
             messages.append(message)
 
-        # files are sent from disk by the server itself, where it can: not through here
+        # without extensions, the contents of files pass through here instead of being sent from disk by the server
         await self.app({**scope, "extensions": {}}, receive, keep)
         return messages
 
 
 async def _received(receive: Receive) -> Receive:
-    """The request, taken in whole, to be read again."""
+    """Read the whole request; returns a `receive` that gives it again."""
     messages = [await receive()]
     while messages[-1].get("more_body"):
         messages.append(await receive())
@@ -168,7 +168,7 @@ async def _received(receive: Receive) -> Receive:
 
 
 async def _nowhere(_: Message) -> None:
-    """A reply that nobody gets."""
+    """Drop a reply."""
 
 
 async def _hang_up(scope: Scope, *, flush: bool = False) -> None:
@@ -177,13 +177,13 @@ async def _hang_up(scope: Scope, *, flush: bool = False) -> None:
         transport.close()
     else:
         transport.abort()
-    # let the server notice, so that it doesn't take us for having forgotten to reply
+    # give the server time to notice: otherwise it reports that the application sent no reply
     for _ in range(3):
         await asyncio.sleep(0)
 
 
 def reply_of(kind: str) -> Refusal:
-    """The error reply that stands for a fault."""
+    """The error reply of a fault."""
     made = "(a fault made on purpose)"
     if kind == "429":
         return Refusal(
@@ -195,16 +195,16 @@ def reply_of(kind: str) -> Refusal:
 
 
 def sticks(faults: list[Fault], seed: int, job: int) -> bool:
-    """Whether a job is one of those that get stuck; the same at every restart."""
+    """Whether a job gets stuck; the answer is the same after a restart."""
     share = sum(fault.share for fault in faults if fault.kind == "stuck")
-    return random.Random(f"{seed}/{job}").random() < share  # noqa: S311 - faults are to be repeatable
+    return random.Random(f"{seed}/{job}").random() < share  # noqa: S311 - the same seed must make the same faults
 
 
 class BreakableProtocol(H11Protocol):
-    """The server's protocol, with the connection in reach of the application, to be broken."""
+    """uvicorn's HTTP protocol, which gives the application access to the connection so that it can break it."""
 
     def connection_made(self, transport: Any) -> None:
-        """Put the connection into the scope of its requests."""
+        """Add the connection to the scope of its requests."""
         super().connection_made(transport)
         app = self.app
 

@@ -1,23 +1,23 @@
-"""A job's folder: all that passes between the service and the worker, as files.
+"""A job's folder: everything that the service and the worker exchange, as files.
 
-    job.json          the order: what to train, and the attempt that may; written by the service at each launch
-    training.jsonl    (and validation.jsonl) links to the files, so that deleting a file harms no job
-    base              likewise the tuned model that is to be tuned further
-    lock              held by the worker as long as it lives: two never run at once
-    lease.json        who the worker is: attempt, machine, pid and when that process started; touched while it lives
-    ray.json          the last submission that a Ray cluster is known to have taken
-    stop              asks the worker to save and leave
-    journal.jsonl     what the worker tells, appended: messages, metrics, checkpoints
-    progress.json     where it is and how fast
-    state/STEP        everything to go on from; state.json names the good one
+    job.json          the order: what to train, and which attempt may; the service writes it at each launch
+    training.jsonl    (and validation.jsonl) links to the files, so that deleting a file doesn't harm the job
+    base              the tuned model to start from, if any; its files are links too
+    lock              held by the worker while it lives: two workers never run at once
+    lease.json        the worker: attempt, machine, pid and the process's start; touched while the worker lives
+    ray.json          the last submission that the Ray cluster accepted
+    stop              asks the worker to save its state and stop
+    journal.jsonl     the worker's reports, appended: messages, metrics, checkpoints
+    progress.json     the current step, and the time per step
+    state/STEP        everything that a resume needs; state.json names the valid one
     checkpoints/STEP  exported models
     model             the finished model
     results.csv       the metrics
     outcome.json      how the worker ended
-    worker.log        what it printed
+    worker.log        the worker's output
 
-Every file is replaced whole or appended to by one writer, so a reader never sees half of one, save for the
-journal's last line.
+Each file has one writer, which replaces it as a whole or appends to it. So a reader never sees half a file, except
+for the last line of the journal.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 CHECKPOINTS_KEPT = 3
 BEAT_SECONDS = 2.0
-# file systems that know no locks: there, whoever launches workers has to know that there is only one
+# on file systems without locks, whoever launches the workers has to make sure that there is only one
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -50,13 +51,13 @@ REWARD = "full_valid_mean_reward"
 
 
 def kept_checkpoints(told: Mapping[int, Mapping[str, float]]) -> set[int]:
-    """Which checkpoints stay, of those told of by step, with their metrics: the newest few, or the best by reward."""
+    """The checkpoints to keep, of these steps with their metrics: the newest ones, or those with the best reward."""
     best = sorted(told, key=lambda step: (told[step].get(REWARD, 0.0), step), reverse=True)
     return set(best[:CHECKPOINTS_KEPT])
 
 
 class Taken(Exception):
-    """Another worker holds this folder, or another attempt than this one is wanted by now."""
+    """Another worker has this folder, or another attempt has been ordered."""
 
 
 class JobFolder:
@@ -76,69 +77,69 @@ class JobFolder:
         self._stop = path / "stop"
 
     def write(self, name: str, content: Any) -> None:
-        """Replace a JSON file, whole."""
+        """Write or replace a JSON file."""
         replace(self.path / f"{name}.json", json.dumps(content).encode())
 
     def read(self, name: str) -> Any:
-        """A JSON file's content; None when there is none or it can't be read."""
+        """The content of a JSON file; None if there is none or it can't be read."""
         try:
             return json.loads((self.path / f"{name}.json").read_bytes())
         except (OSError, ValueError):
             return None
 
-    # what the service asks
+    # what the service asks for
 
     def attempt(self) -> int | None:
-        """The attempt that the order names; None when there is no order."""
+        """The attempt that the order names; None if there is no order."""
         try:
             return int(json.loads((self.path / "job.json").read_bytes())["attempt"])
         except (FileNotFoundError, ValueError, LookupError, TypeError):
             return None
 
     def ordered(self, attempt: int) -> bool:
-        """Whether it is this attempt that is wanted, not a later one or none."""
+        """Whether the order names this attempt."""
         return self.attempt() == attempt
 
     def withdraw(self) -> None:
-        """Take the order back: a worker that starts after this does nothing."""
+        """Remove the order: a worker that starts later does nothing."""
         (self.path / "job.json").unlink(missing_ok=True)
 
     def finished(self, attempt: int) -> bool:
-        """Whether this attempt's worker has written its last, or there is nothing left to do for it."""
+        """Whether this attempt has an outcome, or the job has a final one."""
         outcome = self.read("outcome")
         if not isinstance(outcome, dict):
             return False
         return outcome.get("outcome") in ("succeeded", "failed") or outcome.get("attempt") == attempt
 
     def ask_to_stop(self) -> None:
-        """Ask the worker to save and leave at the next step."""
+        """Ask the worker to save its state and stop, at the next step."""
         self._stop.touch()
 
     def clear_stop(self) -> None:
-        """Take that back, before a new worker starts."""
+        """Remove that request, before a new worker starts."""
         self._stop.unlink(missing_ok=True)
 
     def stop_asked(self) -> bool:
-        """Whether the worker should leave."""
+        """Whether the worker is asked to stop."""
         return self._stop.exists()
 
     def tidy(self) -> None:
-        """Let go of what only a training needs: the job has ended."""
+        """Remove what only a training needs, after the job's end."""
         for folder in (self.states, self.base):
             shutil.rmtree(folder, ignore_errors=True)
         for path in (self.training, self.validation):
             path.unlink(missing_ok=True)
 
-    # who holds it
+    # which worker has it
 
     @contextmanager
     def claim(self, attempt: int, patience: float = 1.0) -> Iterator[None]:
-        """Hold this folder as its one worker; raises `Taken`. The kernel lets go of it when the process dies."""
+        """Hold this folder as its only worker; raises `Taken`. The kernel releases the lock when the process ends."""
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             give_up = time.monotonic() + patience
             while not _try_lock(lock):
-                # somebody may only be looking whether it is held
+                # `held` takes the lock for a moment, so wait a little
                 if time.monotonic() > give_up:
                     raise Taken(self.path.name)
                 time.sleep(0.02)
@@ -154,7 +155,7 @@ class JobFolder:
 
     @contextmanager
     def _beating(self) -> Iterator[None]:
-        """Show other machines, where locks may not reach, that somebody is at work here."""
+        """Touch the lease regularly: other machines, which may not see the lock, see that the worker lives."""
         done = threading.Event()
 
         def beat() -> None:
@@ -171,7 +172,7 @@ class JobFolder:
             heart.join()
 
     def held(self) -> bool:
-        """Whether a living worker has it; where there are no locks, nobody seems to."""
+        """Whether a living worker holds the lock; always False on file systems without locks."""
         try:
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -182,7 +183,7 @@ class JobFolder:
             os.close(lock)
 
     def holder(self) -> int | None:
-        """The pid of the living worker, if it is a process of this machine and that pid hasn't become another's."""
+        """The pid of the living worker, if it runs on this machine and its pid hasn't been reused."""
         lease = self.read("lease")
         if not isinstance(lease, dict) or not self.held():
             return None
@@ -190,22 +191,22 @@ class JobFolder:
 
     @staticmethod
     def is_running_here(lease: Mapping[str, Any]) -> bool:
-        """Whether the process that a lease names lives, on this machine."""
+        """Whether the process that a lease names runs on this machine."""
         pid = lease.get("pid")
         here = lease.get("machine") == this_machine()
         return here and isinstance(pid, int) and process_start(pid) == lease.get("started")
 
     def beat(self) -> int | None:
-        """A number that changes every few seconds as long as a worker is at work, on whatever machine."""
+        """A number that changes every few seconds while a worker lives, on any machine."""
         try:
             return (self.path / "lease.json").stat().st_mtime_ns
         except FileNotFoundError:
             return None
 
-    # where to go on
+    # states and models
 
     def put(self, place: Path, export: Callable[[Path], None]) -> None:
-        """Let `export(folder)` write a model, which is then there whole or not at all; one that is there stays."""
+        """Have `export(folder)` write a model; it appears complete or not at all. An existing one is kept."""
         if place.exists():
             return
         unfinished = self.path / "unfinished"
@@ -214,7 +215,7 @@ class JobFolder:
         unfinished.replace(place)
 
     def keep_state(self, step: int, save: Callable[[Path], None]) -> None:
-        """Let `save(folder)` write the state of that step, then point at it and drop the one before."""
+        """Have `save(folder)` write the state of a step, then make it the valid one and remove the others."""
         folder = self.states / str(step)
         shutil.rmtree(folder, ignore_errors=True)
         self.states.mkdir(exist_ok=True)
@@ -225,7 +226,7 @@ class JobFolder:
                 shutil.rmtree(other, ignore_errors=True)
 
     def state(self) -> tuple[int, Path] | None:
-        """The step and the folder to go on from."""
+        """The step and the folder to resume from; None if there is no state."""
         pointer = self.read("state")
         if isinstance(pointer, dict) and isinstance(pointer.get("step"), int):
             folder = self.states / str(pointer["step"])
@@ -247,7 +248,7 @@ def _try_lock(lock: int) -> bool:
 
 @cache
 def this_machine() -> str:
-    """A name for where pids have the meaning that they have here: the machine since it was started, or a container."""
+    """A name for this machine since its last start, or this container: within it, a pid names one process."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{socket.gethostname()}/{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
@@ -256,7 +257,7 @@ def this_machine() -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """When a process started, in the system's own words; tells it from a later one with the same pid."""
+    """When a process started, as the system writes it; tells it from a later process with the same pid."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -265,14 +266,12 @@ def process_start(pid: int) -> str | None:
 
 
 def _process_start_by_ps(pid: int) -> str | None:
-    import subprocess
-
     done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607
     return done.stdout.strip() or None
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file in one go: after a crash there is the old one or the new one."""
+    """Replace a file atomically: after a crash, the old or the new content is there, complete."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -287,7 +286,7 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def link(source: str | Path, target: str | Path) -> None:
-    """A second name for a file, or a copy where the disk has no links."""
+    """Make a hard link to a file, or a copy where links aren't possible."""
     try:
         os.link(source, target)
     except OSError:

@@ -1,7 +1,7 @@
-"""Identifiers, made here.
+"""Identifiers.
 
-A client's word never becomes part of a path: an id from outside is looked up first, and only one that the
-database knows, and so was made here, names a file.
+A client's text never becomes part of a path: an id from a request is looked up in the database first, and only ids
+that are found there, all made here, become names of files.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ ALPHABET: Final = string.ascii_letters + string.digits
 
 
 def new_id(prefix: str) -> str:
-    """A fresh id such as `ftjob-…`; the prefix brings its own dash or underscore."""
+    """A new id such as `ftjob-…`; the prefix includes its dash or underscore."""
     return prefix + "".join(secrets.choice(ALPHABET) for _ in range(24))
 
 
 def now() -> int:
-    """The time as the API tells it: whole seconds."""
+    """The current time in whole seconds, as the API has it."""
     return int(time.time())

@@ -1,45 +1,44 @@
-"""From a job's folder into the database: what its worker tells, once each, and its result."""
+"""Records in the database what a worker reports in the job's folder, each report once, and the job's result."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from tuneway_service import journal
 from tuneway_service.folder import link
 from tuneway_service.ids import new_id
-from tuneway_service.states import Move, Status
+from tuneway_service.states import JobStatus, Move
 from tuneway_service.store import events, files, jobs, models
 
 if TYPE_CHECKING:
     from tuneway_service.folder import JobFolder
     from tuneway_service.settings import Settings
-    from tuneway_service.store.database import Connection, Database, Row
+    from tuneway_service.store.database import Connection, Database
+    from tuneway_service.store.records import JobRow
 
 
 SCORE = "train_score."
-"""What the metrics for the parts of a multi grader begin with."""
+"""The prefix of the metrics for the parts of a multi grader."""
 
 
-def listen(database: Database, job_id: str, folder: JobFolder) -> None:
-    """Take in what the journal has to tell since last time, and how far the training is."""
+def read_reports(database: Database, job_id: str, folder: JobFolder) -> None:
+    """Record what is new in the journal, and when the training will end."""
     while True:
         row = database.read_now(jobs.find, job_id)
-        records, end = journal.read(folder.journal, row["journal_read"])
-        if end == row["journal_read"]:
+        records, end = journal.read(folder.journal, row.journal_read)
+        if end == row.journal_read:
             break
         database.write_now(_take, row, records, end)
     progress = folder.read("progress")
-    if isinstance(progress, dict) and row["status"] == Status.RUNNING:
+    if isinstance(progress, dict) and row.status == JobStatus.RUNNING:
         finish = estimate(progress)
-        if finish is not None and finish != row["estimated_finish"]:
+        if finish is not None and finish != row.estimated_finish:
             database.write_now(_estimate, job_id, finish)
 
 
 def estimate(progress: dict[str, Any]) -> int | None:
-    """When a training will end, by the measured time of its steps."""
+    """When a training will end, from the measured time of its steps; None if none was measured."""
     pace = progress.get("seconds_per_step")
     if pace is None:
         return None
@@ -47,17 +46,17 @@ def estimate(progress: dict[str, Any]) -> int | None:
 
 
 def _estimate(connection: Connection, job_id: str, finish: int) -> None:
-    if jobs.find(connection, job_id)["status"] == Status.RUNNING:
+    if jobs.find(connection, job_id).status == JobStatus.RUNNING:
         jobs.update(connection, job_id, estimated_finish=finish)
 
 
-def _take(connection: Connection, row: Row, records: list[dict[str, Any]], end: int) -> None:
-    """Records and the place in the journal change together: nothing is taken twice, nothing skipped."""
-    job, step = row["seq"], row["step"]
+def _take(connection: Connection, row: JobRow, records: list[dict[str, Any]], end: int) -> None:
+    """Record reports, and the place in the journal in the same transaction: none is recorded twice or skipped."""
+    job, step = row.seq, row.step
     for record in records:
         match record.get("kind"):
             case "message":
-                events.tell(
+                events.add(
                     connection, job, record["message"], level=record["level"], mark=record["mark"], at=record["at"]
                 )
             case "metrics":
@@ -65,7 +64,7 @@ def _take(connection: Connection, row: Row, records: list[dict[str, Any]], end: 
                 _take_metrics(connection, job, record)
             case "checkpoint":
                 _take_checkpoint(connection, row, record)
-    jobs.update(connection, row["id"], journal_read=end, step=step)
+    jobs.update(connection, row.id, journal_read=end, step=step)
 
 
 def _take_metrics(connection: Connection, job: int, record: dict[str, Any]) -> None:
@@ -84,35 +83,25 @@ def _take_metrics(connection: Connection, job: int, record: dict[str, Any]) -> N
     scores = {name.removeprefix(SCORE): value for name, value in numbers.items() if name.startswith(SCORE)}
     plain = {name: value for name, value in numbers.items() if not name.startswith(SCORE)}
     data = {"step": step, "total_steps": total, **plain} | ({"scores": scores} if scores else {})
-    events.tell(connection, job, text, data=data, mark=f"step:{step}", at=record["at"])
+    events.add(connection, job, text, data=data, mark=f"step:{step}", at=record["at"])
 
 
-def _take_checkpoint(connection: Connection, row: Row, record: dict[str, Any]) -> None:
+def _take_checkpoint(connection: Connection, row: JobRow, record: dict[str, Any]) -> None:
     step = record["step"]
-    name = f"{model_name(row)}:ckpt-step-{step}"
+    name = f"{row.model_name}:ckpt-step-{step}"
     if not events.add_checkpoint(
-        connection, row["seq"], step=step, model=name, metrics=record["metrics"], at=record["at"]
+        connection, row.seq, step=step, model=name, metrics=record["metrics"], at=record["at"]
     ):
         return
-    models.add(connection, id=name, job_id=row["id"], trainer=row["trainer"], folder=f"checkpoints/{step}")
+    models.add(connection, id=name, job_id=row.id, trainer=row.trainer, folder=f"checkpoints/{step}")
     text = f"Checkpoint created at step {step}: {name}"
-    events.tell(connection, row["seq"], text, mark=f"checkpoint:{step}", at=record["at"])
-    for old in events.drop_old_checkpoints(connection, row["seq"]):
+    events.add(connection, row.seq, text, mark=f"checkpoint:{step}", at=record["at"])
+    for old in events.drop_old_checkpoints(connection, row.seq):
         models.drop(connection, old["model"])
 
 
-def model_name(row: Row) -> str:
-    """What a job's model is called: its base, whose it is, the user's word, and the job."""
-    body = json.loads(row["body"])
-    base = body["model"]
-    if tuned := re.match(r"ft:(.+?):local:", base):
-        base = tuned[1]
-    suffix = re.sub(r"[^A-Za-z0-9._-]+", "-", body["suffix"] or "")
-    return f"ft:{base}:local:{suffix}:{row['id'].removeprefix('ftjob-')[:8]}"
-
-
 def succeed(database: Database, settings: Settings, job_id: str, folder: JobFolder, outcome: dict[str, Any]) -> None:
-    """A training came to its end: put its result file in place, then say so."""
+    """End a job that succeeded: its result file is in place before the database says so."""
     file_id = new_id("file-")
     content = folder.results.read_bytes()
     link(folder.results, settings.files_dir / file_id)
@@ -122,10 +111,10 @@ def succeed(database: Database, settings: Settings, job_id: str, folder: JobFold
 
 def _succeed(connection: Connection, job_id: str, result: dict[str, Any], outcome: dict[str, Any]) -> None:
     row = jobs.find(connection, job_id)
-    name = model_name(row)
+    name = row.model_name
     files.add(connection, filename="step_metrics.csv", purpose="fine-tune-results", **result)
-    models.add(connection, id=name, job_id=job_id, trainer=row["trainer"], folder="model")
-    events.tell(connection, row["seq"], f"New fine-tuned model created: {name}", mark="model")
+    models.add(connection, id=name, job_id=job_id, trainer=row.trainer, folder="model")
+    events.add(connection, row.seq, f"New fine-tuned model created: {name}", mark="model")
     usage = {name: outcome[name] for name in ("seconds", "cpu_seconds") if name in outcome}
     jobs.move(
         connection,
@@ -134,6 +123,6 @@ def _succeed(connection: Connection, job_id: str, result: dict[str, Any], outcom
         fine_tuned_model=name,
         result_file=result["id"],
         trained_tokens=outcome["trained_tokens"],
-        usage=json.dumps(usage),
+        usage=usage,
         occupied=0,
     )

@@ -1,4 +1,4 @@
-"""The journal: one JSON object a line, appended by the worker and read by the service from where it left off."""
+"""The journal: one JSON object a line. The worker appends; the service reads from where it stopped."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ CHUNK = 1 << 20
 
 
 class Journal:
-    """The worker's pen. Each line is one write, so that only the last can be cut short by a kill."""
+    """Writes the journal. Each line is one write, so that a kill can only cut off the last line."""
 
     def __init__(self, path: Path) -> None:
-        # read-write: to see whether the last worker was cut off in the middle of a line
+        # opened for reading too: to see whether the last line was cut off
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         size = os.fstat(self._file).st_size
         if size and os.pread(self._file, 1, size - 1) != b"\n":
             self._write(b"\n")
 
     def message(self, text: str, *, mark: str, level: str = "info") -> None:
-        """Tell something once: the mark says whether it was told before."""
+        """Report a message; the service records only the first one with this mark."""
         self.add({"kind": "message", "message": text, "mark": mark, "level": level})
 
     def metrics(self, step: int, total_steps: int, numbers: Mapping[str, float]) -> None:
-        """Tell the numbers of a step."""
+        """Report the metrics of a step."""
         self.add({"kind": "metrics", "step": step, "total_steps": total_steps, "metrics": self._finite(step, numbers)})
 
     def checkpoint(self, step: int, epoch: int, numbers: Mapping[str, float]) -> None:
-        """Tell that a checkpoint is in place."""
+        """Report a checkpoint that has been written."""
         self.add({"kind": "checkpoint", "step": step, "epoch": epoch, "metrics": self._finite(step, numbers)})
 
     def _finite(self, step: int, numbers: Mapping[str, float]) -> dict[str, float]:
-        """The numbers that JSON can carry; that there are others is told once."""
+        """The metrics that JSON can represent; a message reports once that there are others."""
         finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
         if len(finite) < len(numbers):
             lost = ", ".join(sorted(numbers.keys() - finite.keys()))
-            text = f"At step {step}, {lost} is not a finite number: the training diverged; try a smaller learning rate"
+            text = f"At step {step}, {lost} is not a finite number: the training diverged. Use a lower learning rate"
             self.message(text, mark="diverged", level="warn")
         return finite
 
@@ -56,14 +56,14 @@ class Journal:
             view = view[os.write(self._file, view) :]
 
     def close(self) -> None:
-        """Put the pen away."""
+        """Close the file."""
         os.close(self._file)
 
 
 def read(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
-    """The records from an offset on, at most a chunk of them, and the offset to go on from.
+    """The records after an offset, at most a chunk of them, and the offset to continue from.
 
-    A line that is no record (cut off by a kill) is passed over.
+    A line that isn't a record, because a kill cut it off, is skipped.
     """
     try:
         with path.open("rb") as file:
@@ -73,7 +73,7 @@ def read(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
         return [], offset
     whole, newline, _ = chunk.rpartition(b"\n")
     if not newline:
-        # a line longer than a chunk can't be ours: pass over it rather than wait for ever
+        # a worker never writes a line longer than a chunk: skip it, instead of waiting for its end for ever
         return [], offset + len(chunk) if len(chunk) == CHUNK else offset
     return list(_records(whole)), offset + len(whole) + 1
 

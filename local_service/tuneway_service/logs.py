@@ -1,4 +1,4 @@
-"""Logs on standard error, one `key=value` line each; no header, body, query or token is ever in one."""
+"""Logs on standard error, as lines of `key=value`. They never contain a header, body, query or token."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "tas
 
 
 class LineFormatter(logging.Formatter):
-    """`time=… level=… event="…" key=value`; a traceback follows on its own lines."""
+    """Formats a record as `time=… level=… event="…" key=value`; a traceback follows on its own lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record."""
+        """Format one record."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
         fields: dict[str, object] = {"time": stamp, "level": record.levelname.lower(), "event": record.getMessage()}
         fields |= {name: value for name, value in vars(record).items() if name not in PLAIN}
@@ -40,7 +40,7 @@ def _word(value: object) -> str:
 
 
 def set_up(level: str) -> None:
-    """Send the service's logs to standard error."""
+    """Set up logging to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter())
     for name in ("tuneway", "tuneway_service", "uvicorn"):
@@ -51,13 +51,13 @@ def set_up(level: str) -> None:
 
 
 class AccessLog:
-    """Gives each request an id, which the reply carries, and a line in the log; answers for what nobody else did."""
+    """Middleware that gives each request an id and a line in the log, and replies 500 to unexpected errors."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and note how it went."""
+        """Pass the request on, and log the result."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -79,8 +79,8 @@ class AccessLog:
             log.exception("a request failed", extra={"request_id": request_id})
             if status:
                 raise
-            # what happened is in the log and nowhere else
-            text = "The service had an error; its log says more."
+            # the details are in the log and nowhere else
+            text = "The service had an error; its log has the details."
             await Refusal(text, status=500, code="internal_error").response()(scope, receive, send_with_id)
         finally:
             access.info(

@@ -1,4 +1,4 @@
-"""A multipart form whose file streams to disk, hashed on the way; memory stays flat whatever its size."""
+"""Multipart forms: the file is hashed and written to disk as it arrives, in constant memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FIELDS = 32
 
 @dataclass
 class Received:
-    """A form as it arrives: short fields in memory, one file on disk."""
+    """A form while it arrives: short fields in memory, one file on disk."""
 
     path: Path
     file_field: str
@@ -52,7 +52,7 @@ class Received:
         self._field: bytearray | None = None
 
     def callbacks(self) -> MultipartCallbacks:
-        """The parser's hooks."""
+        """The parser's callbacks."""
         return {
             "on_part_begin": self._part_begin,
             "on_header_field": self._header_field,
@@ -82,7 +82,7 @@ class Received:
         self._name = options.get(b"name", b"")
         if self._name == self.file_field.encode():
             if self.seen:
-                raise Refusal(f"One {self.file_field!r} at a time.", param=self.file_field)
+                raise Refusal(f"Only one {self.file_field!r} is allowed.", param=self.file_field)
             self.seen, self._field = True, None
             self.filename = options.get(b"filename", b"").decode("utf-8", "replace") or None
         elif len(self.fields) >= FIELDS:
@@ -109,7 +109,7 @@ class Received:
         self.ended = True
 
     def flush(self, file: BinaryIO, *, last: bool = False) -> None:
-        """Hash and write what has gathered; runs in a thread."""
+        """Hash and write the pending bytes; runs in a thread."""
         self.digest.update(self.pending)
         file.write(self.pending)
         self.pending.clear()
@@ -119,12 +119,12 @@ class Received:
 
 
 def too_large(limit: int, param: str) -> Refusal:
-    """413, with the limit."""
+    """413 with the limit."""
     return Refusal(f"The {param} is larger than {limit} bytes.", status=413, param=param, code="file_too_large")
 
 
 class receive:  # noqa: N801 - reads as a verb: `async with receive(request, …) as form`
-    """Receive a form; its file lies in the scratch folder until it is moved away, and goes otherwise."""
+    """Receive a form. Its file is in the scratch folder, and is removed at the end unless it was moved."""
 
     def __init__(self, request: Request, scratch: Path, *, file_field: str, limit: int) -> None:
         self.request = request

@@ -1,4 +1,4 @@
-"""Saying no in the API's own shape: `{"error": {"message", "type", "param", "code"}}`."""
+"""Error replies, as the API has them: `{"error": {"message", "type", "param", "code"}}`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from tuneway_service.states import WrongState
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from tuneway_service.states import WrongState
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ TYPES = {401: "invalid_request_error", 403: "invalid_request_error", 429: "rate_
 
 
 class Refusal(Exception):
-    """A request that is turned down; becomes the error reply."""
+    """A request is refused; raised by handlers, sent as an error reply."""
 
     def __init__(
         self,
@@ -43,31 +43,31 @@ class Refusal(Exception):
         self.headers = dict(headers or {})
 
     def response(self) -> JSONResponse:
-        """The reply that says it."""
+        """The error reply."""
         kind = "server_error" if self.status >= 500 else TYPES.get(self.status, "invalid_request_error")
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return JSONResponse({"error": error}, self.status, self.headers)
 
 
 def not_found(kind: str, name: str, *, param: str | None = None) -> Refusal:
-    """404: there is no such thing here."""
+    """404 for a thing that doesn't exist."""
     return Refusal(f"No such {kind}: {name[:200]}", status=404, param=param, code=f"{kind}_not_found")
 
 
 async def on_refusal(_: Request, error: Exception) -> Response:
-    """Answer with a refusal that a handler raised."""
+    """Reply to a request that a handler refused."""
     assert isinstance(error, Refusal)
     return error.response()
 
 
 async def on_wrong_state(_: Request, error: Exception) -> Response:
-    """Answer for a job that isn't where the request needs it."""
-    wrong: WrongState = error  # type: ignore[assignment]
-    return Refusal(str(wrong), code="invalid_job_status").response()
+    """Reply to a request that the job's status doesn't allow."""
+    assert isinstance(error, WrongState)
+    return Refusal(str(error), code="invalid_job_status").response()
 
 
 async def on_http(request: Request, error: Exception) -> Response:
-    """Answer for the router: unknown paths and methods."""
+    """Reply to a request for an unknown path, or with an unknown method."""
     assert isinstance(error, HTTPException)
     where = f"{request.method} {request.url.path}"
     texts = {404: f"Unknown request URL: {where}.", 405: f"Not allowed: {where}."}
@@ -79,7 +79,7 @@ async def on_http(request: Request, error: Exception) -> Response:
 
 
 async def on_storage(_: Request, error: Exception) -> Response:
-    """Answer when the disk or the database gives way, in words that help whoever runs the service."""
+    """Reply when the disk or the database fails; the message helps whoever runs the service."""
     log.error("storage failed", exc_info=error)
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or "full" in str(error).lower():
@@ -89,17 +89,17 @@ async def on_storage(_: Request, error: Exception) -> Response:
             code="disk_full",
         ).response()
     return Refusal(
-        f"The service can't use its storage ({type(error).__name__}); its log says more.",
+        f"The service can't use its storage ({type(error).__name__}); its log has the details.",
         status=500,
         code="storage_error",
     ).response()
 
 
-def handlers(wrong_state: type[Exception]) -> Mapping[Any, Any]:
-    """Which exception is answered by what."""
+def handlers() -> Mapping[Any, Any]:
+    """The handler for each exception."""
     return {
         Refusal: on_refusal,
-        wrong_state: on_wrong_state,
+        WrongState: on_wrong_state,
         HTTPException: on_http,
         sqlite3.Error: on_storage,
         OSError: on_storage,

@@ -1,11 +1,11 @@
 """Train one job whose folder is in an object store: `python -m tuneway_service.relay URL ATTEMPT`.
 
-The worker is the same as ever, on a folder of this machine. Beside it, a thread carries to the store what the
-worker writes, and from it what the service asks. Each attempt has a place of its own in the store, so that one
-that was given up can't disturb another.
+The worker is the usual one, on a folder of this machine. A thread copies what the worker writes to the store, and what
+the service asks from it. Each attempt has its own place in the store, so that an abandoned attempt can't disturb a
+later one.
 
-What points at something is carried after it: whoever reads the journal, `state.json` or `outcome.json` finds
-all that they speak of.
+Files that refer to others are copied after those: whoever reads the journal, `state.json` or `outcome.json` in the
+store finds everything that they refer to.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CARRY_SECONDS = 5.0
-# how long a finished training waits for a store that is away
+# how long a finished training waits for a store that can't be reached
 LAST_PATIENCE = 600.0
 ORDERS = ("job.json", "stop")
 INPUTS = ("training.jsonl", "validation.jsonl", "base/")
@@ -40,10 +40,10 @@ OF_ONE_MACHINE = ("lock", "worker.log", "ray.json", "unfinished/")
 
 
 class Store:
-    """One attempt's place in a store, and what of it is known to be the same here.
+    """One attempt's place in a store, and which of its files are known to be the same in the local folder.
 
     Args:
-        url: Any that fsspec knows: `s3://bucket/jobs/ftjob-…/1`, `gs://…`, `file://…`.
+        url: A URL that fsspec knows: `s3://bucket/jobs/ftjob-…/1`, `gs://…`, `file://…`.
     """
 
     def __init__(self, url: str) -> None:
@@ -55,7 +55,7 @@ class Store:
             raise InvalidSpec(
                 f"can't use {url}: {error}",
                 field="ray_jobs_url",
-                hint="Install it with: pip install 'tuneway[stores]', and the store's own package, such as s3fs",
+                hint="Install it with: pip install 'tuneway[stores]', and the store's package, such as s3fs",
             ) from None
         self.files: Any = files
         self.place = str(place).rstrip("/")
@@ -63,11 +63,11 @@ class Store:
         self._fetched: dict[str, object] = {}
 
     def at(self, name: str) -> str:
-        """A file's name there."""
+        """A file's path in the store."""
         return f"{self.place}/{name}"
 
     def listed(self) -> dict[str, object]:
-        """What is there, by name, each with something that changes when it does."""
+        """The files in the store by name, each with a value that changes when the file does."""
         self.files.invalidate_cache()
         try:
             found = self.files.find(self.place, detail=True)
@@ -76,29 +76,29 @@ class Store:
         return {path[len(self.place) + 1 :]: str(info) for path, info in found.items()}
 
     def read(self, name: str) -> bytes | None:
-        """A small file's content; None when it isn't there."""
+        """The content of a small file; None if it doesn't exist."""
         try:
             return bytes(self.files.cat_file(self.at(name)))
         except FileNotFoundError:
             return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Replace a small file."""
+        """Write a small file, or replace it."""
         self._make_room(name)
         self.files.pipe_file(self.at(name), content)
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it exists."""
         with suppress(FileNotFoundError):
             self.files.rm_file(self.at(name))
 
     def clear(self) -> None:
-        """Leave nothing there."""
+        """Remove all files."""
         with suppress(FileNotFoundError):
             self.files.rm(self.place, recursive=True)
 
     def send(self, folder: Path, wanted: Callable[[str], bool]) -> None:
-        """Carry there what has changed here, pointers last and as they were before."""
+        """Copy what has changed in the folder to the store; pointers last, with the content read before the others."""
         pointers = {
             name: (folder / name).read_bytes() for name in POINTERS if wanted(name) and (folder / name).exists()
         }
@@ -109,7 +109,7 @@ class Store:
                 self._sent[name] = stamp
         gone = {name for name in self._sent if wanted(name)} - names.keys() - pointers.keys()
         if "state.json" in pointers and pointers["state.json"] != (folder / "state.json").read_bytes():
-            # another state was saved meanwhile: that one is carried whole next time, until then the old one stays
+            # another state was saved meanwhile: it is copied next time, and until then the old one stays
             del pointers["state.json"]
             gone = {name for name in gone if not name.startswith("state/")}
         for name, content in pointers.items():
@@ -121,7 +121,7 @@ class Store:
             del self._sent[name]
 
     def fetch(self, folder: Path, wanted: Callable[[str], bool]) -> None:
-        """Carry here what has changed there, in the same order; what is gone there goes here."""
+        """Copy what has changed in the store to the folder, in the same order, and remove what the store lost."""
         pointers = {name: self.read(name) for name in POINTERS if wanted(name)}
         listed = {name: sign for name, sign in self.listed().items() if wanted(name) and name not in POINTERS}
         for name, sign in listed.items():
@@ -133,7 +133,7 @@ class Store:
                 replace(folder / name, content)
                 self._fetched[name] = content
         gone = {name for name in self._fetched if wanted(name)} - listed.keys() - pointers.keys()
-        # a place without anything was cleared, not tidied
+        # if the store has no files at all, it was cleared: the folder keeps its own
         for name in gone if listed else ():
             (folder / name).unlink(missing_ok=True)
             del self._fetched[name]
@@ -141,7 +141,7 @@ class Store:
                 (folder / name).parent.rmdir()
 
     def is_same(self, folder: Path) -> None:
-        """Note that what is there now is what is here: nothing of it has to be carried again."""
+        """Note that files which exist on both sides now are the same, so that none is copied again."""
         here, there = dict(_stamps(folder)), self.listed()
         self._sent |= {name: stamp for name, stamp in here.items() if name in there}
         self._fetched |= {name: sign for name, sign in there.items() if name in here}
@@ -151,7 +151,7 @@ class Store:
         try:
             self.files.put_file(str(folder / name), self.at(name))
         except FileNotFoundError:
-            # replaced by something newer while it was its turn; that comes next time
+            # it was removed or replaced meanwhile: the new one is copied next time
             if (folder / name).exists():
                 raise
 
@@ -159,44 +159,44 @@ class Store:
         self.files.get_file(self.at(name), str(place))
 
     def _make_room(self, name: str) -> None:
-        # object stores have no folders, others want them
+        # object stores have no folders, but other file systems need them
         self.files.makedirs(self.at(name).rpartition("/")[0], exist_ok=True)
 
 
 def _stamps(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    """All files by name, each with something that changes when it does."""
+    """The files in a folder by name, each with a value that changes when the file does."""
     for path in sorted(folder.rglob("*")):
-        with suppress(FileNotFoundError):  # a worker is at it
+        with suppress(FileNotFoundError):  # the worker removed it meanwhile
             if path.is_file() and not path.name.startswith("."):
                 stat = path.stat()
                 yield path.relative_to(folder).as_posix(), (stat.st_mtime_ns, stat.st_size)
 
 
 def _put(place: Path, download: Callable[[Path], object]) -> None:
-    """Whole or not at all."""
+    """Download a file to its place, complete or not at all."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = place.with_name(f".{place.name}.arriving")
+    unfinished = place.with_name(f".{place.name}.part")
     download(unfinished)
     unfinished.replace(place)
 
 
 def is_of(name: str, kinds: tuple[str, ...]) -> bool:
-    """Whether a file is one of those, or in one of those folders."""
+    """Whether a file is one of these, or in one of these folders."""
     return any(name == kind or (kind.endswith("/") and name.startswith(kind)) for kind in kinds)
 
 
 def from_service(name: str) -> bool:
-    """What a worker needs: all but the order, which goes last, and what is of no use elsewhere."""
+    """Whether the service sends this file to the worker: not the order, which is sent last, and no results."""
     return not is_of(name, (*ORDERS, *OUTPUTS, *OF_ONE_MACHINE))
 
 
 def from_worker(name: str) -> bool:
-    """What the service wants back."""
+    """Whether the worker sends this file to the service."""
     return not is_of(name, (*ORDERS, *INPUTS, *OF_ONE_MACHINE))
 
 
 class Carrier:
-    """The thread beside the worker."""
+    """The thread that copies files while the worker trains."""
 
     def __init__(self, store: Store, folder: JobFolder) -> None:
         self.store = store
@@ -215,11 +215,11 @@ class Carrier:
         while not self._done.wait(CARRY_SECONDS):
             try:
                 self.exchange()
-            except Exception:  # noqa: BLE001 - stores fail in their own ways; the training goes on meanwhile
+            except Exception:  # noqa: BLE001 - each store raises its own errors; the training goes on meanwhile
                 traceback.print_exc()
 
     def exchange(self) -> None:
-        """Carry once, both ways."""
+        """Copy once, in both directions."""
         if self.store.read("stop") is not None:
             self.folder.ask_to_stop()
         if self.store.read("job.json") is None:
@@ -229,7 +229,7 @@ class Carrier:
 
 
 def main(arguments: list[str]) -> int:
-    """Fetch the folder, work, and bring back what came of it."""
+    """Fetch the folder, train, and send the results back."""
     url, attempt = arguments[0], arguments[1]
     store = Store(url)
     scratch = Path(tempfile.mkdtemp(prefix="tuneway-"))
@@ -245,13 +245,13 @@ def main(arguments: list[str]) -> int:
         carrier = Carrier(store, folder)
         with carrier:
             code = worker.main([str(folder.path), attempt])
-        _bring_home(carrier)
+        _send_results(carrier)
         return code
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _bring_home(carrier: Carrier) -> None:
+def _send_results(carrier: Carrier) -> None:
     give_up = time.monotonic() + LAST_PATIENCE
     while True:
         try:

@@ -1,10 +1,10 @@
-"""Small things that every route needs."""
+"""Helpers for routes: paging parameters, idempotency keys, replies."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.responses import JSONResponse, Response
 
@@ -17,28 +17,29 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from starlette.requests import Request
 
-    from tuneway_service.app import Service
-    from tuneway_service.store.database import Row
+    from tuneway_service.service import Service
+
+T = TypeVar("T")
 
 KEY_LIMIT = 255
 
 
 def service_of(request: Request) -> Service:
-    """The service that this request came to."""
+    """The service that handles this request."""
     service: Service = request.app.state.service
     return service
 
 
 async def listed(
     request: Request,
-    rows: Callable[..., list[Row]],
-    show: Callable[[Row], dict[str, Any]],
+    rows: Callable[..., list[T]],
+    show: Callable[[T], dict[str, Any]],
     *args: Any,
     default: int,
     most: int = 100,
     **options: Any,
 ) -> Response:
-    """A page of a list, from the `after` and with the `limit` that were asked for; made in a thread."""
+    """One page of a list, by the request's `after` and `limit`; the JSON is made in a thread."""
     after, limit = request.query_params.get("after"), limit_of(request, default=default, most=most)
     read = service_of(request).database.read
     content = await read(page, rows, show, *args, after=after, limit=limit, **options)
@@ -46,7 +47,7 @@ async def listed(
 
 
 def limit_of(request: Request, *, default: int, most: int) -> int:
-    """The `limit` parameter, within its bounds."""
+    """The `limit` parameter; refused outside of its bounds."""
     text = request.query_params.get("limit")
     if text is None:
         return default
@@ -60,7 +61,7 @@ def limit_of(request: Request, *, default: int, most: int) -> int:
 
 
 def order_of(request: Request, *, words: tuple[str, str] = ("asc", "desc")) -> bool:
-    """The `order` parameter: whether newest comes first."""
+    """The `order` parameter: whether the newest comes first."""
     text = request.query_params.get("order", words[1])
     if text not in words:
         raise Refusal(f"Invalid 'order': expected one of {list(words)}.", param="order", code="invalid_value")
@@ -68,7 +69,7 @@ def order_of(request: Request, *, words: tuple[str, str] = ("asc", "desc")) -> b
 
 
 def key_of(request: Request) -> str | None:
-    """The Idempotency-Key, if one was sent."""
+    """The Idempotency-Key header, if there is one."""
     key = request.headers.get("idempotency-key")
     if key is not None and not 1 <= len(key) <= KEY_LIMIT:
         raise Refusal(f"An Idempotency-Key has 1 to {KEY_LIMIT} characters.", param="Idempotency-Key")
@@ -76,17 +77,17 @@ def key_of(request: Request) -> str | None:
 
 
 def fingerprint(request: Request, content: str) -> str:
-    """What makes two requests the same: where to and what."""
+    """A hash of method, path and content; equal for equal requests."""
     return hashlib.sha256(f"{request.method} {request.url.path}\n{content}".encode()).hexdigest()
 
 
 def body_fingerprint(request: Request, body: BaseModel) -> str:
-    """The same for a JSON body, whatever the order of its fields."""
+    """The fingerprint of a request with a JSON body; the order of fields doesn't matter."""
     content = body.model_dump(mode="json", exclude_unset=True)
     return fingerprint(request, json.dumps(content, sort_keys=True))
 
 
 def created(reply: tuple[dict[str, Any], bool]) -> JSONResponse:
-    """The reply to a create: new, or the one that this Idempotency-Key got before."""
+    """The reply to a create; a header says when it repeats the reply to an earlier request with the same key."""
     content, replayed = reply
     return JSONResponse(content, headers={"idempotent-replayed": "true"} if replayed else None)

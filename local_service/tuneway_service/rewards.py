@@ -1,7 +1,7 @@
-"""The reward of a reinforcement job: its grader, as the worker runs it.
+"""The reward of a reinforcement job: the worker runs the job's grader.
 
-Graders that are models are asked at any address that speaks the API, the service's own unless it was started
-with `--grader-url`. The key comes from the worker's environment, `TUNEWAY_GRADER_KEY`; no file holds it.
+A model grader is asked over HTTP, at this service or at the one that `--grader-url` names. The API key comes from the
+worker's environment, `TUNEWAY_GRADER_KEY`; no file holds it.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from pydantic import TypeAdapter
 
 from tuneway.client import Client
 from tuneway.models import Grader
-from tuneway_service.graders import Grading, Limits, Sample, grade
+from tuneway_service.graders import Grading, Limits, ModelSample, grade
+from tuneway_service.settings import GRADER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tuneway_service.trainers.base import Grade
 
-KEY = "TUNEWAY_GRADER_KEY"
 ANSWER_TOKENS = 256
 NO_KEY = "none"
 
 
 def grader_of(job: Mapping[str, Any]) -> Grade:
-    """What grades the answers of a job."""
+    """The function that grades a job's answers."""
     grader = TypeAdapter[Any](Grader).validate_python(job["grader"])
     limits = Limits(python=job["python_graders"], ask=_asking(job["grader_url"]))
 
     def judge(item: Mapping[str, Any], answer: str) -> Grading:
-        return grade(grader, Sample(answer), item, limits)
+        return grade(grader, ModelSample(answer), item, limits)
 
     return judge
 
@@ -40,8 +40,8 @@ def grader_of(job: Mapping[str, Any]) -> Grade:
 def _asking(url: str) -> Callable[[str, list[dict[str, Any]]], tuple[str, int]]:
     @cache
     def client() -> Client:
-        # made when a grader asks: most don't
-        return Client(base_url=url, api_key=os.environ.get(KEY) or NO_KEY)
+        # created only when a grader asks a model: most don't
+        return Client(base_url=url, api_key=os.environ.get(GRADER_KEY) or NO_KEY)
 
     def ask(model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:
         return client().ask(model, messages, max_tokens=ANSWER_TOKENS, temperature=0.0), 0

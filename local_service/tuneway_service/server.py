@@ -1,4 +1,4 @@
-"""The web server: uvicorn, which says when it is ready, and for which being told to stop is no failure."""
+"""The web server: uvicorn, which here prints its address when it is ready and exits with 0 when it is stopped."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Server(uvicorn.Server):
     """Serves one application.
 
     Args:
-        config: As uvicorn has it.
-        url: What to print, in one line on standard output, once requests are answered there.
+        config: uvicorn's own configuration.
+        url: The line to print on standard output when the server answers requests.
     """
 
     def __init__(self, config: uvicorn.Config, url: str) -> None:
@@ -26,7 +26,7 @@ class Server(uvicorn.Server):
         self.url = url
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start, then print the address."""
         await super().startup(sockets)
         if self.started:
             sys.stdout.write(self.url + "\n")
@@ -34,7 +34,7 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop on SIGINT and SIGTERM, and end as after any other day's work; a second SIGINT stops at once."""
+        """Stop on SIGINT and SIGTERM with exit status 0; a second SIGINT stops at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -1,4 +1,4 @@
-"""How a service is set up."""
+"""The settings of a service."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
     from tuneway_service.executors.ray_settings import RaySettings
 
+GRADER_KEY = "TUNEWAY_GRADER_KEY"
+"""The variable with the API key for graders that are models."""
+
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own."""
+    """Whether an address is a loopback address."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -26,47 +29,47 @@ def is_loopback(host: str) -> bool:
 
 
 def check_webhook(url: str, secret: str | None) -> None:
-    """Refuse an address or a secret that can't work."""
+    """Raise `InvalidSpec` for an address or a secret that can't work."""
     if not url.startswith(("http://", "https://")):
-        raise InvalidSpec(f"{url!r} is no address for webhooks", field="webhook_url", hint="https://… or http://…")
+        raise InvalidSpec(f"{url!r} is not a webhook address", field="webhook_url", hint="https://… or http://…")
     try:
         good = secret is not None and len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) >= 16
     except ValueError:
         good = False
     if not good:
         raise InvalidSpec(
-            "webhooks need a secret to be signed with",
+            "webhooks need a signing secret",
             field="webhook_secret",
             hint="Set OPENAI_WEBHOOK_SECRET to whsec_ and base64, such as that of `openssl rand -base64 32`.",
         )
 
 
 def default_data_dir() -> Path:
-    """Where data lies unless told otherwise."""
+    """The data directory that is used unless another one is given."""
     home = os.environ.get("XDG_DATA_HOME")
     return (Path(home) if home else Path.home() / ".local" / "share") / "tuneway"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All options of a service.
+    """Everything that can be set, checked.
 
     Args:
-        data_dir: Database, files and job folders; made when it isn't there.
-        job_storage: Where job folders lie instead, such as storage that other machines share.
-        host: The address to listen on; loopback unless told otherwise.
+        data_dir: The directory of the database, the files and the job folders; created if it doesn't exist.
+        job_storage: A directory for the job folders alone, such as storage that other machines share.
+        host: The address to listen on.
         port: The port; 0 takes any free one.
-        token: The bearer token that clients must send; None lets everybody in.
+        token: The bearer token that clients must send; None means no token.
         concurrency: How many jobs train at once.
         ray: The Ray cluster that runs the jobs; this machine when there is none.
         models: Names that jobs may ask for, and the trainer that each stands for.
         faults: Faults to make, such as "drop=0.1,503=0.1".
         fault_seed: The same seed makes the same faults.
         allow_python_graders: Whether graders may run Python code that clients send.
-        grader_url: Where graders that are models are asked, any service that speaks the API; this one otherwise.
-            The key is the variable TUNEWAY_GRADER_KEY.
-        webhook_url: An address that every event is sent to, besides those that clients register.
-        webhook_secret: What to sign that with; `whsec_` and base64.
+        grader_url: The service that answers for model graders, if not this one; the variable TUNEWAY_GRADER_KEY
+            holds its API key.
+        webhook_url: An address that receives every event, in addition to those that clients register.
+        webhook_secret: The signing secret for that address: `whsec_` and base64.
     """
 
     data_dir: Path
@@ -86,7 +89,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:
-            raise InvalidSpec(f"{self.concurrency} jobs at once isn't possible", field="concurrency")
+            raise InvalidSpec(f"concurrency can't be {self.concurrency}", field="concurrency", hint="At least 1.")
         if not 0 <= self.port <= 65535:
             raise InvalidSpec(f"there is no port {self.port}", field="port", hint="0 takes any free one.")
         if self.token is None and not is_loopback(self.host):
@@ -96,12 +99,14 @@ class Settings:
                 hint="Give a --token (or set TUNEWAY_TOKEN), or listen on 127.0.0.1.",
             )
         if self.grader_url is not None and not self.grader_url.startswith(("http://", "https://")):
-            raise InvalidSpec(f"{self.grader_url!r} is no address", field="grader_url", hint="https://… or http://…")
+            raise InvalidSpec(
+                f"{self.grader_url!r} is not an address", field="grader_url", hint="https://… or http://…"
+            )
         if self.webhook_url is not None:
             check_webhook(self.webhook_url, self.webhook_secret)
 
     def own_url(self) -> str | None:
-        """Where this service is; None before it listens."""
+        """The base URL of this service; None before it listens."""
         try:
             return (self.data_dir / "base_url.txt").read_text().strip()
         except FileNotFoundError:
@@ -109,7 +114,7 @@ class Settings:
 
     @property
     def files_dir(self) -> Path:
-        """The contents of files, each under its id."""
+        """The contents of files, each named by its id."""
         return self.data_dir / "files"
 
     @property
@@ -119,10 +124,10 @@ class Settings:
 
     @property
     def jobs_dir(self) -> Path:
-        """Job folders, each under its id."""
+        """The job folders, each named by the job's id."""
         return (self.job_storage or self.data_dir) / "jobs"
 
     @property
     def scratch_dir(self) -> Path:
-        """What is still arriving; emptied at every start."""
+        """Uploads in progress; emptied at every start."""
         return self.data_dir / "scratch"

@@ -1,7 +1,7 @@
-"""The life of a job as a table: which move leads from where to where.
+"""The life of a job as a table: from each status, the moves and the statuses that they lead to.
 
-Whatever isn't in the table can't happen. The store applies a move as a conditional update, so two that race
-for the same job can't both win, and no terminal status is ever left.
+A move that isn't in the table is refused. The store applies a move as a conditional update: of two that race for
+the same job one is refused, and a terminal status never changes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Status(StrEnum):
+class JobStatus(StrEnum):
     """The statuses that a job of this service can have."""
 
     VALIDATING = "validating_files"
@@ -24,11 +24,11 @@ class Status(StrEnum):
 
 
 class Move(StrEnum):
-    """What can happen to a job."""
+    """What changes a job's status."""
 
-    ADMIT = "admit"  # its files are good
-    START = "start"  # a worker is about to run it
-    YIELD = "yield"  # its worker is gone before the end: stopped, lost or killed
+    ADMIT = "admit"  # its files are valid
+    START = "start"  # a worker is about to be launched
+    YIELD = "yield"  # its worker ended before the training did: it was stopped, lost or killed
     PAUSE = "pause"
     RESUME = "resume"
     SUCCEED = "succeed"
@@ -36,48 +36,48 @@ class Move(StrEnum):
     CANCEL = "cancel"
 
 
-TABLE: Final[dict[Status, dict[Move, Status]]] = {
-    Status.VALIDATING: {
-        Move.ADMIT: Status.QUEUED,
-        Move.FAIL: Status.FAILED,
-        Move.CANCEL: Status.CANCELLED,
+TABLE: Final[dict[JobStatus, dict[Move, JobStatus]]] = {
+    JobStatus.VALIDATING: {
+        Move.ADMIT: JobStatus.QUEUED,
+        Move.FAIL: JobStatus.FAILED,
+        Move.CANCEL: JobStatus.CANCELLED,
     },
-    Status.QUEUED: {
-        Move.START: Status.RUNNING,
-        Move.PAUSE: Status.PAUSED,
-        Move.FAIL: Status.FAILED,
-        Move.CANCEL: Status.CANCELLED,
+    JobStatus.QUEUED: {
+        Move.START: JobStatus.RUNNING,
+        Move.PAUSE: JobStatus.PAUSED,
+        Move.FAIL: JobStatus.FAILED,
+        Move.CANCEL: JobStatus.CANCELLED,
     },
-    Status.RUNNING: {
-        Move.YIELD: Status.QUEUED,
-        Move.PAUSE: Status.PAUSING,
-        Move.SUCCEED: Status.SUCCEEDED,
-        Move.FAIL: Status.FAILED,
-        Move.CANCEL: Status.CANCELLED,
+    JobStatus.RUNNING: {
+        Move.YIELD: JobStatus.QUEUED,
+        Move.PAUSE: JobStatus.PAUSING,
+        Move.SUCCEED: JobStatus.SUCCEEDED,
+        Move.FAIL: JobStatus.FAILED,
+        Move.CANCEL: JobStatus.CANCELLED,
     },
-    Status.PAUSING: {
-        Move.YIELD: Status.PAUSED,
-        Move.SUCCEED: Status.SUCCEEDED,
-        Move.FAIL: Status.FAILED,
-        Move.CANCEL: Status.CANCELLED,
+    JobStatus.PAUSING: {
+        Move.YIELD: JobStatus.PAUSED,
+        Move.SUCCEED: JobStatus.SUCCEEDED,
+        Move.FAIL: JobStatus.FAILED,
+        Move.CANCEL: JobStatus.CANCELLED,
     },
-    Status.PAUSED: {
-        Move.RESUME: Status.QUEUED,
-        Move.FAIL: Status.FAILED,
-        Move.CANCEL: Status.CANCELLED,
+    JobStatus.PAUSED: {
+        Move.RESUME: JobStatus.QUEUED,
+        Move.FAIL: JobStatus.FAILED,
+        Move.CANCEL: JobStatus.CANCELLED,
     },
-    Status.SUCCEEDED: {},
-    Status.FAILED: {},
-    Status.CANCELLED: {},
+    JobStatus.SUCCEEDED: {},
+    JobStatus.FAILED: {},
+    JobStatus.CANCELLED: {},
 }
 
 TERMINAL: Final = frozenset(status for status, moves in TABLE.items() if not moves)
 
 
 class WrongState(Exception):
-    """The move isn't possible where the job stands."""
+    """The job's status doesn't allow the move."""
 
-    def __init__(self, job_id: str, status: Status, move: Move) -> None:
+    def __init__(self, job_id: str, status: JobStatus, move: Move) -> None:
         able = sorted(origin for origin, moves in TABLE.items() if move in moves)
         super().__init__(
             f"Job {job_id} has status {status!s}: it can't {move!s} now, only when it is {' or '.join(able)}."
@@ -87,8 +87,8 @@ class WrongState(Exception):
         self.move = move
 
 
-def after(job_id: str, status: Status, move: Move) -> Status:
-    """Where the move leads; raises `WrongState` where the table has no such arrow."""
+def after(job_id: str, status: JobStatus, move: Move) -> JobStatus:
+    """The status after a move; raises `WrongState` if the table doesn't have it."""
     try:
         return TABLE[status][move]
     except KeyError:

@@ -1,8 +1,8 @@
-"""Job folders outside of the data directory, such as on storage that a cluster's machines share.
+"""Job folders outside of the data directory, for example on storage that a cluster's machines share.
 
-Folders that the database doesn't know are swept away, and jobs whose folders are gone fail. So the storage
-carries a mark that says whose it is: nothing is touched on storage that is another service's, or that isn't
-mounted.
+The service deletes job folders that its database doesn't know, and fails jobs whose folders are gone. Both would be
+wrong on storage of another service, or while the storage isn't mounted. So a file on the storage names its owner,
+and the service touches nothing unless it is the owner.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ MARK = "tuneway-owner.txt"
 
 
 def settle(settings: Settings) -> None:
-    """Make the job storage this service's own, or refuse: it is another's, or not what it was.
+    """Claim the job storage for this service, or check that it is the one claimed before.
 
     Raises:
-        InvalidSpec: Jobs would be lost there, or another service's.
+        InvalidSpec: The storage belongs to another service, or isn't the one that has this service's jobs.
     """
     note = settings.data_dir / "job_storage.txt"
     known, _, owner = note.read_text().partition("\n") if note.exists() else ("", "", "")
     if settings.job_storage is None:
         if known:
-            raise InvalidSpec(f"this service's jobs lie in {known}", field="job_storage", hint="Give --job-storage.")
+            raise InvalidSpec(f"this service's jobs are in {known}", field="job_storage", hint="Give --job-storage.")
         return
     mark = settings.job_storage / MARK
     try:
@@ -53,20 +53,20 @@ def settle(settings: Settings) -> None:
         raise InvalidSpec(f"can't use {settings.job_storage}: {error.strerror}", field="job_storage") from None
     if found is None:
         raise InvalidSpec(
-            f"{settings.job_storage} holds no jobs of this service, which had them in {known}",
+            f"{settings.job_storage} has no jobs of this service; they were in {known}",
             field="job_storage",
-            hint="Is it mounted? If the jobs are to move, move all that is in the old place.",
+            hint="Is it mounted? To move the jobs, move everything from the old directory.",
         )
     raise InvalidSpec(
-        f"{settings.job_storage} is another service's", field="job_storage", hint="Choose another folder."
+        f"{settings.job_storage} belongs to another service", field="job_storage", hint="Choose another folder."
     )
 
 
 def there(settings: Settings) -> bool:
-    """Whether the job storage can be seen now."""
+    """Whether the job storage is mounted now."""
     return settings.job_storage is None or (settings.job_storage / MARK).exists()
 
 
 def any_in(folder: Path) -> bool:
-    """Whether there is anything in a folder."""
+    """Whether a folder exists and isn't empty."""
     return folder.is_dir() and any(folder.iterdir())

@@ -1,8 +1,7 @@
-"""Takes jobs from their files to their end: checks, queues, launches, listens, settles.
+"""Runs the jobs: checks their files, queues them, launches workers, records what they report, and ends the jobs.
 
-One thread does all of it, a tick at a time; only looking at files is left to another. The truth is in the
-database and the job folders, never here: a supervisor that starts afresh picks up exactly where a killed one
-left off.
+One thread does this, tick by tick; a second one checks files. All state is in the database and in the job folders,
+so a new supervisor goes on exactly where a killed one stopped.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuneway_service import checks, ingest, storage
 from tuneway_service.faults import parse, sticks
 from tuneway_service.folder import JobFolder
-from tuneway_service.states import TERMINAL, Move, Status, WrongState
+from tuneway_service.states import TERMINAL, JobStatus, Move, WrongState
 from tuneway_service.store import events, jobs
 
 if TYPE_CHECKING:
@@ -28,9 +27,10 @@ if TYPE_CHECKING:
 
     from tuneway_service.catalogue import Catalogue
     from tuneway_service.executors import Executor
-    from tuneway_service.executors.base import News
+    from tuneway_service.executors.base import Notice
     from tuneway_service.settings import Settings
-    from tuneway_service.store.database import Connection, Database, Row
+    from tuneway_service.store.database import Connection, Database
+    from tuneway_service.store.records import JobRow
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ STORAGE_AWAY = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.
 
 
 class Supervisor:
-    """Owns every job between its creation and its end; `on_end` is called, in its thread, when one has ended."""
+    """Owns every job from its creation to its end; calls `on_end`, in its thread, after a job ends."""
 
     def __init__(
         self,
@@ -66,17 +66,17 @@ class Supervisor:
         self._asked_at: dict[str, float] = {}
 
     def start(self) -> None:
-        """Begin; jobs of an earlier service are taken up first."""
+        """Start; the jobs of an earlier service go on."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Something changed: look now. Never blocks."""
+        """Start the next tick now. Never blocks."""
         self._woken.set()
 
     def stop(self) -> None:
-        """Ask the workers to save and leave, and wait for them; their jobs go on at the next start.
+        """Stop the workers after they have saved their state; their jobs go on at the next start.
 
-        Those that don't need the service stay at work, and are found again.
+        Workers of a detached executor go on, and the next service finds them.
         """
         self._closing.set()
         self._woken.set()
@@ -92,65 +92,65 @@ class Supervisor:
             self._woken.clear()
             self._troubled = False
             busy = self._tried(self.tick) or self._checks
-            # when the disk or the database is in trouble, twenty tries a second would only fill the log
+            # while the disk or the database fails, twenty attempts a second would only fill the log
             self._woken.wait(self.executor.pace if busy and not self._troubled else IDLE_SECONDS)
         if not self.executor.detached:
-            self._tried(self._send_workers_home)
+            self._tried(self._stop_workers)
         self.executor.close()
 
     def _tried(self, act: Callable[[], bool]) -> bool:
         try:
             return act()
         except Exception:
-            log.exception("the supervisor is in trouble, and will try again")
+            log.exception("the supervisor failed, and will try again")
             self._troubled = True
             return False
 
     def tick(self) -> bool:
-        """Do what is to be done now; returns whether to look again soon."""
+        """Do what is due now; returns whether the next tick should be soon."""
         if not storage.there(self.settings):
-            log.error("the job storage is away", extra={"path": self.settings.job_storage})
+            log.error("the job storage isn't mounted", extra={"path": self.settings.job_storage})
             self._troubled = True
             return True
-        for row in self.database.read_now(jobs.in_status, Status.VALIDATING):
-            if row["id"] not in self._checks and not sticks(self._faults, self.settings.fault_seed, row["seq"]):
-                self._checks[row["id"]] = self._checker.submit(self._for, row, self._check)
+        for job_id, place in self.database.read_now(jobs.places_in, JobStatus.VALIDATING):
+            if job_id not in self._checks and not sticks(self._faults, self.settings.fault_seed, place):
+                self._checks[job_id] = self._checker.submit(self._for, job_id, self._check)
         self._checks = {job_id: check for job_id, check in self._checks.items() if not check.done()}
         for row in self.database.read_now(jobs.occupied):
-            self._for(row, self._attend)
+            self._for(row.id, self._attend)
         occupied = len(self.database.read_now(jobs.occupied))
         while occupied < self.settings.concurrency and not self._closing.is_set():
             waiting = self.database.read_now(jobs.next_queued)
             if waiting is None:
                 break
-            self._for(waiting, self._launch)
+            self._for(waiting.id, self._launch)
             occupied += 1
         return bool(occupied or self._checks)
 
-    def _for(self, row: Row, act: Callable[[Row], None]) -> None:
-        """Do something for one job; what goes wrong with it is that job's failure and no other's."""
+    def _for(self, job_id: str, act: Callable[[JobRow], None]) -> None:
+        """Do something for one job; an error fails that job alone."""
         try:
-            act(row)
+            act(self.database.read_now(jobs.find, job_id))
         except WrongState:
-            pass  # somebody else moved it in between: the next tick sees where it stands
+            pass  # its status changed meanwhile: the next tick goes by the new one
         except sqlite3.Error:
-            # the database's failure, not the job's: leave it as it is until the database is well again
-            log.exception("the database is in trouble")
+            # the database's failure, not the job's: the job is left as it is until the database works again
+            log.exception("the database failed")
             self._troubled = True
         except Exception as error:
             if isinstance(error, OSError) and error.errno in STORAGE_AWAY:
-                # likewise for a disk that another machine serves: it comes back
-                log.exception("the storage of a job is away", extra={"job_id": row["id"]})
+                # likewise for a network disk, which comes back
+                log.exception("the storage of a job can't be reached", extra={"job_id": job_id})
                 self._troubled = True
                 return
-            log.exception("a job can't go on", extra={"job_id": row["id"]})
+            log.exception("a job failed by an error of the service", extra={"job_id": job_id})
             why = f"The service can't go on with this job: {type(error).__name__}: {error}"
-            self._tried(partial(self._give_up, row, why))
+            self._tried(partial(self._give_up, job_id, why))
 
-    def _give_up(self, row: Row, why: str) -> bool:
+    def _give_up(self, job_id: str, why: str) -> bool:
         with suppress(OSError):
-            self.executor.stop(self.folder(row["id"]), force=True)
-        self._fail(row["id"], code="server_error", message=why)
+            self.executor.stop(self.folder(job_id), force=True)
+        self._fail(job_id, code="server_error", message=why)
         return True
 
     def _fail(self, job_id: str, *, code: str, message: str, param: str | None = None) -> None:
@@ -159,105 +159,107 @@ class Supervisor:
 
     # what is done for one job
 
-    def _check(self, row: Row) -> None:
+    def _check(self, row: JobRow) -> None:
+        if row.status != JobStatus.VALIDATING:
+            return  # cancelled while it waited for its turn
         try:
-            verdict = checks.check_job(self.folder(row["id"]), row, given_up=self._closing.is_set)
+            verdict = checks.check_job(self.folder(row.id), row, stopped=self._closing.is_set)
             if verdict.problem is None:
                 hyperparameters = self.catalogue.resolve(row, verdict.n_examples)
-                self.database.write_now(_admit, row["id"], hyperparameters)
+                self.database.write_now(_admit, row.id, hyperparameters)
             else:
-                self._fail(row["id"], **verdict.problem)
-        except checks.GivenUp:
-            pass  # the next service looks again
+                self._fail(row.id, **verdict.problem)
+        except checks.CheckStopped:
+            pass  # the next service checks it again
         finally:
             self.wake()
 
-    def _launch(self, row: Row) -> None:
-        folder = self.folder(row["id"])
-        row = self.database.write_now(_start, row["id"])
+    def _launch(self, row: JobRow) -> None:
+        folder = self.folder(row.id)
+        row = self.database.write_now(_start, row.id)
         folder.clear_stop()
         folder.write("job", self.catalogue.order(row))
         self.executor.launch(folder)
-        log.info("launched", extra={"job_id": row["id"], "attempt": row["attempt"]})
+        log.info("launched", extra={"job_id": row.id, "attempt": row.attempt})
 
-    def _attend(self, row: Row) -> None:
-        folder = self.folder(row["id"])
-        # first whether it lives, then what it wrote: what a dead worker wrote is all there
+    def _attend(self, row: JobRow) -> None:
+        folder = self.folder(row.id)
+        # this order matters: when the worker has ended, everything that it wrote is there to be read
         alive = self.executor.alive(folder)
-        ingest.listen(self.database, row["id"], folder)
-        if news := self.executor.news(folder):
-            self.database.write_now(_pass_on, row["seq"], news)
+        ingest.read_reports(self.database, row.id, folder)
+        if notices := self.executor.notices(folder):
+            self.database.write_now(_add_notices, row.seq, notices)
         if not alive:
-            self._asked_at.pop(row["id"], None)
+            self._asked_at.pop(row.id, None)
             self._settle(row, folder)
-        elif row["status"] != Status.RUNNING:
-            self._usher_out(row, folder)
+        elif row.status != JobStatus.RUNNING:
+            self._stop_worker(row, folder)
 
-    def _usher_out(self, row: Row, folder: JobFolder) -> None:
-        """A worker whose job is wanted otherwise: ask, and for a cancelled one don't wait for long."""
-        asked_at = self._asked_at.setdefault(row["id"], time.monotonic())
+    def _stop_worker(self, row: JobRow, folder: JobFolder) -> None:
+        """Stop the worker of a job that is pausing or cancelled; kill that of a cancelled job if it doesn't stop."""
+        asked_at = self._asked_at.setdefault(row.id, time.monotonic())
         overdue = time.monotonic() - asked_at > STOP_PATIENCE
-        self.executor.stop(folder, force=overdue and row["status"] != Status.PAUSING)
+        self.executor.stop(folder, force=overdue and row.status != JobStatus.PAUSING)
 
-    def _settle(self, row: Row, folder: JobFolder) -> None:
-        """The worker is gone: what has become of the job?"""
+    def _settle(self, row: JobRow, folder: JobFolder) -> None:
+        """The worker has ended: change the job's status by the outcome that it left."""
         outcome = folder.read("outcome")
         kind = outcome.get("outcome") if isinstance(outcome, dict) else None
-        if row["status"] not in (Status.RUNNING, Status.PAUSING):
-            self.database.write_now(jobs.update, row["id"], occupied=0)
+        if row.status not in (JobStatus.RUNNING, JobStatus.PAUSING):
+            self.database.write_now(jobs.update, row.id, occupied=0)
         elif kind == "succeeded":
-            ingest.succeed(self.database, self.settings, row["id"], folder, outcome)
+            ingest.succeed(self.database, self.settings, row.id, folder, outcome)
             self.on_end()
         elif kind == "failed":
-            self._fail(row["id"], code=outcome["code"], message=outcome["message"], param=outcome.get("param"))
+            self._fail(row.id, code=outcome["code"], message=outcome["message"], param=outcome.get("param"))
         else:
             self._lost(row, folder, stopped=kind == "stopped")
-        if self.database.read_now(jobs.find, row["id"])["status"] in TERMINAL:
+        if self.database.read_now(jobs.find, row.id).status in TERMINAL:
             folder.tidy()
-        log.info("settled", extra={"job_id": row["id"], "outcome": kind or "lost"})
+        log.info("settled", extra={"job_id": row.id, "outcome": kind or "lost"})
 
-    def _lost(self, row: Row, folder: JobFolder, *, stopped: bool) -> None:
-        row = self.database.read_now(jobs.find, row["id"])
-        losses = 0 if stopped else 1 if row["step"] > row["step_at_start"] else row["losses"] + 1
-        words = self.executor.last_words(folder)
+    def _lost(self, row: JobRow, folder: JobFolder, *, stopped: bool) -> None:
+        row = self.database.read_now(jobs.find, row.id)
+        losses = 0 if stopped else 1 if row.step > row.step_at_start else row.losses + 1
+        reason = self.executor.exit_reason(folder)
         if losses >= LOSSES_ALLOWED:
-            text = f"The training was lost {losses} times at step {row['step']}: {words}"
-            self._fail(row["id"], code="server_error", message=text)
+            text = f"The training was lost {losses} times at step {row.step}: {reason}"
+            self._fail(row.id, code="server_error", message=text)
         else:
-            self.database.write_now(_yield, row["id"], losses=losses, why=None if stopped else words)
+            self.database.write_now(_yield, row.id, losses=losses, why=None if stopped else reason)
 
-    def _send_workers_home(self) -> bool:
+    def _stop_workers(self) -> bool:
         until = time.monotonic() + STOP_PATIENCE
         rows = self.database.read_now(jobs.occupied)
         for row in rows:
-            self.executor.stop(self.folder(row["id"]))
+            self.executor.stop(self.folder(row.id))
         while rows and time.monotonic() < until:
             for row in rows:
-                self._for(row, self._attend)
+                self._for(row.id, self._attend)
             rows = self.database.read_now(jobs.occupied)
             time.sleep(0.02)
         return True
 
 
-def _admit(connection: Connection, job_id: str, hyperparameters: str) -> None:
+def _admit(connection: Connection, job_id: str, hyperparameters: dict[str, Any]) -> None:
     jobs.move(connection, job_id, Move.ADMIT, hyperparameters=hyperparameters)
 
 
-def _start(connection: Connection, job_id: str) -> Row:
+def _start(connection: Connection, job_id: str) -> JobRow:
     row = jobs.find(connection, job_id)
-    return jobs.move(connection, job_id, Move.START, occupied=1, attempt=row["attempt"] + 1, step_at_start=row["step"])
+    return jobs.move(connection, job_id, Move.START, occupied=1, attempt=row.attempt + 1, step_at_start=row.step)
 
 
-def _pass_on(connection: Connection, job: int, news: Sequence[News]) -> None:
-    for item in news:
-        events.tell(connection, job, item.message, level=item.level, mark=item.mark)
+def _add_notices(connection: Connection, job: int, notices: Sequence[Notice]) -> None:
+    for notice in notices:
+        events.add(connection, job, notice.message, level=notice.level, mark=notice.mark)
 
 
 def _yield(connection: Connection, job_id: str, *, losses: int, why: str | None) -> None:
     if why is not None:
         text, level = f"The training was interrupted ({why}); it goes on from its last saved state", "warn"
     else:
-        text, level = "The training is stopped; its state is saved", "info"
+        text, level = "The training was stopped; its state is saved", "info"
     jobs.move(
         connection, job_id, Move.YIELD, message=text, level=level, occupied=0, losses=losses, estimated_finish=None
     )

@@ -1,4 +1,4 @@
-"""Weights & Biases: a job's metrics, when it was asked for and is installed."""
+"""Weights & Biases: logs a job's metrics there, if the job asks for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOST = "api.wandb.ai"
 
 
 class RunLog:
-    """Logs steps to the runs that the job asks for; what goes wrong there is told and never ends a training."""
+    """Logs steps to the runs that the job asks for. An error there becomes an event and never ends the training."""
 
     def __init__(self, job: Mapping[str, Any], folder: Path, journal: Journal) -> None:
         self.job = job
@@ -33,7 +33,7 @@ class RunLog:
     def _start(self, settings: Mapping[str, Any]) -> None:
         import wandb
 
-        # without a key it would ask on a terminal that nobody sees
+        # without a key, wandb would ask for one on a terminal
         mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
         run = wandb.init(
             project=settings["project"],
@@ -43,15 +43,15 @@ class RunLog:
             id=settings["run_id"],
             resume="allow" if mode == "online" else None,
             dir=str(self.folder),
-            mode=cast("Any", mode),  # whatever the variable says: wandb knows its words
+            mode=cast("Any", mode),  # wandb checks the variable's value
             config={"job_id": self.job["job_id"], "trainer": self.job["trainer"], **self.job["hyperparameters"]},
         )
         self.runs.append(run)
-        where = "in the job's folder, to be sent by `wandb sync`" if mode == "offline" else mode
+        where = "in the job's folder, for `wandb sync`" if mode == "offline" else mode
         self.journal.message(f"Logging to the Weights & Biases run {settings['run_id']} ({where})", mark="wandb")
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Log the numbers of a step."""
+        """Log the metrics of a step."""
         for run in list(self.runs):
             self._guarded(run.log, dict(metrics), step=step, run=run)
 
@@ -63,17 +63,17 @@ class RunLog:
         try:
             act(*args, **kwargs)
         except ImportError:
-            text = "Weights & Biases isn't installed here (pip install 'tuneway[wandb]'): not logged there"
+            text = "Metrics are not logged to Weights & Biases: it isn't installed (pip install 'tuneway[wandb]')"
             self.journal.message(text, mark="wandb:missing", level="warn")
-        except Exception as error:  # noqa: BLE001 - theirs is a large tree
-            text = f"Weights & Biases failed and is left alone: {type(error).__name__}: {error}"[:500]
+        except Exception as error:  # noqa: BLE001 - wandb raises many kinds of errors
+            text = f"Metrics are no longer logged to Weights & Biases: {type(error).__name__}: {error}"[:500]
             self.journal.message(text, mark="wandb:failed", level="warn")
             if run is not None:
                 self.runs.remove(run)
 
 
 def _has_key() -> bool:
-    """Whether somebody has logged in there."""
+    """Whether a key for Weights & Biases is set, in the variable or in the netrc file."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:

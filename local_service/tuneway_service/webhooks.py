@@ -1,4 +1,4 @@
-"""Sends events to whoever asked: signed, tried again with growing pauses, each attempt noted."""
+"""Sends events to webhook endpoints: signed, retried with growing pauses, each attempt recorded."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
 TOTAL_TIMEOUT = 20.0
-# 3 days in all, as the hosted platform tries
+# 3 days in all, like the hosted platform
 PAUSES = (2, 10, 60, 300, 1800, 3600, *([7200] * 35))
 ROUND_SECONDS = 30.0
 
 
 def signature(secret: str, event_id: str, timestamp: int, body: bytes) -> str:
-    """The `v1,…` signature that receivers check."""
+    """The signature that receivers check: `v1,` and base64."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     content = f"{event_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
 
 
 def signed_headers(row: Row | Mapping[str, Any], body: bytes, at: int) -> dict[str, str]:
-    """The headers of one delivery; while an old secret is still good, it signs along."""
+    """The headers of one delivery; an old secret signs as well while it is valid."""
     secrets = [row["secret"]]
     if row["old_secret"] and row["old_secret_until"] > at:
         secrets.append(row["old_secret"])
@@ -54,7 +54,7 @@ def signed_headers(row: Row | Mapping[str, Any], body: bytes, at: int) -> dict[s
 
 
 class Sender:
-    """Delivers what the database has queued; a restart goes on where it was."""
+    """Sends the deliveries that the database has queued; after a restart it goes on with them."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -62,12 +62,12 @@ class Sender:
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
-        """Something may be due. Callable from any thread; never blocks."""
+        """Look for deliveries now. Any thread may call it; never blocks."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._woken.set)
 
     async def run(self) -> None:
-        """Deliver for ever."""
+        """Send deliveries until cancelled."""
         self._loop = asyncio.get_running_loop()
         while True:
             self._woken.clear()
@@ -102,25 +102,25 @@ class Sender:
 
 
 async def http_client() -> httpx.AsyncClient:
-    """A client for deliveries. Made in a thread: it reads certificates, and most services never need it."""
+    """A client for deliveries. A thread imports httpx and reads the certificates, when they are needed."""
 
     def make() -> httpx.AsyncClient:
         import httpx
 
-        # an endpoint's redirect could lead anywhere: it is an answer like any other, and no success
+        # a redirect isn't followed, because it could lead anywhere: it counts as a failure
         return httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, trust_env=False)
 
     return await anyio.to_thread.run_sync(make)
 
 
 async def attempt(client: httpx.AsyncClient, row: Row | Mapping[str, Any]) -> tuple[int | None, str | None]:
-    """Send one event once; returns the reply's status or what went wrong."""
+    """Send one event once; returns the reply's status, or the error."""
     body = json.dumps(json.loads(row["event"]), separators=(",", ":")).encode()
     headers = signed_headers(row, body, int(time.time()))
     import httpx
 
     try:
-        # headers are enough: nobody needs to read what an endpoint has to say
+        # the status is enough: the reply's body isn't read
         with anyio.fail_after(TOTAL_TIMEOUT):
             async with client.stream("POST", row["url"], content=body, headers=headers) as reply:
                 return reply.status_code, None

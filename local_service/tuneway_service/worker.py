@@ -1,11 +1,12 @@
 """Train one job: `python -m tuneway_service.worker JOB_DIR [ATTEMPT]`.
 
-All that it needs is in the folder and all that it does ends up there (see `folder`), so that it knows no
-service, network or database, and any executor can run it. Started again after whatever happened to the one
-before, it goes on from the last saved state and comes to the same weights.
+A worker reads and writes nothing but the job's folder (see `folder`). It needs no service, network or database, so any
+executor can run it. A worker that is started after another one goes on from the last saved state, and reaches the
+same weights.
 
-Without an attempt it does whatever the order in the folder says. With one it works only as long as the order
-names that attempt: an executor that lost sight of a worker may order another, and the lost one then leaves.
+Without ATTEMPT the worker takes the attempt that the order in the folder names. With ATTEMPT it works only while the
+order names that attempt: an executor that lost contact with a worker orders another attempt, and the first worker
+then stops.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from typing import TYPE_CHECKING, Any
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway_service.folder import JobFolder, Taken, kept_checkpoints, replace
 from tuneway_service.journal import Journal, read_all
-from tuneway_service.trainers import Checkpoint, Step, TrainingRun, make_trainer
+from tuneway_service.trainers import CheckpointDue, Step, TrainingRun, make_trainer
 from tuneway_service.wandb_log import RunLog
 
 if TYPE_CHECKING:
-    from tuneway_service.trainers import Trainer, Training
+    from tuneway_service.trainers import Trainer, TrainingSession
     from tuneway_service.trainers.base import Grade
 
 TAKEN = 75
@@ -56,11 +57,12 @@ class Worker:
 
     def run(self) -> dict[str, Any]:
         """Train to the end, or until asked to stop; returns the outcome."""
-        self.journal.message(f"Training on {_name(self.trainer)}", mark="training")  # first: a model takes time to load
+        # before the model is loaded, which takes time
+        self.journal.message(f"Training on {_name(self.trainer)}", mark="training")
         training, step = self._training()
         self.first_step = step
         if step:
-            self.journal.message(f"Going on from step {step}", mark=f"from:{step}:{self.job['attempt']}")
+            self.journal.message(f"Resuming from step {step}", mark=f"from:{step}:{self.job['attempt']}")
         self.saved = time.monotonic()
         with RunLog(self.job, self.folder.path, self.journal) as run_log:
             for item in training.advance():
@@ -78,7 +80,7 @@ class Worker:
                     self._save(training, step)
         return self._finish(training, step)
 
-    def _training(self) -> tuple[Training, int]:
+    def _training(self) -> tuple[TrainingSession, int]:
         run = TrainingRun(
             method=self.job["method"],
             train_path=self.folder.training,
@@ -94,9 +96,9 @@ class Worker:
         step, place = state
         try:
             return self.trainer.resume(run, place), step
-        except Exception:  # noqa: BLE001 - whatever a broken state does to a trainer
+        except Exception:  # noqa: BLE001 - a damaged state may raise anything
             traceback.print_exc()
-            # the same seed gives the same weights: nothing is lost but time
+            # the same seed gives the same weights, so nothing but time is lost
             self.journal.message(
                 f"The saved state of step {step} can't be read: training again from the start",
                 mark=f"again:{self.job['attempt']}",
@@ -112,19 +114,19 @@ class Worker:
         return grader_of(self.job)
 
     def _check_wanted(self) -> None:
-        """Leave the folder to another attempt, if there is one."""
+        """Raise `Taken` if another attempt is ordered."""
         if not self.folder.ordered(self.job["attempt"]):
             raise Taken(self.folder.path.name)
 
-    def _save(self, training: Training, step: int) -> None:
+    def _save(self, training: TrainingSession, step: int) -> None:
         self._check_wanted()
         began = time.monotonic()
         self.folder.keep_state(step, training.save)
         self.saved = time.monotonic()
-        # large models take their time to save: that must stay a small share of the training's
+        # saving a large model takes long: it must stay a small share of the training time
         self.pause = max(SAVE_SECONDS, (self.saved - began) / SAVE_SHARE)
 
-    def _checkpoint(self, training: Training, item: Checkpoint) -> None:
+    def _checkpoint(self, training: TrainingSession, item: CheckpointDue) -> None:
         self._check_wanted()
         self.folder.checkpoints.mkdir(exist_ok=True)
         self.folder.put(self.folder.checkpoints / str(item.step), training.export)
@@ -139,7 +141,7 @@ class Worker:
     def _told(self, kind: str) -> list[dict[str, Any]]:
         return [record for record in read_all(self.folder.journal) if record.get("kind") == kind]
 
-    def _progress(self, training: Training, step: int) -> None:
+    def _progress(self, training: TrainingSession, step: int) -> None:
         at = time.time()
         if at - self.told < PROGRESS_SECONDS:
             return
@@ -156,7 +158,7 @@ class Worker:
             },
         )
 
-    def _finish(self, training: Training, step: int) -> dict[str, Any]:
+    def _finish(self, training: TrainingSession, step: int) -> dict[str, Any]:
         self._check_wanted()
         self.folder.put(self.folder.model, training.export)
         replace(self.folder.results, base64.b64encode(result_table(self.folder.journal).encode()))
@@ -187,7 +189,7 @@ COLUMNS = {
 
 
 def result_table(journal: Path) -> str:
-    """The metrics as the result file has them: a CSV, cells without a measurement empty."""
+    """The content of the result file: the metrics as CSV, empty where nothing was measured."""
     steps = {record["step"]: record["metrics"] for record in read_all(journal) if record.get("kind") == "metrics"}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -198,7 +200,7 @@ def result_table(journal: Path) -> str:
 
 
 def failure(error: Exception) -> dict[str, Any]:
-    """The outcome of a training that broke: whose fault, in words for the job's error."""
+    """The outcome of a training that failed, with the code and the message of the job's error."""
     if isinstance(error, InvalidSpec):
         return {"outcome": "failed", "code": "invalid_hyperparameters", "message": str(error), "param": error.field}
     if isinstance(error, InvalidInput):
@@ -209,12 +211,12 @@ def failure(error: Exception) -> dict[str, Any]:
     if isinstance(error, MemoryError):
         text = str(error) or "The training needs more memory than there is."
         return {"outcome": "failed", "code": "out_of_memory", "message": text}
-    text = f"The trainer broke off: {type(error).__name__}: {error}"
+    text = f"The trainer failed: {type(error).__name__}: {error}"
     return {"outcome": "failed", "code": "server_error", "message": text[:2000]}
 
 
 def work(folder: JobFolder) -> dict[str, Any]:
-    """Run one attempt and say how it went; never raises for what the training does, only when it is `Taken` over."""
+    """Run one attempt and return its outcome; raises nothing but `Taken`, when another attempt is ordered."""
     try:
         worker = Worker(folder)
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -222,21 +224,21 @@ def work(folder: JobFolder) -> dict[str, Any]:
         return worker.run()
     except Taken:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a trainer does, the job gets an outcome
+    except Exception as error:  # noqa: BLE001 - whatever the trainer raises, the job needs an outcome
         traceback.print_exc()
-        # a half-written state may be what filled the disk: the outcome must find room
+        # half-written states may fill the disk, and the outcome needs room
         if isinstance(error, OSError):
             shutil.rmtree(folder.states, ignore_errors=True)
         return failure(error)
 
 
 def main(arguments: list[str]) -> int:
-    """Do the job in that folder, unless it is done or another worker is at it."""
+    """Train the job in a folder, unless it has ended or another worker has the folder."""
     folder = JobFolder(Path(arguments[0]))
     attempt = int(arguments[1]) if len(arguments) > 1 else folder.attempt()
     if attempt is None:
         return TAKEN
-    # Ctrl-C in the service's terminal is the service's business: it asks its workers to stop
+    # Ctrl-C in the service's terminal stops the service, which then stops its workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with folder.claim(attempt):

@@ -222,7 +222,7 @@ def test_anything_else_is_no_formula(formula):
 @given(st.text())
 def test_any_text_can_be_a_template(text):
     try:
-        filled = templates.fill(text, templates.Sample("x"), {})
+        filled = templates.fill(text, templates.ModelSample("x"), {})
     except templates.UnknownPlace:
         assert "{{" in text
     else:

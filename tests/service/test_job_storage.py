@@ -43,7 +43,7 @@ def test_storage_stays_its_service_s_own(tmp_path, data):
     settle(ours)
     assert there(ours)
     (tmp_path / "other").mkdir()
-    with pytest.raises(InvalidSpec, match="another service's"):
+    with pytest.raises(InvalidSpec, match="belongs to another service"):
         settle(Settings(data_dir=tmp_path / "other", job_storage=tmp_path / "share"))
 
 
@@ -60,7 +60,7 @@ def test_storage_that_is_not_mounted_is_not_taken_for_new(tmp_path, data):
 
 def test_storage_can_not_be_forgotten(tmp_path, data):
     settle(Settings(data_dir=data, job_storage=tmp_path / "share"))
-    with pytest.raises(InvalidSpec, match="lie in"):
+    with pytest.raises(InvalidSpec, match="jobs are in"):
         settle(Settings(data_dir=data))
 
 

@@ -122,7 +122,7 @@ def test_a_training_survives_whoever_is_killed_whenever(untouched, victim, momen
         if victim == "service":
             # its worker lived on and was found again: nothing was trained twice
             told = client.fine_tuning.jobs.list_events(job_id, limit=100)
-            assert not any("Going on from step" in event.message for event in told)
+            assert not any("Resuming from step" in event.message for event in told)
 
 
 def test_a_service_killed_at_any_moment_of_a_create_has_the_job_whole_or_not_at_all():

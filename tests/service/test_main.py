@@ -13,7 +13,10 @@ from support.openai_jobs import chats, openai_for, slow_job, submit, wait_for
 from support.service import running_service, until
 
 from tuneway.errors import InvalidSpec
-from tuneway_service.main import arguments, pairs, serve
+from tuneway_service.commands import serve as serving
+from tuneway_service.commands.options import ServeOptions, pairs
+from tuneway_service.executors.ray_settings import RaySettings
+from tuneway_service.main import run
 from tuneway_service.settings import Settings
 
 
@@ -51,19 +54,19 @@ def test_a_port_that_is_taken_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"models": {"gpt-4o": "magic"}}, "no trainer 'magic'"),
-        ({"faults": "flood=1"}, "is no fault"),
-        ({"concurrency": 0}, "0 jobs at once"),
+        ({"models": ["gpt-4o=magic"]}, "no trainer 'magic'"),
+        ({"faults": "flood=1"}, "is not a fault"),
+        ({"concurrency": 0}, "concurrency can.t be 0"),
         ({"port": 65536}, "no port 65536"),
         ({"host": "0.0.0.0"}, "needs a token"),
         ({"webhook_url": "http://127.0.0.1/"}, "secret"),
-        ({"webhook_url": "gopher://x", "webhook_secret": "whsec_" + "a" * 32}, "no address"),
-        ({"data_dir": "/dev/null/x"}, "data directory"),
+        ({"webhook_url": "gopher://x"}, "not a webhook address"),
+        ({"data_dir": Path("/dev/null/x")}, "data directory"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(tmp_path, options, word):
     with pytest.raises(InvalidSpec, match=word):
-        serve(**{"data_dir": tmp_path, "port": 0} | options)
+        run(ServeOptions(**{"data_dir": tmp_path, "port": 0} | options).settings())
 
 
 def test_an_unreadable_database_is_refused_clearly(tmp_path):
@@ -134,12 +137,52 @@ def test_a_base_model_name_stands_for_its_trainer():
             pairs([text])
 
 
-def test_the_command_line_knows_every_option(monkeypatch):
+def settings_of(monkeypatch, *words: str) -> Settings:
+    """The settings that a command line makes."""
+    made: list[Settings] = []
+    monkeypatch.setattr("tuneway_service.main.run", lambda settings, **_: made.append(settings))
+    with pytest.raises(SystemExit) as ended:
+        serving.main(words)
+    assert ended.value.code == 0
+    return made[0]
+
+
+def test_the_command_line_sets_every_option(monkeypatch):
+    secret = "whsec_" + "a" * 32
     monkeypatch.setenv("TUNEWAY_TOKEN", "from-the-environment")
-    options = arguments(["--port", "0", "--model", "m=bytes", "--fault", "drop=1", "--allow-python-graders"])
-    assert options["token"] == "from-the-environment"
-    assert options["models"] == {"m": "bytes"}
-    assert (options["port"], options["faults"], options["allow_python_graders"]) == (0, "drop=1", True)
+    monkeypatch.setenv("OPENAI_WEBHOOK_SECRET", secret)
+    words = "--port 0 --host 0.0.0.0 --data-dir d --job-storage s --concurrency 2 --model m=bytes --model n=smol"
+    words += " --fault drop=1 --fault-seed 3 --allow-python-graders --grader-url http://g --webhook-url http://w"
+    assert settings_of(monkeypatch, *words.split()) == Settings(
+        data_dir=Path("d"),
+        job_storage=Path("s"),
+        host="0.0.0.0",
+        port=0,
+        token="from-the-environment",
+        concurrency=2,
+        models={"m": "bytes", "n": "smol"},
+        faults="drop=1",
+        fault_seed=3,
+        allow_python_graders=True,
+        grader_url="http://g",
+        webhook_url="http://w",
+        webhook_secret=secret,
+    )
+
+
+def test_the_command_line_sets_every_option_of_a_ray_cluster(monkeypatch):
+    words = "--executor ray --ray-address http://ray:8265 --ray-cpus 4 --ray-gpus 1 --ray-runtime-env {}"
+    ray = settings_of(monkeypatch, *words.split(), "--ray-jobs-dir", "/mnt/jobs").ray
+    assert ray == RaySettings(address="http://ray:8265", cpus=4, gpus=1, jobs_dir=Path("/mnt/jobs"))
+    by_store = settings_of(monkeypatch, *words.split(), "--ray-jobs-url", "s3://bucket/jobs").ray
+    assert by_store is not None
+    assert by_store.jobs_url == "s3://bucket/jobs"
+
+
+def test_an_option_that_does_not_exist_is_a_usage_error():
+    done = start("--executor", "slurm")
+    assert done.returncode == 2
+    assert "slurm" in done.stderr
 
 
 def test_an_ipv6_address_works():

@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
-from types import SimpleNamespace
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from support.fake_ray import FakeRay
 
 from tuneway.errors import InvalidSpec
+from tuneway_service.commands.options import ExecutorName, ServeOptions
 from tuneway_service.executors import ray as raying
 from tuneway_service.executors.ray import RayExecutor
 from tuneway_service.executors.ray_settings import RaySettings
+from tuneway_service.executors.ray_share import shell_line
 from tuneway_service.folder import JobFolder, Taken, process_start, this_machine
-from tuneway_service.main import arguments, serve
 from tuneway_service.worker import TAKEN
 from tuneway_service.worker import main as work
 
 JOB = "ftjob-1"
+ON_RAY = {"executor": ExecutorName.RAY, "ray_address": "http://ray:8265"}
 
 
 class Stage:
@@ -54,7 +59,7 @@ class Stage:
         return self.executor.alive(self.folder)
 
     def news(self) -> list[str]:
-        return [item.message for item in self.executor.news(self.folder)]
+        return [item.message for item in self.executor.notices(self.folder)]
 
     def run(self) -> None:
         """Bring a job as far as its worker being at work."""
@@ -96,7 +101,7 @@ def test_a_job_is_submitted_under_its_own_name(ray, tmp_path):
     assert asked["submission_id"] == JOB
     assert (asked["entrypoint_num_cpus"], asked["entrypoint_num_gpus"]) == (2, 0.5)
     assert asked["runtime_env"] == {"env_vars": {"A": "1"}}
-    assert asked["entrypoint"] == f"exec python -m tuneway_service.worker '{stage.folder.path}' 1"
+    assert f" '{stage.folder.path}' 1;" in asked["entrypoint"]
     assert stage.news() == ["Submitted to the Ray cluster as ftjob-1"]
     stage.executor.close()
 
@@ -105,8 +110,60 @@ def test_the_cluster_may_have_the_folders_elsewhere(ray, tmp_path):
     stage = Stage(ray, tmp_path, jobs_dir=tmp_path / "mnt")
     stage.order()
     stage.look()
-    assert f" {tmp_path / 'mnt' / JOB} 1" in ray.jobs[JOB]["asked"]["entrypoint"]
+    assert f" {tmp_path / 'mnt' / JOB} 1;" in ray.jobs[JOB]["asked"]["entrypoint"]
     stage.executor.close()
+
+
+STUB = "import os, sys; print(__name__, os.getpid(), *sys.argv[1:], sep='\\n'); sys.exit(7)"
+
+
+def machine_with(place: Path, *packages: str) -> dict[str, str]:
+    """The environment of a machine that has these packages and no others, with a `python` that prints its arguments."""
+    for package in packages:
+        folder = place / "site" / package.replace(".", "/")
+        folder.mkdir(parents=True)
+        for part in (folder, *folder.parents[: package.count(".")]):
+            (part / "__init__.py").touch()
+        for module in ("worker", "relay"):
+            (folder / f"{module}.py").write_text(STUB)
+    python = place / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S "$@"\n')
+    python.chmod(0o755)
+    return {"PATH": f"{python.parent}{os.pathsep}{os.defpath}", "PYTHONPATH": str(place / "site")}
+
+
+@pytest.mark.parametrize("module", ["worker", "relay"])
+@pytest.mark.parametrize(
+    ("packages", "place"),
+    [
+        (["tuneway_service"], "/srv/jobs/ftjob-1"),
+        (["tuneway.service"], "/srv/jobs/ftjob-1"),
+        (["tuneway_service", "tuneway.service"], 's3://bucket/it\'s $(mine) "1"; exit/ftjob-1/2'),
+        (["tuneway.service"], 's3://bucket/it\'s $(mine) "1"; exit/ftjob-1/2'),
+    ],
+)
+def test_the_entrypoint_starts_the_worker_of_the_tuneway_that_the_machine_has(tmp_path, module, packages, place):
+    line = shell_line(module, place, 2)
+    with subprocess.Popen(
+        line,
+        shell=True,
+        env=machine_with(tmp_path, *packages),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as shell:
+        printed, errors = shell.communicate(timeout=60)
+    # the process of the shell becomes the worker's: its signals and its exit status are the worker's own
+    assert printed.splitlines() == ["__main__", str(shell.pid), place, "2"]
+    assert (shell.returncode, errors) == (7, "")
+
+
+def test_an_entrypoint_on_a_machine_without_tuneway_says_what_is_missing(tmp_path):
+    line, machine = shell_line("worker", "/srv/jobs/ftjob-1", 1), {"env": machine_with(tmp_path), "cwd": tmp_path}
+    done = subprocess.run(line, shell=True, **machine, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "No module named 'tuneway'" in done.stderr
 
 
 def test_a_later_attempt_is_another_submission(stage, ray):
@@ -114,7 +171,7 @@ def test_a_later_attempt_is_another_submission(stage, ray):
     ray.set(JOB, "FAILED", driver_exit_code=-9)
     assert not stage.look()
     stage.news()
-    assert "killed by SIGKILL" in stage.executor.last_words(stage.folder)
+    assert "killed by SIGKILL" in stage.executor.exit_reason(stage.folder)
     stage.order(2)
     assert stage.look()
     assert ray.submitted == [JOB, f"{JOB}-2"]
@@ -175,7 +232,7 @@ def test_a_refused_job_is_lost_with_the_reason(stage, ray):
     stage.order()
     assert not stage.look()
     stage.news()
-    assert "the Ray cluster refuses it" in (words := stage.executor.last_words(stage.folder))
+    assert "the Ray cluster refuses it" in (words := stage.executor.exit_reason(stage.folder))
     assert "runtime_env is no good" in words
 
 
@@ -190,7 +247,7 @@ def test_no_answer_is_no_end(stage, ray, fault):
     assert stage.look(after=40)
     told = stage.news()
     assert len(told) == 2
-    assert "doesn't say how the job is" in told[0]
+    assert "gives no status of the job" in told[0]
     assert told[1] == "The Ray cluster answers again"
     assert ray.submitted == [JOB]
 
@@ -267,12 +324,12 @@ def test_a_log_that_can_not_be_had_holds_nothing_up(stage, ray):
 
 def test_only_the_end_of_a_long_log_is_kept(stage, ray):
     stage.run()
-    ray.logs[JOB] = "x" * (raying.LOG_KEPT * 2) + "\nthe end"
+    ray.logs[JOB] = "x" * (raying.LOG_BYTES * 2) + "\nthe end"
     ray.set(JOB, "FAILED", driver_exit_code=1)
     assert not stage.look()
-    assert stage.folder.log.stat().st_size == raying.LOG_KEPT
+    assert stage.folder.log.stat().st_size == raying.LOG_BYTES
     stage.news()
-    assert stage.executor.last_words(stage.folder) == "its worker exited with status 1; its last words: the end"
+    assert stage.executor.exit_reason(stage.folder) == "its worker exited with status 1; its last output: the end"
 
 
 # when Ray doesn't know how its process ended
@@ -392,7 +449,7 @@ def test_a_job_that_had_no_room_for_too_long_is_no_loss(stage, ray):
     stage.look()
     ray.set(JOB, "FAILED", error_type="JOB_SUPERVISOR_ACTOR_START_TIMEOUT")
     assert not stage.look()
-    assert any("no room" in text for text in stage.news())
+    assert any("no resources" in text for text in stage.news())
     assert stage.folder.read("outcome")["outcome"] == "stopped"
 
 
@@ -440,19 +497,26 @@ def test_a_key_that_makes_no_sense_is_refused_without_showing_it(monkeypatch, va
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"executor": "slurm"}, "no executor 'slurm'"),
-        ({"executor": "ray"}, "needs a cluster"),
+        ({"executor": ExecutorName.RAY}, "needs a cluster"),
         ({"ray_address": "http://ray:8265"}, "jobs run here"),
-        ({"executor": "ray", "ray_address": "ray:8265"}, "no address"),
-        ({"executor": "ray", "ray_address": "http://me:pw@ray:8265"}, "would show in logs"),
-        ({"executor": "ray", "ray_address": "http://ray:8265", "ray_gpus": -1}, "can't reserve -1"),
-        ({"executor": "ray", "ray_address": "http://ray:8265", "ray_runtime_env": "[1]"}, "runtime environment"),
-        ({"executor": "ray", "ray_address": "http://ray:8265", "ray_runtime_env": "{1}"}, "runtime environment"),
+        (ON_RAY | {"ray_address": "ray:8265"}, "not an address"),
+        (ON_RAY | {"ray_address": "http://ray:port"}, "not an address"),
+        (ON_RAY | {"ray_address": "http://[::1"}, "not an address"),
+        (ON_RAY | {"ray_address": "http://me:pw@ray:8265"}, "would show in logs"),
+        (ON_RAY | {"ray_gpus": -1}, "can't reserve -1"),
+        (
+            ON_RAY | {"ray_runtime_env": "[1]"},
+            "runtime environment",
+        ),
+        (
+            ON_RAY | {"ray_runtime_env": "{1}"},
+            "runtime environment",
+        ),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(tmp_path, options, word):
+def test_a_setting_that_makes_no_sense_is_refused(options, word):
     with pytest.raises(InvalidSpec, match=re.escape(word)):
-        serve(data_dir=tmp_path, port=0, **options)
+        ServeOptions(**options).settings()
 
 
 def test_a_runtime_environment_may_be_in_a_file(tmp_path):
@@ -460,11 +524,3 @@ def test_a_runtime_environment_may_be_in_a_file(tmp_path):
     file.write_text('{"pip": ["tuneway[local]"]}')
     settings = RaySettings.read(address="http://ray:8265", runtime_env=str(file))
     assert settings.runtime_env == {"pip": ["tuneway[local]"]}
-
-
-def test_the_command_line_knows_every_option():
-    words = "--executor ray --ray-address http://ray:8265 --ray-cpus 4 --ray-gpus 1 --ray-runtime-env {} "
-    options = SimpleNamespace(**arguments([*words.split(), "--ray-jobs-dir", "/mnt/jobs", "--job-storage", "/srv"]))
-    assert (options.executor, options.ray_address) == ("ray", "http://ray:8265")
-    assert (options.ray_cpus, options.ray_gpus, options.ray_runtime_env) == (4, 1, "{}")
-    assert (options.ray_jobs_dir, options.job_storage) == ("/mnt/jobs", "/srv")

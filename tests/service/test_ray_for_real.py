@@ -185,7 +185,7 @@ def test_a_paused_job_gives_up_its_place_and_goes_on_to_the_same_weights(ray, un
         assert gone(worker(service, job_id))
         client.fine_tuning.jobs.resume(job_id)
         told = finishes_the_same(service, client, job_id, untouched)
-        assert any(text.startswith("Going on from step") for text in told)
+        assert any(text.startswith("Resuming from step") for text in told)
         assert submissions(ray, job_id) == {job_id, f"{job_id}-2"}
 
 
@@ -213,7 +213,7 @@ def test_a_restarted_service_finds_its_job_at_work(ray, untouched, how):
         assert not (service.data_dir / "jobs" / job_id / "stop").exists()
         service.start()
         told = finishes_the_same(service, client, job_id, untouched)
-        assert not any("Going on from step" in text or "interrupted" in text for text in told)
+        assert not any("Resuming from step" in text or "interrupted" in text for text in told)
         assert worker(service, job_id) == pid
         assert submissions(ray, job_id) == {job_id}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -50,8 +51,9 @@ def order(job: JobFolder, attempt: int, **knobs) -> None:
 
 
 def relayed(command: str) -> subprocess.Popen[bytes]:
-    """What the cluster runs."""
-    return subprocess.Popen([sys.executable, *command.split()[1:]])
+    """What the cluster's shell runs; `python` is this one."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.Popen(command, shell=True, env=os.environ | {"PATH": path})
 
 
 def finished(command: str) -> int:
@@ -105,7 +107,7 @@ def test_what_has_come_so_far_goes_on_in_the_next_attempt(here, stores, tmp_path
     relay.offer(here, 2)
     assert (tmp_path / "store" / JOB / "2" / "state" / str(step)).exists()
     worker = relayed(relay.command(here, 2))
-    until(partial(told, relay, here, 2, f"Going on from step {step}"), seconds=60)
+    until(partial(told, relay, here, 2, f"Resuming from step {step}"), seconds=60)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=60) == 0
     relay.fetch(here, 2, at_once=True)
@@ -290,7 +292,7 @@ def test_the_executor_sends_and_fetches(here, stores, tmp_path):
         executor.launch(here)
         assert look()
         asked = ray.jobs[JOB]["asked"]["entrypoint"]
-        assert asked == f"exec python -m tuneway_service.relay {stores}/{JOB}/1 1"
+        assert f"exec python -m tuneway_service.relay {stores}/{JOB}/1 1;" in asked
         ray.set(JOB, "RUNNING")
         assert look()
         there = tmp_path / "store" / JOB / "1"
@@ -324,7 +326,7 @@ def test_a_store_that_is_away_is_no_end(here, stores, monkeypatch):
                 executor.round()
                 assert executor.alive(here)
         assert ray.submitted == []
-        assert any("no store" in item.message for item in executor.news(here))
+        assert any("no store" in item.message for item in executor.notices(here))
         now[0] += 6
         executor.round()
         ray.set(JOB, "FAILED", driver_exit_code=1)

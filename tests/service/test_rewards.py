@@ -13,9 +13,9 @@ from tuneway.models import Reinforcement
 from tuneway_service.catalogue import Catalogue
 from tuneway_service.folder import kept_checkpoints
 from tuneway_service.refusals import Refusal
-from tuneway_service.rewards import KEY, grader_of
+from tuneway_service.rewards import grader_of
 from tuneway_service.routes.models import cards_of
-from tuneway_service.settings import Settings
+from tuneway_service.settings import GRADER_KEY, Settings
 from tuneway_service.trainers import found_here, make_trainer
 from tuneway_service.trainers.hf import smol
 
@@ -65,7 +65,7 @@ def test_an_answer_is_graded_against_its_row():
 
 def test_a_model_that_grades_is_asked_where_it_is_with_the_key_of_the_environment(wise, monkeypatch):
     url, heard = wise
-    monkeypatch.setenv(KEY, "sk-grader")
+    monkeypatch.setenv(GRADER_KEY, "sk-grader")
     grade = grader_of(job(JUDGE, url=url))
     assert grade({"answer": "yes"}, "maybe").reward == 0.25
     ((path, key, body),) = heard
@@ -94,9 +94,14 @@ def catalogue(tmp_path, **options):
     ("grader", "options", "more", "words"),
     [
         (CODE, {}, {}, "--allow-python-graders"),
-        (JUDGE, {"token": "secret"}, {}, KEY),
-        ({"type": "multi", "name": "m", "graders": {"a": JUDGE}, "calculate_output": "a"}, {"token": "t"}, {}, KEY),
-        ({"type": "multi", "name": "m", "graders": {"a": CHECK}, "calculate_output": "b"}, {}, {}, "none of the"),
+        (JUDGE, {"token": "secret"}, {}, GRADER_KEY),
+        (
+            {"type": "multi", "name": "m", "graders": {"a": JUDGE}, "calculate_output": "a"},
+            {"token": "t"},
+            {},
+            GRADER_KEY,
+        ),
+        ({"type": "multi", "name": "m", "graders": {"a": CHECK}, "calculate_output": "b"}, {}, {}, "not among the"),
         (CHECK, {}, {"response_format": {"type": "json_object"}}, "response_format"),
     ],
 )
@@ -110,12 +115,12 @@ def test_what_can_grade_here_is_not(tmp_path, monkeypatch):
     catalogue(tmp_path).vet_reinforcement(Reinforcement(grader=JUDGE, response_format={"type": "text"}))
     elsewhere = catalogue(tmp_path, token="t", grader_url="https://example.com/v1")
     elsewhere.vet_reinforcement(Reinforcement(grader=JUDGE))
-    monkeypatch.setenv(KEY, "sk")
+    monkeypatch.setenv(GRADER_KEY, "sk")
     catalogue(tmp_path, token="t").vet_reinforcement(Reinforcement(grader=JUDGE))
 
 
 def test_the_address_of_graders_must_be_one(tmp_path):
-    with pytest.raises(InvalidSpec, match="is no address"):
+    with pytest.raises(InvalidSpec, match="is not an address"):
         Settings(data_dir=tmp_path, grader_url="example.com")
 
 

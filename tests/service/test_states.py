@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from support.job_records import new_job
 
-from tuneway_service.states import TABLE, TERMINAL, Move, Status, WrongState, after
+from tuneway_service.states import TABLE, TERMINAL, JobStatus, Move, WrongState, after
 from tuneway_service.store import events, jobs, webhooks
 from tuneway_service.store.database import Database
 
@@ -23,10 +23,10 @@ def database(tmp_path: Path):
     made.close()
 
 
-def bring(database: Database, job_id: str, status: Status) -> None:
+def bring(database: Database, job_id: str, status: JobStatus) -> None:
     """Take a fresh job to a status by the shortest way."""
-    ways: dict[Status, list[Move]] = {Status.VALIDATING: []}
-    queue = [Status.VALIDATING]
+    ways: dict[JobStatus, list[Move]] = {JobStatus.VALIDATING: []}
+    queue = [JobStatus.VALIDATING]
     for here in queue:
         for move, there in TABLE[here].items():
             if there not in ways:
@@ -36,7 +36,7 @@ def bring(database: Database, job_id: str, status: Status) -> None:
         database.write_now(jobs.move, job_id, move)
 
 
-@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("status", JobStatus)
 @pytest.mark.parametrize("move", Move)
 def test_a_move_is_made_or_refused_as_the_table_says(database, status, move):
     job_id = new_job(database)
@@ -50,14 +50,14 @@ def test_a_move_is_made_or_refused_as_the_table_says(database, status, move):
     else:
         database.write_now(jobs.move, job_id, move)
     row = database.read_now(jobs.find, job_id)
-    assert row["status"] == target
-    assert (row["finished_at"] is not None) == (target in TERMINAL)
+    assert row.status == target
+    assert (row.finished_at is not None) == (target in TERMINAL)
 
 
 def test_every_status_can_be_reached_and_every_live_one_can_be_cancelled():
-    reached = {target for moves in TABLE.values() for target in moves.values()} | {Status.VALIDATING}
-    assert reached == set(Status)
-    assert all(after("j", status, Move.CANCEL) is Status.CANCELLED for status in set(Status) - TERMINAL)
+    reached = {target for moves in TABLE.values() for target in moves.values()} | {JobStatus.VALIDATING}
+    assert reached == set(JobStatus)
+    assert all(after("j", status, Move.CANCEL) is JobStatus.CANCELLED for status in set(JobStatus) - TERMINAL)
     assert {"succeeded", "failed", "cancelled"} == TERMINAL
 
 
@@ -65,7 +65,7 @@ def test_of_two_that_race_one_wins(database):
     endings = []
     for _ in range(30):
         job_id = new_job(database)
-        bring(database, job_id, Status.RUNNING)
+        bring(database, job_id, JobStatus.RUNNING)
         start = threading.Barrier(2)
         outcomes: list[str] = []
 
@@ -83,8 +83,8 @@ def test_of_two_that_race_one_wins(database):
         for racer in racers:
             racer.join()
         assert len(outcomes) == 1
-        status = database.read_now(jobs.find, job_id)["status"]
-        assert status == after(job_id, Status.RUNNING, Move(outcomes[0]))
+        status = database.read_now(jobs.find, job_id).status
+        assert status == after(job_id, JobStatus.RUNNING, Move(outcomes[0]))
         endings.append(status)
     assert endings
 
@@ -105,7 +105,7 @@ class JobsUnderway(RuleBasedStateMachine):
             event_types=webhooks.EVENT_TYPES,
             secret="whsec_" + "a" * 24,
         )
-        self.expected: dict[str, Status] = {}
+        self.expected: dict[str, JobStatus] = {}
 
     def opened(self) -> Database:
         database = Database(Path(self.folder.name) / "test.db")
@@ -120,7 +120,7 @@ class JobsUnderway(RuleBasedStateMachine):
     @rule(target=made, metadata=st.none() | st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"), max_size=2))
     def create(self, metadata):
         job_id = new_job(self.database, metadata=metadata)
-        self.expected[job_id] = Status.VALIDATING
+        self.expected[job_id] = JobStatus.VALIDATING
         return job_id
 
     @rule(job_id=made, move=st.sampled_from(Move))
@@ -153,7 +153,7 @@ class JobsUnderway(RuleBasedStateMachine):
     @invariant()
     def the_database_agrees(self):
         rows = self.database.read_now(jobs.rows, after=None, limit=1000, metadata={})
-        assert {row["id"]: row["status"] for row in rows} == self.expected
+        assert {row.id: row.status for row in rows} == self.expected
 
     @invariant()
     def every_end_is_announced_once(self):
@@ -169,11 +169,11 @@ class JobsUnderway(RuleBasedStateMachine):
     @invariant()
     def the_last_event_fits_the_status(self):
         for job_id, status in self.expected.items():
-            place = self.database.read_now(jobs.find, job_id)["seq"]
+            place = self.database.read_now(jobs.find, job_id).seq
             last = self.database.read_now(events.rows, place, after=None, limit=1)[0]["message"]
-            if status is Status.CANCELLED:
+            if status is JobStatus.CANCELLED:
                 assert "cancelled" in last
-            if status is Status.SUCCEEDED:
+            if status is JobStatus.SUCCEEDED:
                 assert "success" in last
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 
 import pytest
@@ -10,7 +9,7 @@ from support.job_records import BODY
 
 from tuneway.errors import InvalidSpec
 from tuneway_service.refusals import Refusal
-from tuneway_service.states import Status
+from tuneway_service.states import JobStatus
 from tuneway_service.store import events, files, jobs
 from tuneway_service.store.database import Database
 
@@ -24,12 +23,13 @@ def database(tmp_path):
 
 def fill(database: Database, count: int) -> None:
     """Finished jobs, a tenth of them of one project."""
+    body = BODY.encode()
 
     def act(connection: sqlite3.Connection) -> None:
         connection.executemany(
             "INSERT INTO jobs (seq, id, created_at, status, trainer, plain, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                (number, f"ftjob-{number:024}", number, Status.SUCCEEDED, "bytes", number % 10 != 0, json.dumps(BODY))
+                (number, f"ftjob-{number:024}", number, JobStatus.SUCCEEDED, "bytes", number % 10 != 0, body)
                 for number in range(1, count + 1)
             ),
         )
@@ -72,7 +72,7 @@ def steps_of(database: Database, function, *args, **kwargs) -> int:
         (jobs.rows, {"after": None, "limit": 2, "metadata": {"project": "p50"}}),
         (jobs.rows, {"after": None, "limit": 20, "metadata": {"project": "nobody's"}}),
         (jobs.rows, {"after": None, "limit": 20, "metadata": {}, "plain": True}),
-        (jobs.in_status, {"status": Status.VALIDATING}),
+        (jobs.places_in, {"status": JobStatus.VALIDATING}),
         (jobs.next_queued, {}),
         (jobs.occupied, {}),
     ],
@@ -103,8 +103,8 @@ def test_reads_see_one_moment(database):
 def test_an_event_with_a_mark_is_told_once(database):
     fill(database, 1)
     for _ in range(2):
-        database.write_now(events.tell, 1, "Step 1", data={"step": 1}, mark="step:1")
-        database.write_now(events.tell, 1, "no mark")
+        database.write_now(events.add, 1, "Step 1", data={"step": 1}, mark="step:1")
+        database.write_now(events.add, 1, "no mark")
     messages = [row["message"] for row in database.read_now(events.rows, 1, after=None, limit=10)]
     assert messages == ["no mark", "no mark", "Step 1"]
 
@@ -112,7 +112,7 @@ def test_an_event_with_a_mark_is_told_once(database):
 def test_a_page_comes_after_an_entry_of_the_same_list_whatever_became_of_it(database):
     fill(database, 2)
     for number in range(6):
-        database.write_now(events.tell, number % 2 + 1, f"{number}")
+        database.write_now(events.add, number % 2 + 1, f"{number}")
         database.write_now(files.add, id=f"file-{number}", filename="f", purpose="batch", size=1, sha256="")
     database.write_now(files.delete, "file-3")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import json
 import sqlite3
 import time
+from dataclasses import replace
 
 import pytest
 from support.job_records import BODY
@@ -15,11 +15,11 @@ from support.service import until
 from tuneway_service import storage
 from tuneway_service import supervisor as supervising
 from tuneway_service.catalogue import Catalogue
-from tuneway_service.executors.base import News
+from tuneway_service.executors.base import Notice
 from tuneway_service.folder import JobFolder
 from tuneway_service.journal import Journal
 from tuneway_service.settings import Settings
-from tuneway_service.states import Move, Status
+from tuneway_service.states import JobStatus, Move
 from tuneway_service.store import events, files, jobs, models
 from tuneway_service.store.database import Database
 from tuneway_service.supervisor import Supervisor
@@ -32,7 +32,7 @@ class HandExecutor:
     detached = False
 
     def __init__(self) -> None:
-        self.tells: list[News] = []
+        self.tells: list[Notice] = []
         self.launched: list[str] = []
         self.living: set[str] = set()
         self.killed: list[str] = []
@@ -55,11 +55,11 @@ class HandExecutor:
             self.killed.append(folder.path.name)
             self.living.discard(folder.path.name)
 
-    def news(self, folder: JobFolder) -> list[News]:
+    def notices(self, folder: JobFolder) -> list[Notice]:
         told, self.tells = self.tells, []
         return told
 
-    def last_words(self, folder: JobFolder) -> str:
+    def exit_reason(self, folder: JobFolder) -> str:
         return self.words
 
     def close(self) -> None:
@@ -89,16 +89,16 @@ class Bench:
         folder = self.folder(job_id)
         folder.path.mkdir()
         folder.training.write_bytes(rows or chats(20))
-        self.database.write_now(jobs.create, id=job_id, trainer="bytes", body=BODY | body)
+        self.database.write_now(jobs.create, id=job_id, trainer="bytes", body=replace(BODY, **body))
         return job_id
 
     def running(self, **body) -> str:
         """A job whose worker has just been launched."""
         job_id = self.create(**body)
-        self.tick_until(job_id, Status.RUNNING)
+        self.tick_until(job_id, JobStatus.RUNNING)
         return job_id
 
-    def tick_until(self, job_id: str, status: Status) -> None:
+    def tick_until(self, job_id: str, status: JobStatus) -> None:
         until(lambda: (self.supervisor.tick(), self.status(job_id) == status)[1], seconds=10)
 
     def folder(self, job_id: str) -> JobFolder:
@@ -108,10 +108,10 @@ class Bench:
         return self.database.read_now(jobs.find, job_id)
 
     def status(self, job_id: str):
-        return self.row(job_id)["status"]
+        return self.row(job_id).status
 
     def story(self, job_id: str) -> list[str]:
-        rows = self.database.read_now(events.rows, self.row(job_id)["seq"], after=None, limit=1000)
+        rows = self.database.read_now(events.rows, self.row(job_id).seq, after=None, limit=1000)
         return [row["message"] for row in reversed(rows)]
 
     def train(self, job_id: str, *steps: int) -> None:
@@ -151,21 +151,21 @@ def test_a_job_is_checked_queued_launched_and_settled(bench):
     assert bench.folder(job_id).read("job")["hyperparameters"]["n_epochs"] > 0
     bench.train(job_id, 1, 2, 3)
     bench.supervisor.tick()
-    assert bench.row(job_id)["step"] == 3
+    assert bench.row(job_id).step == 3
     bench.succeed(job_id)
     bench.supervisor.tick()
     row = bench.row(job_id)
-    assert (row["status"], row["trained_tokens"], row["occupied"]) == ("succeeded", 123, 0)
-    assert row["fine_tuned_model"].startswith("ft:bytes:local:my-team-:")
-    assert bench.database.read_now(models.find, row["fine_tuned_model"])["folder"] == "model"
-    result = bench.database.read_now(files.get, row["result_file"])
+    assert (row.status, row.trained_tokens, row.occupied) == ("succeeded", 123, 0)
+    assert row.fine_tuned_model.startswith("ft:bytes:local:my-team-:")
+    assert bench.database.read_now(models.find, row.fine_tuned_model)["folder"] == "model"
+    result = bench.database.read_now(files.get, row.result_file)
     assert (bench.settings.files_dir / result["id"]).read_bytes() == b"c3RlcA=="
 
 
 def test_jobs_wait_their_turn_in_order(bench):
     ids = [bench.create() for _ in range(3)]
     for turn in range(3):
-        bench.tick_until(ids[turn], Status.RUNNING)
+        bench.tick_until(ids[turn], JobStatus.RUNNING)
         bench.supervisor.tick()
         assert bench.executor.launched == ids[: turn + 1]
         bench.succeed(ids[turn])
@@ -210,10 +210,9 @@ def test_a_worker_that_is_lost_again_and_again_without_progress_fails_the_job(be
         bench.supervisor.tick()
         bench.supervisor.tick()
     row = bench.row(job_id)
-    assert row["status"] == "failed"
-    error = json.loads(row["error"])
-    assert error["code"] == "server_error"
-    assert "status 139" in error["message"]
+    assert row.status == "failed"
+    assert row.error["code"] == "server_error"
+    assert "status 139" in row.error["message"]
     assert len(bench.executor.launched) == supervising.LOSSES_ALLOWED
 
 
@@ -270,7 +269,7 @@ def test_whatever_the_worker_of_a_cancelled_job_does_it_stays_cancelled(bench, o
     bench.end(job_id, outcome, code="x", message="y", trained_tokens=1)
     bench.supervisor.tick()
     row = bench.row(job_id)
-    assert (row["status"], row["occupied"], row["fine_tuned_model"]) == ("cancelled", 0, None)
+    assert (row.status, row.occupied, row.fine_tuned_model) == ("cancelled", 0, None)
 
 
 def test_a_cancelled_worker_that_does_not_leave_is_killed(bench, monkeypatch):
@@ -289,20 +288,20 @@ def test_a_cancelled_worker_that_does_not_leave_is_killed(bench, monkeypatch):
 def test_a_cancelled_job_gives_up_its_place_only_when_its_worker_is_gone(bench):
     first, second = bench.running(), bench.create()
     bench.database.write_now(jobs.move, first, Move.CANCEL)
-    bench.tick_until(second, Status.QUEUED)
+    bench.tick_until(second, JobStatus.QUEUED)
     bench.supervisor.tick()
     assert bench.executor.launched == [first]
     bench.end(first, "stopped")
-    bench.tick_until(second, Status.RUNNING)
+    bench.tick_until(second, JobStatus.RUNNING)
 
 
 def test_a_service_killed_between_saying_and_launching_launches_later(bench):
     job_id = bench.create()
-    bench.tick_until(job_id, Status.RUNNING)
+    bench.tick_until(job_id, JobStatus.RUNNING)
     bench.executor.living.clear()  # the launch never happened
     bench.executor.launched.clear()
     bench.fresh_supervisor()
-    bench.tick_until(job_id, Status.RUNNING)
+    bench.tick_until(job_id, JobStatus.RUNNING)
     bench.supervisor.tick()
     assert bench.executor.launched == [job_id]
 
@@ -310,32 +309,32 @@ def test_a_service_killed_between_saying_and_launching_launches_later(bench):
 def test_a_service_killed_while_checking_checks_again(bench):
     job_id = bench.create()
     bench.fresh_supervisor()
-    bench.tick_until(job_id, Status.RUNNING)
+    bench.tick_until(job_id, JobStatus.RUNNING)
 
 
 def test_what_breaks_one_job_harms_no_other(bench):
     bad, good = bench.running(), bench.create()
     folder = bench.folder(bad)
     folder.journal.mkdir()  # where a file should be
-    bench.tick_until(bad, Status.FAILED)
-    assert "can't go on with this job" in json.loads(bench.row(bad)["error"])["message"]
-    bench.tick_until(good, Status.RUNNING)
+    bench.tick_until(bad, JobStatus.FAILED)
+    assert "can't go on with this job" in bench.row(bad).error["message"]
+    bench.tick_until(good, JobStatus.RUNNING)
 
 
 def test_a_job_whose_folder_is_gone_fails_alone(bench):
     lost, good = bench.create(), bench.create()
     bench.folder(lost).training.unlink()
     bench.folder(lost).path.rmdir()
-    bench.tick_until(lost, Status.FAILED)
-    bench.tick_until(good, Status.RUNNING)
+    bench.tick_until(lost, JobStatus.FAILED)
+    bench.tick_until(good, JobStatus.RUNNING)
 
 
 def test_a_launch_that_fails_fails_the_job(bench):
     bench.executor.broken = OSError(12, "Cannot allocate memory")
     job_id = bench.create()
-    bench.tick_until(job_id, Status.FAILED)
-    assert "Cannot allocate memory" in json.loads(bench.row(job_id)["error"])["message"]
-    assert bench.row(job_id)["occupied"] == 0
+    bench.tick_until(job_id, JobStatus.FAILED)
+    assert "Cannot allocate memory" in bench.row(job_id).error["message"]
+    assert bench.row(job_id).occupied == 0
 
 
 def test_the_estimate_is_from_measured_steps(bench):
@@ -344,12 +343,12 @@ def test_the_estimate_is_from_measured_steps(bench):
         "progress", {"at": 1000.0, "step": 10, "total_steps": 50, "seconds_per_step": 2.5, "trained_tokens": 1}
     )
     bench.supervisor.tick()
-    assert bench.row(job_id)["estimated_finish"] == 1100
+    assert bench.row(job_id).estimated_finish == 1100
     bench.end(job_id, "stopped")
     bench.executor.broken = None
     bench.database.write_now(jobs.move, job_id, Move.CANCEL)
     bench.supervisor.tick()
-    assert bench.row(job_id)["estimated_finish"] is None
+    assert bench.row(job_id).estimated_finish is None
 
 
 def test_checkpoints_become_models_and_only_the_last_three_stay(bench):
@@ -379,7 +378,7 @@ def test_stopping_sends_the_workers_home_and_their_jobs_back_to_the_queue(tmp_pa
     bench.supervisor.start()
     bench.supervisor.stop()
     row = bench.row(job_id)
-    assert (row["status"], row["occupied"]) == ("queued", 0)
+    assert (row.status, row.occupied) == ("queued", 0)
     bench.close()
 
 
@@ -400,7 +399,11 @@ def test_stopping_leaves_workers_at_work_that_do_not_need_the_service(tmp_path):
 
 def test_what_an_executor_has_to_tell_is_told_in_the_job_s_events(bench):
     job_id = bench.running()
-    bench.executor.tells = [News("Waiting", mark="wait"), News("Waiting", mark="wait"), News("Away", level="warn")]
+    bench.executor.tells = [
+        Notice("Waiting", mark="wait"),
+        Notice("Waiting", mark="wait"),
+        Notice("Away", level="warn"),
+    ]
     bench.supervisor.tick()
     assert bench.story(job_id)[-2:] == ["Waiting", "Away"]
 

@@ -260,7 +260,7 @@ def init(**_):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     job = order(tmp_path / "job", **WANDB)
     assert run(job)["outcome"] == "succeeded"
-    assert sum("left alone: ConnectionError: no way" in text for text in texts(job)) == 1
+    assert sum("no longer logged to Weights & Biases: ConnectionError: no way" in text for text in texts(job)) == 1
 
 
 @pytest.mark.slow

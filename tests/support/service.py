@@ -27,7 +27,7 @@ READY_SECONDS = 20.0
 class RunningService:
     """A service under test.
 
-    Options are those of `tuneway_service.main.serve`, spelled the same; `models` is a dictionary.
+    Options are those of `ServeOptions`, spelled the same; `models` is a dictionary.
     """
 
     def __init__(self, data_dir: Path, options: dict[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""The commands that the local service adds to `tuneway`: found by the entry points `tuneway.commands`."""
+"""The commands that the local service adds to `tuneway`, by the entry points `tuneway.commands`."""

@@ -1,4 +1,4 @@
-"""`export`: a model that was trained here, for other programs."""
+"""`export`: write a model of the local service as a folder for other programs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tuneway.errors import MissingExtra
 def export(
     job: JobId,
     *,
-    to: Annotated[Path, typer.Option(metavar="DIR", help="A folder that isn't there yet.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; it must not exist yet.")],
     data_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The service's; by default in your data folder.")
+        Path | None, typer.Option(metavar="DIR", help="The service's data directory; by default in your data folder.")
     ] = None,
     job_storage: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The service's, if it was started with one.")
+        Path | None, typer.Option(metavar="DIR", help="The service's job storage, if it was started with one.")
     ] = None,
     merged: Annotated[
-        bool, typer.Option("--merged", help="The whole model, the adapter worked in, instead of the adapter alone.")
+        bool, typer.Option("--merged", help="The whole model with the adapter merged, instead of the adapter alone.")
     ] = False,
     checkpoint: Annotated[
         int | None, typer.Option(min=1, metavar="STEP", help="A checkpoint instead of the finished model.")
@@ -32,8 +32,8 @@ def export(
 ) -> None:
     """Write a model of the local service as a folder that Transformers and vLLM load.
 
-    It reads the service's data directory; the service may be running or not. An adapter needs its base, which
-    stays where it is; with --merged the folder stands alone.
+    It reads the service's data directory, whether the service is running or not. An adapter needs its base model,
+    which isn't copied; with --merged the folder needs nothing else.
 
     Examples:
         tuneway export ftjob-abc123 --to my-adapter

@@ -1,4 +1,4 @@
-"""Where workers run."""
+"""Executors: where workers run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Executor", "LocalExecutor", "make_executor"]
 
 
 def make_executor(settings: Settings) -> Executor:
-    """The executor that the settings ask for."""
+    """The executor that the settings name."""
     if settings.ray is None:
         return LocalExecutor()
     from tuneway_service.executors.ray import RayExecutor

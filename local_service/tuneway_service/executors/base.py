@@ -1,4 +1,7 @@
-"""What an executor is to the service: launch, look, stop. All else passes through the job's folder."""
+"""The protocol of an executor: launch workers, tell whether they live, stop them.
+
+Everything else passes through the job's folder.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ LOG_TAIL = 2000
 
 
 @dataclass(frozen=True)
-class News:
-    """Something about where a job runs that its log should tell; with a mark, only the first time."""
+class Notice:
+    """Something about where a job runs, for the job's events; of several with the same mark, only the first counts."""
 
     message: str
     mark: str | None = None
@@ -24,52 +27,52 @@ class News:
 
 
 class Executor(Protocol):
-    """A place where workers run. It may be asked about workers that an earlier service launched."""
+    """A place where workers run. It also answers for workers that an earlier service launched."""
 
     pace: float
-    """How often to look at workers, in seconds."""
+    """How often the supervisor looks at workers, in seconds."""
 
     detached: bool
-    """Whether workers go on without the service: then they are left at work when it stops."""
+    """Whether workers go on without the service; if so, they aren't stopped when it stops."""
 
     def launch(self, folder: JobFolder) -> None:
-        """Have a worker started on the folder, for the attempt that its order names; returns at once."""
+        """Start a worker on the folder, for the attempt that its order names; returns at once."""
         ...
 
     def alive(self, folder: JobFolder) -> bool:
-        """Whether a worker may still be, or come, at the folder. Once False, none writes there any more."""
+        """Whether a worker may use the folder, now or later. Once this is False, none writes there any more."""
         ...
 
     def stop(self, folder: JobFolder, *, force: bool = False) -> None:
-        """Ask the worker to save and leave; by force, end it now."""
+        """Ask the worker to save its state and stop; with `force`, end it now."""
         ...
 
-    def news(self, folder: JobFolder) -> Sequence[News]:
-        """What is to be told about the job since the last call."""
+    def notices(self, folder: JobFolder) -> Sequence[Notice]:
+        """What is new about the job since the last call."""
         ...
 
-    def last_words(self, folder: JobFolder) -> str:
-        """What is known of why the last worker ended without an outcome."""
+    def exit_reason(self, folder: JobFolder) -> str:
+        """Why the last worker ended without an outcome, as far as is known."""
         ...
 
     def close(self) -> None:
-        """The service ends."""
+        """Release resources; the service stops."""
         ...
 
 
-def how_it_ended(code: int) -> str:
-    """A process's exit status, in words."""
+def exit_text(code: int) -> str:
+    """A process's exit status as text."""
     if code < 0:
         return f"its worker was killed by {signal.Signals(-code).name}"
     return f"its worker exited with status {code}"
 
 
-def with_last_line(how: str, folder: JobFolder) -> str:
-    """The end of what the worker printed, added to how it ended."""
+def with_last_line(reason: str, folder: JobFolder) -> str:
+    """Add the last line of the worker's output to the reason for its end."""
     try:
         with folder.log.open("rb") as log:
             log.seek(max(0, folder.log.stat().st_size - LOG_TAIL))
             lines = log.read().decode(errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    return f"{how}; its last words: {lines[-1]}" if lines else how
+    return f"{reason}; its last output: {lines[-1]}" if lines else reason

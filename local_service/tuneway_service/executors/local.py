@@ -1,4 +1,4 @@
-"""Workers as processes of this machine."""
+"""Workers as processes on this machine."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tuneway_service.executors.base import News, how_it_ended, with_last_line
+from tuneway_service.executors.base import Notice, exit_text, with_last_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tuneway_service.folder import JobFolder
 
-# What a worker has no use for and shouldn't be able to leak.
+# A worker doesn't need these, so it doesn't get them.
 SECRETS = (
     "TUNEWAY_TOKEN",
     "OPENAI_API_KEY",
@@ -28,12 +28,12 @@ SECRETS = (
 
 
 def worker_environment() -> dict[str, str]:
-    """Our environment, less the keys that are the service's or its clients' alone."""
+    """The service's environment without the keys of the service and of its clients."""
     return {name: value for name, value in os.environ.items() if name not in SECRETS}
 
 
 class LocalExecutor:
-    """Launches workers as children, and knows those of an earlier service again by the lock that they hold."""
+    """Launches workers as child processes; recognises workers of an earlier service by the lock that they hold."""
 
     pace = 0.05
     detached = False
@@ -54,7 +54,7 @@ class LocalExecutor:
             )
 
     def alive(self, folder: JobFolder) -> bool:
-        """Whether our child lives, or a stranger holds the folder."""
+        """Whether our child process lives, or another process holds the folder."""
         child = self._children.get(folder.path.name)
         if child is not None:
             code = child.poll()
@@ -65,7 +65,7 @@ class LocalExecutor:
         return folder.held()
 
     def stop(self, folder: JobFolder, *, force: bool = False) -> None:
-        """Ask by file, which works wherever the worker came from; force by signal."""
+        """Ask by a file, which works for workers of an earlier service too; force by a signal."""
         folder.ask_to_stop()
         if force:
             child = self._children.get(folder.path.name)
@@ -74,14 +74,14 @@ class LocalExecutor:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
-    def news(self, folder: JobFolder) -> Sequence[News]:  # noqa: ARG002 - others have some
-        """Nothing that the worker wouldn't tell itself."""
+    def notices(self, folder: JobFolder) -> Sequence[Notice]:  # noqa: ARG002 - the protocol's
+        """None: the worker reports everything itself."""
         return ()
 
-    def last_words(self, folder: JobFolder) -> str:
-        """How the process ended, and the end of what it printed."""
+    def exit_reason(self, folder: JobFolder) -> str:
+        """The process's exit status, and its last output."""
         code = self._exits.pop(folder.path.name, None)
-        return with_last_line("its worker is gone" if code is None else how_it_ended(code), folder)
+        return with_last_line("its worker is gone" if code is None else exit_text(code), folder)
 
     def close(self) -> None:
-        """Nothing is held but the children, who have been sent home."""
+        """Nothing to release: the supervisor has stopped the workers."""

@@ -1,20 +1,20 @@
-"""Workers as jobs of a Ray cluster, through its job REST API; nothing of Ray is needed here.
+"""Workers as jobs of a Ray cluster, through its job REST API; Ray isn't installed here.
 
-Each attempt at a job is one submission, named after the job: `ftjob-…` the first, `ftjob-…-2` the second. A
-cluster takes a name once, however often it is sent. All else passes through the job's folder, on storage that
-the service and the cluster share, or by an object store.
+Each attempt at a job is one submission, named after the job: first `ftjob-…`, then `ftjob-…-2`. A cluster accepts a
+name once, however often it is sent. Everything else passes through the job's folder, which is on storage that the
+service and the cluster share, or is copied through an object store.
 
-What is guaranteed:
+Guarantees:
 
-- Nothing that Ray *doesn't* say is taken for an end. A cluster that can't be reached, an error, a reply that
-  is lost leave the job as it is; the service says so in the job's events and looks again.
-- A job that Ray says has ended, without knowing how its process did, or that Ray has forgotten, is lost only
-  when nobody is at its folder either: no lock is held, no process of this machine has the lease, and on
-  another machine the lease hasn't been touched for `SILENCE` seconds.
-- Should a worker come back after all (a machine that was cut off, a submission that was started late), it finds
-  that the order names another attempt, at its start and before whatever it saves, and leaves. So two never
-  train one job to its end, and what is there of an export or a result is never replaced by another's.
-- An outcome in the folder is the worker's last word. It counts even while Ray is away.
+- Only an answer of Ray ends a job. An unreachable cluster, an error or a lost reply leaves the job as it is; the
+  service says so in the job's events and asks again.
+- Ray may say that a job has ended without knowing how its process ended, or may have forgotten the job. Then the job
+  is lost only if no worker uses its folder: no lock is held, no process of this machine has the lease, and if the
+  lease is another machine's, nobody has touched it for `SILENCE` seconds.
+- A worker may come back later: its machine was disconnected, or its submission was started late. It checks the order
+  at its start and before it saves anything, sees that the order names another attempt, and stops. So two workers
+  never train one job to its end, and none replaces the export or the result of another.
+- An outcome in the folder is final. It counts even while Ray can't be reached.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from tuneway_service.executors.base import how_it_ended, with_last_line
-from tuneway_service.executors.ray_api import Away, RayApi, Refused, Trouble
+from tuneway_service.executors.base import exit_text, with_last_line
+from tuneway_service.executors.ray_api import NoAnswer, RayApi, Refused, Unreachable
+from tuneway_service.executors.ray_attempt import RayAttempt
 from tuneway_service.executors.ray_share import Mount, Relay
-from tuneway_service.executors.ray_watch import Watch
 from tuneway_service.folder import this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tuneway_service.executors.base import News
-    from tuneway_service.executors.ray_api import Submission
+    from tuneway_service.executors.base import Notice
+    from tuneway_service.executors.ray_api import RayJob
     from tuneway_service.executors.ray_settings import RaySettings
     from tuneway_service.executors.ray_share import Share
     from tuneway_service.folder import JobFolder
@@ -45,24 +45,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
-AWAY_MOST = 15.0
-# what passes by itself sooner than this is no news
+LONGEST_PAUSE = 15.0
+# shorter disturbances and waits aren't reported
 PATIENCE = 10.0
-# longer than shared storage may show a machine an old time stamp (NFS: 60 s)
+# longer than shared storage may show an old time stamp (NFS: 60 s)
 SILENCE = 120.0
-LOG_KEPT = 256 << 10
-# Ray's own monitor of a job has to notice first that it ended: a record deleted before is written anew, as failed
+LOG_BYTES = 256 << 10
+# Ray must notice the job's end before its record is deleted: otherwise Ray writes the record again, as failed
 DELETE_AFTER = 60.0
 
 
 class RayExecutor:
-    """Has jobs run by a Ray cluster.
+    """Runs workers on a Ray cluster.
 
     Args:
-        settings: The cluster, and what each job takes of it.
-        jobs_dir: Where the service has the job folders.
-        clock: What time it is, in seconds.
-        background: Look at the cluster in a thread; otherwise `round` has to be called.
+        settings: The cluster, and what each job reserves there.
+        jobs_dir: The service's directory of job folders.
+        clock: The current time in seconds.
+        background: Ask the cluster in a thread; otherwise the caller has to call `round`.
     """
 
     detached = True
@@ -82,10 +82,10 @@ class RayExecutor:
         )
         self._api = RayApi(settings.address, settings.headers)
         self._clock = clock
-        self._watches: dict[str, Watch] = {}
-        self._words: dict[str, str] = {}
-        self._leftovers: deque[tuple[str, float]] = deque()
-        self._away_until = 0.0
+        self._attempts: dict[str, RayAttempt] = {}
+        self._reasons: dict[str, str] = {}
+        self._to_delete: deque[tuple[str, float]] = deque()
+        self._unreachable_until = 0.0
         self._failures = 0
         self._woken = threading.Event()
         self._closing = threading.Event()
@@ -94,48 +94,48 @@ class RayExecutor:
     # what the supervisor asks
 
     def launch(self, folder: JobFolder) -> None:
-        """Have the ordered attempt submitted, as soon as the cluster takes it."""
-        attempt = folder.attempt()
-        assert attempt is not None
-        self._watch(folder, attempt)
+        """Submit the ordered attempt, as soon as the cluster accepts it."""
+        number = folder.attempt()
+        assert number is not None
+        self._follow(folder, number)
 
     def alive(self, folder: JobFolder) -> bool:
-        """Whether anybody may be at the folder: everything but a certain end."""
-        watch = self._watches.get(folder.path.name)
-        if watch is None:
-            attempt = folder.attempt()
-            if attempt is None:
+        """Whether a worker may use the folder: True until its end is certain."""
+        attempt = self._attempts.get(folder.path.name)
+        if attempt is None:
+            number = folder.attempt()
+            if number is None:
                 return False
-            watch = self._watch(folder, attempt)
-        if not watch.ended and watch.due > 0 and watch.finished():
-            self._hurry(watch)
-        return not watch.ended
+            attempt = self._follow(folder, number)
+        if not attempt.ended and attempt.due > 0 and attempt.finished():
+            self._look_now(attempt)
+        return not attempt.ended
 
     def stop(self, folder: JobFolder, *, force: bool = False) -> None:
-        """Ask by file, which leaves the worker all the time it needs; force by Ray, which doesn't."""
+        """Ask by a file, which gives the worker the time that it needs; force through Ray, which kills it."""
         folder.ask_to_stop()
-        watch = self._watches.get(folder.path.name)
-        if watch is not None and (watch.asked, watch.forced) != (True, force):
-            watch.asked, watch.forced = True, force
-            self._hurry(watch)
+        attempt = self._attempts.get(folder.path.name)
+        if attempt is not None and (attempt.stop_asked, attempt.stop_forced) != (True, force):
+            attempt.stop_asked, attempt.stop_forced = True, force
+            self._look_now(attempt)
 
-    def news(self, folder: JobFolder) -> Sequence[News]:
-        """How the job fares on the cluster."""
-        watch = self._watches.get(folder.path.name)
-        if watch is None:
+    def notices(self, folder: JobFolder) -> Sequence[Notice]:
+        """What is new about the job on the cluster."""
+        attempt = self._attempts.get(folder.path.name)
+        if attempt is None:
             return ()
-        told = [watch.news.popleft() for _ in range(len(watch.news))]
-        if watch.ended:
-            del self._watches[folder.path.name]
-            self._words[folder.path.name] = watch.words
-        return told
+        notices = [attempt.notices.popleft() for _ in range(len(attempt.notices))]
+        if attempt.ended:
+            del self._attempts[folder.path.name]
+            self._reasons[folder.path.name] = attempt.reason
+        return notices
 
-    def last_words(self, folder: JobFolder) -> str:
-        """What Ray says, and the end of what the worker printed."""
-        return with_last_line(self._words.pop(folder.path.name, "its worker is gone"), folder)
+    def exit_reason(self, folder: JobFolder) -> str:
+        """The reason that Ray gives, and the worker's last output."""
+        return with_last_line(self._reasons.pop(folder.path.name, "its worker is gone"), folder)
 
     def close(self) -> None:
-        """Look no more; what runs on the cluster goes on."""
+        """Stop asking the cluster; its jobs go on."""
         self._closing.set()
         self._woken.set()
         if self._thread is not None and self._thread.is_alive():
@@ -144,18 +144,18 @@ class RayExecutor:
 
     # the thread
 
-    def _watch(self, folder: JobFolder, attempt: int) -> Watch:
-        watch = Watch(folder, attempt, beat_at=self._clock())
-        watch.taken = folder.read("ray") == {"submission_id": watch.id}
-        self._words.pop(folder.path.name, None)
-        self._watches[folder.path.name] = watch
+    def _follow(self, folder: JobFolder, number: int) -> RayAttempt:
+        attempt = RayAttempt(folder, number, beat_at=self._clock())
+        attempt.accepted = folder.read("ray") == {"submission_id": attempt.id}
+        self._reasons.pop(folder.path.name, None)
+        self._attempts[folder.path.name] = attempt
         if self._thread is not None and not self._thread.is_alive() and not self._closing.is_set():
             self._thread.start()
         self._woken.set()
-        return watch
+        return attempt
 
-    def _hurry(self, watch: Watch) -> None:
-        watch.due = 0.0
+    def _look_now(self, attempt: RayAttempt) -> None:
+        attempt.due = 0.0
         self._woken.set()
 
     def _run(self) -> None:
@@ -164,221 +164,221 @@ class RayExecutor:
             try:
                 self.round()
             except Exception:
-                log.exception("looking at the Ray cluster failed, and will be tried again")
+                log.exception("asking the Ray cluster failed, and will be tried again")
             self._woken.wait(self._pause())
 
     def _pause(self) -> float:
         now = self._clock()
-        if now < self._away_until:
-            return min(LOOK_SECONDS, self._away_until - now)
-        soonest = min((watch.due for watch in list(self._watches.values()) if not watch.ended), default=float("inf"))
-        return min(LOOK_SECONDS, max(0.1, soonest - now))
+        if now < self._unreachable_until:
+            return min(LOOK_SECONDS, self._unreachable_until - now)
+        due = [attempt.due for attempt in list(self._attempts.values()) if not attempt.ended]
+        return min(LOOK_SECONDS, max(0.1, min(due, default=float("inf")) - now))
 
     def round(self) -> None:
-        """Look at every job whose turn it is, and go one step towards what is wanted of it."""
+        """Ask about every attempt that is due, and take it one step further."""
         now = self._clock()
-        watches = [watch for watch in list(self._watches.values()) if not watch.ended]
-        if now < self._away_until:
-            self._take_leave(watches)
+        attempts = [attempt for attempt in list(self._attempts.values()) if not attempt.ended]
+        if now < self._unreachable_until:
+            self._end_finished(attempts)
             return
-        for watch in watches:
-            if watch.due > now:
+        for attempt in attempts:
+            if attempt.due > now:
                 continue
-            watch.due = now + LOOK_SECONDS
+            attempt.due = now + LOOK_SECONDS
             try:
-                self._attend(watch)
-            except Away as error:
-                self._note_away(watches, error)
+                self._advance(attempt)
+            except Unreachable as error:
+                self._note_unreachable(attempts, error)
                 return
-            except (Trouble, OSError) as error:
-                self._note_trouble(watch, error)
+            except (NoAnswer, OSError) as error:
+                self._note_trouble(attempt, error)
             else:
                 self._failures = 0
-                self._note_well(watch)
-        self._clear_up()
+                self._note_reachable(attempt)
+        self._delete_records()
 
-    def _note_away(self, watches: Sequence[Watch], error: Away) -> None:
+    def _note_unreachable(self, attempts: Sequence[RayAttempt], error: Unreachable) -> None:
         if not self._failures:
             log.warning("the Ray cluster doesn't answer", extra={"address": self.settings.address, "why": error})
         self._failures += 1
-        self._away_until = self._clock() + min(AWAY_MOST, 2.0 ** min(self._failures, 10) / 2)
-        for watch in watches:
-            self._note_trouble(watch, error)
-        self._take_leave(watches)
+        self._unreachable_until = self._clock() + min(LONGEST_PAUSE, 2.0 ** min(self._failures, 10) / 2)
+        for attempt in attempts:
+            self._note_trouble(attempt, error)
+        self._end_finished(attempts)
 
-    def _note_trouble(self, watch: Watch, error: Exception) -> None:
+    def _note_trouble(self, attempt: RayAttempt, error: Exception) -> None:
         now = self._clock()
-        if watch.trouble_since is None:
-            watch.trouble_since = now
-        if now - watch.trouble_since >= PATIENCE and not watch.trouble_told:
-            watch.trouble_told = True
-            watch.tell(
-                f"The Ray cluster at {self.settings.address} doesn't say how the job is ({error})."
-                " The job is left as it is, and the service looks again",
+        if attempt.trouble_since is None:
+            attempt.trouble_since = now
+        if now - attempt.trouble_since >= PATIENCE and not attempt.trouble_notified:
+            attempt.trouble_notified = True
+            attempt.notify(
+                f"The Ray cluster at {self.settings.address} gives no status of the job ({error})."
+                " The service leaves the job as it is, and asks again",
                 level="warn",
             )
 
-    def _note_well(self, watch: Watch) -> None:
-        if watch.trouble_told:
-            watch.tell("The Ray cluster answers again")
-        watch.trouble_since, watch.trouble_told = None, False
+    def _note_reachable(self, attempt: RayAttempt) -> None:
+        if attempt.trouble_notified:
+            attempt.notify("The Ray cluster answers again")
+        attempt.trouble_since, attempt.trouble_notified = None, False
 
-    def _take_leave(self, watches: Sequence[Watch]) -> None:
-        """While Ray is away: what has said its last needs no more of it."""
-        for watch in watches:
-            with suppress(Trouble):
-                self._share.fetch(watch.folder, watch.attempt)
-            watch.ended = watch.finished()
+    def _end_finished(self, attempts: Sequence[RayAttempt]) -> None:
+        """While Ray can't be reached: end the attempts that have an outcome, which don't need Ray any more."""
+        for attempt in attempts:
+            with suppress(NoAnswer):
+                self._share.fetch(attempt.folder, attempt.number)
+            attempt.ended = attempt.finished()
 
     # one job
 
-    def _attend(self, watch: Watch) -> None:
-        found = self._api.find(watch.id)
-        if found is not None or watch.taken:
-            self._share.fetch(watch.folder, watch.attempt, at_once=found is None or found.ended)
+    def _advance(self, attempt: RayAttempt) -> None:
+        found = self._api.find(attempt.id)
+        if found is not None or attempt.accepted:
+            self._share.fetch(attempt.folder, attempt.number, at_once=found is None or found.ended)
         if found is None:
-            self._attend_unknown(watch)
+            self._handle_unknown(attempt)
             return
-        if not watch.taken:
-            self._note_taken(watch)
+        if not attempt.accepted:
+            self._note_accepted(attempt)
         if found.waiting:
-            self._attend_waiting(watch, found)
+            self._handle_waiting(attempt, found)
         elif found.ended:
-            self._attend_ended(watch, found)
+            self._handle_ended(attempt, found)
         else:
-            self._attend_running(watch, found)
+            self._handle_running(attempt, found)
 
-    def _attend_unknown(self, watch: Watch) -> None:
-        if watch.finished():
-            watch.ended = True
-        elif watch.taken or watch.lease():
-            watch.tell("The Ray cluster has forgotten the job", mark="forgotten", level="warn")
-            if self._nobody_at(watch):
-                self._lose(watch, "the Ray cluster has forgotten it")
-        elif watch.asked:
-            self._call_off(watch)
+    def _handle_unknown(self, attempt: RayAttempt) -> None:
+        if attempt.finished():
+            attempt.ended = True
+        elif attempt.accepted or attempt.lease():
+            attempt.notify("The Ray cluster has forgotten the job", mark="forgotten", level="warn")
+            if self._worker_is_gone(attempt):
+                self._give_up(attempt, "the Ray cluster has forgotten it")
+        elif attempt.stop_asked:
+            self._call_off(attempt)
         else:
-            self._submit(watch)
+            self._submit(attempt)
 
-    def _submit(self, watch: Watch) -> None:
-        self._share.offer(watch.folder, watch.attempt)
+    def _submit(self, attempt: RayAttempt) -> None:
+        self._share.offer(attempt.folder, attempt.number)
         try:
-            self._api.submit(self._submission(watch))
+            self._api.submit(self._submission(attempt))
         except Refused as refusal:
-            # among other things for having it already, when an earlier answer was lost: so look
-            if self._api.find(watch.id) is None:
-                self._lose(watch, f"the Ray cluster refuses it: {refusal}")
+            # it also refuses a name that it has already, after a lost reply: so ask whether it has it
+            if self._api.find(attempt.id) is None:
+                self._give_up(attempt, f"the Ray cluster refuses it: {refusal}")
                 return
-        self._note_taken(watch)
+        self._note_accepted(attempt)
 
-    def _submission(self, watch: Watch) -> dict[str, Any]:
+    def _submission(self, attempt: RayAttempt) -> dict[str, Any]:
         return {
-            "submission_id": watch.id,
-            # in place of the shell, so that signals and the exit status are the worker's own
-            "entrypoint": f"exec {self._share.command(watch.folder, watch.attempt)}",
+            "submission_id": attempt.id,
+            "entrypoint": self._share.command(attempt.folder, attempt.number),
             "entrypoint_num_cpus": self.settings.cpus,
             "entrypoint_num_gpus": self.settings.gpus,
             "runtime_env": dict(self.settings.runtime_env),
-            "metadata": {"tuneway_job": watch.folder.path.name, "tuneway_attempt": str(watch.attempt)},
+            "metadata": {"tuneway_job": attempt.folder.path.name, "tuneway_attempt": str(attempt.number)},
         }
 
-    def _note_taken(self, watch: Watch) -> None:
-        watch.folder.write("ray", {"submission_id": watch.id})
-        watch.taken = True
-        watch.tell(f"Submitted to the Ray cluster as {watch.id}", mark="submitted")
+    def _note_accepted(self, attempt: RayAttempt) -> None:
+        attempt.folder.write("ray", {"submission_id": attempt.id})
+        attempt.accepted = True
+        attempt.notify(f"Submitted to the Ray cluster as {attempt.id}", mark="submitted")
 
-    def _attend_waiting(self, watch: Watch, found: Submission) -> None:
+    def _handle_waiting(self, attempt: RayAttempt, found: RayJob) -> None:
         now = self._clock()
-        if watch.waiting_since is None:
-            watch.waiting_since = now
-        if now - watch.waiting_since >= PATIENCE:
-            watch.tell(f"Waiting for the Ray cluster: {found.message}", mark="waiting")
-        if watch.asked:
-            # Ray can't drop what it hasn't started, but what it starts now finds nothing to do
-            self._share.withdraw(watch.folder, watch.attempt)
-            self._api.stop(watch.id)
-            again = self._api.find(watch.id)
+        if attempt.waiting_since is None:
+            attempt.waiting_since = now
+        if now - attempt.waiting_since >= PATIENCE:
+            attempt.notify(f"Waiting for the Ray cluster: {found.message}", mark="waiting")
+        if attempt.stop_asked:
+            # Ray can't cancel a job that it hasn't started; if it starts the job now, the worker finds no order
+            self._share.withdraw(attempt.folder, attempt.number)
+            self._api.stop(attempt.id)
+            again = self._api.find(attempt.id)
             if again is None or again.waiting:
-                self._call_off(watch)
+                self._call_off(attempt)
 
-    def _attend_running(self, watch: Watch, found: Submission) -> None:
-        watch.tell(f"Running on the Ray node {found.node}", mark="running")
-        if watch.finished():
-            self._bring_logs(watch)
-            self._end(watch)
-        elif watch.forced:
-            self._api.stop(watch.id)
-        elif watch.asked:
-            self._share.ask_to_stop(watch.folder, watch.attempt)
+    def _handle_running(self, attempt: RayAttempt, found: RayJob) -> None:
+        attempt.notify(f"Running on the Ray node {found.node}", mark="running")
+        if attempt.finished():
+            self._fetch_log(attempt)
+            self._end(attempt)
+        elif attempt.stop_forced:
+            self._api.stop(attempt.id)
+        elif attempt.stop_asked:
+            self._share.ask_to_stop(attempt.folder, attempt.number)
 
-    def _attend_ended(self, watch: Watch, found: Submission) -> None:
-        self._bring_logs(watch)
-        if watch.finished():
-            self._end(watch)
+    def _handle_ended(self, attempt: RayAttempt, found: RayJob) -> None:
+        self._fetch_log(attempt)
+        if attempt.finished():
+            self._end(attempt)
         elif found.exit_code is not None:
-            self._lose(watch, how_it_ended(found.exit_code))
+            self._give_up(attempt, exit_text(found.exit_code))
         elif found.status == "STOPPED":
-            self._lose(watch, "Ray stopped it before it could save")
-        elif found.error_type == "JOB_SUPERVISOR_ACTOR_START_TIMEOUT" and not watch.lease():
-            watch.tell("The Ray cluster had no room for the job for too long; it is queued again", level="warn")
-            self._call_off(watch)
-        elif self._nobody_at(watch):
+            self._give_up(attempt, "Ray stopped it before it had saved its state")
+        elif found.error_type == "JOB_SUPERVISOR_ACTOR_START_TIMEOUT" and not attempt.lease():
+            attempt.notify("The Ray cluster had no resources for the job in time; it is queued again", level="warn")
+            self._call_off(attempt)
+        elif self._worker_is_gone(attempt):
             first, *_ = found.message.splitlines() or [found.status]
-            self._lose(watch, f"Ray says: {first[:500]}")
+            self._give_up(attempt, f"Ray says: {first[:500]}")
 
-    def _nobody_at(self, watch: Watch) -> bool:
-        """Whether the folder itself shows that its worker is gone, or never came."""
-        lease = watch.lease()
+    def _worker_is_gone(self, attempt: RayAttempt) -> bool:
+        """Whether the folder shows that its worker has ended, or never started."""
+        lease = attempt.lease()
         if lease is None:
             return True
-        if watch.folder.held():
+        if attempt.folder.held():
             return False
         if lease.get("machine") == this_machine():
-            return not watch.folder.is_running_here(lease)
-        now, beat = self._clock(), watch.folder.beat()
-        if beat != watch.beat:
-            watch.beat, watch.beat_at = beat, now
-        return now - watch.beat_at > SILENCE
+            return not attempt.folder.is_running_here(lease)
+        now, beat = self._clock(), attempt.folder.beat()
+        if beat != attempt.beat:
+            attempt.beat, attempt.beat_at = beat, now
+        return now - attempt.beat_at > SILENCE
 
     # how an attempt ends
 
-    def _end(self, watch: Watch) -> None:
-        """All that it brought is here: the cluster may forget it."""
-        self._leftovers.append((watch.id, self._clock() + DELETE_AFTER))
-        self._share.drop(watch.folder, watch.attempt)
-        watch.ended = True
+    def _end(self, attempt: RayAttempt) -> None:
+        """End an attempt that has an outcome; the cluster may delete its record."""
+        self._to_delete.append((attempt.id, self._clock() + DELETE_AFTER))
+        self._share.drop(attempt.folder, attempt.number)
+        attempt.ended = True
 
-    def _call_off(self, watch: Watch) -> None:
-        """It never began: it stays where it was, without a loss."""
-        self._share.withdraw(watch.folder, watch.attempt)
-        watch.folder.write("outcome", {"outcome": "stopped", "attempt": watch.attempt})
-        self._share.drop(watch.folder, watch.attempt)
-        watch.ended = True
+    def _call_off(self, attempt: RayAttempt) -> None:
+        """End an attempt that never started; it doesn't count as a loss."""
+        self._share.withdraw(attempt.folder, attempt.number)
+        attempt.folder.write("outcome", {"outcome": "stopped", "attempt": attempt.number})
+        self._share.drop(attempt.folder, attempt.number)
+        attempt.ended = True
 
-    def _lose(self, watch: Watch, words: str) -> None:
-        self._share.withdraw(watch.folder, watch.attempt)
-        self._share.drop(watch.folder, watch.attempt)
-        watch.words = words
-        watch.ended = True
+    def _give_up(self, attempt: RayAttempt, reason: str) -> None:
+        """End an attempt that has no outcome; the supervisor starts another."""
+        self._share.withdraw(attempt.folder, attempt.number)
+        self._share.drop(attempt.folder, attempt.number)
+        attempt.reason = reason
+        attempt.ended = True
 
-    def _bring_logs(self, watch: Watch) -> None:
-        """Add what the worker printed to the folder's log, its end if it is long."""
-        if watch.logs_brought:
+    def _fetch_log(self, attempt: RayAttempt) -> None:
+        """Append the worker's output to the folder's log; of a long output, the end."""
+        if attempt.log_fetched:
             return
-        watch.logs_brought = True
+        attempt.log_fetched = True
         try:
-            printed = self._api.logs(watch.id).encode()[-LOG_KEPT:]
-            with watch.folder.log.open("ab") as file:
+            printed = self._api.logs(attempt.id).encode()[-LOG_BYTES:]
+            with attempt.folder.log.open("ab") as file:
                 file.write(printed)
-        except (Trouble, OSError) as error:
-            # they are lost with the machine that had them: no reason to hold up the job
-            log.warning("the log of a job stays with Ray", extra={"submission": watch.id, "why": error})
+        except (NoAnswer, OSError) as error:
+            # a log may be lost with its machine; the job goes on without it
+            log.warning("the log of a job can't be fetched from Ray", extra={"submission": attempt.id, "why": error})
 
-    def _clear_up(self) -> None:
-        """Have the cluster forget what is done."""
-        while self._leftovers and self._leftovers[0][1] <= self._clock():
-            submission, _ = self._leftovers.popleft()
+    def _delete_records(self) -> None:
+        """Delete the cluster's records of attempts that have ended."""
+        while self._to_delete and self._to_delete[0][1] <= self._clock():
+            submission, _ = self._to_delete.popleft()
             try:
                 self._api.delete(submission)
-            except Trouble as error:
-                log.info("Ray keeps its record of a job", extra={"submission": submission, "why": error})
+            except NoAnswer as error:
+                log.info("Ray didn't delete its record of a job", extra={"submission": submission, "why": error})

@@ -1,4 +1,4 @@
-"""How a service is told about a Ray cluster."""
+"""The settings of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import httpx
+from urllib.parse import urlsplit
 
 from tuneway.errors import InvalidSpec
 
@@ -18,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RaySettings:
-    """A cluster, and what each job takes of it.
+    """A cluster, and what each job reserves there.
 
     Args:
-        address: The dashboard's, such as `http://head:8265`.
-        cpus: CPUs that a job reserves, whole or in parts.
-        gpus: GPUs that a job reserves.
-        runtime_env: Ray's own description of what a worker needs: pip, env_vars, image, ….
-        jobs_dir: Where the cluster's machines have the service's job folders, if not at the same path.
-        jobs_url: An object store that carries job folders to the cluster and back, where nothing is mounted.
-        headers: Sent with each request.
+        address: The address of the dashboard, such as `http://head:8265`.
+        cpus: CPUs that a job reserves; fractions are allowed.
+        gpus: GPUs that a job reserves; fractions are allowed.
+        runtime_env: Ray's runtime environment for the workers: pip, env_vars, image and so on.
+        jobs_dir: The path of the job folders on the cluster's machines, if it differs from the service's.
+        jobs_url: An object store that carries job folders to the cluster and back, if no storage is shared.
+        headers: Headers for each request.
     """
 
     address: str
@@ -39,24 +38,22 @@ class RaySettings:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        try:
-            url = httpx.URL(self.address)
-        except httpx.InvalidURL:
-            url = httpx.URL("")
-        if url.scheme not in ("http", "https") or not url.host:
+        if not _is_http(self.address):
             raise InvalidSpec(
-                f"{self.address!r} is no address of a Ray dashboard",
+                f"{self.address!r} is not an address of a Ray dashboard",
                 field="ray_address",
                 hint="For example: http://head:8265",
             )
-        if url.userinfo:
+        if "@" in urlsplit(self.address).netloc:
             raise InvalidSpec(
-                "a password in the address of the Ray dashboard would show in logs",
+                "the address of the Ray dashboard has a password, which would show in logs",
                 field="ray_address",
                 hint='Set RAY_AUTH_TOKEN, or RAY_JOB_HEADERS to {"Authorization": "Basic …"}.',
             )
         if self.jobs_dir and self.jobs_url:
-            raise InvalidSpec("job folders are mounted there, or come by a store", field="ray_jobs_url")
+            raise InvalidSpec(
+                "job folders are either on shared storage or in an object store, not both", field="ray_jobs_url"
+            )
         for name, count in (("ray_cpus", self.cpus), ("ray_gpus", self.gpus)):
             if not 0 <= count < float("inf"):
                 raise InvalidSpec(f"a job can't reserve {count}", field=name)
@@ -72,10 +69,10 @@ class RaySettings:
         jobs_dir: str | os.PathLike[str] | None = None,
         jobs_url: str | None = None,
     ) -> RaySettings:
-        """From options, and from the variables that Ray's own command line reads for its keys."""
+        """From options, and from the variables in which Ray's own command line finds its keys."""
         if not address:
             raise InvalidSpec(
-                "the executor ray needs a cluster", field="ray_address", hint="Give --ray-address http://head:8265"
+                "the executor 'ray' needs a cluster", field="ray_address", hint="Give --ray-address http://head:8265"
             )
         return cls(
             address=address,
@@ -88,10 +85,18 @@ class RaySettings:
         )
 
 
+def _is_http(address: str) -> bool:
+    try:
+        url = urlsplit(address)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # for example, the port isn't a number
+        return False
+
+
 def _runtime_env(text: str) -> dict[str, Any]:
-    """JSON, or the name of a file of it."""
+    """From JSON, or from a file of JSON."""
     wrong = InvalidSpec(
-        "this is no runtime environment",
+        "the runtime environment isn't a JSON object",
         field="ray_runtime_env",
         hint='Give a JSON object such as {"pip": ["tuneway[local]"]}, or the name of a file with one.',
     )
@@ -111,12 +116,12 @@ def _headers() -> dict[str, str]:
             headers = {str(name): str(value) for name, value in json.loads(text).items()}
         except (ValueError, AttributeError):
             raise InvalidSpec(
-                "the variable RAY_JOB_HEADERS holds no JSON object of headers", field="RAY_JOB_HEADERS"
+                "the variable RAY_JOB_HEADERS isn't a JSON object of headers", field="RAY_JOB_HEADERS"
             ) from None
     if token := os.environ.get("RAY_AUTH_TOKEN"):
         headers.setdefault("Authorization", f"Bearer {token.strip()}")
     for name, value in headers.items():
-        # what can't be sent would be quoted in an error
+        # checked here, because httpx would show the value in its error
         if not (value.isascii() and value.isprintable()):
-            raise InvalidSpec(f"the header {name} for Ray has characters that no header can have", field=name)
+            raise InvalidSpec(f"the header {name} for Ray has characters that headers can't have", field=name)
     return headers

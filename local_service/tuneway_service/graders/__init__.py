@@ -1,6 +1,6 @@
-"""Graders: what scores an answer. Knows no HTTP: a route and a trainer use it alike."""
+"""Graders score answers. They know nothing of HTTP: a route and a trainer use them in the same way."""
 
 from tuneway_service.graders.grading import Grading, Inner, Limits, grade, parts, problems
-from tuneway_service.graders.templates import Sample
+from tuneway_service.graders.templates import ModelSample
 
-__all__ = ["Grading", "Inner", "Limits", "Sample", "grade", "parts", "problems"]
+__all__ = ["Grading", "Inner", "Limits", "ModelSample", "grade", "parts", "problems"]

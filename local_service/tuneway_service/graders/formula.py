@@ -1,4 +1,4 @@
-"""The formula of a multi grader: arithmetic over the names of its graders, and nothing else."""
+"""The formula of a multi grader: arithmetic with the names of its graders, and nothing else."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONGEST = 1000
 
 
 class BadFormula(Exception):
-    """It isn't arithmetic over the graders' names, or it can't be worked out."""
+    """The formula isn't arithmetic with the graders' names, or can't be evaluated."""
 
 
 def parse(text: str) -> ast.expr:
@@ -41,7 +41,7 @@ def parse(text: str) -> ast.expr:
     try:
         return ast.parse(text.replace("^", "**").strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise BadFormula(f"the formula can't be read: {text[:100]!r}") from None
+        raise BadFormula(f"the formula can't be parsed: {text[:100]!r}") from None
 
 
 def names(text: str) -> set[str]:
@@ -56,11 +56,11 @@ def work_out(text: str, values: Mapping[str, float]) -> float:
     try:
         return float(_work_out(parse(text), values))
     except (ArithmeticError, ValueError, TypeError) as error:
-        raise BadFormula(f"the formula can't be worked out: {error}") from None
+        raise BadFormula(f"the formula can't be evaluated: {error}") from None
 
 
 class _Collecting(dict[str, float]):
-    """Stands in for values while the names are gathered."""
+    """A placeholder for values that collects the names."""
 
     def __init__(self, found: set[str]) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ def _work_out(node: ast.AST, values: Mapping[str, float]) -> Any:
             try:
                 return values[name]
             except KeyError:
-                raise BadFormula(f"the formula names {name!r}, which is none of the graders") from None
+                raise BadFormula(f"the formula names {name!r}, which is not one of the graders") from None
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
             return OPERATORS[type(op)](_work_out(left, values), _work_out(right, values))
         case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
@@ -90,5 +90,5 @@ def _work_out(node: ast.AST, values: Mapping[str, float]) -> Any:
 
 
 def _call(function: Callable[..., float], arguments: list[Any], values: Mapping[str, float]) -> float:
-    # floor and ceil have no value for the stand-in number
+    # the placeholder value is NaN, which floor and ceil don't take
     return math.nan if isinstance(values, _Collecting) else function(*arguments)

@@ -1,4 +1,4 @@
-"""Looking a grader over, and letting it grade."""
+"""Check a grader, and grade an answer with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tuneway.models import (
 )
 from tuneway_service.graders import python_code
 from tuneway_service.graders.formula import BadFormula, names, work_out
-from tuneway_service.graders.templates import Sample, UnknownPlace, fill, is_place, places
+from tuneway_service.graders.templates import ModelSample, UnknownPlace, fill, is_place, places
 from tuneway_service.graders.texts import CHECKS, SIMILARITIES
 
 Inner = AnyGrader | LabelModelGrader
@@ -44,8 +44,8 @@ class Limits:
     """What graders may do here.
 
     Args:
-        python: Run Python code.
-        ask: Put messages to a served model; returns its answer and the tokens used. None: there is no model.
+        python: Whether Python code may run.
+        ask: Asks a model with messages; returns its answer and the tokens used. None if there is no model.
     """
 
     python: bool = False
@@ -54,20 +54,20 @@ class Limits:
 
 @dataclass
 class Grading:
-    """What came out: the reward, what each grader within gave, and what went wrong."""
+    """The result of grading: the reward, the score of each inner grader, the errors, the tokens by model."""
 
     reward: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
 
-    def wrong(self, flag: str, text: str) -> float:
-        """Note an error; the reward is 0."""
+    def fail(self, flag: str, text: str) -> float:
+        """Record an error; the score is 0."""
         self.errors.setdefault(flag, text)
         return 0.0
 
     def flags(self) -> dict[str, Any]:
-        """The errors as the API spells them."""
+        """The errors, as the API has them."""
         told: dict[str, Any] = {flag: flag in self.errors for flag in FLAGS}
         told["model_grader_server_error_details"] = self.errors.get("model_grader_server_error")
         told["python_grader_runtime_error_details"] = self.errors.get("python_grader_runtime_error")
@@ -75,27 +75,27 @@ class Grading:
         return told
 
 
-def grade(grader: Inner, sample: Sample, item: Any, limits: Limits) -> Grading:
-    """Grade one answer. What goes wrong is in the result, not raised."""
+def grade(grader: Inner, sample: ModelSample, item: Any, limits: Limits) -> Grading:
+    """Grade one answer. Errors are in the result, and not raised."""
     grading = Grading()
     grading.reward = _score(grader, sample, item, limits, grading)
     if not math.isfinite(grading.reward):
-        grading.reward = grading.wrong("other_error", "the reward is not a finite number")
+        grading.reward = grading.fail("other_error", "the reward is not a finite number")
     return grading
 
 
-def _score(grader: Inner, sample: Sample, item: Any, limits: Limits, grading: Grading) -> float:
+def _score(grader: Inner, sample: ModelSample, item: Any, limits: Limits, grading: Grading) -> float:
     try:
         return _measure(grader, sample, item, limits, grading)
     except UnknownPlace as error:
-        return grading.wrong("invalid_variable_error", f"{{{{{error}}}}} is not in the data")
+        return grading.fail("invalid_variable_error", f"{{{{{error}}}}} is not in the data")
     except BadFormula as error:
-        return grading.wrong("formula_parse_error", str(error))
+        return grading.fail("formula_parse_error", str(error))
     except python_code.CodeFailed as error:
-        return grading.wrong("python_grader_runtime_error", str(error))
+        return grading.fail("python_grader_runtime_error", str(error))
 
 
-def _measure(grader: Inner, sample: Sample, item: Any, limits: Limits, grading: Grading) -> float:
+def _measure(grader: Inner, sample: ModelSample, item: Any, limits: Limits, grading: Grading) -> float:
     match grader:
         case StringCheckGrader():
             return float(
@@ -115,25 +115,25 @@ def _measure(grader: Inner, sample: Sample, item: Any, limits: Limits, grading: 
 
 
 def _by_model(
-    grader: ScoreModelGrader | LabelModelGrader, sample: Sample, item: Any, limits: Limits, grading: Grading
+    grader: ScoreModelGrader | LabelModelGrader, sample: ModelSample, item: Any, limits: Limits, grading: Grading
 ) -> float:
     assert limits.ask is not None
     messages = [message | {"content": _filled(message.get("content"), sample, item)} for message in grader.input]
     try:
         text, tokens = limits.ask(grader.model, messages)
-    except Exception as error:  # noqa: BLE001 - whatever the model does, there is a grading
-        return grading.wrong("model_grader_server_error", str(error))
+    except Exception as error:  # noqa: BLE001 - whatever the model does, the answer needs a grading
+        return grading.fail("model_grader_server_error", str(error))
     grading.tokens[grader.model] = grading.tokens.get(grader.model, 0) + tokens
     if isinstance(grader, LabelModelGrader):
         return float(text.strip() in grader.passing_labels)
     number = NUMBER.search(text)
     if number is None:
-        return grading.wrong("model_grader_parse_error", f"the model gave no number: {text[:100]!r}")
+        return grading.fail("model_grader_parse_error", f"the model gave no number: {text[:100]!r}")
     low, high = grader.range or (0.0, 1.0)
     return min(max(float(number[0]), low), high)
 
 
-def _filled(content: Any, sample: Sample, item: Any) -> Any:
+def _filled(content: Any, sample: ModelSample, item: Any) -> Any:
     if isinstance(content, str):
         return fill(content, sample, item)
     if isinstance(content, list):
@@ -145,24 +145,24 @@ def _filled(content: Any, sample: Sample, item: Any) -> Any:
 
 
 def parts(grader: Inner) -> list[Inner]:
-    """A grader, or those that a multi grader puts together."""
+    """The graders that score: the inner ones of a multi grader, or the grader itself."""
     return list(grader.graders.values()) if isinstance(grader, MultiGrader) else [grader]
 
 
 def problems(grader: Inner, limits: Limits, where: str = "grader") -> Iterator[tuple[str, str]]:
-    """What is wrong with a grader before anything is graded: where, and what."""
+    """The errors of a grader, found without grading: the field, and the message."""
     for name in (place for text in _texts(grader) for place in places(text) if not is_place(place)):
-        yield where, f"{{{{{name}}}}} names neither item.… nor sample.…"
+        yield where, f"{{{{{name}}}}} must start with item or sample"
     match grader:
         case TextSimilarityGrader(evaluation_metric=metric) if metric not in SIMILARITIES:
-            yield f"{where}.evaluation_metric", f"{metric!r} needs an embedding model, and there is none here"
+            yield f"{where}.evaluation_metric", f"{metric!r} needs an embedding model, which this service doesn't have"
         case PythonGrader() if not limits.python:
-            text = "this service doesn't run Python graders: they are code; start it with --allow-python-graders"
+            text = "this service doesn't run Python code of clients; start it with --allow-python-graders to allow it"
             yield f"{where}.type", text
         case PythonGrader() if wrong := python_code.problem(grader.source):
             yield f"{where}.source", wrong
         case ScoreModelGrader() | LabelModelGrader() if limits.ask is None:
-            yield f"{where}.model", "there is no model to ask here"
+            yield f"{where}.model", "model graders can't be used here"
         case MultiGrader():
             yield from _multi_problems(grader, limits, where)
 
@@ -176,7 +176,7 @@ def _multi_problems(grader: MultiGrader, limits: Limits, where: str) -> Iterator
         yield f"{where}.calculate_output", str(error)
         return
     if unknown:
-        yield f"{where}.calculate_output", f"it names {sorted(unknown)}, which are none of the graders"
+        yield f"{where}.calculate_output", f"it names {sorted(unknown)}, which are not among the graders"
 
 
 def _texts(grader: Inner) -> Iterator[str]:

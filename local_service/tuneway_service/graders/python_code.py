@@ -1,7 +1,7 @@
-"""Python graders: somebody's code, in a process of its own with little in reach.
+"""Python graders: a client's code, in a process of its own with limits.
 
-This is no sandbox: the code runs as the service's user. So it is off unless the service was started with
-`--allow-python-graders`; the limits are against mistakes.
+This is not a sandbox: the code runs as the service's user. So it is refused unless the service was started with
+`--allow-python-graders`. The limits protect from mistakes, not from attacks.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ print("\\n" + json.dumps(float(names["grade"](given["sample"], given["item"]))))
 
 
 class CodeFailed(Exception):
-    """The code raised, took too long, or gave no number."""
+    """The code raised an error, took too long, or didn't return a number."""
 
 
 def problem(source: str) -> str | None:
-    """What is wrong with the source before it is run."""
+    """What is wrong with the source, found without running it; None if nothing is."""
     try:
         tree = compile(source, "grader.py", "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
@@ -39,11 +39,11 @@ def problem(source: str) -> str | None:
 
 
 def run(source: str, sample: dict[str, Any], item: Any) -> float:
-    """What `grade(sample, item)` returns; raises `CodeFailed`."""
+    """Run `grade(sample, item)` and return its number; raises `CodeFailed`."""
     given = json.dumps({"source": source, "sample": sample, "item": item})
     with tempfile.TemporaryDirectory(prefix="tuneway-grader-") as folder:
         try:
-            done = subprocess.run(  # noqa: S603 - this is what it is for
+            done = subprocess.run(  # noqa: S603 - running a client's code is the purpose
                 [sys.executable, "-I", "-c", HARNESS],
                 input=given,
                 capture_output=True,
@@ -62,7 +62,7 @@ def run(source: str, sample: dict[str, Any], item: Any) -> float:
     try:
         return float(json.loads(done.stdout.splitlines()[-1]))
     except (LookupError, ValueError):
-        raise CodeFailed("it gave no number") from None
+        raise CodeFailed("it didn't return a number") from None
 
 
 def _limit() -> None:

@@ -1,4 +1,4 @@
-"""`{{item.answer}}` and `{{sample.output_text}}`: where a grader's texts name the data."""
+"""Templates of graders: `{{item.answer}}` and `{{sample.output_text}}` stand for data."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ PART = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]")
 
 
 class UnknownPlace(Exception):
-    """A template names something that the data doesn't have."""
+    """A template names data that doesn't exist."""
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A model's answer, as graders see it."""
+class ModelSample:
+    """A model's answer, as graders and their templates see it."""
 
     output_text: str
 
     @cached_property
     def output_json(self) -> Any:
-        """The answer read as JSON; None when it is no JSON."""
+        """The answer parsed as JSON; None if it isn't JSON."""
         try:
             return json.loads(self.output_text)
         except (ValueError, RecursionError):
             return None
 
     def fields(self) -> dict[str, Any]:
-        """What `sample.…` can name."""
+        """The fields that templates can name after `sample.`."""
         return {"output_text": self.output_text, "output_json": self.output_json, "output_tools": [], "choices": []}
 
 
-def fill(template: str, sample: Sample, item: Any) -> str:
-    """The text with its places filled; raises `UnknownPlace`."""
+def fill(template: str, sample: ModelSample, item: Any) -> str:
+    """The template with its placeholders filled; raises `UnknownPlace`."""
     roots = {"item": item, "sample": sample.fields()}
     return PLACE.sub(lambda found: _text(_value(found[1], roots)), template)
 
 
 def places(template: str) -> Iterator[str]:
-    """The names in a template."""
+    """The names in the placeholders of a template."""
     return (found[1] for found in PLACE.finditer(template))
 
 
 def is_place(name: str) -> bool:
-    """Whether a name can be looked up at all."""
+    """Whether a name has the form of one that can be looked up."""
     return PATH.fullmatch(name) is not None
 
 

@@ -1,4 +1,4 @@
-"""How alike two texts are, from 0 to 1."""
+"""The similarity of two texts, from 0 to 1, by several metrics."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def words(text: str) -> list[str]:
 
 
 def grams(tokens: Sequence[str], size: int) -> Counter[tuple[str, ...]]:
-    """How often each run of so many words occurs."""
+    """How often each n-gram occurs, `size` words long."""
     return Counter(tuple(tokens[start : start + size]) for start in range(len(tokens) - size + 1))
 
 
 def common_length(one: Sequence[str], other: Sequence[str]) -> int:
-    """The length of the longest common subsequence: bit-parallel, a row of the table in one number."""
+    """The length of the longest common subsequence, by a bit-parallel algorithm: one integer is a row of the table."""
     masks: dict[str, int] = {}
     for place, token in enumerate(one):
         masks[token] = masks.get(token, 0) | 1 << place
@@ -41,12 +41,12 @@ def _f1(hits: float, given: int, wanted: int) -> float:
 
 
 def fuzzy_match(text: str, reference: str) -> float:
-    """Twice the longest common subsequence of characters over both lengths."""
+    """Twice the length of the longest common subsequence of characters, divided by both lengths."""
     return _f1(common_length(text, reference), len(text), len(reference))
 
 
 def rouge_n(text: str, reference: str, *, size: int) -> float:
-    """F1 of the runs of so many words that both have."""
+    """F1 of the n-grams that both texts have, `size` words long."""
     ours, theirs = grams(words(text), size), grams(words(reference), size)
     if not ours and not theirs:
         return float(words(text) == words(reference))
@@ -60,7 +60,7 @@ def rouge_l(text: str, reference: str) -> float:
 
 
 def bleu(text: str, reference: str) -> float:
-    """Geometric mean of the precisions of 1 to 4 words, zeros smoothed by one, times the brevity penalty."""
+    """The geometric mean of the precisions of 1- to 4-grams, smoothed by adding one, times the brevity penalty."""
     ours, theirs = words(text), words(reference)
     if not ours or not theirs:
         return float(ours == theirs)
@@ -78,7 +78,7 @@ def bleu(text: str, reference: str) -> float:
 
 
 def gleu(text: str, reference: str) -> float:
-    """The smaller of precision and recall over all runs of 1 to 4 words."""
+    """The smaller of precision and recall over all 1- to 4-grams."""
     ours, theirs = words(text), words(reference)
     hits = given = wanted = 0
     for size in range(1, 5):
@@ -90,7 +90,7 @@ def gleu(text: str, reference: str) -> float:
 
 
 def meteor(text: str, reference: str) -> float:
-    """Recall-weighted matches less a penalty for their order; words match exactly, no stems or synonyms."""
+    """Matches weighted towards recall, minus a penalty for their order. Words match exactly, without synonyms."""
     ours, theirs = words(text), words(reference)
     if not ours or not theirs:
         return float(ours == theirs)
@@ -105,7 +105,7 @@ def meteor(text: str, reference: str) -> float:
 
 
 def _aligned(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of places of the same word, each used once; what goes on in the same order is preferred."""
+    """Pairs of positions of the same word, each used once; pairs that continue the order are preferred."""
     free = dict.fromkeys(range(len(theirs)))
     pairs: list[tuple[int, int]] = []
     for place, word in enumerate(ours):
@@ -118,7 +118,7 @@ def _aligned(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[int, int]
     return pairs
 
 
-# `cosine` needs an embedding model, and there is none here: refused by name rather than imitated.
+# `cosine` is refused by name: it needs an embedding model, which this service doesn't have.
 SIMILARITIES: Final[dict[str, Callable[[str, str], float]]] = {
     "fuzzy_match": fuzzy_match,
     "bleu": bleu,

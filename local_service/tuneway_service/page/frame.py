@@ -1,4 +1,4 @@
-"""What every page has around it, and small pieces that several have in them."""
+"""The frame of every page, and small parts that several pages use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tuneway._words import duration
 from tuneway.report._markup import Markup, h, join
 from tuneway_service.ids import now
 
-# Nothing from elsewhere is loaded, and no script runs but the one file of ours.
+# A page loads nothing from other hosts, and runs no script except its own file.
 POLICY = (
     "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; connect-src 'self'; img-src data:;"
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -27,7 +27,7 @@ PLACES = (("/", "Jobs"), ("/files", "Files"), ("/models", "Models"))
 
 @cache
 def asset(name: str) -> str:
-    """A file that pages refer to; the style sheet begins with that of reports, so that the two look alike."""
+    """A file that pages refer to. The style sheet starts with the one of reports, so that both look the same."""
     if name == "style.css":
         base = resources.files("tuneway.report").joinpath("report.css").read_text(encoding="utf-8")
         return base + _own("style.css")
@@ -39,7 +39,7 @@ def _own(name: str) -> str:
 
 
 def page(title: str, here: str, *content: object, live: bool = False) -> str:
-    """A whole page. A live one is looked at again every second: its parts with an id are replaced."""
+    """A whole page. A live page is fetched again every second, and its parts with an id are replaced."""
     places = [h("a", name, href=place, aria_current="page" if place == here else None) for place, name in PLACES]
     head = h(
         "head",
@@ -57,22 +57,22 @@ def page(title: str, here: str, *content: object, live: bool = False) -> str:
 
 
 def status(word: str) -> Markup:
-    """A job's status as a chip."""
+    """A job's status as a coloured label."""
     return h("span", word.replace("_", " "), class_=f"status {word}")
 
 
 def ago(epoch: int | None) -> str:
-    """How long ago something was."""
+    """How long ago a time was."""
     return "" if epoch is None else f"{duration(max(0, now() - epoch))} ago"
 
 
 def job_link(job_id: str) -> Markup:
-    """A job's id, as the way to its page."""
+    """A job's id, as a link to its page."""
     return h("a", h("code", job_id), href=f"/jobs/{job_id}")
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> Markup:
-    """A table, or a line that says that there is nothing yet."""
+    """A table; without rows, the text `empty`."""
     body = [h("tr", *(h("td", cell) for cell in row)) for row in rows]
     if not body:
         return h("p", empty, class_="note")
@@ -81,12 +81,12 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str)
 
 
 def facts(*items: object) -> Markup:
-    """A line of facts; what is empty is left out."""
+    """A line of facts, without the empty ones."""
     return h("div", *(h("span", item) for item in items if item), class_="facts")
 
 
 def tiles(figures: Iterable[tuple[str, object]]) -> Markup:
-    """Figures to see at a glance."""
+    """A row of large figures."""
     return h(
         "div",
         *(h("div", h("div", name, class_="over"), h("div", value, class_="figure")) for name, value in figures),
@@ -95,25 +95,25 @@ def tiles(figures: Iterable[tuple[str, object]]) -> Markup:
 
 
 def button(action: str, name: str) -> Markup:
-    """A button that posts."""
+    """A button that sends a POST request."""
     return h("form", h("button", name), method="post", action=action)
 
 
 def section(name: str, *content: object) -> Markup:
-    """A part with a heading."""
+    """A section with a heading."""
     return h("section", h("h2", name), *content)
 
 
 def bar(done: int, total: int) -> Markup:
-    """How far something is."""
+    """A progress bar."""
     return h("progress", f"{done} of {total}", value=done, max=max(total, 1))
 
 
 def pieces(*content: object) -> Markup:
-    """Several pieces after one another."""
+    """Several parts after one another."""
     return join(*content)
 
 
 def figure(value: Any) -> str:
-    """A measured number, short."""
+    """A measured number with four digits; empty for anything else."""
     return f"{value:.4g}" if isinstance(value, int | float) else ""

@@ -1,8 +1,7 @@
-"""One job's page: where it stands, its curves, checkpoints and events, and a box to ask its model."""
+"""One job's page: its status, curves, checkpoints and events, and a form to ask its model."""
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,13 +11,14 @@ from tuneway.report import curve_svg
 from tuneway.report._markup import Markup, h
 from tuneway_service.page.frame import ago, button, facts, figure, page, pieces, section, status, table
 from tuneway_service.page.overview import progress
-from tuneway_service.states import TABLE, TERMINAL, Move, Status
+from tuneway_service.states import TABLE, TERMINAL, Move
 from tuneway_service.store import events, jobs, models
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tuneway_service.store.database import Connection, Row
+    from tuneway_service.store.records import JobRow
 
 EVENTS_SHOWN = 40
 POINTS = 2000
@@ -26,9 +26,9 @@ POINTS = 2000
 
 @dataclass(frozen=True)
 class JobView:
-    """All that the page of a job shows."""
+    """Everything that a job's page shows."""
 
-    row: Row
+    row: JobRow
     job: Mapping[str, Any]
     metrics: Sequence[Mapping[str, Any]]
     last: Mapping[str, Any] | None
@@ -39,7 +39,7 @@ class JobView:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question that was put, and what each model said."""
+    """A question, and the answer of each model."""
 
     question: str
     model: str
@@ -47,17 +47,17 @@ class Asked:
 
 
 def gather(connection: Connection, job_id: str) -> JobView:
-    """Look it all up."""
+    """Read it from the database."""
     row = jobs.find(connection, job_id)
-    place = row["seq"]
+    place = row.seq
     checkpoints = [
         events.show_checkpoint(item) for item in events.checkpoint_rows(connection, place, after=None, limit=9)
     ]
-    names = [row["fine_tuned_model"], *(item["fine_tuned_model_checkpoint"] for item in checkpoints)]
+    names = [row.fine_tuned_model, *(item["fine_tuned_model_checkpoint"] for item in checkpoints)]
     return JobView(
         row=row,
         job=jobs.show(row),
-        metrics=events.metrics(connection, place, most=POINTS, steps=row["step"]),
+        metrics=events.metrics(connection, place, most=POINTS, steps=row.step),
         last=events.last_metrics(connection, place),
         checkpoints=checkpoints,
         events=events.messages(connection, place, EVENTS_SHOWN),
@@ -74,7 +74,7 @@ def job_page(view: JobView, asked: Asked | None = None) -> str:
         h("div", _head(view), _curves(view), _checkpoints(view), id="job"),
         _ask_box(view, asked),
         h("div", _events(view), _settings(job), id="log"),
-        live=view.row["status"] not in TERMINAL,
+        live=view.row.status not in TERMINAL,
     )
 
 
@@ -82,7 +82,7 @@ def _head(view: JobView) -> Markup:
     job, row = view.job, view.row
     took = duration(job["finished_at"] - job["created_at"]) if job["finished_at"] else None
     error = job["error"]
-    moves = TABLE[Status(row["status"])]
+    moves = TABLE[row.status]
     steering = [(Move.PAUSE, "Pause"), (Move.RESUME, "Resume"), (Move.CANCEL, "Cancel")]
     return pieces(
         h("h1", job["fine_tuned_model"] or job["id"]),
@@ -90,14 +90,14 @@ def _head(view: JobView) -> Markup:
             status(job["status"]),
             job["id"] if job["fine_tuned_model"] else None,
             f"{job['method']['type']} on {job['model']}",
-            f"trained by {row['trainer']}",
+            f"trained by {row.trainer}",
             f"created {ago(job['created_at'])}",
             took and f"took {took}",
             job["trained_tokens"] and f"{job['trained_tokens']:,} tokens",
         ),
         h("div", h("strong", error["code"]), f" {error['message']}", class_="failure") if error else None,
         h("div", progress(row, dict(view.last)), class_="wide-progress")
-        if view.last and row["status"] not in TERMINAL
+        if view.last and row.status not in TERMINAL
         else None,
         h(
             "div",
@@ -197,5 +197,4 @@ def _settings(job: Mapping[str, Any]) -> Markup:
 
 def base_of(view: JobView) -> str:
     """The model that the job started from."""
-    name: str = json.loads(view.row["body"])["model"]
-    return name
+    return view.row.body.model

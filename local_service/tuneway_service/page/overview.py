@@ -1,8 +1,7 @@
-"""The pages with lists: jobs, files, models."""
+"""The pages that list jobs, files and models."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from tuneway._words import duration, moment_utc, size
@@ -13,6 +12,7 @@ from tuneway_service.store import events, files, jobs, models
 
 if TYPE_CHECKING:
     from tuneway_service.store.database import Connection, Row
+    from tuneway_service.store.records import JobRow
 
 SHOWN = 50
 
@@ -21,7 +21,7 @@ def gather_jobs(connection: Connection, after: str | None) -> dict[str, Any]:
     """What the page of jobs shows."""
     rows = jobs.rows(connection, after=after, limit=SHOWN, metadata={})
     counts = jobs.counts(connection)
-    last = {row["id"]: events.last_metrics(connection, row["seq"]) for row in rows[:SHOWN]}
+    last = {row.id: events.last_metrics(connection, row.seq) for row in rows[:SHOWN]}
     return {"rows": rows[:SHOWN], "more": len(rows) > SHOWN, "counts": counts, "last": last}
 
 
@@ -39,9 +39,9 @@ def jobs_page(found: dict[str, Any], base_url: str, bases: dict[str, str]) -> st
         ]
     )
     served = ", ".join(name if name == trainer else f"{name} (trained by {trainer})" for name, trainer in bases.items())
-    rows = [_job_row(row, found["last"][row["id"]]) for row in found["rows"]]
+    rows = [_job_row(row, found["last"][row.id]) for row in found["rows"]]
     listed = table(["Job", "Status", "Progress", "Loss", "Model", "Created"], rows, empty="No jobs yet.")
-    older = h("p", h("a", "Older jobs", href=f"/?after={found['rows'][-1]['id']}")) if found["more"] else None
+    older = h("p", h("a", "Older jobs", href=f"/?after={found['rows'][-1].id}")) if found["more"] else None
     return page(
         "Jobs",
         "/",
@@ -52,25 +52,25 @@ def jobs_page(found: dict[str, Any], base_url: str, bases: dict[str, str]) -> st
     )
 
 
-def _job_row(row: Row, last: dict[str, Any] | None) -> list[object]:
-    body = json.loads(row["body"])
-    name = Markup("") if body["suffix"] is None else h("div", body["suffix"], class_="note")
-    took = row["finished_at"] - row["created_at"] if row["finished_at"] else None
+def _job_row(row: JobRow, last: dict[str, Any] | None) -> list[object]:
+    suffix = row.body.suffix
+    name = Markup("") if suffix is None else h("div", suffix, class_="note")
+    took = row.finished_at - row.created_at if row.finished_at else None
     return [
-        h("div", job_link(row["id"]), name),
-        status(row["status"]),
-        progress(row, last) if row["status"] not in TERMINAL else f"took {duration(took or 0)}",
+        h("div", job_link(row.id), name),
+        status(row.status),
+        progress(row, last) if row.status not in TERMINAL else f"took {duration(took or 0)}",
         figure(last and last.get("train_loss")),
-        body["model"],
-        ago(row["created_at"]),
+        row.body.model,
+        ago(row.created_at),
     ]
 
 
-def progress(row: Row, last: dict[str, Any] | None) -> object:
-    """How far a training is, and how long it will take."""
+def progress(row: JobRow, last: dict[str, Any] | None) -> object:
+    """How far a training is, and how long it will still take."""
     if last is None:
         return ""
-    left = row["estimated_finish"] - last["at"] if row["estimated_finish"] else None
+    left = row.estimated_finish - last["at"] if row.estimated_finish else None
     text = f"{last['step']:,} / {last['total_steps']:,}" + (
         f", {duration(max(0, left))} left" if left is not None else ""
     )
@@ -106,14 +106,14 @@ def files_page(rows: list[Row], *, more: bool) -> str:
 
 
 def models_page(rows: list[Row], cards: dict[str, dict[str, Any]], bases: dict[str, str]) -> str:
-    """What can be tuned, what was, and what each truly is."""
+    """The tuned models and the base models, with what each really is."""
     tuned = table(
         ["Model", "Trainer", "Job", "Created"],
         ([h("code", row["id"]), row["trainer"], job_link(row["job_id"]), ago(row["created_at"])] for row in rows[::-1]),
         empty="No model has been trained yet.",
     )
     base = table(
-        ["Name", "Trainer", "What it truly is"],
+        ["Name", "Trainer", "What it really is"],
         ([h("code", name), trainer, cards[trainer].get("summary", "")] for name, trainer in bases.items()),
         empty="",
     )

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tuneway_service.answer_formats import CHAT, TEXT, CompletionFormat
 from tuneway_service.bodies import ChatCompletion, Completion, parse
 from tuneway_service.ids import new_id, now
 from tuneway_service.refusals import Refusal, not_found
 from tuneway_service.replies import service_of
 from tuneway_service.store import models
-from tuneway_service.wording import CHAT, TEXT, Words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.requests import Request
 
-    from tuneway_service.app import Service
     from tuneway_service.chats import Answerer
+    from tuneway_service.service import Service
 
 # What would change the answer and can't be done: refused, unless it is set to what happens anyway.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -63,7 +63,7 @@ async def complete(request: Request) -> Response:
 async def _respond(
     service: Service,
     asked: ChatCompletion | Completion,
-    words: Words,
+    words: CompletionFormat,
     questions: list[dict[str, Any]],
     most: int | None,
 ) -> Response:
@@ -120,8 +120,8 @@ async def answer(answerer: Answerer, question: dict[str, Any]) -> tuple[str, dic
 def _checked(line: dict[str, Any]) -> dict[str, Any]:
     if "refused" in line:
         raise Refusal(line["refused"], param=line.get("field"), code="invalid_value")
-    if "broke" in line:
-        raise Refusal(f"The model broke off: {line['broke']}", status=500, code="model_error")
+    if "failed" in line:
+        raise Refusal(f"The model failed: {line['failed']}", status=500, code="model_error")
     return line
 
 
@@ -139,7 +139,7 @@ class _Usage:
 
 
 async def _stream(
-    answerer: Answerer, asks: list[dict[str, Any]], head: dict[str, Any], words: Words, *, want_usage: bool
+    answerer: Answerer, asks: list[dict[str, Any]], head: dict[str, Any], words: CompletionFormat, *, want_usage: bool
 ) -> AsyncIterator[bytes]:
     usage = _Usage()
     extra = {"usage": None} if want_usage else {}
@@ -153,7 +153,7 @@ async def _stream(
 
 
 async def _pieces(
-    answerer: Answerer, question: dict[str, Any], words: Words, usage: _Usage
+    answerer: Answerer, question: dict[str, Any], words: CompletionFormat, usage: _Usage
 ) -> AsyncIterator[tuple[dict[str, Any], str | None]]:
     """The pieces of one answer, worded, each with how the answer ended if it has."""
     held: list[str] | None = [] if question.get("tools") else None

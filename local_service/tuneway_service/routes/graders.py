@@ -12,14 +12,14 @@ from starlette.routing import Route
 
 from tuneway_service.bodies import RunGrader, ValidateGrader, parse
 from tuneway_service.catalogue import refuse_bad_grader
-from tuneway_service.graders import Grading, Limits, Sample, grade
+from tuneway_service.graders import Grading, Limits, ModelSample, grade
 from tuneway_service.replies import service_of
 from tuneway_service.routes.chat import answer, find_model
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from tuneway_service.app import Service
+    from tuneway_service.service import Service
 
 ANSWER_TOKENS = 256
 
@@ -53,7 +53,7 @@ async def run(request: Request) -> Response:
     refuse_bad_grader(asked.grader, limits)
     # the parameter's older name, which templates read as a field of the item
     item = asked.item if asked.item is not None else {"reference_answer": asked.reference_answer}
-    grading = await anyio.to_thread.run_sync(grade, asked.grader, Sample(asked.model_sample), item, limits)
+    grading = await anyio.to_thread.run_sync(grade, asked.grader, ModelSample(asked.model_sample), item, limits)
     return JSONResponse(_reply(asked, grading, time.perf_counter() - began))
 
 

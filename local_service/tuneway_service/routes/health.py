@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 
 from tuneway import __version__
 from tuneway_service.replies import service_of
-from tuneway_service.states import Status
+from tuneway_service.states import JobStatus
 from tuneway_service.store import jobs
 
 if TYPE_CHECKING:
@@ -18,6 +18,6 @@ if TYPE_CHECKING:
 async def healthz(request: Request) -> JSONResponse:
     """Say so, by way of the database."""
     counts = await service_of(request).database.read(jobs.counts)
-    running = counts.get(Status.RUNNING, 0) + counts.get(Status.PAUSING, 0)
-    queued = counts.get(Status.QUEUED, 0)
+    running = counts.get(JobStatus.RUNNING, 0) + counts.get(JobStatus.PAUSING, 0)
+    queued = counts.get(JobStatus.QUEUED, 0)
     return JSONResponse({"status": "ok", "version": __version__, "running": running, "queued": queued})

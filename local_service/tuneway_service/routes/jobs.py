@@ -12,7 +12,7 @@ from starlette.routing import Route
 from tuneway_service.bodies import CreateJob, parse
 from tuneway_service.creation import create_job
 from tuneway_service.replies import body_fingerprint, created, key_of, listed, service_of
-from tuneway_service.states import Move, Status
+from tuneway_service.states import JobStatus, Move
 from tuneway_service.store import events, jobs
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ def _mover(move: Move) -> Callable[[Request], Awaitable[Response]]:
     async def act(request: Request) -> Response:
         service, job_id = service_of(request), request.path_params["job_id"]
         row = await service.steer(job_id, move)
-        if row["status"] == Status.PAUSING:
+        if row.status == JobStatus.PAUSING:
             with anyio.move_on_after(PAUSE_PATIENCE):
-                while row["status"] == Status.PAUSING:
+                while row.status == JobStatus.PAUSING:
                     await anyio.sleep(0.02)
                     row = await service.database.read(jobs.find, job_id)
         return JSONResponse(jobs.show(row))
@@ -76,7 +76,7 @@ def _of_job(rows: Callable[..., list[Row]]) -> Callable[..., list[Row]]:
     """The same rows, asked for by the job's id."""
 
     def find(connection: Connection, job_id: str, **options: Any) -> list[Row]:
-        return rows(connection, jobs.find(connection, job_id)["seq"], **options)
+        return rows(connection, jobs.find(connection, job_id).seq, **options)
 
     return find
 

@@ -19,7 +19,7 @@ from tuneway_service.store import models
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from tuneway_service.app import Service
+    from tuneway_service.service import Service
     from tuneway_service.store.database import Row
 
 

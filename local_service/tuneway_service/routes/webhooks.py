@@ -49,8 +49,6 @@ async def retrieve(request: Request) -> Response:
 async def change(request: Request) -> Response:
     """`POST /webhook_endpoints/{id}`."""
     asked = (await parse(request, ChangeWebhook)).model_dump(exclude_none=True)
-    if "event_types" in asked:
-        asked["event_types"] = json.dumps(asked["event_types"])
     return JSONResponse(await service_of(request).database.write(webhooks.change, _id(request), **asked))
 
 

@@ -131,8 +131,8 @@ class Database:
 
 def page(
     connection: Connection,
-    rows: Callable[..., list[Row]],
-    show: Callable[[Row], dict[str, Any]],
+    rows: Callable[..., list[T]],
+    show: Callable[[T], dict[str, Any]],
     /,
     *args: Any,
     limit: int,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tuneway_service.store.database import Connection, Row
 
 
-def tell(
+def add(
     connection: Connection,
     job: int,
     message: str,

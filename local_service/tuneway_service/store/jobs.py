@@ -2,53 +2,53 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from tuneway_service.ids import new_id, now
 from tuneway_service.refusals import not_found
-from tuneway_service.states import TERMINAL, Move, Status, after
+from tuneway_service.states import TERMINAL, JobStatus, Move, after
 from tuneway_service.store import events, webhooks
 from tuneway_service.store.paging import place_of
+from tuneway_service.store.records import JobRow, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tuneway_service.store.database import Connection, Row
+    from tuneway_service.store.database import Connection
+    from tuneway_service.store.records import JobBody
 
 ORGANIZATION = "org-local"
 
 
-def show(row: Row) -> dict[str, Any]:
+def show(row: JobRow) -> dict[str, Any]:
     """A job as the API sends it."""
-    body = json.loads(row["body"])
-    settled = json.loads(row["hyperparameters"]) if row["hyperparameters"] else None
-    method = body["method"]
-    kind = method["type"]
-    if settled is not None:
-        method = {"type": kind, kind: {**method[kind], "hyperparameters": settled}}
+    body = row.body
+    knobs = body.requested if row.hyperparameters is None else row.hyperparameters
+    method = body.method
+    if row.hyperparameters is not None:
+        method = {"type": body.method_name, body.method_name: {**body.method_settings, "hyperparameters": knobs}}
     return {
-        "id": row["id"],
+        "id": row.id,
         "object": "fine_tuning.job",
-        "created_at": row["created_at"],
-        "finished_at": row["finished_at"],
-        "estimated_finish": row["estimated_finish"],
-        "status": row["status"],
-        "error": json.loads(row["error"]) if row["error"] else None,
-        "model": body["model"],
-        "fine_tuned_model": row["fine_tuned_model"],
-        "training_file": body["training_file"],
-        "validation_file": body["validation_file"],
-        "result_files": [row["result_file"]] if row["result_file"] else [],
-        "trained_tokens": row["trained_tokens"],
+        "created_at": row.created_at,
+        "finished_at": row.finished_at,
+        "estimated_finish": row.estimated_finish,
+        "status": row.status,
+        "error": row.error,
+        "model": body.model,
+        "fine_tuned_model": row.fine_tuned_model,
+        "training_file": body.training_file,
+        "validation_file": body.validation_file,
+        "result_files": [row.result_file] if row.result_file else [],
+        "trained_tokens": row.trained_tokens,
         "method": method,
-        "hyperparameters": {k: v for k, v in method[kind].get("hyperparameters", {}).items() if k in COMMON},
-        "seed": body["seed"],
-        "metadata": body["metadata"],
-        "integrations": body["integrations"],
+        "hyperparameters": {name: value for name, value in knobs.items() if name in COMMON},
+        "seed": body.seed,
+        "metadata": body.metadata,
+        "integrations": body.integrations,
         "organization_id": ORGANIZATION,
-        "user_provided_suffix": body["suffix"],
-        "usage_metrics": {"trainer": row["trainer"]} | (json.loads(row["usage"]) if row["usage"] else {}),
+        "user_provided_suffix": body.suffix,
+        "usage_metrics": {"trainer": row.trainer, **row.usage},
     }
 
 
@@ -56,29 +56,29 @@ def show(row: Row) -> dict[str, Any]:
 COMMON = ("batch_size", "learning_rate_multiplier", "n_epochs")
 
 
-def create(connection: Connection, *, id: str, trainer: str, body: Mapping[str, Any]) -> dict[str, Any]:  # noqa: A002
+def create(connection: Connection, *, id: str, trainer: str, body: JobBody) -> dict[str, Any]:  # noqa: A002
     """Record a new job; its folder is in place."""
-    metadata = body["metadata"]
+    metadata = body.metadata or {}
     place = connection.execute(
         "INSERT INTO jobs (id, created_at, status, trainer, plain, body) VALUES (?, ?, ?, ?, ?, ?)",
-        (id, now(), Status.VALIDATING, trainer, not metadata, json.dumps(body)),
+        (id, now(), JobStatus.VALIDATING, trainer, not metadata, body.encode()),
     ).lastrowid
     connection.executemany(
-        "INSERT INTO job_metadata VALUES (?, ?, ?)", [(key, value, place) for key, value in (metadata or {}).items()]
+        "INSERT INTO job_metadata VALUES (?, ?, ?)", [(key, value, place) for key, value in metadata.items()]
     )
     assert place is not None
-    events.tell(connection, place, f"Created fine-tuning job: {id}")
-    also = f" and validation file: {body['validation_file']}" if body["validation_file"] else ""
-    events.tell(connection, place, f"Validating training file: {body['training_file']}{also}")
+    events.add(connection, place, f"Created fine-tuning job: {id}")
+    also = f" and validation file: {body.validation_file}" if body.validation_file else ""
+    events.add(connection, place, f"Validating training file: {body.training_file}{also}")
     return get(connection, id)
 
 
-def find(connection: Connection, job_id: str) -> Row:
+def find(connection: Connection, job_id: str) -> JobRow:
     """A job's record, or 404."""
-    row: Row | None = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if row is None:
         raise not_found("fine_tuning_job", job_id, param="fine_tuning_job_id")
-    return row
+    return JobRow.decode(row)
 
 
 def get(connection: Connection, job_id: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def get(connection: Connection, job_id: str) -> dict[str, Any]:
 
 def rows(
     connection: Connection, *, after: str | None, limit: int, metadata: Mapping[str, str], plain: bool = False
-) -> list[Row]:
+) -> list[JobRow]:
     """One row more than a page of jobs, newest first; each pair of metadata must match exactly."""
     tables, where, values = "jobs AS j", [], list[Any]()
     order = "j.seq"
@@ -107,7 +107,7 @@ def rows(
         values.append(place_of(connection, "jobs", after, kind="fine_tuning_job"))
     clause = f"WHERE {' AND '.join(where)}" if where else ""
     query = f"SELECT j.* FROM {tables} {clause} ORDER BY {order} DESC LIMIT ?"  # noqa: S608 - fixed words
-    return connection.execute(query, (*values, limit + 1)).fetchall()
+    return [JobRow.decode(row) for row in connection.execute(query, (*values, limit + 1))]
 
 
 MESSAGES = {
@@ -129,21 +129,21 @@ def move(
     message: str | None = None,
     level: str = "info",
     **changes: Any,
-) -> Row:
+) -> JobRow:
     """Take a job one arrow further, or raise `WrongState`; its event and its webhooks go with it."""
     row = find(connection, job_id)
-    status = after(job_id, Status(row["status"]), what)
+    status = after(job_id, row.status, what)
     changes["status"] = status
     if status in TERMINAL:
         changes |= {"finished_at": now(), "estimated_finish": None}
     columns = ", ".join(f"{name} = ?" for name in changes)
     done = connection.execute(
         f"UPDATE jobs SET {columns} WHERE id = ? AND status = ?",  # noqa: S608 - our own column names
-        (*changes.values(), job_id, row["status"]),
+        (*encoded(changes).values(), job_id, row.status),
     )
     assert done.rowcount == 1
     if text := message or MESSAGES.get(what):
-        events.tell(connection, row["seq"], text, level=level)
+        events.add(connection, row.seq, text, level=level)
     if status in TERMINAL:
         webhooks.announce(connection, f"fine_tuning.job.{status}", {"id": job_id})
     return find(connection, job_id)
@@ -153,21 +153,22 @@ def update(connection: Connection, job_id: str, /, **changes: Any) -> None:
     """Note something about a job that isn't a move."""
     assert "status" not in changes
     columns = ", ".join(f"{name} = ?" for name in changes)
-    connection.execute(f"UPDATE jobs SET {columns} WHERE id = ?", (*changes.values(), job_id))  # noqa: S608
+    connection.execute(f"UPDATE jobs SET {columns} WHERE id = ?", (*encoded(changes).values(), job_id))  # noqa: S608
 
 
 def fail(
     connection: Connection, job_id: str, /, *, code: str, message: str, param: str | None = None, **changes: Any
-) -> Row:
+) -> JobRow:
     """End a job with the reason."""
-    error = json.dumps({"code": code, "message": message, "param": param})
+    error = {"code": code, "message": message, "param": param}
     text = f"The job failed: {message}"
     return move(connection, job_id, Move.FAIL, message=text, level="error", error=error, **changes)
 
 
-def in_status(connection: Connection, status: Status, limit: int = 1000) -> list[Row]:
-    """Jobs of one status, oldest first."""
-    return connection.execute("SELECT * FROM jobs WHERE status = ? ORDER BY seq LIMIT ?", (status, limit)).fetchall()
+def places_in(connection: Connection, status: JobStatus, limit: int = 1000) -> list[tuple[str, int]]:
+    """The ids and numbers of the jobs of one status, oldest first."""
+    query = "SELECT id, seq FROM jobs WHERE status = ? ORDER BY seq LIMIT ?"
+    return [(row["id"], row["seq"]) for row in connection.execute(query, (status, limit))]
 
 
 def counts(connection: Connection) -> dict[str, int]:
@@ -175,17 +176,17 @@ def counts(connection: Connection) -> dict[str, int]:
     return dict(connection.execute("SELECT status, COUNT(*) FROM jobs GROUP BY status").fetchall())
 
 
-def next_queued(connection: Connection) -> Row | None:
+def next_queued(connection: Connection) -> JobRow | None:
     """The job that has waited longest and whose earlier worker, if any, is gone."""
-    row: Row | None = connection.execute(
-        "SELECT * FROM jobs WHERE status = ? AND NOT occupied ORDER BY seq LIMIT 1", (Status.QUEUED,)
+    row = connection.execute(
+        "SELECT * FROM jobs WHERE status = ? AND NOT occupied ORDER BY seq LIMIT 1", (JobStatus.QUEUED,)
     ).fetchone()
-    return row
+    return None if row is None else JobRow.decode(row)
 
 
-def occupied(connection: Connection) -> list[Row]:
+def occupied(connection: Connection) -> list[JobRow]:
     """Jobs that may have a living worker, whatever their status."""
-    return connection.execute("SELECT * FROM jobs WHERE occupied ORDER BY seq").fetchall()
+    return [JobRow.decode(row) for row in connection.execute("SELECT * FROM jobs WHERE occupied ORDER BY seq")]
 
 
 def all_ids(connection: Connection) -> set[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tuneway_service.ids import new_id, now
 from tuneway_service.refusals import not_found
 from tuneway_service.store.paging import rows_after
+from tuneway_service.store.records import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,7 +91,7 @@ def change(connection: Connection, endpoint_id: str, /, **changes: Any) -> dict[
     columns = ", ".join(f"{name} = ?" for name in changes)
     connection.execute(
         f"UPDATE webhook_endpoints SET {columns} WHERE id = ?",  # noqa: S608 - our own column names
-        (*changes.values(), endpoint_id),
+        (*encoded(changes).values(), endpoint_id),
     )
     return show(find(connection, endpoint_id))
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from tuneway.errors import InvalidSpec, MissingExtra
 from tuneway_service.trainers.base import (
     Chat,
-    Checkpoint,
+    CheckpointDue,
     Progress,
     Reply,
     Step,
     Trainer,
-    Training,
     TrainingRun,
+    TrainingSession,
 )
 from tuneway_service.trainers.hf import smol
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 __all__ = [
     "TRAINERS",
     "Chat",
-    "Checkpoint",
+    "CheckpointDue",
     "Progress",
     "Reply",
     "Step",
     "Trainer",
-    "Training",
     "TrainingRun",
+    "TrainingSession",
     "found_here",
     "make_trainer",
 ]

@@ -1,6 +1,6 @@
 """What a trainer is to the service: four small protocols and what passes between them.
 
-The service knows no trainer's inside. It asks a `Trainer` to settle the hyperparameters, starts a `Training`,
+The service knows no trainer's inside. It asks a `Trainer` to settle the hyperparameters, starts a `TrainingSession`,
 walks its `advance()` and turns each `Progress` into events and checkpoints; an exported folder is loaded as
 a `Chat` to answer questions.
 """
@@ -62,7 +62,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class CheckpointDue:
     """The end of an epoch (counted from 1): a moment to `export`. `metrics` are those of its last step.
 
     In reinforcement it is a moment at which all validation rows were graded, whichever step that is.
@@ -73,10 +73,10 @@ class Checkpoint:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-Progress: TypeAlias = Step | Checkpoint
+Progress: TypeAlias = Step | CheckpointDue
 
 
-class Training(Protocol):
+class TrainingSession(Protocol):
     """A training under way, in memory."""
 
     @property
@@ -172,12 +172,12 @@ class Trainer(Protocol):
         """Settle every hyperparameter; `InvalidSpec` for a method or a value that this trainer can't do."""
         ...
 
-    def start(self, run: TrainingRun) -> Training:
+    def start(self, run: TrainingRun) -> TrainingSession:
         """Begin a training: read the rows, set up the weights, train nothing yet."""
         ...
 
-    def resume(self, run: TrainingRun, folder: Path) -> Training:
-        """Go on from a folder that `Training.save` wrote, to exactly the weights of a run without a break."""
+    def resume(self, run: TrainingRun, folder: Path) -> TrainingSession:
+        """Go on from a folder that `TrainingSession.save` wrote, to exactly the weights of a run without a break."""
         ...
 
     def base_model(self) -> Chat:
@@ -185,5 +185,5 @@ class Trainer(Protocol):
         ...
 
     def load_model(self, folder: Path) -> Chat:
-        """A model that `Training.export` wrote."""
+        """A model that `TrainingSession.export` wrote."""
         ...

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.support_chats import write_jsonl
 
-from tuneway_service.trainers import Step, Training, TrainingRun, make_trainer
+from tuneway_service.trainers import Step, TrainingRun, TrainingSession, make_trainer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def prepare(trainer, tmp_path):
 def train(trainer, prepare):
     """Train these rows to the end; the training, its steps and its checkpoints."""
 
-    def train(rows, **options) -> tuple[Training, list[Any], list[Any]]:
+    def train(rows, **options) -> tuple[TrainingSession, list[Any], list[Any]]:
         training = trainer.start(prepare(rows, **options))
         told = list(training.advance())
         steps = [item for item in told if isinstance(item, Step)]

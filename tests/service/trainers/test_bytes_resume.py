@@ -11,7 +11,7 @@ import pytest
 from support.support_chats import chats, preferences, write_jsonl
 
 from tuneway.errors import InvalidInput, TunewayError
-from tuneway_service.trainers import Checkpoint, Step
+from tuneway_service.trainers import CheckpointDue, Step
 
 ROWS = chats(20, seed=21)
 VALID = chats(10, seed=22)
@@ -61,7 +61,7 @@ def test_a_pause_anywhere_changes_nothing(trainer, prepare, train, contents, tmp
     pauses = [{point} for point in range(len(told) + 1)]
     for points in [*pauses, set(range(len(told) + 1))]:
         training = trainer.start(run)
-        heard: list[Step | Checkpoint] = []
+        heard: list[Step | CheckpointDue] = []
         for point in sorted(points):
             progress = training.advance()
             heard += [next(progress) for _ in range(point - len(heard))]
@@ -118,7 +118,7 @@ def test_a_damaged_save_is_refused(trainer, prepare, tmp_path):
 
 
 def test_rows_that_vanish_are_told_as_one_of_our_errors(trainer, prepare, monkeypatch):
-    monkeypatch.setattr("tuneway_service.trainers.bytewise.lessons._KEPT_BYTES", 0)
+    monkeypatch.setattr("tuneway_service.trainers.bytewise.dataset._KEPT_BYTES", 0)
     run = prepare(ROWS)
     training = trainer.start(run)
     run.train_path.unlink()
@@ -128,6 +128,6 @@ def test_rows_that_vanish_are_told_as_one_of_our_errors(trainer, prepare, monkey
 
 def test_what_does_not_fit_in_memory_is_read_again(train, contents, monkeypatch):
     kept, _, _ = train(ROWS)
-    monkeypatch.setattr("tuneway_service.trainers.bytewise.lessons._KEPT_BYTES", 10_000)
+    monkeypatch.setattr("tuneway_service.trainers.bytewise.dataset._KEPT_BYTES", 10_000)
     read, _, _ = train(ROWS)
     assert contents(kept.export) == contents(read.export)

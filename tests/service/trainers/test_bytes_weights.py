@@ -7,10 +7,10 @@ import pytest
 from support.support_chats import chats
 
 from tuneway_service.trainers.bytewise.features import END, Past, blocks, read_cues
-from tuneway_service.trainers.bytewise.objectives import Preference, supervised, supervised_lessons
+from tuneway_service.trainers.bytewise.objectives import BytesPreference, supervised, supervised_lessons
 from tuneway_service.trainers.bytewise.weights import AdaGrad, Lesson, Weights
 from tuneway_service.trainers.conversation import prompt_context
-from tuneway_service.trainers.tally import Tally
+from tuneway_service.trainers.metric_sums import MetricSums
 
 LESSONS = [lesson for row in chats(12, seed=31) for lesson in supervised_lessons(row)]
 SEEN = {symbol for lesson in LESSONS for symbol in lesson.symbols.tolist()}
@@ -54,14 +54,14 @@ def test_widening_the_alphabet_changes_no_probability():
 
 
 def supervised_loss(weights, optimiser=None):
-    tally = Tally()
+    tally = MetricSums()
     supervised(weights, LESSONS[:2], tally, optimiser)
     return tally.loss
 
 
 def preference_loss(weights, optimiser=None):
-    tally = Tally()
-    Preference(REFERENCE, beta=0.3)(weights, LESSONS[:2], tally, optimiser)
+    tally = MetricSums()
+    BytesPreference(REFERENCE, beta=0.3)(weights, LESSONS[:2], tally, optimiser)
     return tally.loss
 
 

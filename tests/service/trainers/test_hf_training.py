@@ -16,7 +16,7 @@ from support.tiny_llama import make_tiny_llama
 
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway_service.graders import Grading
-from tuneway_service.trainers import Checkpoint, Step, make_trainer
+from tuneway_service.trainers import CheckpointDue, Step, make_trainer
 from tuneway_service.trainers.hf.knobs import ANSWER_TOKENS
 
 # PEFT asks Transformers by an older name
@@ -125,7 +125,7 @@ def test_it_learns_what_a_grader_likes(trainer, prepared):
     told = told_of(trainer.start(prepared("reinforcement", **knobs)))
     rewards = [step.metrics["train_mean_reward"] for step in steps_of(told)]
     assert sum(rewards[-4:]) > 1.3 * sum(rewards[:4]) > 0
-    assert [item.step for item in told if isinstance(item, Checkpoint)] == [6, 12, 18, 24]
+    assert [item.step for item in told if isinstance(item, CheckpointDue)] == [6, 12, 18, 24]
     assert {"full_valid_mean_reward", "full_valid_score.letters", "train_score.letters"} <= told[-1].metrics.keys()
 
 
@@ -246,7 +246,7 @@ def test_a_full_disk_is_told_as_what_it_is_and_the_older_folder_stays(trainer, p
 def test_a_grader_that_never_works_ends_the_training(trainer, prepared):
     def broken(item, text):
         grading = Grading()
-        grading.wrong("model_grader_server_error", "connection refused")
+        grading.fail("model_grader_server_error", "connection refused")
         return grading
 
     run = dataclasses.replace(prepared("reinforcement"), grade=broken)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tuneway_service.trainers.base import Chat, Training, TrainingRun
+    from tuneway_service.trainers.base import Chat, TrainingRun, TrainingSession
 
 __all__ = ["BytesTrainer"]
 
@@ -64,13 +64,13 @@ class BytesTrainer:
 
     # NumPy is imported where a model is made: a service that only settles and describes does without it.
 
-    def start(self, run: TrainingRun) -> Training:
+    def start(self, run: TrainingRun) -> TrainingSession:
         """Begin a training."""
         from tuneway_service.trainers.bytewise.training import BytesTraining
 
         return BytesTraining.start(run)
 
-    def resume(self, run: TrainingRun, folder: Path) -> Training:
+    def resume(self, run: TrainingRun, folder: Path) -> TrainingSession:
         """Go on from a saved folder."""
         from tuneway_service.trainers.bytewise.training import BytesTraining
 

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tuneway_service.trainers.bytewise.weights import AdaGrad, Weights
-    from tuneway_service.trainers.tally import Tally
+    from tuneway_service.trainers.metric_sums import MetricSums
 
 LONGEST = 4096
 """Bytes of an answer that are learned; of a longer one the beginning, without its end."""
 
 
-class Objective(Protocol):
+class BytesObjective(Protocol):
     """Measures a row's lessons and, given an optimiser, hands it the gradients."""
 
-    def __call__(self, weights: Weights, lessons: list[Lesson], tally: Tally, optimiser: AdaGrad | None) -> None:
+    def __call__(self, weights: Weights, lessons: list[Lesson], tally: MetricSums, optimiser: AdaGrad | None) -> None:
         """Add the row's figures to the tally."""
         ...
 
@@ -35,7 +35,7 @@ def supervised_lessons(row: Mapping[str, Any]) -> list[Lesson]:
     return [_lesson(exchange) for exchange in exchanges(row)]
 
 
-def supervised(weights: Weights, lessons: list[Lesson], tally: Tally, optimiser: AdaGrad | None) -> None:
+def supervised(weights: Weights, lessons: list[Lesson], tally: MetricSums, optimiser: AdaGrad | None) -> None:
     """Cross-entropy of the answers, a mean over symbols; what was asked is never learned."""
     for lesson in lessons:
         reading = weights.read(lesson)
@@ -51,7 +51,7 @@ def preference_lessons(row: Mapping[str, Any]) -> list[Lesson]:
 
 
 @dataclass(frozen=True)
-class Preference:
+class BytesPreference:
     """Direct preference optimisation: the mean of `-log sigmoid(margin)` over pairs.
 
     The margin is `beta` times how much further the model prefers the one answer to the other than the
@@ -61,7 +61,7 @@ class Preference:
     reference: Weights
     beta: float
 
-    def __call__(self, weights: Weights, lessons: list[Lesson], tally: Tally, optimiser: AdaGrad | None) -> None:
+    def __call__(self, weights: Weights, lessons: list[Lesson], tally: MetricSums, optimiser: AdaGrad | None) -> None:
         """Add the pair's figures to the tally."""
         preferred, other = (weights.read(lesson) for lesson in lessons)
         gains = [

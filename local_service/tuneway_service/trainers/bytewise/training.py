@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tuneway.errors import InvalidInput, InvalidSpec
-from tuneway_service.trainers.base import Checkpoint, Progress, Step
-from tuneway_service.trainers.bytewise.lessons import Lessons
+from tuneway_service.trainers.base import CheckpointDue, Progress, Step
+from tuneway_service.trainers.bytewise.dataset import BytesDataset
 from tuneway_service.trainers.bytewise.objectives import (
-    Objective,
-    Preference,
+    BytesObjective,
+    BytesPreference,
     preference_lessons,
     supervised,
     supervised_lessons,
 )
 from tuneway_service.trainers.bytewise.store import export_weights, load_weights, save_weights
 from tuneway_service.trainers.bytewise.weights import AdaGrad, Weights
-from tuneway_service.trainers.tally import Tally
+from tuneway_service.trainers.metric_sums import MetricSums
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,16 +47,16 @@ class BytesTraining:
         self._batch_size: int = run.hyperparameters["batch_size"]
         self._rate = RATE * run.hyperparameters["learning_rate_multiplier"]
         read = preference_lessons if run.method == "dpo" else supervised_lessons
-        self._train = Lessons(run.train_path, read)
-        self._valid = Lessons(run.valid_path, read) if run.valid_path else None
+        self._train = BytesDataset(run.train_path, read)
+        self._valid = BytesDataset(run.valid_path, read) if run.valid_path else None
         self._steps_per_epoch = math.ceil(len(self._train) / self._batch_size)
         self.total_steps = self._steps_per_epoch * int(run.hyperparameters["n_epochs"])
         self._every = math.ceil(self.total_steps / _VALIDATIONS)
         self._weights = weights.widened(self._train.symbols)
         self._optimiser = AdaGrad(self._weights.table.shape[1])
-        self._objective: Objective = supervised
+        self._objective: BytesObjective = supervised
         if run.method == "dpo":
-            self._objective = Preference(self._weights.widened(()), run.hyperparameters["beta"])
+            self._objective = BytesPreference(self._weights.widened(()), run.hyperparameters["beta"])
         self._order: tuple[int, NDArray[np.int64]] | None = None
         self._step = 0
         self._epochs_told = 0
@@ -69,11 +69,11 @@ class BytesTraining:
         return self._trained_tokens
 
     def advance(self) -> Iterator[Progress]:
-        """Train, one step for each item; each epoch ends with a `Checkpoint`."""
+        """Train, one step for each item; each epoch ends with a `CheckpointDue`."""
         while True:
             if self._step == (self._epochs_told + 1) * self._steps_per_epoch:
                 self._epochs_told += 1
-                yield Checkpoint(self._step, self._epochs_told, dict(self._metrics))
+                yield CheckpointDue(self._step, self._epochs_told, dict(self._metrics))
             elif self._step < self.total_steps:
                 self._learn()
                 yield Step(self._step, self.total_steps, dict(self._metrics))
@@ -83,7 +83,7 @@ class BytesTraining:
     def _learn(self) -> None:
         epoch, index = divmod(self._step, self._steps_per_epoch)
         batch = self._shuffled(epoch)[index * self._batch_size : (index + 1) * self._batch_size]
-        tally = Tally()
+        tally = MetricSums()
         for row in batch:
             lessons = self._train[row]
             self._objective(self._weights, lessons, tally, self._optimiser)
@@ -119,9 +119,9 @@ class BytesTraining:
             metrics |= self._measure(range(len(self._valid))).metrics("full_valid")
         return metrics
 
-    def _measure(self, rows: Iterable[int]) -> Tally:
+    def _measure(self, rows: Iterable[int]) -> MetricSums:
         assert self._valid is not None
-        tally = Tally()
+        tally = MetricSums()
         for row in rows:
             self._objective(self._weights, self._valid[row], tally, None)
         return tally
@@ -133,7 +133,7 @@ class BytesTraining:
     def save(self, folder: Path) -> None:
         """Write everything that `resume` needs; rows and their order come from the run itself."""
         arrays = self._weights.to_arrays() | {"energy": self._optimiser.energy}
-        if isinstance(self._objective, Preference):
+        if isinstance(self._objective, BytesPreference):
             reference = self._objective.reference.to_arrays()
             arrays |= {f"reference_{name}": array for name, array in reference.items()}
         position = {name: getattr(self, f"_{name}") for name in _POSITION}
@@ -155,9 +155,9 @@ class BytesTraining:
                 hint="Resume with the same rows, method, hyperparameters and seed.",
             )
         training._optimiser.energy = arrays["energy"]
-        if isinstance(training._objective, Preference):
+        if isinstance(training._objective, BytesPreference):
             reference = Weights.from_arrays(weights.alphabet, arrays["reference_rows"], arrays["reference_weights"])
-            training._objective = Preference(reference, training._objective.beta)
+            training._objective = BytesPreference(reference, training._objective.beta)
         for name in _POSITION:
             setattr(training, f"_{name}", facts["position"][name])
         return training

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tuneway_service.trainers.base import Chat, Training, TrainingRun
+    from tuneway_service.trainers.base import Chat, TrainingRun, TrainingSession
 
 __all__ = ["HfTrainer"]
 
@@ -70,14 +70,14 @@ class HfTrainer:
 
     # The libraries take seconds to import: only where a model is made.
 
-    def start(self, run: TrainingRun) -> Training:
+    def start(self, run: TrainingRun) -> TrainingSession:
         """Begin a training."""
         _prepare()
         from tuneway_service.trainers.hf.training import HfTraining
 
         return HfTraining.start(self.base, run)
 
-    def resume(self, run: TrainingRun, folder: Path) -> Training:
+    def resume(self, run: TrainingRun, folder: Path) -> TrainingSession:
         """Go on from a saved folder."""
         _prepare()
         from tuneway_service.trainers.hf.training import HfTraining

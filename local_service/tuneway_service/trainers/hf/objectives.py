@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
     import torch
 
-    from tuneway_service.trainers.tally import Tally
+    from tuneway_service.trainers.metric_sums import MetricSums
 
 T = TypeVar("T")
 
 
-class Objective(Protocol):
+class HfObjective(Protocol):
     """What is learned from which rows."""
 
-    train: Lessons[Any]
-    valid: Lessons[Any] | None
+    train: HfDataset[Any]
+    valid: HfDataset[Any] | None
 
     def prepare(self) -> None:
         """Find out what must be known of the model as it is at the beginning, unless that is remembered."""
@@ -35,11 +35,11 @@ class Objective(Protocol):
         """Take that up again."""
         ...
 
-    def learn(self, rows: Sequence[int], step: int) -> Tally:
+    def learn(self, rows: Sequence[int], step: int) -> MetricSums:
         """Measure training rows, and leave the gradient of their mean loss in the weights."""
         ...
 
-    def measure(self, rows: Sequence[int], step: int) -> Tally:
+    def measure(self, rows: Sequence[int], step: int) -> MetricSums:
         """Measure validation rows."""
         ...
 
@@ -62,7 +62,7 @@ class Forgetful:
         """Nothing to take up."""
 
 
-class Lessons(Generic[T]):
+class HfDataset(Generic[T]):
     """What there is to learn, by row; rows without anything to learn are left out.
 
     Args:

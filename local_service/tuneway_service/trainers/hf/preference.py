@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import logsigmoid
 
-from tuneway_service.trainers.hf.objectives import Lessons
+from tuneway_service.trainers.hf.objectives import HfDataset
 from tuneway_service.trainers.hf.scoring import in_parts, score
-from tuneway_service.trainers.tally import Tally
+from tuneway_service.trainers.metric_sums import MetricSums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Pair = tuple[Example, Example]
 
 
-class Preference:
+class HfPreference:
     """Prefers one answer to another."""
 
     def __init__(
@@ -35,8 +35,8 @@ class Preference:
         self.tuned = tuned
         self.room = room
         self.beta = beta
-        self.train: Lessons[Pair] = Lessons(train, encoder.preference)
-        self.valid = Lessons(valid, encoder.preference) if valid else None
+        self.train: HfDataset[Pair] = HfDataset(train, encoder.preference)
+        self.valid = HfDataset(valid, encoder.preference) if valid else None
         self._reference: dict[str, torch.Tensor] = {}
 
     def prepare(self) -> None:
@@ -66,18 +66,18 @@ class Preference:
         """The tokens of both answers."""
         return sum(example.learned for example in self.train[row])
 
-    def learn(self, rows: Sequence[int], step: int) -> Tally:  # noqa: ARG002 - it is the same at every step
+    def learn(self, rows: Sequence[int], step: int) -> MetricSums:  # noqa: ARG002 - it is the same at every step
         """Every pair counts the same."""
         return self._go_over(self.train, "train", rows, learn=True)
 
-    def measure(self, rows: Sequence[int], step: int) -> Tally:  # noqa: ARG002
+    def measure(self, rows: Sequence[int], step: int) -> MetricSums:  # noqa: ARG002
         """The same, without learning."""
         assert self.valid is not None
         with torch.no_grad():
             return self._go_over(self.valid, "valid", rows, learn=False)
 
-    def _go_over(self, lessons: Lessons[Pair], name: str, rows: Sequence[int], *, learn: bool) -> Tally:
-        tally = Tally()
+    def _go_over(self, lessons: HfDataset[Pair], name: str, rows: Sequence[int], *, learn: bool) -> MetricSums:
+        tally = MetricSums()
         reference = self._reference[name][list(rows)]
         for numbers, part in in_parts([lessons[row] for row in rows], self.room):
             scored = score(self.tuned, part)

@@ -16,10 +16,10 @@ import torch
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway_service.trainers.hf.knobs import ANSWER_TOKENS, group_size
 from tuneway_service.trainers.hf.messages import conversation
-from tuneway_service.trainers.hf.objectives import Forgetful, Lessons
+from tuneway_service.trainers.hf.objectives import Forgetful, HfDataset
 from tuneway_service.trainers.hf.sampling import answers_to
 from tuneway_service.trainers.hf.scoring import in_parts, score
-from tuneway_service.trainers.tally import Tally
+from tuneway_service.trainers.metric_sums import MetricSums
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ AT_ONCE = 8
 EPSILON = 1e-4
 
 
-class Reinforcement(Forgetful):
+class HfReinforcement(Forgetful):
     """Answers that a grader likes."""
 
     def __init__(
@@ -54,8 +54,8 @@ class Reinforcement(Forgetful):
         self._group = group_size(knobs["compute_multiplier"])
         self._valid_answers: int = knobs["eval_samples"]
         self._longest = ANSWER_TOKENS[knobs["reasoning_effort"]]
-        self.train: Lessons[Question] = Lessons(train, self._read)
-        self.valid = Lessons(valid, self._read) if valid else None
+        self.train: HfDataset[Question] = HfDataset(train, self._read)
+        self.valid = HfDataset(valid, self._read) if valid else None
         self._learned: dict[int, int] = {}
 
     def _read(self, row: Mapping[str, Any]) -> Question:
@@ -73,7 +73,7 @@ class Reinforcement(Forgetful):
         """The tokens of the answers that were tried last."""
         return self._learned.get(row, 0)
 
-    def learn(self, rows: Sequence[int], step: int) -> Tally:
+    def learn(self, rows: Sequence[int], step: int) -> MetricSums:
         """Try answers, grade them, and learn from how each compares with the others to its question."""
         questions = [self.train[row] for row in rows]
         examples, gradings = self._try(questions, self._group, f"train/{step}")
@@ -92,7 +92,7 @@ class Reinforcement(Forgetful):
             self._learned[row] = sum(example.learned for example in own)
         return _tally(gradings)
 
-    def measure(self, rows: Sequence[int], step: int) -> Tally:
+    def measure(self, rows: Sequence[int], step: int) -> MetricSums:
         """Let it answer validation questions, and grade that; the same chance at every step."""
         assert self.valid is not None
         del step
@@ -126,8 +126,8 @@ def _check(gradings: Sequence[Grading]) -> None:
         )
 
 
-def _tally(gradings: Iterable[Grading]) -> Tally:
-    tally = Tally()
+def _tally(gradings: Iterable[Grading]) -> MetricSums:
+    tally = MetricSums()
     for grading in gradings:
         tally.add("mean_reward", grading.reward)
         for name, value in grading.scores.items():

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tuneway_service.trainers.hf.objectives import Forgetful, Lessons
+from tuneway_service.trainers.hf.objectives import Forgetful, HfDataset
 from tuneway_service.trainers.hf.scoring import Scored, in_parts, score
-from tuneway_service.trainers.tally import Tally
+from tuneway_service.trainers.metric_sums import MetricSums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from tuneway_service.trainers.hf.tokens import Encoder, Example
 
 
-class Supervised(Forgetful):
+class HfSupervised(Forgetful):
     """Answers as the rows have them."""
 
     def __init__(self, tuned: Tuned, encoder: Encoder, train: Path, valid: Path | None, room: int) -> None:
         self.tuned = tuned
         self.room = room
-        self.train: Lessons[list[Example]] = Lessons(train, encoder.supervised)
-        self.valid = Lessons(valid, encoder.supervised) if valid else None
+        self.train: HfDataset[list[Example]] = HfDataset(train, encoder.supervised)
+        self.valid = HfDataset(valid, encoder.supervised) if valid else None
 
     def tokens(self, row: int) -> int:
         """The tokens of its answers."""
         return sum(example.learned for example in self.train[row])
 
-    def learn(self, rows: Sequence[int], step: int) -> Tally:  # noqa: ARG002 - it is the same at every step
+    def learn(self, rows: Sequence[int], step: int) -> MetricSums:  # noqa: ARG002 - it is the same at every step
         """Every learned token of the batch counts the same, whichever part it is read in."""
         total = sum(self.tokens(row) for row in rows)
         return self._go_over(
@@ -39,14 +39,14 @@ class Supervised(Forgetful):
             lambda scored: (-scored.log_probabilities.sum() / total).backward(),
         )
 
-    def measure(self, rows: Sequence[int], step: int) -> Tally:  # noqa: ARG002
+    def measure(self, rows: Sequence[int], step: int) -> MetricSums:  # noqa: ARG002
         """The same, without learning."""
         assert self.valid is not None
         with torch.no_grad():
             return self._go_over([example for row in rows for example in self.valid[row]], lambda _: None)
 
-    def _go_over(self, examples: Sequence[Example], act: Callable[[Scored], None]) -> Tally:
-        tally = Tally()
+    def _go_over(self, examples: Sequence[Example], act: Callable[[Scored], None]) -> MetricSums:
+        tally = MetricSums()
         for _, part in in_parts([[example] for example in examples], self.room):
             scored = score(self.tuned, part)
             act(scored)

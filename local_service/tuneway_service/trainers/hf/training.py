@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tuneway.errors import InvalidInput, InvalidSpec
-from tuneway_service.trainers.base import Checkpoint, Progress, Step
+from tuneway_service.trainers.base import CheckpointDue, Progress, Step
 from tuneway_service.trainers.hf.knobs import base_rate, rate_at
 from tuneway_service.trainers.hf.models import export, load_to_tune, written_whole
-from tuneway_service.trainers.hf.preference import Preference
-from tuneway_service.trainers.hf.reinforcement import Reinforcement
-from tuneway_service.trainers.hf.supervised import Supervised
+from tuneway_service.trainers.hf.preference import HfPreference
+from tuneway_service.trainers.hf.reinforcement import HfReinforcement
+from tuneway_service.trainers.hf.supervised import HfSupervised
 from tuneway_service.trainers.hf.tokens import Encoder
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tuneway_service.trainers.base import TrainingRun
     from tuneway_service.trainers.hf.base import Base
     from tuneway_service.trainers.hf.models import Tuned
-    from tuneway_service.trainers.hf.objectives import Objective
+    from tuneway_service.trainers.hf.objectives import HfObjective
 
 STATE = "state.pt"
 LARGEST_NORM = 1.0
@@ -48,7 +48,7 @@ class HfTraining:
         self._run = run
         self._tuned: Tuned = load_to_tune(base, run.base, knobs, run.seed)
         self._tuned.model.train()
-        self._objective: Objective = self._make_objective()
+        self._objective: HfObjective = self._make_objective()
         self._batch_size: int = knobs["batch_size"]
         self._steps_per_epoch = math.ceil(len(self._objective.train) / self._batch_size)
         self.total_steps = self._steps_per_epoch * int(knobs["n_epochs"])
@@ -68,10 +68,10 @@ class HfTraining:
         encoder = Encoder(tuned.tokenizer, tuned.stops, run.hyperparameters["context_length"])
         rows = (tuned, encoder, run.train_path, run.valid_path, ROOM[tuned.device.type])
         if run.method == "dpo":
-            return Preference(*rows, beta=run.hyperparameters["beta"])
+            return HfPreference(*rows, beta=run.hyperparameters["beta"])
         if run.method == "reinforcement":
-            return Reinforcement(*rows, run=run)
-        return Supervised(*rows)
+            return HfReinforcement(*rows, run=run)
+        return HfSupervised(*rows)
 
     @property
     def trained_tokens(self) -> int:
@@ -79,7 +79,7 @@ class HfTraining:
         return self._trained_tokens
 
     def advance(self) -> Iterator[Progress]:
-        """Train, one step for each item; with each full validation comes a `Checkpoint`."""
+        """Train, one step for each item; with each full validation comes a `CheckpointDue`."""
         self._tuned.model.eval()
         with _memory(self._run):
             self._objective.prepare()
@@ -88,7 +88,7 @@ class HfTraining:
             if self._checkpointed < self._step and self._is_checkpoint():
                 self._checkpointed = self._step
                 epoch = math.ceil(self._step / self._steps_per_epoch)
-                yield Checkpoint(self._step, epoch, dict(self._metrics))
+                yield CheckpointDue(self._step, epoch, dict(self._metrics))
             elif self._step < self.total_steps:
                 with _memory(self._run):
                     self._learn()

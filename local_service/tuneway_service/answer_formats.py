@@ -1,4 +1,4 @@
-"""How the two endpoints for answers word them: they differ in that alone."""
+"""The JSON of answers: `/completions` and `/chat/completions` differ in nothing else."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tuneway_service.ids import new_id
 from tuneway_service.trainers.conversation import split_tool_calls
 
 
-class Words:
-    """`/completions`: plain text."""
+class CompletionFormat:
+    """Answers of `/completions`: plain text."""
 
     prefix = "cmpl-"
     kind = chunk_kind = "text_completion"
@@ -19,24 +19,24 @@ class Words:
         return {"text": text, "finish_reason": finish_reason}
 
     def opening(self) -> dict[str, Any]:
-        """The first piece, before any text."""
+        """The first piece of a stream, before any text."""
         return {"text": ""}
 
     def piece(self, text: str) -> dict[str, Any]:
-        """A piece of an answer on its way."""
+        """A piece of an answer, as it is streamed."""
         return {"text": text}
 
     def closing(self) -> dict[str, Any]:
-        """The last piece, after all text."""
+        """The last piece of a stream, after all text."""
         return {"text": ""}
 
     def at_once(self, text: str, finish_reason: str) -> tuple[dict[str, Any], str]:
-        """A whole answer as one piece, and how it ended."""
+        """A whole answer as one piece, and the finish reason."""
         return self.piece(text), finish_reason
 
 
-class ChatWords(Words):
-    """`/chat/completions`: messages, calls of tools among them."""
+class ChatFormat(CompletionFormat):
+    """Answers of `/chat/completions`: messages, with tool calls."""
 
     prefix = "chatcmpl-"
     kind = "chat.completion"
@@ -48,19 +48,19 @@ class ChatWords(Words):
         return {"message": {"role": "assistant", "refusal": None} | message, "finish_reason": reason}
 
     def opening(self) -> dict[str, Any]:
-        """The first piece, before any text."""
+        """The first piece of a stream, before any text."""
         return {"delta": {"role": "assistant", "content": ""}}
 
     def piece(self, text: str) -> dict[str, Any]:
-        """A piece of an answer on its way."""
+        """A piece of an answer, as it is streamed."""
         return {"delta": {"content": text}}
 
     def closing(self) -> dict[str, Any]:
-        """The last piece, after all text."""
+        """The last piece of a stream, after all text."""
         return {"delta": {}}
 
     def at_once(self, text: str, finish_reason: str) -> tuple[dict[str, Any], str]:
-        """A whole answer as one piece, and how it ended."""
+        """A whole answer as one piece, and the finish reason."""
         message, reason = _message(text, finish_reason)
         for index, call in enumerate(message.get("tool_calls", ())):
             call["index"] = index
@@ -68,13 +68,13 @@ class ChatWords(Words):
 
 
 def _message(text: str, finish_reason: str) -> tuple[dict[str, Any], str]:
-    """The text and the calls that an answer is made of."""
+    """The message that an answer's text stands for, its tool calls taken out, and the finish reason."""
     plain, calls = split_tool_calls(text)
     if not calls:
         return {"content": text}, finish_reason
-    worded = [{"id": new_id("call_"), "type": "function", "function": call} for call in calls]
-    return {"content": plain or None, "tool_calls": worded}, "tool_calls"
+    tool_calls = [{"id": new_id("call_"), "type": "function", "function": call} for call in calls]
+    return {"content": plain or None, "tool_calls": tool_calls}, "tool_calls"
 
 
-CHAT: Final = ChatWords()
-TEXT: Final = Words()
+CHAT: Final = ChatFormat()
+TEXT: Final = CompletionFormat()

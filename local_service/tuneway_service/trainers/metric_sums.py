@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Tally:
+class MetricSums:
     """Sums over some rows, and the metrics that they make."""
 
     loss: float = 0.0

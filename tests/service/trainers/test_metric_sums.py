@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
-from tuneway_service.trainers.tally import Tally
+from tuneway_service.trainers.metric_sums import MetricSums
 
 
 def test_what_was_not_measured_has_no_metric():
-    assert Tally().metrics("train") == {}
+    assert MetricSums().metrics("train") == {}
 
 
 def test_losses_and_guesses_are_means_over_what_each_of_them_counts():
-    tally = Tally()
+    tally = MetricSums()
     tally.lose(3.0, 4)
     tally.lose(1.0, 4)
     tally.guess(1, 3)
@@ -24,14 +24,14 @@ def test_losses_and_guesses_are_means_over_what_each_of_them_counts():
 
 
 def test_of_pairs_the_margin_is_a_mean_and_a_tie_is_no_win():
-    tally = Tally()
+    tally = MetricSums()
     for margin in (3.0, -1.0, 0.0, 2.0):
         tally.prefer(margin)
     assert tally.metrics("valid") == {"valid_reward_margin": 1.0, "valid_reward_accuracy": 0.5}
 
 
 def test_a_mean_of_ones_own_name_stands_beside_the_others():
-    tally = Tally()
+    tally = MetricSums()
     tally.lose(1.0, 1)
     for reward in (0.25, 0.75):
         tally.add("mean_reward", reward)
@@ -40,5 +40,5 @@ def test_a_mean_of_ones_own_name_stands_beside_the_others():
 
 @pytest.mark.parametrize("heavy", ["torch", "transformers", "numpy"])
 def test_it_is_there_without_what_trains(heavy):
-    code = f"import sys, tuneway_service.trainers.tally; sys.exit({heavy!r} in sys.modules)"
+    code = f"import sys, tuneway_service.trainers.metric_sums; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

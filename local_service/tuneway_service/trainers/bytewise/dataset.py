@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _KEPT_BYTES = 64 << 20
 
 
-class Lessons:
+class BytesDataset:
     """What there is to learn, by row; rows without anything to learn are left out.
 
     Args:

@@ -1,0 +1,126 @@
+"""The service: its parts, and how they start and stop together."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from tuneway_service import faults
+from tuneway_service.catalogue import Catalogue
+from tuneway_service.chats import Answerers
+from tuneway_service.executors import Executor, make_executor
+from tuneway_service.ids import now
+from tuneway_service.states import TERMINAL, Move
+from tuneway_service.store import files, jobs, replays, webhooks
+from tuneway_service.store.database import Database
+from tuneway_service.supervisor import Supervisor
+from tuneway_service.webhooks import Sender
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tuneway_service.settings import Settings
+    from tuneway_service.store.database import Connection
+    from tuneway_service.store.records import JobRow
+
+log = logging.getLogger(__name__)
+
+TIDY_SECONDS = 60.0
+
+
+class Service:
+    """The state that requests use, and the background work."""
+
+    def __init__(self, settings: Settings, executor: Executor | None = None) -> None:
+        self.settings = settings
+        self.faults = faults.parse(settings.faults)
+        self.catalogue = Catalogue(settings)
+        for folder in (settings.files_dir, settings.uploads_dir, settings.jobs_dir, settings.scratch_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.started_at = now()
+        self.database = Database(settings.data_dir / "tuneway.db")
+        self.database.write_now(webhooks.configure, settings.webhook_url, settings.webhook_secret)
+        self.answerers = Answerers()
+        self.sender = Sender(self.database)
+        self.supervisor = Supervisor(
+            self.database, executor or make_executor(settings), self.catalogue, settings, on_end=self.sender.wake
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Remove what the last run left unfinished, then run the background work."""
+        await anyio.to_thread.run_sync(self.sweep)
+        self.supervisor.start()
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self.sender.run)
+                group.start_soon(self._tidy)
+                yield
+                group.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._close)
+
+    def _close(self) -> None:
+        self.supervisor.stop()
+        self.answerers.close()
+        self.database.close()
+
+    def sweep(self) -> None:
+        """Remove files that the database doesn't know: a service was killed before it recorded them."""
+        for folder, known in (
+            (self.settings.scratch_dir, ()),
+            (self.settings.files_dir, self.database.read_now(files.live_ids)),
+            (self.settings.uploads_dir, self.database.read_now(files.pending_uploads)),
+            (self.settings.jobs_dir, self.database.read_now(jobs.all_ids)),
+        ):
+            for path in folder.iterdir():
+                if path.name not in known:
+                    _remove(path)
+
+    async def steer(self, job_id: str, move: Move) -> JobRow:
+        """Pause, resume or cancel a job, as a client asks."""
+        row = await self.database.write(jobs.move, job_id, move)
+        self.supervisor.wake()
+        self.sender.wake()
+        if row.status in TERMINAL and not row.occupied:
+            # the job has no worker, so the supervisor won't tidy its folder
+            await anyio.to_thread.run_sync(self.supervisor.folder(job_id).tidy)
+        return row
+
+    async def _tidy(self) -> None:
+        while True:
+            await anyio.sleep(TIDY_SECONDS)
+            try:
+                await self.answerers.close_idle()
+                await anyio.to_thread.run_sync(self.tidy)
+            except Exception:
+                log.exception("tidying failed")
+
+    def tidy(self) -> None:
+        """Remove what has expired."""
+        for file_id in self.database.write_now(_expire):
+            (self.settings.files_dir / file_id).unlink(missing_ok=True)
+        pending = self.database.read_now(files.pending_uploads)
+        for path in self.settings.uploads_dir.iterdir():
+            if path.name not in pending:
+                _remove(path)
+
+
+def _expire(connection: Connection) -> list[str]:
+    replays.expire(connection)
+    files.expire_uploads(connection)
+    return files.expire(connection)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

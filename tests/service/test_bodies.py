@@ -1,0 +1,55 @@
+"""The fields of a job, as requests carry them: those of a job specification, with the same limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from tuneway.errors import InvalidSpec
+from tuneway.models import JobSpec
+from tuneway_service.bodies import CreateJob
+
+NEEDED: dict[str, Any] = {"model": "m", "training_file": "file-1", "validation_file": "file-2"}
+WANDB = {"type": "wandb", "wandb": {"project": "p"}}
+
+
+def accepts(kind: type[BaseModel], **fields: Any) -> bool:
+    try:
+        kind.model_validate(NEEDED | fields)
+    except (ValidationError, InvalidSpec):
+        return False
+    return True
+
+
+def test_a_request_may_have_the_fields_of_a_job_specification_and_no_others():
+    assert CreateJob.model_fields.keys() == JobSpec.model_fields.keys() - {"extra_body"}
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        ("model", "m", ""),
+        ("seed", 2**31 - 1, 2**31),
+        ("suffix", "x" * 64, "x" * 65),
+        ("metadata", {str(n): "v" for n in range(16)}, {str(n): "v" for n in range(17)}),
+        ("metadata", {"k" * 64: "v" * 512}, {"k" * 65: "v"}),
+        ("integrations", [WANDB] * 5, [WANDB] * 6),
+        ("hyperparameters", {"batch_size": 256}, {"batch_size": 257}),
+        ("hyperparameters", {"n_epochs": 50}, {"n_epochs": 51}),
+        ("method", {"type": "dpo", "dpo": {"hyperparameters": {"beta": 2}}}, {"type": "dpo", "dpo": {"beta": 2.1}}),
+        ("method", {"type": "supervised"}, {"type": "reinforcement"}),
+    ],
+)
+def test_a_field_has_the_same_limits_in_both(field, good, bad):
+    assert accepts(JobSpec, **{field: good})
+    assert accepts(CreateJob, **{field: good})
+    assert not accepts(JobSpec, **{field: bad})
+    assert not accepts(CreateJob, **{field: bad})
+
+
+def test_only_a_request_may_have_metadata_under_any_name():
+    """The marks by which a job is found again travel as metadata."""
+    assert accepts(CreateJob, metadata={"tuneway_key": "v"})
+    assert not accepts(JobSpec, metadata={"tuneway_key": "v"})
