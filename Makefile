@@ -7,9 +7,13 @@ ENGINE ?= airflow
 UV := .tools/bin/uv
 RUN := $(UV) run --quiet --frozen --extra local --extra report --extra tokens
 NOX := $(RUN) --group dev nox
+# One worker for each core. Tests that share a service stay together until a worker has nothing left to do.
+SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist worksteal
 
 # A virtual environment that happens to be active, or a uv that is set up otherwise, is left alone.
 unexport VIRTUAL_ENV
+# The tests start hundreds of processes, and each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 export UV_PYTHON := .tools/bin/python
 export UV_PYTHON_DOWNLOADS := never
 
@@ -42,9 +46,9 @@ demo-llm: $(UV) ## fine-tune a genuine language model here: SmolLM2-135M, no GPU
 	@$(TRAINER)/bin/python examples/plain/llm.py
 
 test: setup ## the fast tests
-	@$(RUN) python -m pytest
+	@$(RUN) python -m pytest $(SIDE_BY_SIDE)
 
-slow: setup ## what takes minutes: kill sweeps, real training, long simulations, the built wheel
+slow: setup ## what takes minutes: kill sweeps, real training, long simulations, many examples of each property
 	@$(NOX) -s slow
 
 engines: setup ## tests and types of each engine's wrapper, each in an environment of its own

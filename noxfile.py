@@ -201,10 +201,11 @@ def train(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """What takes minutes: kill sweeps, real training, long simulations, the built wheel."""
+    """What takes minutes: kill sweeps, real training, long simulations, many examples of each property."""
     install(session, *EVERY)
+    session.env["HYPOTHESIS_PROFILE"] = "ci"
     # the pages of the docs have a session of their own
-    pytest(session, "-m", "slow", "--ignore=tests/whole/docs")
+    pytest(session, "-m", "slow or hypothesis", "--ignore=tests/whole/docs")
 
 
 @nox.session

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
+import itertools
 import os
 import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,8 @@ NEEDS = {
     "service": ("local", "starlette"),
 }
 
-settings.register_profile("fast", deadline=None, max_examples=50)
+# Property tests are tried quickly among the fast tests, and thoroughly with the slow ones.
+settings.register_profile("fast", deadline=None, max_examples=20)
 settings.register_profile("ci", deadline=None, max_examples=500, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
@@ -66,6 +70,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
 
 
+def pytest_collection_finish() -> None:
+    """Spare the collector all that has been collected: going through it takes as long as a short time-out."""
+    gc.freeze()
+
+
 # --- Nobody's network. ---
 
 
@@ -100,14 +109,23 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["DO_NOT_TRACK"] = "1"
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
     os.environ["SCARF_NO_ANALYTICS"] = "true"
+    # The tests' matrices are small: a second thread costs each worker more than it brings.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def own_homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Gives a new path at each `next`; `mktemp` would list all earlier ones to find a free number."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in itertools.count())
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _own_environment(monkeypatch: pytest.MonkeyPatch, own_homes: Iterator[Path]) -> None:
     """No account from the environment, and data of its own, for every test."""
     for name in list(os.environ):
         if name.startswith(("OPENAI_", "AZURE_OPENAI_", "TUNEWAY_")):
             monkeypatch.delenv(name)
-    home = tmp_path_factory.mktemp("home")
+    home = next(own_homes)
     for kind in ("CONFIG", "DATA", "STATE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(home / kind.lower()))

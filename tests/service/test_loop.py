@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
+import threading
 
 import anyio
 import httpx
@@ -102,14 +103,12 @@ async def test_a_slow_disk_keeps_nobody_else_waiting(app, monkeypatch):
     """While one request sits in a slow transaction, others are answered."""
     from tuneway_service.store import jobs
 
-    slow = anyio.Event()
+    slow, answered = anyio.Event(), threading.Event()
     real = jobs.rows
 
     def slow_rows(connection, **options):
-        import time
-
         anyio.from_thread.run_sync(slow.set)
-        time.sleep(4)
+        answered.wait(4)
         return real(connection, **options)
 
     monkeypatch.setattr(jobs, "rows", slow_rows)
@@ -123,3 +122,4 @@ async def test_a_slow_disk_keeps_nobody_else_waiting(app, monkeypatch):
         await slow.wait()
         with anyio.fail_after(3):
             assert (await client.get("/files")).status_code == 200
+        answered.set()

@@ -8,6 +8,9 @@ from support.service import running_service
 
 from tuneway import AsyncClient, Client, JobSpec, Supervised
 from tuneway.errors import JobCancelled, JobFailed
+from tuneway.flows import Poll
+
+SOON = Poll(minimum=0.05, maximum=0.1)
 
 
 @pytest.fixture
@@ -19,7 +22,7 @@ def rows(tmp_path):
 
 @pytest.fixture
 def tuneway_client(service):
-    with Client(base_url=service.base_url) as made:
+    with Client(base_url=service.base_url, settle=0.1, poll=SOON) as made:
         yield made
 
 
@@ -65,7 +68,7 @@ def test_a_job_that_somebody_cancels_says_so(tuneway_client, service, rows):
 
 
 async def test_the_async_client_does_the_same(service, rows):
-    async with AsyncClient(base_url=service.base_url) as client:
+    async with AsyncClient(base_url=service.base_url, settle=0.1, poll=SOON) as client:
         file = await client.upload(rows)
         job = await client.submit(JobSpec(model="gpt-4o-mini", training_file=file), key="async")
         assert (await client.wait(job, timeout=60)).status == "succeeded"

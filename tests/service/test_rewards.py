@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tuneway.drivers import Driver
 from tuneway.errors import InvalidSpec, MissingExtra
 from tuneway.models import Reinforcement
 from tuneway_service.catalogue import Catalogue
@@ -50,7 +51,7 @@ def wise():
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}/v1", heard
         server.shutdown()
@@ -73,7 +74,8 @@ def test_a_model_that_grades_is_asked_where_it_is_with_the_key_of_the_environmen
     assert (body["model"], body["messages"][0]["content"]) == ("wise", "Rate maybe for yes")
 
 
-def test_a_model_that_cannot_be_asked_is_an_error_of_the_grading_and_not_of_the_worker():
+def test_a_model_that_cannot_be_asked_is_an_error_of_the_grading_and_not_of_the_worker(monkeypatch):
+    monkeypatch.setitem(Driver.__init__.__kwdefaults__, "sleep", lambda _seconds: None)
     grading = grader_of(job(JUDGE, url="http://127.0.0.1:9/v1"))({"answer": "yes"}, "maybe")
     assert grading.reward == 0.0
     assert "model_grader_server_error" in grading.errors

@@ -1,14 +1,22 @@
-"""The service's application in this process, for tests that reach behind its face."""
+"""The service in this process: its application alone, or behind a real socket."""
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import uvicorn
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from starlette.applications import Starlette
+
+from tuneway_service.app import build_app
+from tuneway_service.faults import BreakableProtocol
+from tuneway_service.server import Server
+from tuneway_service.settings import Settings
 
 
 class InProcess:
@@ -45,3 +53,23 @@ def in_process(app: Starlette) -> Iterator[InProcess]:
         portal.wrap_async_context_manager(client),
     ):
         yield InProcess(portal, client)
+
+
+@contextmanager
+def served_here(settings: Settings) -> Iterator[str]:
+    """Serve on a free port, from a thread; gives the base URL.
+
+    It starts ten times as fast as the same service in a process of its own (`running_service`), and can't be killed.
+    """
+    config = uvicorn.Config(
+        build_app(settings), port=0, log_config=None, access_log=False, ws="none", lifespan="on", http=BreakableProtocol
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(config, f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="served-here")
+        thread.start()
+        try:
+            yield server.url  # the listener takes connections before the server does
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -281,7 +281,7 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], dict[str, object], str
     (taking_failed_for_succeeded, {"fate": "fails"}, "which is failed"),
     (taking_alive_for_cancelled, {}, "is cancelled; it is"),
     (losing_the_place_in_the_log, {"follows": True}, "twice"),
-    (telling_an_old_view_of_the_log_again, {"follows": True, "lag": WINDOW}, "twice"),
+    (telling_an_old_view_of_the_log_again, {"follows": True, "lag": WINDOW, "trouble_on_look": 0.0}, "twice"),
 ]
 
 

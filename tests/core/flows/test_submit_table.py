@@ -86,7 +86,11 @@ REACHED = [
 ]
 
 
-@pytest.mark.parametrize(("cell", "arrange", "trail"), REACHED, ids=lambda value: str(value)[:60])
+def cell_name(state: SubmitState, sight: SubmitSight) -> str:
+    return f"{state.name.lower()} sees {sight.name.lower()}"
+
+
+@pytest.mark.parametrize(("cell", "arrange", "trail"), REACHED, ids=[cell_name(*cell) for cell, *_ in REACHED])
 def test_each_sight_leads_where_the_table_says(cell, arrange, trail, stage):
     arrange(stage)
     job = stage.submit()

@@ -18,7 +18,11 @@ from tuneway.flows import Poll
 PROXIED = {"https://": httpx.HTTPTransport(proxy="http://127.0.0.1:9"), "all://other": httpx.HTTPTransport()}
 
 
-@pytest.mark.parametrize("options", [{}, {"proxy": "http://127.0.0.1:9"}, {"mounts": PROXIED}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"proxy": "http://127.0.0.1:9"}, {"mounts": PROXIED}],
+    ids=["no options", "proxy", "mounts"],
+)
 def test_the_private_names_that_hold_the_deadline_are_where_they_were(options):
     """httpx offers no way to hand it a network backend. When this fails, look at drivers/_backend.py."""
     with httpx.Client(**options) as http:

@@ -7,6 +7,7 @@ import tracemalloc
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import pytest
 from support.fault_server import Fault, answer, raw
@@ -33,6 +34,7 @@ def at_most(size: int) -> Iterator[None]:
     assert peak - before < size, f"{(peak - before) / MEGABYTE:.1f} MiB"
 
 
+@cache
 def zeros(wbits: int) -> bytes:
     """100 MB of zeros, compressed to 100 kB."""
     squeeze = zlib.compressobj(9, wbits=wbits)

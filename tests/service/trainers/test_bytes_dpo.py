@@ -63,7 +63,7 @@ def test_the_reference_stays_what_it_was(train, tuned, chat_with, trainer):
 def test_beta_changes_the_weights_and_holds_the_model_to_its_reference(train, tuned, contents):
     folders, gains = [], []
     for beta in (0.1, 2.0):
-        training, _, checkpoints = train(PAIRS, valid=HELD_OUT, method="dpo", base=tuned, beta=beta, n_epochs=6)
+        training, _, checkpoints = train(PAIRS, valid=HELD_OUT, method="dpo", base=tuned, beta=beta, n_epochs=2)
         folders.append(contents(training.export))
         gains.append(margins(checkpoints)[-1] / beta)
     assert folders[0] != folders[1]

@@ -14,9 +14,9 @@ ANYTHING = "…"
 
 
 def sayings() -> set[str]:
-    """Every text in the core, with an ellipsis where something varies."""
+    """Every text in the core and the service, with an ellipsis where something varies."""
     found = set()
-    for path in (ROOT / "core" / "tuneway").rglob("*.py"):
+    for path in (path for root in ("core", "local_service") for path in (ROOT / root).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 found.add(
