@@ -89,7 +89,7 @@ def test_a_paused_job_rests_and_then_goes_on_where_it_was(client):
     assert done.status == "succeeded"
     assert steps(client, job.id) == list(range(1, 901))
     assert any(
-        "Going on from step" in event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=100)
+        "Resuming from step" in event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=100)
     )
 
 

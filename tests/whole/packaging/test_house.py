@@ -68,7 +68,7 @@ FLOORS = [
     {"calls", "dialects", "progress", "recipe", "requester"},
     {"flows", "dataset"},
     {"drivers"},
-    {"watcher", "client", "registry", "report", "steps"},
+    {"watcher", "client", "outcome", "registry", "report", "steps"},
     {"cli"},
 ]
 
