@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def data_summary(report: DatasetReport) -> dict[str, Any]:
-    """Checked data in a few words: what is in it, and what training on it would cost.
+    """Summarise checked data: what is in it, and what training on it would cost.
 
     `validation` is the same for the validation data that was checked along with it.
     """
@@ -43,7 +43,7 @@ def data_summary(report: DatasetReport) -> dict[str, Any]:
 
 
 def file_summary(file: File, report: DatasetReport | None = None, *, validation: File | None = None) -> dict[str, Any]:
-    """An uploaded file in a few words, and the validation file that was uploaded with it.
+    """Summarise an uploaded file, and the validation file that was uploaded with it.
 
     Args:
         file: The file.
@@ -65,7 +65,7 @@ def file_summary(file: File, report: DatasetReport | None = None, *, validation:
 def job_summary(
     job: Job, asked: TrainingSpec | Mapping[str, Any] | str | None = None, *, data: object = None
 ) -> dict[str, Any]:
-    """A job in a few words, and what the steps after this one need to know of those before it.
+    """Summarise a job, with what later steps need to know of earlier ones.
 
     Args:
         job: The job.
@@ -86,9 +86,9 @@ def job_summary(
 
 
 def requested_in(asked: TrainingSpec | Mapping[str, Any] | str | None) -> dict[str, Any]:
-    """The hyperparameters that were asked for: in a specification, or in the output of a step that knows them.
+    """The hyperparameters that were requested, from a specification or from the output of an earlier step.
 
-    Nothing else of a specification is handed on: a grader may hold a key. A job's id alone says nothing of it.
+    Nothing else of a specification is handed on: a grader may contain a key. A job's id has no hyperparameters.
     """
     if isinstance(asked, Mapping):
         return dict(asked.get("requested") or {})
@@ -96,7 +96,7 @@ def requested_in(asked: TrainingSpec | Mapping[str, Any] | str | None) -> dict[s
 
 
 def data_facts(known: object) -> list[dict[str, Any]]:
-    """Hash, rows and tokens of each data file: from a report, or from the output of a step that knows them."""
+    """Hash, rows and tokens of each data file, from a report or from the output of an earlier step."""
     if isinstance(known, Mapping) and isinstance(known.get("data"), list):
         return [dict(fact) for fact in known["data"]]
     if isinstance(known, Mapping):
@@ -112,7 +112,7 @@ def _facts(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def training_summary(outcome: Outcome) -> dict[str, Any]:
-    """What a training came to, in a few numbers: the last value of each metric, time, tokens, cost.
+    """Summarise a training: the last value of each metric, its time, tokens and cost.
 
     `usd` is None where no bill is sent, or no price is known.
     """
@@ -127,7 +127,7 @@ def training_summary(outcome: Outcome) -> dict[str, Any]:
 
 
 def version_summary(version: ModelVersion) -> dict[str, Any]:
-    """A registered version in a few words, small enough for a message or an event."""
+    """Summarise a registered version, small enough for a message or an event."""
     record = version.record
     return {
         "name": version.name,
@@ -142,7 +142,7 @@ def version_summary(version: ModelVersion) -> dict[str, Any]:
 
 
 def file_id_of(file: str | Mapping[str, Any] | File) -> str:
-    """An uploaded file's id, given as it is, as a file, or as a step's output.
+    """The id of an uploaded file: from the id itself, a `File`, or a step's output.
 
     Raises:
         InvalidInput: There is none in it.
@@ -157,7 +157,7 @@ def validation_file_id_of(file: object) -> str | None:
 
 
 def job_id_of(job: str | Mapping[str, Any] | Job) -> str:
-    """A job's id, given as it is, as a job, or as a step's output.
+    """The id of a job: from the id itself, a `Job`, or a step's output.
 
     Raises:
         InvalidInput: There is none in it.
@@ -166,7 +166,7 @@ def job_id_of(job: str | Mapping[str, Any] | Job) -> str:
 
 
 def model_id_of(model: str | Mapping[str, Any] | Job) -> str:
-    """A fine-tuned model's id, given as it is, as its job, or as a step's output.
+    """The id of a fine-tuned model: from the id itself, its `Job`, or a step's output.
 
     Raises:
         InvalidInput: There is none in it.
@@ -176,7 +176,7 @@ def model_id_of(model: str | Mapping[str, Any] | Job) -> str:
 
 
 def _id_in(given: object, what: str, *, keys: tuple[str, ...], attribute: str, made: str) -> str:
-    """The id in what a step was given: under the first of these keys of an output, in an object, or as it is."""
+    """The id in a step's input: a text, an attribute of an object, or the first of these keys of a mapping."""
     if isinstance(given, Mapping):
         found = next(filter(None, map(given.get, keys)), None)
     else:
@@ -195,7 +195,7 @@ def hosted_page(job_id: str, base_url: str) -> str | None:
 
 
 def job_page(job_id: str, base_url: str) -> str | None:
-    """Where a person can look at a job in a browser; None where the service has no page that we know.
+    """The address of a job's page in a browser; None if the service has no known page.
 
     The local service shows its jobs beside its API, so a service on this machine is taken for one.
     """

@@ -1,4 +1,4 @@
-"""What both clients make of their arguments."""
+"""Convert the arguments of client methods."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from tuneway.requester import Requester
 
 
 def file_source(file: str | PathLike[str] | bytes, filename: str | None) -> tuple[Path | bytes, str]:
-    """Where an upload's bytes come from, and what it is called."""
+    """The source of an upload's bytes, and its file name."""
     if isinstance(file, bytes):
         return file, filename or "data.jsonl"
     return Path(file), filename or Path(file).name
 
 
 def carries(job: Job, metadata: Mapping[str, str] | None) -> bool:
-    """Whether a job has these pairs, or for no pairs none at all: some services ignore the filter."""
+    """Whether a job has these metadata pairs; `{}` asks for a job without any. Some services ignore the filter."""
     if metadata is not None and not metadata:
         return not job.metadata
     return all((job.metadata or {}).get(name) == value for name, value in (metadata or {}).items())
 
 
 def as_json(grader: Mapping[str, Any] | BaseModel) -> Mapping[str, Any]:
-    """A grader as the wire wants it."""
+    """A grader as the JSON that the API takes."""
     return grader.model_dump(mode="json", exclude_none=True) if isinstance(grader, BaseModel) else grader
 
 
 def requester(key: str | None, given: Requester | None) -> Requester:
-    """Who asks: as given, with the key if that is given as well."""
+    """The requester as given, with the key if there is one."""
     if given is None:
         return Requester(key=key)
     return given if key is None else replace(given, key=key)
 
 
 def given(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that were given: an explicit None is as good as none."""
+    """The fields that have a value; None counts as not given."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def token(job: str | Job | WaitToken, timeout: float | None, now: float) -> WaitToken:
-    """What to wait for, and until when; a token brings its own deadline unless a new time-out is given."""
+    """The resume token of a wait: a token keeps its own deadline unless there is a new time-out."""
     deadline = deadline_after(timeout, now)
     if isinstance(job, WaitToken):
         return job if deadline is None else job.model_copy(update={"deadline": deadline})

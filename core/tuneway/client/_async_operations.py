@@ -53,22 +53,22 @@ class AsyncFiles(_AsyncNamespace):
         self, file: str | PathLike[str] | bytes, *, purpose: str = "fine-tune", filename: str | None = None,
         expires_after: int | None = None,
     ) -> File:  # fmt: skip
-        """Upload a file as it is: no check, no look whether it is there (see `client.upload`)."""
+        """Upload a file as it is, without checking it or looking for an earlier upload (see `client.upload`)."""
         source, name = _arguments.file_source(file, filename)
         return await self._call(calls.files.create(source, filename=name, purpose=purpose, expires_after=expires_after))
 
     def list(
         self, *, purpose: str | None = None, limit: int | None = None, order: str | None = None
     ) -> AsyncIterator[File]:
-        """All files, page by page; `limit` is the size of a page."""
+        """List all files, page by page; `limit` is the size of a page."""
         return self._pages(lambda after: calls.files.listing(purpose=purpose, after=after, limit=limit, order=order))
 
     async def retrieve(self, file_id: str) -> File:
-        """One file's facts."""
+        """Get a file's metadata."""
         return await self._call(calls.files.retrieve(file_id))
 
     async def content(self, file_id: str) -> bytes:
-        """One file's bytes."""
+        """Get a file's content."""
         return await self._call(calls.files.content(file_id))
 
     async def delete(self, file_id: str) -> Deleted:
@@ -77,13 +77,13 @@ class AsyncFiles(_AsyncNamespace):
 
 
 class AsyncUploads(_AsyncNamespace):
-    """`client.uploads`: large files in parts. `client.upload` uses them by itself."""
+    """`client.uploads`: large files, sent in parts. `client.upload` uses it by itself."""
 
     async def create(
         self, *, filename: str, bytes: int, purpose: str = "fine-tune",  # noqa: A002 - the API's own word
         mime_type: str = "application/jsonl", expires_after: int | None = None,
     ) -> Upload:  # fmt: skip
-        """Begin an upload of so many bytes."""
+        """Start an upload of this many bytes."""
         return await self._call(
             calls.uploads.create(
                 filename=filename,
@@ -99,11 +99,11 @@ class AsyncUploads(_AsyncNamespace):
         return await self._call(calls.uploads.add_part(upload_id, _arguments.file_source(data, "part")[0]))
 
     async def complete(self, upload_id: str, *, part_ids: Sequence[str], md5: str | None = None) -> Upload:
-        """Put the parts together, in this order."""
+        """Finish an upload: the service joins the parts in this order."""
         return await self._call(calls.uploads.complete(upload_id, part_ids=part_ids, md5=md5))
 
     async def cancel(self, upload_id: str) -> Upload:
-        """Give up an upload."""
+        """Cancel an upload."""
         return await self._call(calls.uploads.cancel(upload_id))
 
 
@@ -111,36 +111,36 @@ class AsyncJobs(_AsyncNamespace):
     """`client.jobs`: the API's operations one to one. For pipelines see `client.submit` and `client.wait`."""
 
     async def create(self, spec: JobSpec) -> Job:
-        """Create a job, without a look whether it exists, and without a mark to find it by."""
+        """Create a job, without looking for an existing one and without marks to find it by."""
         return await self._call(calls.jobs.create(spec.to_wire()))
 
     def list(self, *, metadata: Mapping[str, str] | None = None, limit: int | None = None) -> AsyncIterator[Job]:
-        """All jobs, newest first; with `metadata`, those that carry these pairs (`{}`: none)."""
+        """List jobs, newest first; `metadata` filters by these pairs (`{}`: jobs without metadata)."""
         pages = self._pages(lambda after: calls.jobs.listing(metadata=metadata, after=after, limit=limit))
         return (job async for job in pages if _arguments.carries(job, metadata))
 
     async def retrieve(self, job_id: str) -> Job:
-        """One job."""
+        """Get a job."""
         return await self._call(calls.jobs.retrieve(job_id))
 
     async def cancel(self, job_id: str) -> Job:
-        """Stop a job for good."""
+        """Cancel a job."""
         return await self._call(calls.jobs.cancel(job_id))
 
     async def pause(self, job_id: str) -> Job:
-        """Stop a job for now."""
+        """Pause a job."""
         return await self._call(calls.jobs.pause(job_id))
 
     async def resume(self, job_id: str) -> Job:
-        """Let a paused job go on."""
+        """Resume a paused job."""
         return await self._call(calls.jobs.resume(job_id))
 
     def events(self, job_id: str, *, limit: int | None = None) -> AsyncIterator[Event]:
-        """A job's log, newest first."""
+        """List a job's events, newest first."""
         return self._pages(lambda after: calls.jobs.events(job_id, after=after, limit=limit))
 
     def checkpoints(self, job_id: str, *, limit: int | None = None) -> AsyncIterator[Checkpoint]:
-        """A job's checkpoints, newest first."""
+        """List a job's checkpoints, newest first."""
         return self._pages(lambda after: calls.jobs.checkpoints(job_id, after=after, limit=limit))
 
 
@@ -148,13 +148,13 @@ class AsyncModels(_AsyncNamespace):
     """`client.models`."""
 
     async def list(self) -> AsyncIterator[Model]:
-        """All models."""
+        """List all models."""
         models = await self._call(calls.models.listing())
         for model in models.data:
             yield model
 
     async def retrieve(self, model_id: str) -> Model:
-        """One model's facts."""
+        """Get a model's metadata."""
         return await self._call(calls.models.retrieve(model_id))
 
     async def delete(self, model_id: str) -> Deleted:
@@ -173,7 +173,7 @@ class AsyncPermissions(_AsyncNamespace):
     def list(
         self, checkpoint: str, *, project_id: str | None = None, order: str | None = None, limit: int | None = None
     ) -> AsyncIterator[Permission]:
-        """A checkpoint's permissions."""
+        """List a checkpoint's permissions."""
         return self._pages(
             lambda after: calls.permissions.listing(
                 checkpoint, after=after, limit=limit, order=order, project_id=project_id
@@ -181,7 +181,7 @@ class AsyncPermissions(_AsyncNamespace):
         )
 
     async def delete(self, checkpoint: str, *, permission_id: str) -> Deleted:
-        """Take a permission back."""
+        """Delete a permission."""
         return await self._call(calls.permissions.delete(checkpoint, permission_id=permission_id))
 
 
@@ -193,7 +193,7 @@ class AsyncCheckpoints(_AsyncNamespace):
         self.permissions: AsyncPermissions = AsyncPermissions(driver, account)
 
     def list(self, job_id: str, *, limit: int | None = None) -> AsyncIterator[Checkpoint]:
-        """A job's checkpoints, newest first."""
+        """List a job's checkpoints, newest first."""
         return self._pages(lambda after: calls.jobs.checkpoints(job_id, after=after, limit=limit))
 
 
@@ -201,11 +201,11 @@ class AsyncGraders(_AsyncNamespace):
     """`client.graders`: try a grader before a job is paid for."""
 
     async def validate(self, grader: Mapping[str, Any]) -> GraderValidation:
-        """Ask the service whether a grader is well made."""
+        """Ask the service whether a grader is valid."""
         return await self._call(calls.graders.validate(_arguments.as_json(grader)))
 
     async def run(
         self, grader: Mapping[str, Any], *, model_sample: str, item: Mapping[str, Any] | None = None
     ) -> GraderRun:
-        """Score one sample."""
+        """Run a grader on one sample."""
         return await self._call(calls.graders.run(_arguments.as_json(grader), model_sample=model_sample, item=item))

@@ -1,4 +1,4 @@
-"""From arguments and environment to a wire and an account."""
+"""Make a wire and an account from the arguments and the environment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ADDRESS = "It starts with http:// or https://, and for most services ends in /v1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a client can be given; what is left out comes from the environment."""
+    """The arguments of a client; those that are left out come from the environment."""
 
     base_url: str | None
     api_key: str | None
@@ -42,7 +42,7 @@ class Options:
     api_version: str | None
 
     def resolve(self) -> tuple[Wire, Account]:
-        """Find the service, its dialect and the account; bad input is named."""
+        """Find the service, its dialect and the account; an error names the bad argument."""
         base_url = _clean_url(self.base_url or os.environ.get("OPENAI_BASE_URL") or HOSTED)
         api_version = self.api_version or os.environ.get("OPENAI_API_VERSION")
         dialect = (
@@ -78,7 +78,7 @@ class Options:
 
 
 def is_local(base_url: str) -> bool:
-    """Whether an address is on this machine."""
+    """Whether this address is on this machine."""
     host = urlsplit(base_url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -88,19 +88,19 @@ def is_local(base_url: str) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def tls() -> ssl.SSLContext:
-    """One TLS context for all clients: making one takes longer than everything else about a client."""
+    """One TLS context, shared by all clients: creating it takes longer than the rest of a client."""
     return httpx.create_ssl_context()
 
 
 class NoCookies(CookieJar):
-    """An account is its key: nothing is kept of what a service or a proxy wants to be told again."""
+    """A cookie jar that keeps nothing: the key alone identifies the account."""
 
     def extract_cookies(self, response: object, request: object) -> None:
-        """Take none, and read none: some that services send trip the parser up."""
+        """Ignore all cookies. They aren't parsed either: some that services send make the parser fail."""
 
 
 def _clean_url(base_url: str) -> str:
-    """An address that can be used. One that can't be is never quoted: it may hold a secret, or be one."""
+    """Check and normalise an address. The error doesn't quote a bad one: it may contain a secret, or be one."""
     base_url = base_url.strip().rstrip("/")
     try:
         parts = urlsplit(base_url)

@@ -131,17 +131,17 @@ class Client:
         on_event: Listener | None = None,
         **then: Unpack[RegistrationFields],
     ) -> DatasetReport | None:
-        """Check a recipe whole, with what shall happen afterwards. Nothing is sent.
+        """Check a recipe, and how its model is to be registered. Nothing is sent.
 
-        Checked are its fields, the data and the pair of files, the budget, and the name, alias, checkpoint and
-        gates that the model is to be registered with. Gives what was found in the data; None for a `JobSpec`,
-        whose files are on the service already.
+        This checks the fields, both data files and the pair of them, the budget, and the name, alias, checkpoint
+        and gates of the registration. It returns the report about the data; None for a `JobSpec`, whose files are
+        on the service already.
 
         Args:
             recipe: What to train.
             requester: Who asks.
             reuse: Which existing jobs will do; see `submit`.
-            on_event: Told how far the reading has come.
+            on_event: Called with the progress of the reading.
             then: How the model is to be registered; see `fine_tune`.
 
         Raises:
@@ -160,7 +160,7 @@ class Client:
         on_event: Listener | None = None,
         **options: Any,
     ) -> DatasetReport:
-        """Check data on this side: training data, validation data, or both as a pair. Errors are reported, not raised.
+        """Check data on this machine: training data, validation data, or both as a pair. The report lists the errors.
 
         `options` are those of `tuneway.dataset.validate`.
         """
@@ -224,20 +224,21 @@ class Client:
         on_event: Listener | None = None,
         **options: Any,
     ) -> File | FilePair:
-        """Have data on the service: checked, hashed, streamed, and never sent twice.
+        """Upload data: check it, hash it, and send it unless the service has it already.
 
-        Given both, they are checked as a pair: rows that are in both are errors, which can't be told of files that
-        are uploaded apart. Validation data may have few rows, training data may not.
+        Training and validation data given together are checked as a pair: a row that is in both is an error. This
+        can't be checked for files that are uploaded separately. Fewer than ten rows of validation data are a
+        warning; fewer than ten rows of training data are an error.
 
         Args:
             training_data: The path of a JSONL file.
             validation_data: Likewise.
-            report: What `check` or `validate` found in these very files. They aren't read again before they are
-                sent; a file that was written since is refused.
+            report: The report of `check` or `validate` about these files, so that they needn't be checked again.
+                A file that was written since is refused.
             validate: Whether to check them; False only hashes them.
             purpose: What the service is told that they are for.
             expires_after: Seconds after which the service deletes them.
-            on_event: Told what happens.
+            on_event: Called with news of what happens.
             options: Further arguments of `tuneway.dataset.validate`.
 
         Raises:
@@ -259,7 +260,7 @@ class Client:
         requester: Requester | None = None,
         on_event: Listener | None = None,
     ) -> Job:
-        """Have one job for this specification: adopt the one that exists, else create it.
+        """Get the one job for this specification: adopt the one that exists, else create it.
 
         Args:
             spec: What to train.
@@ -267,7 +268,7 @@ class Client:
             reuse: "run": what this key or requester made is adopted. "content": whatever trains the same data in the
                 same way, whoever made it. "never": a new job for every call.
             requester: Who asks, in more words than a key: engine, pipeline, run, step.
-            on_event: Told what happens.
+            on_event: Called with news of what happens.
         """
         flow = flows.submit(
             self._account, spec, requester=_arguments.requester(key, requester), reuse=reuse, nonce=uuid.uuid4().hex
@@ -283,13 +284,13 @@ class Client:
         on_event: Listener | None = None,
         **then: Unpack[RegistrationFields],
     ) -> StartedJob:
-        """Do what comes before the wait: check the recipe, upload its data, have one job.
+        """Do everything before the wait: check the recipe, upload its data, create or adopt the job.
 
         Args:
             recipe: What to train; with a `JobSpec`, whose files are on the service already, nothing is uploaded.
             requester: Who asks, the same on every retry. Without one, the content decides.
             reuse: Which existing jobs will do; see `submit`.
-            on_event: Told what happens.
+            on_event: Called with news of what happens.
             then: How the model is to be registered: checked here, done by `register`.
         """
         if isinstance(recipe, JobSpec):
@@ -312,16 +313,16 @@ class Client:
         on_event: Listener | None = None,
         **then: Unpack[RegistrationFields],
     ) -> FineTuned:
-        """Make a model of a recipe: check, upload, submit, wait, and register it if there is a `name`.
+        """Fine-tune a model: check the recipe, upload its data, submit, wait, register the model if it has a `name`.
 
-        Do the same again after any failure: it goes on where it was, and nothing is paid twice.
+        After any failure, call it again with the same arguments: it continues, and nothing is paid twice.
 
         Args:
             recipe: What to train; with a `JobSpec`, whose files are on the service already, nothing is uploaded.
             requester: Who asks, the same on every retry. Without one, the content decides.
             reuse: Which existing jobs will do; see `submit`.
             timeout: Seconds to wait for the job; it goes on when they have passed.
-            on_event: Told what happens.
+            on_event: Called with news of what happens.
             then: How the model is registered: `name`, `registry`, `alias`, `checkpoint`, `gates`, `reason`.
 
         Raises:
@@ -365,7 +366,7 @@ class Client:
         timeout: float | None = None,
         on_event: Listener | None = None,
     ) -> list[Job]:
-        """Wait for all of these jobs with one shared poll; raises the first failure once all have ended."""
+        """Wait for all of these jobs with one shared poll. Raises the first failure when all have ended."""
         now = self._driver.now()
         tokens = [_arguments.token(job, timeout, now) for job in jobs]
         waits = self._watcher.wait_all(tokens, on_event)
@@ -377,7 +378,7 @@ class Client:
         *,
         timeout: float | None = None,
     ) -> list[Job | TunewayError]:
-        """Look once at all of these jobs, without waiting: a hundred cost about one request.
+        """Look once at all of these jobs, without waiting: a hundred jobs take about one request.
 
         Gives for each, in their order, the job while it lives and when it has succeeded; else the error that
         `wait` would raise. One that isn't a `JobError` says nothing of the job: it couldn't be seen this time.
@@ -388,41 +389,41 @@ class Client:
         return self._driver.run(flows.look(self._account, tokens, until=flows.deadline_after(timeout, now)))
 
     def cancel(self, job_id: str) -> Job:
-        """Stop a job for good. One that has ended already is given back as it is."""
+        """Cancel a job. A job that has ended already is returned unchanged."""
         return self._driver.run(flows.cancel(self._account, job_id))
 
     def cancel_made_by(self, requester: Requester | str, *, on_event: Listener | None = None) -> list[Job]:
-        """Stop for good every job that this requester has made; gives what became of them.
+        """Cancel every job that this requester has made, and return them.
 
-        For when whoever submitted them, with `keep_origin`, is gone. It takes the settle window, since a create
-        of theirs may still be on its way.
+        It is for a process other than the one that submitted the jobs, with `keep_origin`. It takes the settle
+        window, since a create may still be on its way.
 
         Args:
             requester: Who asked for the jobs, or the origin mark itself.
-            on_event: Told what happens.
+            on_event: Called with news of what happens.
         """
         origin = requester if isinstance(requester, str) else requester.origin
         return self._driver.run(flows.cancel_made_by(self._account, origin), on_event)
 
     def pause(self, job_id: str) -> Job:
-        """Stop a job for now."""
+        """Pause a job."""
         return self.jobs.pause(job_id)
 
     def resume(self, job_id: str) -> Job:
-        """Let a paused job go on."""
+        """Resume a paused job."""
         return self.jobs.resume(job_id)
 
     def result_metrics(self, job: Job | str) -> list[MetricRow]:
-        """A succeeded job's metrics, step by step."""
+        """Get the metrics of a succeeded job, step by step."""
         return self._driver.run(flows.result_metrics(self._account, job))
 
     def outcome(self, job: Job | str, *, log: bool = False, forgiving: bool = False) -> Outcome:
-        """Gather what came of a job: metrics, checkpoints, cost, trainer, model.
+        """Get the outcome of a job: metrics, checkpoints, cost, trainer, model.
 
         Args:
             job: The job, or its id for the job as it is now.
             log: Fetch its log as well, where a result file has the numbers already.
-            forgiving: Leave out what can't be read at the moment, and name it in `.missing`, instead of raising.
+            forgiving: Leave out what can't be read at the moment and name it in `.missing`, instead of raising.
         """
         return self._driver.run(outcome(self._account, job, self.base_url, log=log, forgiving=forgiving))
 
@@ -470,7 +471,7 @@ class Client:
         return self._driver.run(register(self._account, job, self.base_url, registration))
 
     def ask(self, model: str, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
-        """Ask a model by chat completion, and give the text of its answer."""
+        """Ask a model by chat completion, and return the text of its answer."""
         return self._driver.run(flows.request(self._account, calls.models.chat(model, messages, **options)))
 
     def _plan(
@@ -481,7 +482,7 @@ class Client:
         )
 
     def _send(self, recipe: Recipe, report: DatasetReport, on_event: Listener | None) -> tuple[File, File | None]:
-        """Upload a recipe's data, which was checked."""
+        """Upload the data of a checked recipe."""
         uploading = Uploading(
             training_data=recipe.training_data, validation_data=recipe.validation_data, report=report, options={}
         )

@@ -1,7 +1,7 @@
-"""One async client per account and loop, lent to all who work there.
+"""Share one async client per account and event loop.
 
-Steps of a pipeline that share a loop would each have connections and a poll of their own; with one client
-for all, the service is asked once for all of them.
+Pipeline steps that run on one event loop would otherwise each have their own connections and their own poll. With
+one shared client, one request serves all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _Key = frozenset[tuple[str, Any]]
 
 @dataclass
 class _Lent:
-    """A client, perhaps still in the making, and how many use it."""
+    """A client, which may still be being created, and the number of its users."""
 
     making: asyncio.Future[AsyncClient]
     users: int = 0
@@ -33,17 +33,17 @@ _lent: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, _Lent]] = WeakKey
 async def lease(
     settings: Mapping[str, Any], *, make: Callable[..., AsyncClient] = AsyncClient
 ) -> AsyncIterator[AsyncClient]:
-    """Lend the client that these settings make, the same to all on this loop. The last to leave closes it.
+    """Give the client for these settings, the same one to everybody on this event loop. The last user closes it.
 
     Args:
-        settings: The arguments of `AsyncClient`; what differs in any of them has a client of its own.
-        make: What makes the client.
+        settings: The arguments of `AsyncClient`. Different settings have different clients.
+        make: The function that creates the client.
     """
     key: _Key = frozenset((name, _hashable(value)) for name, value in settings.items())
     here = _lent.setdefault(asyncio.get_running_loop(), {})
     lent = here.get(key)
     if lent is None:
-        # made in a thread: it takes some 20 ms, in which everybody on this loop would stand still
+        # created in a thread: it takes about 20 ms, which would block the event loop
         lent = here[key] = _Lent(asyncio.ensure_future(asyncio.to_thread(make, **settings)))
     lent.users += 1
     try:
@@ -59,7 +59,7 @@ async def lease(
 async def _close(lent: _Lent) -> None:
     try:
         client = await lent.making
-    except Exception:  # noqa: BLE001 - whoever asked for it was told
+    except Exception:  # noqa: BLE001 - the users who waited for the client have seen the error
         return
     await client.aclose()
 
