@@ -68,7 +68,7 @@ def _sift_completions(lines: list[bytes], keep: list[Row] | None, strict: bool) 
 
 
 def _has_more(line: bytes, strings: int, objects: list[Row]) -> bool:
-    """Whether a line may have more strings than its parsed row, judged by its quotes: two per string, and those in texts."""
+    """Whether a line may have more strings than its parsed row. A string has two quotes, and those in its text."""
     quotes = line.count(b'"') - 2 * strings
     if quotes:
         quotes -= sum(text.count('"') for row in objects for text in row.values())
