@@ -36,7 +36,7 @@ def test_a_retried_task_adopts_its_job(stage):
     assert stage.submit().id == first.id
     assert len(stage.service.jobs) == 1
     assert [str(news) for news in stage.heard(progress.JobAdopted)] == [
-        f"{first.id} already does this work (validating_files): adopted, nothing new is paid"
+        f"adopted {first.id} (validating_files), which does the same work: no new job is paid"
     ]
 
 
@@ -412,7 +412,7 @@ def test_a_double_that_the_service_will_not_cancel_is_named(stage):
     stage.driver.trouble["POST /fine_tuning/jobs/ftjob-young/cancel"] = [refuse(400, "not in this state")]
     assert stage.submit().id == "ftjob-old"
     (news,) = stage.heard(progress.RivalLeft)
-    assert str(news) == "ftjob-young doubles ftjob-old and can't be cancelled: not in this state"
+    assert str(news) == ("ftjob-young does the same work as ftjob-old, but can't be cancelled: not in this state")
 
 
 def test_trouble_while_cancelling_a_double_ends_the_try_and_the_next_one_cancels(stage):
@@ -467,7 +467,7 @@ def test_a_job_once_seen_is_not_forgotten_when_the_list_shows_less(stage):
 def test_it_says_why_it_takes_a_while(stage):
     stage.submit()
     assert [str(news) for news in stage.heard(progress.Settling)] == [
-        "looking once more in 10 s, to be sure that there is one job"
+        "listing jobs again in 10 s, to be sure that there is only one"
     ]
 
 

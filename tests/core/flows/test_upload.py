@@ -341,6 +341,6 @@ def test_it_is_told_which_file_it_is(stage, path):
     stage.upload(path)
     assert [str(news) for news in stage.driver.told] == [
         f"uploaded train.sha256-{SHA}.jsonl as file-1",
-        "file-1 already holds this data: nothing to send",
+        "file-1 already has this data: nothing is sent",
     ]
     assert isinstance(stage.driver.told[0], progress.FileUploaded)
