@@ -86,7 +86,7 @@ REACHED = [
 ]
 
 
-def cell_name(state: SubmitState, sight: SubmitSight) -> str:
+def cell_name(state: SubmitState, sight: SubmitResult) -> str:
     return f"{state.name.lower()} sees {sight.name.lower()}"
 
 
