@@ -1,4 +1,4 @@
-"""Names that are imported when they are first used: pipelines are parsed far more often than they run."""
+"""Import a package's names on first use, since pipelines are parsed far more often than they run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Finder = Callable[[str], Any]
 
 
 def on_demand(package: str, homes: Mapping[str, str]) -> Finder:
-    """A package's `__getattr__`: it finds each of these names in the module that is its home."""
+    """Make a `__getattr__` for a package. `homes` maps each name to the module that defines it."""
 
     def find(name: str) -> Any:
         home = homes.get(name)

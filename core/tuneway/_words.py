@@ -1,4 +1,4 @@
-"""Numbers, times and text from outside, in the form in which terminals and pages show them."""
+"""Format numbers, times and untrusted text for terminals and pages."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 
 _LONGEST = 6000
 
-# Whatever a service or a file says, it shall not move the cursor, recolour the screen or ring the bell.
+# Text of a service or a file must not move the cursor, change colours or ring the bell.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def printable(value: Any) -> str:
-    """Other people's text without control characters."""
+    """Replace the control characters in untrusted text."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(value).replace("\r\n", "\n"))
 
 
 def one_line(value: Any, limit: int = 300) -> str:
-    """Other people's text on one line of bearable length."""
+    """Put untrusted text on one line, cut at `limit` characters."""
     text = " ".join(printable(value).split())
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def count(number: float, noun: str, plural: str | None = None) -> str:
-    """A number of things."""
+    """Write a number with its noun, in the singular or the plural."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def duration(seconds: float) -> str:
-    """A span of time by its two largest units."""
+    """Write a duration with its two largest units."""
     total = max(round(seconds), 0)
     parts = [(total // 86400, "d"), (total // 3600 % 24, "h"), (total // 60 % 60, "min"), (total % 60, "s")]
     while len(parts) > 1 and not parts[0][0]:
@@ -39,7 +39,7 @@ def duration(seconds: float) -> str:
 
 
 def moment(epoch: float | None) -> str:
-    """A point in time, to the minute, where the reader is."""
+    """Write a point in time to the minute, in the local time zone."""
     if epoch is None:
         return "–"
     try:
@@ -49,7 +49,7 @@ def moment(epoch: float | None) -> str:
 
 
 def moment_utc(epoch: float | None) -> str | None:
-    """A point in time, to the minute, in UTC."""
+    """Write a point in time to the minute, in UTC."""
     if epoch is None:
         return None
     try:
@@ -59,7 +59,7 @@ def moment_utc(epoch: float | None) -> str | None:
 
 
 def ago(epoch: float | None, now: float) -> str:
-    """How long since a point in time, by its largest unit."""
+    """Write how long ago a point in time was, with the largest unit."""
     if epoch is None:
         return "–"
     passed = max(now - epoch, 0)
@@ -70,7 +70,7 @@ def ago(epoch: float | None, now: float) -> str:
 
 
 def size(number: float) -> str:
-    """A number of bytes."""
+    """Write a number of bytes with a suitable unit."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if number >= scale:
             return f"{number / scale:,.1f} {unit}"
@@ -78,23 +78,23 @@ def size(number: float) -> str:
 
 
 def money(amount: float, currency: str = "USD") -> str:
-    """An amount of money; small ones keep the figures that count."""
+    """Write an amount of money. Amounts below 0.1 keep two significant digits."""
     figures = f"{amount:,.2f}" if abs(amount) >= 0.1 or not amount else f"{amount:.2g}"
     return f"${figures}" if currency == "USD" else f"{figures} {currency}"
 
 
 def figure(value: float) -> str:
-    """A loss, an accuracy or a reward."""
+    """Write a loss, an accuracy or a reward with four significant digits."""
     return f"{value:.4g}"
 
 
 def shortened(text: str, limit: int = _LONGEST) -> str:
-    """Text that fits on a page."""
+    """Cut a text at `limit` characters, and say how many are left out."""
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters)"
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings, named by their dotted path."""
+    """Flatten nested settings; each gets its dotted path as name."""
     found: dict[str, str] = {}
     for key, inner in value.items():
         name = f"{prefix}{key}"

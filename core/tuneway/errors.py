@@ -1,37 +1,37 @@
-"""Everything that can go wrong, as one tree.
+"""All errors of Tuneway, as one tree.
 
     TunewayError
-    ├── InvalidInput            refused here, before anything was sent; also a ValueError
-    │   ├── InvalidSpec         a field of a recipe, a job specification or a setting; `.field`
-    │   │   └── OverBudget      it would cost more than `max_usd`; `.report`
+    ├── InvalidInput            refused by the client, before anything was sent; also a ValueError
+    │   ├── InvalidSpec         a field of a recipe, a job specification or a setting is wrong; `.field`
+    │   │   └── OverBudget      the training would cost more than `max_usd`; `.report`
     │   └── InvalidDataset      the data has errors; `.report` lists them with their lines
     ├── MissingExtra            an optional part isn't installed; `.extra` names it
-    ├── TransportError          no usable reply
-    │   ├── ConnectionFailed    nothing was sent: safe to send again
-    │   ├── ConnectionLost      sent, then silence: it may have been processed
-    │   ├── RequestTimeout      sent, then too slow: it may have been processed
-    │   └── BadReply            a reply that isn't this API's: HTML, cut JSON, too large
+    ├── TransportError          no usable reply came back
+    │   ├── ConnectionFailed    the request wasn't sent; it is safe to send it again
+    │   ├── ConnectionLost      the connection broke; the request may have been processed
+    │   ├── RequestTimeout      the reply took too long; the request may have been processed
+    │   └── BadReply            the reply isn't one of this API: HTML, cut JSON, too large
     ├── ApiError                the service refused; `.status`, `.code`, `.request_id`
     │   ├── BadRequest 400 · Unauthorized 401 · NotFound 404 · Conflict 409 · Unprocessable 422
     │   ├── Forbidden 403       the key may not do this
     │   │   └── TrainingNotAvailable    this account can't create jobs any more
-    │   ├── RateLimited 429     wait a little and send again
-    │   │   └── QuotaExhausted  a 429 that waiting seconds does not cure
-    │   └── ServerError ≥500    it may have been processed
-    ├── LookupFailed            what exists can't be told, so nothing was created
-    ├── SubmitUncertain         sent several times, never seen: the next try starts with a look
-    ├── RegistryError           the model registry can't do it; `.registry`
-    │   ├── RegistryUnavailable not reachable, locked, or full: nothing was lost, try again
+    │   ├── RateLimited 429     too many requests; wait a little and send again
+    │   │   └── QuotaExhausted  a quota is used up; waiting for seconds doesn't help
+    │   └── ServerError ≥500    the service broke; the request may have been processed
+    ├── LookupFailed            existing jobs or files can't be read, so nothing was created
+    ├── SubmitUncertain         sent several times and never listed; a retry lists again before it sends
+    ├── RegistryError           the model registry refused; `.registry`
+    │   ├── RegistryUnavailable the registry is unreachable, locked or full; nothing was lost, try again
     │   ├── NotRegistered       no such model, version or alias
-    │   └── GateRefused         registered, but an alias may not move to it; `.version`, `.verdicts`
+    │   └── GateRefused         the version is registered, but an alias may not move to it; `.version`, `.verdicts`
     └── JobError                about a job; `.job_id`, `.job`
-        ├── JobFailed           the service says failed, and why
-        ├── JobCancelled        somebody cancelled it
+        ├── JobFailed           the job failed; the message has the service's reason
+        ├── JobCancelled        the job was cancelled
         └── WaitTimeout         the deadline passed; the job goes on
 
-Each class knows two things that decisions are made of: `retryable`, whether doing the same step again
-later can succeed, and `processed`, whether the service acted on the request (`None`: can't be told).
-Every message ends with what to do next. Errors survive pickling, since engines send them across processes.
+Each class has two attributes for decisions: `retryable`, whether the same step can succeed later, and
+`processed`, whether the service acted on the request (`None`: unknown). Messages end with what to do next.
+Errors survive pickling, since engines send them between processes.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ if TYPE_CHECKING:
 
 
 class TunewayError(Exception):
-    """The root of the tree.
+    """The base class of all errors.
 
     Args:
         message: What happened.
-        hint: What to do next; joined to the message when printed.
+        hint: What to do next; printed below the message.
     """
 
     retryable: bool = False
@@ -90,17 +90,17 @@ class TunewayError(Exception):
         self.__dict__.update(state)
 
     def about(self, job_id: str) -> Self:
-        """Name the job that this error is about, unless it already names one."""
+        """Set the job that this error is about, unless one is set."""
         self.job_id = self.job_id or job_id
         return self
 
 
 class InvalidInput(TunewayError, ValueError):
-    """Refused on this side, before anything was sent."""
+    """The client refused the input, before anything was sent."""
 
 
 class InvalidSpec(InvalidInput):
-    """A field of a job specification, or a setting, is missing or out of its limits."""
+    """A field of a recipe or job specification, or a setting, is missing or out of its limits."""
 
     field: str
 
@@ -109,7 +109,7 @@ class InvalidSpec(InvalidInput):
 
 
 class OverBudget(InvalidSpec):
-    """The training is estimated to cost more than `max_usd`, or its cost can't be told. Nothing was sent."""
+    """The training is estimated to cost more than `max_usd`, or its cost is unknown. Nothing was sent."""
 
     report: DatasetReport
 
@@ -124,7 +124,7 @@ class InvalidDataset(InvalidInput):
 
 
 class MissingExtra(TunewayError):
-    """An optional part is needed that isn't installed."""
+    """An optional part that is needed isn't installed."""
 
     extra: str
 
@@ -141,25 +141,25 @@ class TransportError(TunewayError):
 
 
 class ConnectionFailed(TransportError):
-    """The connection could not be made: nothing was sent."""
+    """The connection could not be made, so nothing was sent."""
 
     processed: bool | None = False
 
 
 class ConnectionLost(TransportError):
-    """The connection broke after something was sent."""
+    """The connection broke after a part of the request was sent."""
 
 
 class RequestTimeout(TransportError):
-    """The request ran out of its time."""
+    """The request took longer than the time-out."""
 
 
 class BadReply(TransportError):
-    """The reply is not one that this API gives."""
+    """The reply isn't one of this API."""
 
 
 class ApiError(TunewayError):
-    """The service answered, and the answer is no; `retry_after` when it said how long to leave it alone."""
+    """The service refused the request. `retry_after` is the pause in seconds that it asked for, if it did."""
 
     processed: bool | None = False
     retry_after: float | None = None
@@ -170,7 +170,7 @@ class BadRequest(ApiError):
 
 
 class Unauthorized(ApiError):
-    """401: no key, or one that the service doesn't know."""
+    """401: there is no key, or the service doesn't know it."""
 
 
 class Forbidden(ApiError):
@@ -182,58 +182,58 @@ class TrainingNotAvailable(Forbidden):
 
 
 class NotFound(ApiError):
-    """404: no such thing, or not in this project."""
+    """404: the object doesn't exist, or isn't in this project."""
 
 
 class Conflict(ApiError):
-    """409: somebody else is at it; for a create it can't be told whether ours counted."""
+    """409: the request conflicts with another one. After a create it is unknown whether the service acted on it."""
 
     retryable: bool = True
     processed: bool | None = None
 
 
 class Unprocessable(ApiError):
-    """422: understood and refused."""
+    """422: the service understood the request and refused its content."""
 
 
 class RateLimited(ApiError):
-    """429: too fast. It was not processed; waiting cures it."""
+    """429: too many requests. This one was not processed; send it again after a pause."""
 
     retryable: bool = True
 
 
 class QuotaExhausted(RateLimited):
-    """429 for a quota or a daily limit: waiting seconds doesn't cure it."""
+    """429: a quota or a daily limit is used up. Waiting for seconds doesn't help."""
 
     retryable: bool = False
 
 
 class ServerError(ApiError):
-    """5xx (and 408): the service broke; it may have acted before it did."""
+    """5xx (and 408): the service broke. It may have processed the request before."""
 
     retryable: bool = True
     processed: bool | None = None
 
 
 class LookupFailed(TunewayError):
-    """It can't be told what already exists, so nothing was created: fail closed."""
+    """Existing jobs or files can't be read, so nothing was created."""
 
     retryable: bool = True
 
 
 class SubmitUncertain(TunewayError):
-    """A create was sent, its fate is unknown, and nothing showed within the settle window."""
+    """A create was sent with an unknown result, and the service listed nothing within the settle window."""
 
     retryable: bool = True
     processed: bool | None = None
 
 
 class RegistryError(TunewayError):
-    """The model registry refused, or can't be used as it is.
+    """The model registry refused, or can't be used.
 
     Args:
         message: What happened.
-        registry: Where the registry lives, without credentials.
+        registry: The registry's URI, without credentials.
     """
 
     registry: str | None
@@ -243,18 +243,18 @@ class RegistryError(TunewayError):
 
 
 class RegistryUnavailable(RegistryError):
-    """The registry can't be reached, is locked, or has no room. Every step on it can be repeated safely."""
+    """The registry is unreachable, locked or full. Every operation on it can be repeated safely."""
 
     retryable: bool = True
     processed: bool | None = None
 
 
 class NotRegistered(RegistryError):
-    """The registry holds no such model, version or alias."""
+    """The registry has no such model, version or alias."""
 
 
 class GateRefused(RegistryError):
-    """A gate refused to let an alias move; the version itself is registered, and so is the verdict."""
+    """A gate refused to move an alias. The version and the verdicts are stored."""
 
     version: ModelVersion
     verdicts: list[Verdict]
@@ -264,7 +264,7 @@ class GateRefused(RegistryError):
 
 
 class JobError(TunewayError):
-    """About one job."""
+    """An error about one job."""
 
     job: Job | None
 
@@ -274,9 +274,9 @@ class JobError(TunewayError):
 
 
 class JobFailed(JobError):
-    """The job ended as failed; the service's own reason is in the message.
+    """The job failed. The message has the service's reason.
 
-    Retryable only where the service blames itself: bad data fails again, and is paid for again.
+    It is retryable only if the service names an error of its own: bad data would fail, and cost, again.
     """
 
     SERVICE_FAULTS = frozenset({"server_error", "internal_error", "internal_server_error", "service_unavailable"})
@@ -291,6 +291,6 @@ class JobCancelled(JobError):
 
 
 class WaitTimeout(JobError):
-    """The deadline of a wait passed while the job was still alive."""
+    """The deadline of a wait passed before the job ended."""
 
     retryable: bool = True

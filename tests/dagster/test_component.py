@@ -167,7 +167,7 @@ def test_the_key_stays_in_the_environment(load):
         ({"max_dollars": 3}, "max_dollars"),
         ({"base_model": None}, "base_model"),
         ({"reuse": "always"}, "reuse"),
-        ({"gates": [{"metric": "loss"}]}, "bounds nothing"),
+        ({"gates": [{"metric": "loss"}]}, "has no bound"),
         ({"method": {"type": "supervised", "epochs": 3}}, "n_epochs"),
         ({"partitions_def": {"type": "monthly"}}, "partitions_def"),
     ],

@@ -260,4 +260,4 @@ def test_it_refuses_bad_data_small_budgets_and_bad_models(run, service, data, ro
     assert "error" in said(run([asset_with(training_file=rows[:3])], fails=True))
     assert "more than the budget" in said(run([asset_with(max_usd=0.00001)], fails=True))
     assert jobs_on(service, "dagster: mine") == []
-    assert "is registered, and refused: said no" in said(run([asset_with(name="m", gates=[refuses])], fails=True))
+    assert "refused: the gate returned False" in said(run([asset_with(name="m", gates=[refuses])], fails=True))

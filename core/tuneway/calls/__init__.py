@@ -1,7 +1,7 @@
-"""One small pure function per API operation: it builds a request and knows how to read the reply.
+"""One small pure function for each API operation. It returns the request and the function that reads the reply.
 
-No I/O happens here, and no decision: what to do with an error is a flow's business (`tuneway.flows`),
-what a service's URLs and headers look like is a dialect's (`tuneway.dialects`).
+This package does no I/O and decides nothing. Flows (`tuneway.flows`) decide what to do with an error; dialects
+(`tuneway.dialects`) know a service's URLs and headers.
 """
 
 from tuneway.calls import files, graders, jobs, models, permissions, uploads

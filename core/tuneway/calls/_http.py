@@ -22,7 +22,7 @@ CONTENT_LIMIT = 1024 * MEGABYTE
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file on disk, as it was when it was read: one that has been written since is not sent to its end."""
+    """A file on disk as it was when it was read. If it has changed since, an upload of it fails."""
 
     path: Path
     size: int
@@ -31,7 +31,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """The file of a form: a slice of a file on disk, streamed, or bytes; `length` is that of the slice."""
+    """The file of a form: bytes, or a slice of a file on disk, which is streamed. `length` is the slice's."""
 
     field: str
     filename: str
@@ -41,13 +41,13 @@ class FilePart:
 
     @property
     def path(self) -> Path | None:
-        """Where the file is; None for bytes."""
+        """The file's path; None for bytes."""
         source = self.source
         return source.path if isinstance(source, Source) else source if isinstance(source, Path) else None
 
     @property
     def whole(self) -> int | None:
-        """The size of the whole file, for progress."""
+        """The size of the whole file, for progress news."""
         return self.source.size if isinstance(self.source, Source) else self.length
 
 
@@ -61,10 +61,18 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to send, in OpenAI's terms; a dialect says how.
+    """A request in OpenAI's terms; a dialect adapts it to the service.
 
-    `repeatable` says that sending it twice does no harm. A create isn't: it costs money twice. `verbatim`
-    asks for the reply exactly as it is: it is a file, not a message.
+    Args:
+        method: The HTTP method.
+        path: The path below the service's base URL.
+        query: The query's pairs.
+        json: The body, if it is JSON.
+        form: The body, if it is a form.
+        headers: Headers besides the usual ones.
+        repeatable: Whether sending it twice does no harm. A create isn't repeatable: it would cost twice.
+        reply_limit: The largest reply to accept, in bytes.
+        verbatim: Keep the reply's bytes exactly as they are, because they are a file.
     """
 
     method: str
@@ -80,7 +88,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back, read to its end. Header names are in lower case."""
+    """A reply, read to its end. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -88,20 +96,20 @@ class Response:
 
     @property
     def request_id(self) -> str | None:
-        """The service's own name for this exchange; its support asks for it."""
+        """The service's id for this request, which its support asks for."""
         return self.headers.get("x-request-id")
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T_co]):
-    """A request, and how to read its reply."""
+    """A request, and the function that reads its reply."""
 
     request: Request
     parse: Callable[[Response], T_co]
 
 
 def reading(model: type[M]) -> Callable[[Response], M]:
-    """Read a reply as this model; anything else is a `BadReply`."""
+    """Make a function that reads a reply as this model, or raises `BadReply`."""
 
     def parse(response: Response) -> M:
         try:
@@ -114,32 +122,32 @@ def reading(model: type[M]) -> Callable[[Response], M]:
 
 
 def bad_reply(response: Response, why: str) -> BadReply:
-    """Describe a reply that isn't this API's, with enough of it to recognise a proxy's page."""
+    """Make the error for a reply that isn't one of this API. It quotes enough to recognise a proxy's page."""
     kind = response.headers.get("content-type", "no content type")
     start = response.content[:80].decode("utf-8", "replace").replace("\n", " ")
     return BadReply(
         f"unusable reply: {why} ({kind}, {len(response.content)} bytes, starts {start!r})",
         status=response.status,
         request_id=response.request_id,
-        hint="Is base_url right? It ends in /v1 for most services. A proxy in between may answer for them.",
+        hint="Check base_url: for most services it ends in /v1. A proxy may have answered instead of the service.",
     )
 
 
 def segment(identifier: str) -> str:
-    """Put an id into a path: raw as the API wants it (`ft:…`), but never able to leave its segment."""
+    """Quote an id for a path. It keeps characters that the API uses (`ft:…`), and can't leave its segment."""
     try:
         if identifier.strip(". "):
             return quote(identifier, safe=":@!$&'()*+,;=")
     except (AttributeError, UnicodeEncodeError):
-        pass  # not a text at all, or none that can be sent
+        pass  # not a string, or one that can't be encoded
     raise InvalidSpec(f"{identifier!r:.100} is not an id", field="id")
 
 
 def sendable(filename: str) -> str:
-    """A file's name without what no text can carry: the system lets names be any bytes."""
+    """Replace what UTF-8 can't encode in a file name, which the system may allow."""
     return filename.encode("utf-8", "replace").decode()
 
 
 def query(**parameters: str | float | None) -> tuple[tuple[str, str], ...]:
-    """Build a query without what was left out."""
+    """Build a query from the parameters that aren't None."""
     return tuple((name, str(value)) for name, value in parameters.items() if value is not None)

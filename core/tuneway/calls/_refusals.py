@@ -1,4 +1,4 @@
-"""From a refusal's status and body to the error that says what to do about it."""
+"""Turn a refusal's status and body into an error that says what to do."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ BY_CODE: dict[str, type[ApiError]] = {
 }
 HINTS: dict[type[ApiError], str] = {
     Unauthorized: "Check the API key (OPENAI_API_KEY) and that it belongs to this base_url.",
-    Forbidden: "The key is known but may not do this: check its organisation, project and permissions.",
-    NotFound: "Check the id, and that it was made with the same account and base_url.",
+    Forbidden: "The key is valid but may not do this: check its organisation, project and permissions.",
+    NotFound: "Check the id, and that it was created with the same account and base_url.",
     TrainingNotAvailable: (
-        "This account can't create fine-tuning jobs here any more; retrying won't help. Files and existing "
-        "models still work. Point base_url at any service that speaks this API: another host, or your own "
-        "with `tuneway serve`; `--model NAME=TRAINER` there keeps the model names of your pipelines."
+        "This account can't create fine-tuning jobs any more; a retry won't help. Files and existing models "
+        "still work. Point base_url at another service that speaks this API, or run your own with `tuneway serve`; "
+        "its option `--model NAME=TRAINER` keeps the model names of your pipelines."
     ),
-    QuotaExhausted: "A quota or daily limit is used up, and seconds don't cure it: add credit, or try tomorrow.",
-    RateLimited: "Too many requests for now; trying again later works.",
-    ServerError: "The service is in trouble. Trying again is safe: a job that exists is adopted, not paid twice.",
+    QuotaExhausted: "A quota or daily limit is used up: add credit, or try again tomorrow.",
+    RateLimited: "Too many requests; try again later.",
+    ServerError: "The service failed. Trying again is safe: an existing job is adopted, and nothing is paid twice.",
 }
 
 
 def refusal(response: Response, now: float = 0.0) -> ApiError | BadReply | None:
-    """The error that a response stands for; None when it's a success."""
+    """Give the error for a response; None for a success."""
     if 200 <= response.status < 300:
         return None
     if response.status < 400:
@@ -85,14 +85,14 @@ def _redirect(response: Response) -> BadReply:
         f"unexpected redirect to {response.headers.get('location', 'nowhere')[:200]!r}",
         status=response.status,
         request_id=response.request_id,
-        hint="Redirects aren't followed, so that the key goes nowhere else: correct base_url.",
+        hint="Correct base_url. Redirects aren't followed, so that the key isn't sent to another host.",
     )
     error.retryable = False
     return error
 
 
 def pause_asked(headers: Mapping[str, str], now: float) -> float | None:
-    """How many seconds the service asks to be left alone; None when it doesn't say, or talks nonsense."""
+    """The pause in seconds that the service asks for; None if it asks for none, or for an invalid one."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         text = headers.get(name)
         if text is None:
@@ -114,7 +114,7 @@ def _seconds_until(date: str, now: float) -> float:
 
 
 def _read_fault(content: bytes) -> dict[str, Any]:
-    """Find the reason in the shapes that services use: OpenAI's, Azure's, FastAPI's, or plain text."""
+    """Find the reason in a body: OpenAI's, Azure's or FastAPI's format, or plain text."""
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
@@ -131,7 +131,7 @@ def _read_fault(content: bytes) -> dict[str, Any]:
 
 
 def _detail(detail: Any) -> str:
-    """FastAPI's 422: a list of places and messages."""
+    """Join the list of locations and messages of FastAPI's 422."""
     if not isinstance(detail, list):
         return _text(detail)
     return "; ".join(f"{_place(row.get('loc'))}: {_text(row.get('msg'))}" for row in detail if isinstance(row, dict))
@@ -142,7 +142,7 @@ def _place(loc: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    """Whatever came instead of a text, as one that can be printed."""
+    """Make a printable text of any JSON value."""
     if value is None:
         return ""
     try:

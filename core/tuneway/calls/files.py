@@ -1,4 +1,4 @@
-"""Files."""
+"""Operations on files."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def listing(
     limit: int | None = None,
     order: str | None = None,
 ) -> Call[Page[File]]:
-    """One page of files."""
+    """List one page of files."""
     parameters = query(purpose=purpose, after=after, limit=limit, order=order)
     return Call(Request("GET", "/files", query=parameters), reading(page_of(File)))
 
 
 def retrieve(file_id: str) -> Call[File]:
-    """One file's facts."""
+    """Get one file's metadata."""
     return Call(Request("GET", f"/files/{segment(file_id)}"), reading(File))
 
 
 def content(file_id: str) -> Call[bytes]:
-    """One file's bytes."""
+    """Get one file's bytes."""
     path = f"/files/{segment(file_id)}/content"
     return Call(Request("GET", path, headers={"accept": "*/*"}, reply_limit=CONTENT_LIMIT, verbatim=True), _bytes)
 

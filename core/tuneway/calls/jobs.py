@@ -1,4 +1,4 @@
-"""Fine-tuning jobs."""
+"""Operations on fine-tuning jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = "/fine_tuning/jobs"
 
 
 def create(body: Mapping[str, Any], *, idempotency_key: str | None = None) -> Call[Job]:
-    """Create a job. Not repeatable: services have no idempotency key that can be relied on."""
+    """Create a job. The request isn't repeatable: no service has a reliable idempotency key."""
     headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
     return Call(Request("POST", ROOT, json=body, headers=headers, repeatable=False), reading(Job))
 
@@ -20,7 +20,7 @@ def create(body: Mapping[str, Any], *, idempotency_key: str | None = None) -> Ca
 def listing(
     *, metadata: Mapping[str, str] | None = None, after: str | None = None, limit: int | None = None
 ) -> Call[Page[Job]]:
-    """One page of jobs, newest first, optionally those with these metadata pairs; `{}` wants those without any."""
+    """List one page of jobs, newest first. `metadata` filters by pairs; `{}` lists jobs without metadata."""
     pairs = tuple((f"metadata[{name}]", value) for name, value in (metadata or {}).items())
     if metadata is not None and not metadata:
         pairs = (("metadata", "null"),)
@@ -28,32 +28,32 @@ def listing(
 
 
 def retrieve(job_id: str) -> Call[Job]:
-    """One job."""
+    """Get one job."""
     return Call(Request("GET", f"{ROOT}/{segment(job_id)}"), reading(Job))
 
 
 def cancel(job_id: str) -> Call[Job]:
-    """Stop a job for good."""
+    """Cancel a job; it can't be resumed."""
     return Call(Request("POST", f"{ROOT}/{segment(job_id)}/cancel"), reading(Job))
 
 
 def pause(job_id: str) -> Call[Job]:
-    """Stop a job for now."""
+    """Pause a job; it can be resumed."""
     return Call(Request("POST", f"{ROOT}/{segment(job_id)}/pause"), reading(Job))
 
 
 def resume(job_id: str) -> Call[Job]:
-    """Let a paused job go on."""
+    """Resume a paused job."""
     return Call(Request("POST", f"{ROOT}/{segment(job_id)}/resume"), reading(Job))
 
 
 def events(job_id: str, *, after: str | None = None, limit: int | None = None) -> Call[Page[Event]]:
-    """One page of a job's log, newest first."""
+    """List one page of a job's log, newest first."""
     request = Request("GET", f"{ROOT}/{segment(job_id)}/events", query=query(after=after, limit=limit))
     return Call(request, reading(page_of(Event)))
 
 
 def checkpoints(job_id: str, *, after: str | None = None, limit: int | None = None) -> Call[Page[Checkpoint]]:
-    """One page of a job's checkpoints, newest first."""
+    """List one page of a job's checkpoints, newest first."""
     request = Request("GET", f"{ROOT}/{segment(job_id)}/checkpoints", query=query(after=after, limit=limit))
     return Call(request, reading(page_of(Checkpoint)))

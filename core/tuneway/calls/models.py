@@ -1,4 +1,4 @@
-"""Models, and the one question that an evaluation asks them."""
+"""Operations on models, and the chat completion that an evaluation uses."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tuneway.models import Deleted, Model, Page, page_of
 
 
 def listing() -> Call[Page[Model]]:
-    """All models; this list has one page."""
+    """List all models; the list has one page."""
     return Call(Request("GET", "/models"), reading(page_of(Model)))
 
 
 def retrieve(model_id: str) -> Call[Model]:
-    """One model's facts."""
+    """Get one model's metadata."""
     return Call(Request("GET", f"/models/{segment(model_id)}"), reading(Model))
 
 
@@ -25,7 +25,7 @@ def delete(model_id: str) -> Call[Deleted]:
 
 
 def chat(model_id: str, messages: Sequence[Mapping[str, Any]], **options: Any) -> Call[str]:
-    """Ask a model, and read the text of its answer."""
+    """Send messages to a model; gives the text of its answer."""
     body = {"model": model_id, "messages": list(messages), **options}
     return Call(Request("POST", "/chat/completions", json=body), _answer)
 

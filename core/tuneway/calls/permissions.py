@@ -1,4 +1,4 @@
-"""Checkpoint permissions: which projects may use a checkpoint."""
+"""Operations on checkpoint permissions, which say what projects may use a checkpoint."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def listing(
     order: str | None = None,
     project_id: str | None = None,
 ) -> Call[Page[Permission]]:
-    """One page of a checkpoint's permissions."""
+    """List one page of a checkpoint's permissions."""
     parameters = query(after=after, limit=limit, order=order, project_id=project_id)
     return Call(Request("GET", _root(checkpoint), query=parameters), reading(page_of(Permission)))
 
 
 def delete(checkpoint: str, *, permission_id: str) -> Call[Deleted]:
-    """Take a permission back."""
+    """Revoke a permission."""
     return Call(Request("DELETE", f"{_root(checkpoint)}/{segment(permission_id)}"), reading(Deleted))

@@ -1,4 +1,4 @@
-"""Uploads in parts, for files above what one request may carry."""
+"""Operations on uploads in parts, for files that are too large for one request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def create(
     mime_type: str = "application/jsonl",
     expires_after: int | None = None,
 ) -> Call[Upload]:
-    """Begin; an upload that is never completed expires within the hour and costs nothing."""
+    """Begin an upload. One that is never completed expires within an hour and costs nothing."""
     body: dict[str, Any] = {
         "filename": sendable(filename),
         "purpose": purpose,
@@ -37,18 +37,18 @@ def add_part(
     offset: int = 0,
     length: int | None = None,
 ) -> Call[UploadPart]:
-    """Send a part; one sent twice is harmless, since `complete` names those that count."""
+    """Send a part. Sending it twice does no harm, since `complete` lists the parts to use."""
     form = Form((), FilePart("data", "part", source, offset, length))
     return Call(Request("POST", f"/uploads/{segment(upload_id)}/parts", form=form), reading(UploadPart))
 
 
 def complete(upload_id: str, *, part_ids: Sequence[str], md5: str | None = None) -> Call[Upload]:
-    """Put the parts together, in this order."""
+    """Join the parts, in this order."""
     body: dict[str, Any] = {"part_ids": list(part_ids)} | ({"md5": md5} if md5 else {})
     path = f"/uploads/{segment(upload_id)}/complete"
     return Call(Request("POST", path, json=body, repeatable=False), reading(Upload))
 
 
 def cancel(upload_id: str) -> Call[Upload]:
-    """Give up an upload."""
+    """Cancel an upload."""
     return Call(Request("POST", f"/uploads/{segment(upload_id)}/cancel"), reading(Upload))

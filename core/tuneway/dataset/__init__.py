@@ -1,4 +1,4 @@
-"""Check training data before it is paid for: `validate` reads it once and reports; `RULES` are what it checks."""
+"""Check training data before the training is paid for. `validate` reads the data once and applies the `RULES`."""
 
 from tuneway.dataset._prices import PRICES_AS_OF, USD_PER_MILLION_TRAINED_TOKENS, Price, base_model, price_of
 from tuneway.dataset._reading import fingerprint

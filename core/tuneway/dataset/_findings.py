@@ -1,4 +1,4 @@
-"""Collect problems: all are counted, the first few are kept."""
+"""Collect problems. All are counted; the first few are kept."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class _Missing:
 
 
 MISSING = _Missing()
-"""Found where a key should be."""
+"""Stands for a key that isn't there."""
 
 
 class Words(str):
-    """A finding that is already put into words, and is printed as it stands."""
+    """The text of a finding, which is printed as it is."""
 
     __slots__ = ()
 
 
 class OnProblem(Protocol):
-    """How a check says what it found; `expected` is the rule's own unless given."""
+    """Reports a problem. Without `expected`, the rule's own text is used."""
 
     def __call__(self, rule: str, where: str | None, found: object, expected: str | None = None) -> None: ...
 
@@ -43,36 +43,36 @@ class Findings:
         self.line: int | None = None
         self._max_shown = max_shown
         self._kept: dict[Severity, list[Problem]] = {"error": [], "warning": []}
-        self._bars: dict[Severity, float] = {"error": float("inf"), "warning": float("inf")}
+        self._last_kept: dict[Severity, float] = {"error": float("inf"), "warning": float("inf")}
 
     def tell(self, rule: str, where: str | None, found: object, expected: str | None = None) -> None:
-        """Count a problem at the current line, and keep it if it is among the first."""
-        law = RULES[rule]
+        """Count a problem in the current line, and keep it if it is among the first."""
+        details = RULES[rule]
         self.counts[rule] += 1
-        if (self.line or 0) > self._bars[law.severity]:
+        if (self.line or 0) > self._last_kept[details.severity]:
             return
-        kept = self._kept[law.severity]
+        kept = self._kept[details.severity]
         kept.append(
             Problem(
                 line=self.line,
                 rule=rule,
-                severity=law.severity,
+                severity=details.severity,
                 where=None if where is None else encodable(where),
                 found=excerpt(found),
-                expected=encodable(expected or law.expected),
-                hint=law.hint or None,
+                expected=encodable(expected or details.expected),
+                hint=details.hint or None,
             )
         )
         if len(kept) >= 2 * self._max_shown:
-            self._prune(law.severity)
+            self._prune(details.severity)
 
     def kept(self, severity: Severity) -> list[Problem]:
-        """The first problems, in the order of their lines."""
+        """The first problems, sorted by line."""
         self._prune(severity)
         return list(self._kept[severity])
 
     def count(self, severity: Severity) -> int:
-        """How many problems there are, kept or not."""
+        """The number of all problems, kept or not."""
         return sum(n for rule, n in self.counts.items() if RULES[rule].severity == severity)
 
     def _prune(self, severity: Severity) -> None:
@@ -80,11 +80,11 @@ class Findings:
         kept.sort(key=lambda problem: problem.line or 0)
         del kept[self._max_shown :]
         if len(kept) == self._max_shown:
-            self._bars[severity] = (kept[-1].line or 0) if kept else -1
+            self._last_kept[severity] = (kept[-1].line or 0) if kept else -1
 
 
 def excerpt(value: Any) -> str:
-    """A value in a few words, safe to print and to encode."""
+    """Describe a value in a few words that can be printed and encoded."""
     match value:
         case Words():
             text = str(value)
@@ -104,5 +104,5 @@ def excerpt(value: Any) -> str:
 
 
 def encodable(text: str) -> str:
-    """A text that UTF-8 can hold: half characters written out."""
+    """Escape lone surrogates, which UTF-8 can't encode."""
     return text.encode("utf-8", "backslashreplace").decode()

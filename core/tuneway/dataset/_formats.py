@@ -1,4 +1,4 @@
-"""The four formats: how a row is recognised, checked, and what of it is text to be counted."""
+"""The four formats: recognise a row's format, check the row, and find what counts as tokens."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ _CHAT_KEYS = {"messages", *_TOOL_KEYS}
 _PREFERENCE_KEYS = {"input", "preferred_output", "non_preferred_output"}
 _COMPLETION_KEYS = {"prompt", "completion"}
 
-_PER_MESSAGE = 3 + 1  # what surrounds a message, and its role
-_PER_EXAMPLE = 3  # what primes the answer
-_PER_IMAGE = 765  # a square of 1024 pixels; the true number depends on the size
+_PER_MESSAGE = 3 + 1  # the tokens around a message, and its role
+_PER_EXAMPLE = 3  # the tokens that start the answer
+_PER_IMAGE = 765  # an image of 1024 x 1024 pixels; the true number depends on the size
 _PER_IMAGE_LOW = 85
 
 
 class Measured(NamedTuple):
-    """What of a row counts: texts, tokens around them, bytes that aren't text, and whether that is all exact."""
+    """What counts as tokens in a row: its texts, the number of tokens around them, and the bytes of its images.
+
+    `exact` is false if the row has parts whose tokens can only be estimated.
+    """
 
     texts: list[str]
     overhead: int
@@ -37,7 +40,7 @@ class Measured(NamedTuple):
 
 
 def recognise(row: dict[str, Any]) -> Format | None:
-    """The format that a row looks like."""
+    """Recognise the format of a row; None if it has none."""
     if "messages" in row:
         messages = row["messages"]
         last = messages[-1] if isinstance(messages, list) and messages else None
@@ -50,17 +53,17 @@ def recognise(row: dict[str, Any]) -> Format | None:
     return None
 
 
-def vote(rows: Iterable[dict[str, Any]]) -> Format | None:
-    """The format that most rows look like; the earliest when two are equal."""
-    votes = Counter(format_ for row in rows if (format_ := recognise(row)))
-    return votes.most_common(1)[0][0] if votes else None
+def most_common_format(rows: Iterable[dict[str, Any]]) -> Format | None:
+    """The format that most rows have; the first one if several are equally common."""
+    counts = Counter(format_ for row in rows if (format_ := recognise(row)))
+    return counts.most_common(1)[0][0] if counts else None
 
 
 def check_row(row: dict[str, Any], format_: Format | None, items: frozenset[str], tell: OnProblem) -> None:
-    """Hold a row to the rules of the file's format."""
+    """Check a row by the rules of the file's format."""
     seen = recognise(row)
-    kin = {"chat", "reinforcement"}
-    if format_ is None or not (seen == format_ or (seen in kin and format_ in kin)):
+    similar = {"chat", "reinforcement"}
+    if format_ is None or not (seen == format_ or (seen in similar and format_ in similar)):
         expected = f"a {format_} example, like the others" if format_ else None
         tell("row.format", None, Words(f"a {seen} example") if seen else row, expected)
         return
@@ -71,7 +74,7 @@ def check_row(row: dict[str, Any], format_: Format | None, items: frozenset[str]
 
 
 def measure(row: dict[str, Any], format_: Format | None) -> Measured:
-    """What of a row is counted in tokens. Rows with errors give what they can."""
+    """Find what counts as tokens in a row. Of a row with errors, the valid parts count."""
     if format_ is None:
         return Measured([json.dumps(row, ensure_ascii=False)], 0, exact=False)
     if format_ == "completions":
@@ -85,7 +88,7 @@ def measure(row: dict[str, Any], format_: Format | None) -> Measured:
 
 
 def measure_plain(row: dict[str, Any], format_: Format | None) -> Measured:
-    """The same for a row of nothing but texts, quickly."""
+    """Do the same as `measure`, faster, for a row that contains only texts."""
     if format_ == "chat":
         texts = [message["content"] for message in row["messages"]]
         return Measured(texts, _PER_EXAMPLE + _PER_MESSAGE * len(texts))
@@ -93,7 +96,7 @@ def measure_plain(row: dict[str, Any], format_: Format | None) -> Measured:
 
 
 def items_of(grader: Any) -> frozenset[str]:
-    """The fields of a row that a grader reads: each `{{item.X}}` in it."""
+    """The fields of a row that a grader reads, which are its `{{item.X}}`."""
     if not isinstance(grader, dict):
         grader = grader.model_dump(mode="json")
     return frozenset(match[1] for text in _strings(grader) for match in _ITEM.finditer(text))
@@ -174,7 +177,7 @@ def _check_reinforcement(row: dict[str, Any], tell: OnProblem) -> None:
 
 
 def _check_item(row: dict[str, Any], name: str, tell: OnProblem) -> None:
-    """Follow `a.b` as far as objects go; what a list or a string holds is the service's business."""
+    """Check that a row has the field `a.b`. Only objects are followed; the service looks into lists and strings."""
     value: Any = row
     for key in name.split("."):
         if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Read one line that the fast path didn't take, and say exactly what is wrong with it."""
+"""Read a line that the fast path didn't take, and report exactly what is wrong with it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from tuneway.dataset._rules import MAX_DEPTH
 if TYPE_CHECKING:
     from tuneway.dataset._findings import OnProblem
 
-_DIGITS = 20  # more can't be 64 bits, and thousands are refused by int()
+_DIGITS = 20  # a number with more digits doesn't fit in 64 bits; int() refuses thousands of them
 _NEAR = 24
 _TOO_DEEP = Words(f"more than {MAX_DEPTH} levels")
 
 
 class RowReader:
-    """Reads lines into rows, and tells why one can't be. A `strict` look finds keys that are there twice."""
+    """Parses lines, and reports why a line isn't a row."""
 
     def __init__(self, tell: OnProblem) -> None:
         self._tell = tell
         self._loaders = {strict: _Loader(strict=strict) for strict in (False, True)}
 
     def read(self, line: bytes, *, offset: int, strict: bool) -> dict[str, Any] | None:
-        """The object on a line; None, with the reason told, when there is none."""
+        """Parse a line into an object; None if that fails, after the reason was reported.
+
+        `strict` also reports keys that an object has twice.
+        """
         if line is TOO_LONG:
             self._tell("jsonl.line_too_long", None, Words("a line beyond the limit"))
         elif not line.strip():
@@ -74,7 +77,7 @@ class RowReader:
 
 
 class _Loader(json.JSONDecoder):
-    """The standard parser, noting what it would pass over in silence."""
+    """The standard parser, which also collects what it accepts silently."""
 
     def __init__(self, *, strict: bool) -> None:
         super().__init__(
@@ -113,14 +116,14 @@ class _Loader(json.JSONDecoder):
 
 
 def _at_the_end(error: json.JSONDecodeError) -> bool:
-    """Whether the parser ran out of text: in a string, an escape, a word such as `tru`, or between two values."""
+    """Whether the text ended too early: in a string, an escape, a word such as `tru`, or between two values."""
     if error.msg.startswith("Extra data"):
         return False
     return "string" in error.msg or "escape" in error.msg or len(error.doc) - error.pos <= len("fals")
 
 
 def _depth(row: dict[str, Any]) -> int:
-    """How many levels there are, without recursion."""
+    """Count the levels of nesting, without recursion."""
     depth = 0
     level: list[dict[str, Any] | list[Any]] = [row]
     while level and depth <= MAX_DEPTH:

@@ -1,4 +1,4 @@
-"""The rules of messages, their parts, tools and calls."""
+"""Check messages, their parts, tools and tool calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
 
 
 def check_messages(messages: Any, tell: OnProblem, *, where: str = "messages") -> None:
-    """Each message by itself, and what they owe each other."""
+    """Check each message, that tool messages answer earlier calls, and the number of images."""
     if not isinstance(messages, list) or not messages:
         tell("chat.messages", where, messages)
         return
@@ -46,7 +46,7 @@ def check_messages(messages: Any, tell: OnProblem, *, where: str = "messages") -
 
 
 def check_message(message: dict[str, Any], tell: OnProblem, *, where: str) -> None:
-    """One message: its role, its content, and what this role may carry."""
+    """Check a message's role, its content, and the keys that its role allows."""
     role = message.get("role", MISSING)
     if not isinstance(role, str) or role not in _KEYS:
         tell("chat.role", f"{where}.role", role)
@@ -64,18 +64,18 @@ def check_message(message: dict[str, Any], tell: OnProblem, *, where: str) -> No
 
 
 def parts_of(message: Any) -> list[Any]:
-    """The parts of a message's content; none when it is plain text."""
+    """The parts of a message's content; none if it is plain text."""
     content = message.get("content") if isinstance(message, dict) else None
     return content if isinstance(content, list) else []
 
 
 def is_image(part: Any) -> bool:
-    """Whether a part of a content is an image."""
+    """Whether a part of a message's content is an image."""
     return isinstance(part, dict) and part.get("type") == "image_url"
 
 
 def calls_of(message: dict[str, Any]) -> bool:
-    """Whether a message calls a tool, which may stand in for a content."""
+    """Whether a message calls a tool. Then it needs no content."""
     return bool(message.get("tool_calls") or message.get("function_call"))
 
 
@@ -154,7 +154,7 @@ def _check_calls(message: dict[str, Any], tell: OnProblem, where: str) -> None:
 
 
 def _check_function(call: Any, rule: str, tell: OnProblem, where: str) -> None:
-    """What is called, and with what: arguments are JSON inside a string."""
+    """Check the name and the arguments of a call. The arguments are a string that contains JSON."""
     if not isinstance(call, dict):
         tell(rule, where, call)
         return
@@ -171,7 +171,7 @@ def _check_function(call: Any, rule: str, tell: OnProblem, where: str) -> None:
 
 
 def _check_answer(message: dict[str, Any], calls: set[str], tell: OnProblem, *, where: str) -> None:
-    """A tool message answers a call; `calls` are the ids of those made so far."""
+    """Check that a tool message answers a call. `calls` are the ids of the calls before it."""
     role = message.get("role")
     if role == "assistant" and isinstance(message.get("tool_calls"), list):
         made = (call.get("id") for call in message["tool_calls"] if isinstance(call, dict))
@@ -185,7 +185,7 @@ def _check_answer(message: dict[str, Any], calls: set[str], tell: OnProblem, *, 
 
 
 def check_tools(row: dict[str, Any], tell: OnProblem, *, where: str = "") -> None:
-    """`tools`, `functions` and `parallel_tool_calls` of a row."""
+    """Check `tools`, `functions` and `parallel_tool_calls` of a row."""
     tools, functions = row.get("tools"), row.get("functions")
     if tools is not None:
         if not isinstance(tools, list):

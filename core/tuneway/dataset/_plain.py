@@ -1,8 +1,8 @@
-"""The fast path: tell the plain, faultless rows of a chunk from those that need a careful look.
+"""The fast path: separate the plain, valid rows of a chunk from those that need a full check.
 
-Most rows of most files are plain: text messages and nothing else. These are parsed once, by pydantic's parser
-in Rust, and looked at with as few steps of Python as will do. Nothing is reported from here: a row that isn't
-plain, for whatever reason, goes to the careful path, which has the last word.
+Most rows of most files are plain: they contain only text messages. They are parsed once, by pydantic's parser in Rust,
+and checked with few steps of Python. This module reports nothing: a row that isn't plain, for whatever reason, gets
+the full check.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _IS_ANSWER = {"assistant": True, "user": False, "system": False, "developer": Fa
 
 
 def sift(lines: list[bytes], format_: Format | None, keep: list[Row] | None, *, strict: bool) -> Sequence[int]:
-    """Where in a chunk the rows are that need a careful look. The others go to `keep`, if given.
+    """Find the rows that need a full check; gives their places in the chunk. The others are added to `keep`, if given.
 
-    A parser keeps one of two equal keys in silence, so only a `strict` look leaves rows with such keys over.
+    The parser silently drops one of two equal keys. Only with `strict` do rows with such keys get a full check.
     """
     sifter = _SIFTERS.get(format_)
     return sifter(lines, keep, strict) if sifter else range(len(lines))
@@ -68,7 +68,7 @@ def _sift_completions(lines: list[bytes], keep: list[Row] | None, strict: bool) 
 
 
 def _has_more(line: bytes, strings: int, objects: list[Row]) -> bool:
-    """Whether a line may have more strings than its parsed row, told by its quotes: two each, and those in texts."""
+    """Whether a line may have more strings than its parsed row. A string has two quotes, and those in its text."""
     quotes = line.count(b'"') - 2 * strings
     if quotes:
         quotes -= sum(text.count('"') for row in objects for text in row.values())

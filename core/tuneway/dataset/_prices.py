@@ -1,4 +1,4 @@
-"""What training costs, and what is known of base models. Prices change: this table says its day."""
+"""Prices of training, with the date of the table, and the context lengths of base models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DATE = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")
 
 
 class Price(NamedTuple):
-    """Dollars for a million trained tokens, and the day that is true of (None for your own)."""
+    """The price of a million trained tokens in dollars, and its date; None for the user's own price."""
 
     usd_per_million: float
     model: str
@@ -34,31 +34,31 @@ class Price(NamedTuple):
 
 
 def base_model(name: str) -> str:
-    """The model that a name stands on: `ft:gpt-4o-mini-2024-07-18:acme::abc` → `gpt-4o-mini-2024-07-18`."""
+    """Get the base model from a model's name: `ft:gpt-4o-mini-2024-07-18:acme::abc` → `gpt-4o-mini-2024-07-18`."""
     return name.split(":")[1] if name.startswith("ft:") and name.count(":") > 1 else name
 
 
 def names_of(model: str) -> list[str]:
-    """The names to look a model up by, the closest first: itself, its base, its base without the date."""
+    """The names to look a model up by: its own name, its base model, and the base model without the date."""
     base = base_model(model)
     return list(dict.fromkeys([model, base, _DATE.sub("", base)]))
 
 
 def is_family(model: str, family: str) -> bool:
-    """Whether a model belongs to a family, so that `gpt-4o-mini` is a `gpt-4o` and `gpt-4` isn't."""
+    """Whether a model belongs to a family: `gpt-4o-mini` belongs to `gpt-4o`, `gpt-4` doesn't."""
     base = base_model(model)
     return base == family or base.startswith(f"{family}-")
 
 
 def training_context(model: str | None) -> int | None:
-    """How many tokens of an example are trained on; None when that isn't known."""
+    """How many tokens of an example are trained on; None if that is unknown."""
     if model is None:
         return _DEFAULT_CONTEXT
     return next((limit for family, limit in _CONTEXTS.items() if is_family(model, family)), None)
 
 
 def price_of(model: str | None, own: Mapping[str, float]) -> Price | None:
-    """The price of training a model, yours before ours; None when it isn't known."""
+    """The price of training a model, from the user's table or else from ours; None if it is unknown."""
     for table, day in ((own, None), (USD_PER_MILLION_TRAINED_TOKENS, PRICES_AS_OF)):
         for name in names_of(model) if model else ():
             if name in table:
@@ -67,7 +67,7 @@ def price_of(model: str | None, own: Mapping[str, float]) -> Price | None:
 
 
 def load_prices(prices: Mapping[str, float] | str | os.PathLike[str] | None) -> dict[str, float]:
-    """Your own prices: a mapping of models to dollars for a million trained tokens, or a JSON file of one."""
+    """Load the user's prices: a mapping of models to dollars for a million trained tokens, or a JSON file of one."""
     table: Any = {} if prices is None else prices
     if not hasattr(table, "items"):
         try:
@@ -84,6 +84,6 @@ def load_prices(prices: Mapping[str, float] | str | os.PathLike[str] | None) -> 
         raise InvalidSpec(
             f"prices: {wrong[0]} is not a price",
             field="prices",
-            hint='Write {"my-model": 3.0}: dollars for a million tokens.',
+            hint='Write dollars for a million tokens, such as {"my-model": 3.0}.',
         )
     return dict(table)

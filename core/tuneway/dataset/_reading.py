@@ -1,4 +1,4 @@
-"""Read a file once: its lines in chunks, its sha256 on the way, in constant memory."""
+"""Read a file once, in constant memory: give its lines in chunks, and compute its sha256."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 _BLOCK = 2**20
 _WAITING = 4
-_CHUNK = 96 * 2**10  # small enough that a chunk's rows stay in the processor's cache
+_CHUNK = 96 * 2**10  # small enough that a chunk's rows fit in the processor's cache
 
 BOM = b"\xef\xbb\xbf"
 TOO_LONG = b"\0a line that is too long to be kept\n"
-"""Stands for a line beyond the limit; known by identity."""
+"""Stands for a line that is longer than the limit; compared by identity."""
 
 
 class Chunk(NamedTuple):
-    """Some lines: the number of the first, where each starts, and where the next chunk does."""
+    """Some lines, with the number of the first, the offset of each, and the offset after the last."""
 
     number: int
     lines: list[bytes]
@@ -39,10 +39,10 @@ class Chunk(NamedTuple):
 
 
 class _HashingFile(io.RawIOBase):
-    """A file that hashes what is read from it, in a thread beside the reader.
+    """A file that hashes what is read from it, in a second thread.
 
-    Reading a block releases the interpreter's lock, which lets the hasher pick up the one before; hashing it
-    needs no lock at all. A few blocks may wait, so that neither side has to.
+    Both reading and hashing a block release the interpreter's lock, so they run at the same time. A few blocks may
+    wait to be hashed, so that neither thread waits for the other.
     """
 
     def __init__(self, raw: io.FileIO, path: str) -> None:
@@ -66,7 +66,7 @@ class _HashingFile(io.RawIOBase):
             self._hashing.popleft().result()
         self.size += len(block)
         self.has_cr = self.has_cr or b"\r" in block
-        buffer[: len(block)] = block  # it asks when it is empty, so it has room for a block
+        buffer[: len(block)] = block  # the buffer is empty whenever it reads, so a block fits
         return len(block)
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class _HashingFile(io.RawIOBase):
 
 
 class Reader:
-    """The lines of an open file. Use `open_reader`."""
+    """Reads the lines of an open file; made by `open_reader`."""
 
     def __init__(self, raw: io.FileIO, path: str, *, max_line_bytes: int) -> None:
         self.path = path
@@ -104,11 +104,11 @@ class Reader:
 
     @property
     def has_cr(self) -> bool:
-        """Whether a carriage return was seen; JSON has none inside strings."""
+        """Whether a carriage return was read. JSON strings can't contain one."""
         return self._file.has_cr
 
     def chunks(self) -> Iterator[Chunk]:
-        """All lines, a chunk at a time. A byte order mark at the start is left out."""
+        """Give all lines, in chunks, without a byte order mark at the start."""
         number, offset, readline = 1, 0, partial(self._lines.readline, _BLOCK)
         if self._lines.peek(3)[:3] == BOM:
             self.bom = True
@@ -132,22 +132,24 @@ class Reader:
             number += len(lines)
 
     def fingerprint(self) -> Fingerprint:
-        """Hash and size, once all is read."""
+        """The hash and size of the file. Call it after all lines are read."""
         if _stamp(self._raw) != self._stamp or self._file.size != self.total_bytes:
             raise InvalidSpec(
-                f"{self.path} changed while it was being read", field="path", hint="Try again when it is complete."
+                f"{self.path} changed while it was being read",
+                field="path",
+                hint="Try again when the file is complete.",
             )
         return Fingerprint(self._file.sha256.hexdigest(), self._file.size, self._stamp[1])
 
     def line_at(self, offset: int) -> bytes:
-        """Read a line again, without its end; only once all is read."""
+        """Read a line again, without its line end. Call it after all lines are read."""
         if self._again is None:
             self._again = open(os.dup(self._raw.fileno()), "rb")  # noqa: SIM115, PTH123  # closed with this object
         self._again.seek(offset)
         return self._again.readline().rstrip(b"\r\n")
 
     def _whole(self, start: bytes) -> tuple[bytes, int]:
-        """The rest of a line that is longer than a block, unless it is beyond the limit."""
+        """Read the rest of a line that is longer than a block; gives the line, or `TOO_LONG`, and the rest's length."""
         parts, more = [start], 0
         while piece := self._lines.readline(_BLOCK):
             more += len(piece)
@@ -162,14 +164,14 @@ class Reader:
 
 @contextmanager
 def open_reader(path: str, *, field: str, max_line_bytes: int) -> Iterator[Reader]:
-    """Open a file for reading, or say in our words why it can't be."""
+    """Open a file for reading; an `InvalidSpec` says why it can't be opened."""
     with open_file(path, field=field) as raw, Reader(raw, path, max_line_bytes=max_line_bytes) as reader:
         yield reader
 
 
 @contextmanager
 def open_file(path: str, *, field: str) -> Iterator[io.FileIO]:
-    """A regular file, unbuffered; anything else that the path may be is our error."""
+    """Open a regular file, unbuffered; anything else is an `InvalidSpec`."""
     try:
         mode = Path(path).stat().st_mode
         if not stat.S_ISREG(mode):
@@ -189,7 +191,7 @@ def open_file(path: str, *, field: str) -> Iterator[io.FileIO]:
 
 
 def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
-    """Hash a file without looking into it: its sha256 and its size."""
+    """Compute a file's sha256 and size, without checking its content."""
     name = path_text(path, "path")
     with open_file(name, field="path") as raw:
         try:
@@ -201,7 +203,7 @@ def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
 
 
 def path_text(path: str | os.PathLike[str], field: str) -> str:
-    """A path as a string."""
+    """Turn a path into a string."""
     try:
         return os.fsdecode(path)
     except TypeError:
@@ -210,7 +212,7 @@ def path_text(path: str | os.PathLike[str], field: str) -> str:
 
 def _unreadable(path: str, error: OSError, field: str) -> InvalidSpec:
     reason = error.strerror or str(error)
-    return InvalidSpec(f"{path} can't be read: {reason}", field=field, hint="Check the file and your rights to it.")
+    return InvalidSpec(f"{path} can't be read: {reason}", field=field, hint="Check the file and its permissions.")
 
 
 def _stamp(raw: io.FileIO) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What a check of the data found: small, printable, JSON."""
+"""The report of a check of the data. It is small, can be printed, and is JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN_IN_ERRORS = 3
 
 
 class ValidateProgress(NamedTuple):
-    """How far a check has come, in bytes of all its files."""
+    """The progress of a check, in bytes of all its files."""
 
     done_bytes: int
     total_bytes: int
@@ -25,7 +25,7 @@ class ValidateProgress(NamedTuple):
 
 
 class Fingerprint(NamedTuple):
-    """What identifies a file's content, and when the file was last written."""
+    """A file's hash and size, and when it was last written."""
 
     sha256: str
     size_bytes: int
@@ -37,15 +37,15 @@ class _Frozen(BaseModel):
 
 
 class Problem(_Frozen):
-    """One breach of one rule.
+    """One violation of a rule.
 
     Args:
-        line: The line in the file, from 1; None when it is about the file.
+        line: The number of the line, from 1; None if the problem is about the whole file.
         rule: The rule's id, a key of `RULES`.
-        severity: "error" blocks, "warning" doesn't.
-        where: The place inside the row, such as `messages[2].role`.
-        found: What is there, shortened.
-        expected: What should be.
+        severity: "error" blocks an upload, "warning" doesn't.
+        where: The place in the row, such as `messages[2].role`.
+        found: What was found there, shortened.
+        expected: What should be there.
         hint: What to do about it.
     """
 
@@ -64,7 +64,7 @@ class Problem(_Frozen):
 
 
 class Bin(NamedTuple):
-    """How many examples have from `low` to `high` tokens, both included."""
+    """The number of examples that have from `low` to `high` tokens, both included."""
 
     low: int
     high: int
@@ -72,17 +72,17 @@ class Bin(NamedTuple):
 
 
 class TokenCount(_Frozen):
-    """Tokens of a file, with what training adds around each message.
+    """The number of tokens in a file, with those that training adds around each message.
 
     Args:
-        total: All of them, once through the file.
-        exact: Whether they were counted by the model's own tokenizer, or estimated.
+        total: The tokens of all examples together, for one epoch.
+        exact: Whether the model's own tokenizer counted them; else they are estimated.
         method: How they were counted.
-        min: The shortest example.
-        median: The example in the middle.
-        p95: 95 of 100 examples are no longer than this.
-        max: The longest example.
-        histogram: How the lengths spread.
+        min: The tokens of the shortest example.
+        median: The median of an example's tokens.
+        p95: 95 % of the examples have at most so many tokens.
+        max: The tokens of the longest example.
+        histogram: The number of examples by length.
     """
 
     total: int
@@ -96,13 +96,13 @@ class TokenCount(_Frozen):
 
 
 class CostEstimate(_Frozen):
-    """What the training would cost.
+    """The estimated cost of the training.
 
     Args:
-        usd: Price × trained tokens.
+        usd: The price times the trained tokens.
         usd_per_million: The price of a million trained tokens.
         model: The base model that the price is for.
-        prices_as_of: The day of the price table; None for a price that you gave.
+        prices_as_of: The date of the price table; None for the user's own price.
     """
 
     usd: float
@@ -112,10 +112,9 @@ class CostEstimate(_Frozen):
 
 
 class DatasetReport(_Frozen):
-    """What is in a training file, and what is wrong with it.
+    """The report of a check: what is in the data, and what is wrong with it.
 
-    Every problem is counted, in `counts` by rule; of the problems themselves only the first few are kept, in
-    the order of their lines, in `errors` and `warnings`.
+    All problems are counted, in `counts` by rule. `errors` and `warnings` contain only the first ones, sorted by line.
     """
 
     path: str
@@ -135,19 +134,19 @@ class DatasetReport(_Frozen):
     counts: dict[str, int]
     validation: DatasetReport | None = None
     modified_ns: int | None = None
-    """When the file was last written before it was read: an upload refuses a file that has changed since."""
+    """When the file was last written. An upload refuses the file if it has changed since."""
 
     @computed_field  # type: ignore[prop-decorator]  # mypy has no support for properties under decorators
     @property
     def ok(self) -> bool:
-        """Whether nothing blocks an upload, in this file and in its validation file."""
+        """Whether the data has no errors, the validation data included."""
         return not self.error_count and (self.validation is None or self.validation.ok)
 
     def budget_problem(self, max_usd: float) -> str | None:
-        """Why this training can't be begun with so much money; None if it can."""
+        """Say why the training may not start with this budget; None if it may."""
         if self.cost is None:
             return (
-                f"no price is known for {self.model}, so max_usd can't be kept; "
+                f"no price is known for {self.model}, so max_usd can't be checked; "
                 f"give prices={{'{self.model}': dollars for a million tokens}}"
             )
         if self.cost.usd <= max_usd:
@@ -155,7 +154,7 @@ class DatasetReport(_Frozen):
         return f"the training is estimated to cost ${self.cost.usd:,.2f}, more than max_usd=${max_usd:,.2f}"
 
     def raise_for_errors(self) -> None:
-        """Raise `InvalidDataset`, naming the first problems, unless all is well."""
+        """Raise `InvalidDataset` with the first errors, if the data has any."""
         if self.ok:
             return
         reports = [self] if self.validation is None else [self, self.validation]
@@ -168,7 +167,7 @@ class DatasetReport(_Frozen):
         raise InvalidDataset(
             "\n".join(lines),
             report=self,
-            hint="Correct these lines; `tuneway validate` shows more of them, with hints.",
+            hint="Correct these lines. `tuneway validate` shows more errors, with hints.",
         )
 
 

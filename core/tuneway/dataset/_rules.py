@@ -1,7 +1,7 @@
-"""Every rule that the data is held to: its id, how grave a breach is, and what the rule says.
+"""All rules for the data, each with its id and its severity.
 
-Errors are what a service refuses (or what makes a row unreadable); they block an upload. Warnings are what it
-takes in silence and what the user may not have meant. Ids are stable: they may be written into scripts.
+Errors block an upload: a service would refuse the data, or a row can't be read. Warnings don't: the service accepts
+the data, but the user may not have meant it. Ids are stable, so scripts may use them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ MIN_ROWS = 10
 MAX_FILE_BYTES = 8 * 2**30
 MAX_LINE_BYTES = 32 * 2**20
 MAX_DEPTH = 200
-STRICT_BYTES = 8 * 2**20  # looking for equal keys costs a sixth of the speed; files made by hand are small
+STRICT_BYTES = 8 * 2**20  # the search for equal keys costs a sixth of the speed, and files written by hand are small
 MAX_IMAGES = 10
 MAX_IMAGE_BYTES = 10 * 2**20
 MAX_FUNCTIONS = 128
@@ -22,7 +22,7 @@ ROLES = ("system", "user", "assistant", "tool", "function", "developer")
 
 
 class Rule(NamedTuple):
-    """One rule. `expected` is what a problem says should have been there."""
+    """One rule. `expected` is the text in a problem that says what should be there."""
 
     id: str
     severity: Severity
@@ -33,24 +33,24 @@ class Rule(NamedTuple):
 
 _FILE = (
     Rule(
-        "file.empty", "error", "The file holds at least one example.", "one JSON object a line",
-        "Check that the export ran to its end.",
+        "file.empty", "error", "The file has at least one example.", "one JSON object a line",
+        "Check that the export was complete.",
     ),
     Rule(
         "file.too_few_rows", "error", f"A training file has {MIN_ROWS} examples or more (`invalid_n_examples`).",
-        f"at least {MIN_ROWS} examples", "Add examples; 50 to 100 good ones are where results begin to show.",
+        f"at least {MIN_ROWS} examples", "Add examples; results usually improve from 50 to 100 good ones on.",
     ),
     Rule(
         "file.few_validation_rows", "warning", f"A validation file has {MIN_ROWS} examples or more.",
-        f"at least {MIN_ROWS} examples", "Some services refuse a smaller one; its loss says little in any case.",
+        f"at least {MIN_ROWS} examples", "Add examples: some services refuse fewer, and the loss on a few says little.",
     ),
     Rule(
         "file.too_large", "error", "A file is at most 8 GB.", f"at most {MAX_FILE_BYTES:,} bytes",
-        "Split it, or keep the best examples: more data of the same kind stops helping long before this size.",
+        "Split it, or keep the best examples: more data of the same kind doesn't help at this size.",
     ),
     Rule(
-        "file.extension", "warning", "A file for fine-tuning is called *.jsonl.", "a name that ends in .jsonl",
-        "Rename it: services take .jsonl only.",
+        "file.extension", "warning", "The name of the file ends in .jsonl.", "a name that ends in .jsonl",
+        "Rename it: services accept only .jsonl.",
     ),
     Rule(
         "file.bom", "error", "The file is UTF-8 without a byte order mark.", "no byte order mark",
@@ -72,12 +72,12 @@ _JSONL = (
     ),
     Rule("jsonl.syntax", "error", "Each line is valid JSON.", "valid JSON"),
     Rule(
-        "jsonl.truncated", "error", "The last line is whole.", "a line that ends",
-        "The file was cut while it was written or copied: make it again.",
+        "jsonl.truncated", "error", "The last line is complete.", "a complete line",
+        "The file was cut while it was written or copied: create it again.",
     ),
     Rule(
         "jsonl.not_object", "error", "Each line is a JSON object.", "a JSON object",
-        "Write one example a line, not one list around all of them.",
+        "Write one example on each line, without a list around them.",
     ),
     Rule(
         "jsonl.duplicate_key", "warning",
@@ -87,16 +87,16 @@ _JSONL = (
     Rule("jsonl.nan", "error", "There is no NaN and no Infinity: they aren't JSON.", "a number or null"),
     Rule(
         "jsonl.number", "warning", "Numbers fit in 64 bits.", "a number of at most 64 bits",
-        "Write it as a string; other programs read a different number.",
+        "Write it as a string: other programs may read a different number.",
     ),
     Rule(
-        "jsonl.lone_surrogate", "error", "Escapes make whole characters (no lone \\ud800 to \\udfff).",
-        "both halves of a surrogate pair", "Text was cut in the middle of an emoji: drop the half that is left.",
+        "jsonl.lone_surrogate", "error", "Escapes are complete characters (no lone \\ud800 to \\udfff).",
+        "both halves of a surrogate pair", "The text was cut in the middle of an emoji: remove the remaining half.",
     ),
     Rule("jsonl.depth", "error", f"Nesting stays below {MAX_DEPTH} levels.", f"fewer than {MAX_DEPTH} levels"),
     Rule(
         "jsonl.line_too_long", "error", "A line is short enough to be checked in constant memory.",
-        "a shorter line", "Raise `max_line_bytes` if lines are meant to be this long (large images inside them).",
+        "a shorter line", "Raise `max_line_bytes` if lines have to be this long, because they contain large images.",
     ),
 )  # fmt: skip
 
@@ -107,20 +107,20 @@ _ROW = (
         "non_preferred_output) or reinforcement (messages and the grader's fields)",
     ),
     Rule(
-        "row.extra_key", "warning", "A row has no keys but those of its format.", "no such key", "It isn't trained on.",
+        "row.extra_key", "warning", "A row has only the keys of its format.", "no such key", "Training ignores it.",
     ),
     Rule(
         "row.duplicate", "warning", "No example is in the file twice.", "each example once",
-        "It counts twice in training: remove it unless that is meant.",
+        "It counts twice in training: remove it, unless that is on purpose.",
     ),
     Rule(
         "row.overlap", "error", "No example is in both the training and the validation file.",
         "examples that the training file doesn't have",
-        "Remove it from one of them: the validation loss would measure memory.",
+        "Remove it from one of them: the loss on an example that was trained on says nothing.",
     ),
     Rule(
         "row.too_long", "warning", "An example fits the model's training context.", "a shorter example",
-        "What goes beyond the limit is cut off at the end, which is where the answer is.",
+        "Shorten it: what exceeds the limit is cut off at the end, where the answer is.",
     ),
 )  # fmt: skip
 
@@ -129,24 +129,24 @@ _CHAT = (
     Rule("chat.message", "error", "A message is an object.", "an object with role and content"),
     Rule("chat.role", "error", "`role` is one that the service knows.", "one of " + ", ".join(ROLES)),
     Rule(
-        "chat.no_assistant", "error", "At least one message is the assistant's.", "an assistant message",
-        "Training learns from assistant messages; without one there is nothing to learn.",
+        "chat.no_assistant", "error", "At least one message is from the assistant.", "an assistant message",
+        "Add one: training learns only from assistant messages.",
     ),
     Rule(
-        "chat.content", "error", "`content` is a string or a list of parts; null only beside a call of a tool.",
+        "chat.content", "error", "`content` is a string or a list of parts; null only with a tool call.",
         "a string or a list of parts",
     ),
     Rule(
         "chat.content_part", "error", "A part is {'type': 'text', 'text': …} or, from users, an image.",
         "a part of a type that this role may send",
     ),
-    Rule("chat.message_key", "warning", "A message has no keys but those of its role.", "no such key"),
+    Rule("chat.message_key", "warning", "A message has only the keys of its role.", "no such key"),
     Rule("chat.name", "error", "`name` is a string; a function message needs one.", "a string"),
     Rule("chat.weight", "error", "`weight` is 0 or 1.", "0 or 1", "0 leaves the message out of training."),
     Rule("chat.weight_role", "warning", "Only assistant messages have a weight.", "no weight on this role"),
     Rule(
         "chat.nothing_trained", "warning", "At least one assistant message has a weight other than 0.",
-        "an assistant message without weight 0", "The example costs tokens and teaches nothing.",
+        "an assistant message without weight 0", "Remove the example: it costs tokens, but nothing is learned from it.",
     ),
     Rule("chat.tools", "error", "`tools` is a list of {'type': 'function', 'function': {'name': …}}.", "a tool"),
     Rule(
@@ -160,15 +160,14 @@ _CHAT = (
         "{'id': …, 'type': 'function', 'function': {'name': …, 'arguments': '…'}}",
     ),
     Rule(
-        "chat.arguments", "error", "Arguments of a call are a string that holds JSON.", "a string",
+        "chat.arguments", "error", "The arguments of a call are a string that contains JSON.", "a string",
         "Use json.dumps on them.",
     ),
-    Rule("chat.arguments_json", "warning", "Arguments of a call are valid JSON inside.", "JSON"),
+    Rule("chat.arguments_json", "warning", "The string of a call's arguments is valid JSON.", "JSON"),
     Rule("chat.function_call", "error", "`function_call` (deprecated) has a name.", "{'name': …, 'arguments': '…'}"),
     Rule("chat.tool_call_id", "error", "A tool message says which call it answers.", "a string"),
     Rule(
-        "chat.unknown_tool_call", "warning", "A tool message answers a call made before it.",
-        "the id of a call made before",
+        "chat.unknown_tool_call", "warning", "A tool message answers an earlier call.", "the id of an earlier call",
     ),
 )  # fmt: skip
 
@@ -193,15 +192,16 @@ _OTHERS = (
     ),
     Rule("preference.text_only", "error", "Preference data is text only.", "text"),
     Rule(
-        "preference.same", "warning", "The two outputs differ.", "two different outputs", "There is nothing to prefer.",
+        "preference.same", "warning", "The two outputs differ.", "two different outputs",
+        "Remove the example: neither output can be preferred.",
     ),
-    Rule("reinforcement.last_message", "error", "The last message is the user's.", "a user message at the end"),
+    Rule("reinforcement.last_message", "error", "The last message is from the user.", "a user message at the end"),
     Rule(
         "reinforcement.system", "error", "There is no system message.", "no system message",
         "Use a developer message.",
     ),
     Rule(
-        "reinforcement.item", "error", "Every {{item.…}} of the grader is in every row.",
+        "reinforcement.item", "error", "Each row has a field for each {{item.…}} of the grader.",
         "a field that the grader reads",
     ),
 )  # fmt: skip

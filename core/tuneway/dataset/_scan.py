@@ -1,4 +1,4 @@
-"""One file on its way to a report: chunk by chunk, then what only the whole of it can tell."""
+"""Check one file: first each chunk, then what concerns the whole file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic_core import from_json
 
 from tuneway.dataset._findings import Findings, Words, encodable
-from tuneway.dataset._formats import Measured, check_row, measure, measure_plain, vote
+from tuneway.dataset._formats import Measured, check_row, measure, measure_plain, most_common_format
 from tuneway.dataset._json import RowReader
 from tuneway.dataset._plain import sift
 from tuneway.dataset._prices import price_of, training_context
@@ -22,7 +22,7 @@ from tuneway.dataset._tokens import Tally, tally_for
 if TYPE_CHECKING:
     from tuneway.dataset._reading import Chunk, Reader
 
-_VOTERS = 64
+_DETECTION_ROWS = 64
 _PROGRESS_STEP = 2**20
 
 
@@ -37,11 +37,11 @@ class Plan(NamedTuple):
     tokenizer: str | Callable[[str], int] | None
     max_shown: int
     held_out: bool = False
-    """Whether this is validation data: it may be small, and nothing is trained on it."""
+    """Whether this is validation data. It may be small, and isn't trained on."""
 
 
 class Progress:
-    """Tells how far the check is, about once a megabyte and at the end of each file."""
+    """Reports the progress of a check, about once a megabyte and at the end of each file."""
 
     def __init__(self, tell: Callable[[ValidateProgress], object] | None, total_bytes: int) -> None:
         self._tell = tell
@@ -62,7 +62,7 @@ class Progress:
 
 
 class Scan:
-    """One file on its way to a report."""
+    """The check of one file. `train` is the check of the training file, if this is the validation file."""
 
     def __init__(self, reader: Reader, plan: Plan, *, train: Scan | None = None) -> None:
         self.format = plan.format
@@ -83,19 +83,19 @@ class Scan:
         self._crlf_lines = 0
 
     def run(self, progress: Progress) -> None:
-        """Read the file, then say what only the whole of it can tell."""
+        """Check each chunk, then the whole file."""
         for chunk in self._reader.chunks():
-            self._take(chunk)
+            self._check_chunk(chunk)
             progress.step(chunk.end, self.rows)
         self._fingerprint = self._reader.fingerprint()
         progress.next_file(self._fingerprint.size_bytes, self.rows)
         self._check_file()
-        self._check_twins()
+        self._check_duplicates()
 
     def _measure(self, row: dict[str, Any]) -> Measured:
         return measure(row, self.format)
 
-    def _take(self, chunk: Chunk) -> None:
+    def _check_chunk(self, chunk: Chunk) -> None:
         if self.format is None:
             self.format = _detect(chunk)
         plain: list[dict[str, Any]] = []
@@ -114,11 +114,11 @@ class Scan:
             if counts and max(counts) > self._context:
                 for place, tokens in zip(places, counts, strict=True):
                     self._check_length(tokens, chunk.number + place)
-        places += [place for place in others if self._take_carefully(chunk, place, strict=strict)]
-        self._remember(chunk, places)
+        places += [place for place in others if self._check_line(chunk, place, strict=strict)]
+        self._add_digests(chunk, places)
 
-    def _take_carefully(self, chunk: Chunk, place: int, *, strict: bool) -> bool:
-        """Look at one line closely; whether it is a row."""
+    def _check_line(self, chunk: Chunk, place: int, *, strict: bool) -> bool:
+        """Check one line fully; gives whether it is a row."""
         line = chunk.lines[place]
         self._findings.line = chunk.number + place
         row = self._row_reader.read(line, offset=chunk.offsets[place], strict=strict)
@@ -138,8 +138,8 @@ class Scan:
             self._findings.line = line
             self._findings.tell("row.too_long", None, Words(f"{tokens:,} tokens"), f"at most {self._context:,} tokens")
 
-    def _remember(self, chunk: Chunk, places: Sequence[int]) -> None:
-        """Keep the rows' digests; lines that differ only in how they end are the same."""
+    def _add_digests(self, chunk: Chunk, places: Sequence[int]) -> None:
+        """Keep the digests of rows. Lines that differ only in their line ends count as equal."""
         lines = chunk.lines
         if self._reader.has_cr or lines[-1][-1:] != b"\n":
             self._note_crlf(chunk)
@@ -178,7 +178,7 @@ class Scan:
             self._findings.line = self._crlf[0]
             tell("file.crlf", None, Words(f"CRLF, on {self._crlf_lines:,} line{'s' * (self._crlf_lines != 1)}"))
 
-    def _check_twins(self) -> None:
+    def _check_duplicates(self) -> None:
         for line, earlier in duplicates(self._seen):
             self._findings.line = line
             self._findings.tell("row.duplicate", None, Words(f"the same as line {earlier}"))
@@ -192,11 +192,11 @@ class Scan:
                 )
 
     def close(self) -> None:
-        """Give back what it took of the disk."""
+        """Delete its temporary file."""
         self._seen.close()
 
     def report(self, *, validation: DatasetReport | None = None) -> DatasetReport:
-        """What was found."""
+        """Make the report."""
         tokens = self._tally.total()
         n_epochs = self._plan.n_epochs or auto_epochs(self.rows)
         billed = not self._plan.held_out and self.format is not None and self.format != "reinforcement"
@@ -224,7 +224,7 @@ class Scan:
 
 
 def auto_epochs(rows: int) -> int:
-    """The epochs that "auto" means: 3, raised to see 100 examples in all, lowered to see 25,000 at most."""
+    """The epochs for "auto": 3, or up to 25 to reach 100 examples in all, or fewer to stay below 25,000."""
     if 0 < rows * 3 < 100:
         return min(25, 100 // rows)
     return max(1, 25_000 // rows) if rows * 3 > 25_000 else 3
@@ -244,5 +244,5 @@ def _cost(plan: Plan, trained_tokens: int | None) -> CostEstimate | None:
 
 def _detect(chunk: Chunk) -> Format | None:
     reader = RowReader(lambda *_: None)
-    rows = (reader.read(line, offset=0, strict=False) for line in islice(chunk.lines, _VOTERS))
-    return vote(row for row in rows if row is not None)
+    rows = (reader.read(line, offset=0, strict=False) for line in islice(chunk.lines, _DETECTION_ROWS))
+    return most_common_format(row for row in rows if row is not None)

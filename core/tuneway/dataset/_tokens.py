@@ -1,9 +1,8 @@
-"""Count tokens: exactly where the `tokens` extra is installed, else by an estimate that says it is one.
+"""Count tokens: exactly if the `tokens` extra is installed, else by an estimate, which is reported as one.
 
-The estimate counts what looks like a token (a word of up to nine letters, three digits, a run of signs …) in
-about 64 rows, spread over the file, and goes by size for the others. Measured against o200k_base:
-within 3 % on English chats, legal prose and Markdown, 11 % too high on Python code, within 30 % on most other
-languages.
+The estimate counts what looks like a token (a word of up to nine letters, three digits, a few punctuation marks …) in
+about 64 rows, spread over the file. For the other rows it uses their size. Compared with o200k_base, it is within 3 %
+on English chats, legal texts and Markdown, 11 % too high on Python code, and within 30 % on most other languages.
 """
 
 from __future__ import annotations
@@ -48,31 +47,31 @@ _TOKEN_LIKE = re.compile(
 )
 _SAMPLES = 64
 _SLICE = 2_000
-_TOKENS_PER_BYTE = 0.25  # until there is a sample
+_TOKENS_PER_BYTE = 0.25  # used if there is no sample
 
 
 class Tally(Protocol):
-    """The tokens of a file, added up."""
+    """Adds up the tokens of a file."""
 
     needs_texts: bool
 
     def add_plain(self, lines: Sequence[bytes], rows: Sequence[Measured]) -> list[int] | None:
-        """Add plain rows: their lines, and their texts if this tally needs them. The tokens of each, if counted."""
+        """Add plain rows: lines, and their texts if the tally needs them. Gives the tokens of each, if counted."""
 
     def add(self, row: Row, size: int) -> None:
-        """Add any other row; its size in bytes is without its images."""
+        """Add any other row. `size` is its bytes without images."""
 
     def count(self, row: Row) -> int:
-        """The tokens of one row."""
+        """Count the tokens of one row, without adding them."""
 
     def total(self) -> TokenCount:
-        """What was added up."""
+        """The sum."""
 
 
 def tally_for(
     model: str | None, tokenizer: str | Callable[[str], int] | None, *, measure: Measure, total_bytes: int
 ) -> Tally:
-    """The best way to count that there is, or the one asked for."""
+    """Make a tally with the given tokenizer, or else with the most exact one that is available."""
     if callable(tokenizer):
         return ExactTally(lambda texts: [tokenizer(text) for text in texts], measure, "your tokenizer", known=True)
     if tokenizer == "estimate":
@@ -88,12 +87,12 @@ def tally_for(
                 hint="pip install 'tuneway[tokens]'",
             ) from None
         return EstimateTally(measure, total_bytes)
-    method = encoding if known else f"{encoding}, standing in for the tokenizer of {model}"
+    method = encoding if known else f"{encoding}, used because the tokenizer of {model} is unknown"
     return ExactTally(batch, measure, method, known=known)
 
 
 def encoding_of(model: str | None) -> tuple[str, bool]:
-    """The encoding of a model, and whether that is known; without a model, that of today's models."""
+    """The encoding of a model, and whether it is known or only the default."""
     if model is None:
         return _DEFAULT_ENCODING, True
     for encoding, families in _ENCODINGS.items():
@@ -104,25 +103,29 @@ def encoding_of(model: str | None) -> tuple[str, bool]:
 
 @cache  # an encoding takes tens of megabytes
 def load_encoding(name: str) -> CountBatch:
-    """A counter of many texts at once, from the tokens extra; ImportError without it."""
+    """Load an encoding; gives a function that counts the tokens of many texts.
+
+    Raises:
+        ImportError: The `tokens` extra isn't installed.
+    """
     from splintr import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_pretrained(name)
     except ValueError as error:
-        raise InvalidSpec(f"tokenizer: {error}", field="tokenizer", hint='"o200k_base", for one.') from None
+        raise InvalidSpec(f"tokenizer: {error}", field="tokenizer", hint='Give one such as "o200k_base".') from None
 
     def count(texts: list[str]) -> list[int]:
         try:
             _, offsets = tokenizer.encode_batch_flat(texts)
-        except UnicodeEncodeError:  # half a character, which is an error of the data already
+        except UnicodeEncodeError:  # a lone surrogate, which is reported as an error of the data
             return count([text.encode("utf-8", "replace").decode() for text in texts])
         ends = array("Q", offsets)
         if sys.byteorder == "big":
             ends.byteswap()
         counts = [end - start for start, end in pairwise(ends)]
         for place, text in enumerate(texts):
-            if "|" in text:  # <|endoftext|> and its like, spelled out in a text, are text
+            if "|" in text:  # in training data, <|endoftext|> and the like count as ordinary text
                 counts[place] = len(tokenizer.encode_ordinary(text))
         return counts
 
@@ -130,7 +133,7 @@ def load_encoding(name: str) -> CountBatch:
 
 
 class ExactTally:
-    """Count every text with a tokenizer."""
+    """Counts all texts with a tokenizer."""
 
     needs_texts = True
 
@@ -142,7 +145,7 @@ class ExactTally:
         self._lengths: Counter[int] = Counter()
 
     def add_plain(self, lines: Sequence[bytes], rows: Sequence[Measured]) -> list[int]:  # noqa: ARG002  # see `Tally`
-        """Count the texts of all rows at once, which lets the tokenizer use all processors."""
+        """Count the texts of all rows in one call, so that the tokenizer can use all processors."""
         counts = iter(self._batch([text for row in rows for text in row.texts]))
         lengths = [row.overhead + sum(islice(counts, len(row.texts))) for row in rows]
         self._lengths.update(lengths)
@@ -159,12 +162,12 @@ class ExactTally:
         return overhead + sum(self._batch(texts))
 
     def total(self) -> TokenCount:
-        """What was added up."""
+        """Summarise the tokens of all rows."""
         return _summary(self._lengths, exact=self._exact, method=self._method)
 
 
 class EstimateTally:
-    """Look closely at a sample, spread evenly over the file, and go by size for the others."""
+    """Counts a sample of rows, spread evenly over the file, and estimates the others by their size."""
 
     needs_texts = False
 
@@ -176,7 +179,7 @@ class EstimateTally:
         self._due = 0
 
     def add_plain(self, lines: Sequence[bytes], rows: Sequence[Measured]) -> None:  # noqa: ARG002  # see `Tally`
-        """Note the sizes, and look closely at a row for each 64th of the file."""
+        """Add the sizes, and count one row for each 64th of the file."""
         sizes = list(map(len, lines))
         size = sum(sizes)
         self._sizes.update(sizes)
@@ -186,14 +189,14 @@ class EstimateTally:
                 self._sample(from_json(line), len(line))
 
     def add(self, row: Row, size: int) -> None:
-        """Note the size, and now and then look closely."""
+        """Add the size, and count the row if it belongs to the sample."""
         self._sizes[size] += 1
         self._bytes += size
         if self._bytes >= self._due:
             self._sample(row, size)
 
     def count(self, row: Row) -> int:
-        """The tokens of one row, estimated closely."""
+        """Estimate the tokens of one row from its texts."""
         measured = self._measure(row)
         return measured.overhead + sum(map(_estimate, measured.texts))
 
@@ -203,7 +206,7 @@ class EstimateTally:
         self._due = self._bytes + self._step
 
     def total(self) -> TokenCount:
-        """What was added up."""
+        """Summarise the tokens of all rows."""
         ratio = self._sampled_tokens / self._sampled_bytes if self._sampled_bytes else _TOKENS_PER_BYTE
         lengths: Counter[int] = Counter()
         for size, count in self._sizes.items():
@@ -214,7 +217,7 @@ class EstimateTally:
 
 
 def _estimate(text: str) -> int:
-    """What looks like a token; of a long text, only slices from its start, its middle and its end are looked at."""
+    """Count what looks like a token. Of a long text, only slices at the start, middle and end are counted."""
     if len(text) <= 3 * _SLICE:
         return len(_TOKEN_LIKE.findall(text))
     slices = (text[:_SLICE], text[(len(text) - _SLICE) // 2 :][:_SLICE], text[-_SLICE:])
@@ -222,7 +225,7 @@ def _estimate(text: str) -> int:
 
 
 def _summary(lengths: Counter[int], *, exact: bool, method: str) -> TokenCount:
-    """Lengths of rows, by how often each occurs: a file of 8 GB can't have over 130,000 different ones."""
+    """Summarise the lengths of rows, given how often each length occurs. Even 8 GB have at most 130,000 lengths."""
     ordered = sorted(lengths.items()) or [(0, 0)]
     rows = lengths.total()
 
@@ -247,7 +250,7 @@ def _summary(lengths: Counter[int], *, exact: bool, method: str) -> TokenCount:
 
 
 def _histogram(ordered: list[tuple[int, int]], bins: int = 20) -> list[Bin]:
-    """Bins that grow by a constant factor, since lengths spread over orders of magnitude."""
+    """Make bins that grow by a constant factor, since lengths differ by orders of magnitude."""
     low, high = max(1, ordered[0][0]), ordered[-1][0]
     inner = {round(low * (high / low) ** (step / bins)) for step in range(bins)}
     edges = [*sorted(inner | {ordered[0][0]}), high + 1]

@@ -1,4 +1,4 @@
-"""Check a training file, and its validation file, in one pass over each."""
+"""Check a training file and its validation file, each in one pass."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def validate(
     training_data: str | os.PathLike[str] | None = None,
     *,
     validation_data: str | os.PathLike[str] | None = None,
-    format: Format | None = None,  # noqa: A002  # the word that users know it by
+    format: Format | None = None,  # noqa: A002  # the word that users know
     model: str | None = None,
     n_epochs: int | str | None = None,
     grader: Grader | dict[str, Any] | None = None,
@@ -34,24 +34,26 @@ def validate(
     max_shown: int = 50,
     max_line_bytes: int = MAX_LINE_BYTES,
 ) -> DatasetReport:
-    """Check training data against every rule of `RULES`, in one pass and in constant memory.
+    """Check training data by all `RULES`, in one pass and in constant memory.
 
-    Bad data is reported, never raised; `report.raise_for_errors()` raises it.
+    Errors in the data are reported, not raised; `report.raise_for_errors()` raises them.
 
     Args:
         training_data: The training file.
-        validation_data: The validation file: checked too, and for rows that the training file has as well. Given
-            alone, it is checked by the rules for validation data, which may have few rows.
-        format: The data's format; left out, what most of the first rows look like, or what a grader is for.
-        model: What is to be trained: decides on the tokenizer, the longest example and the price.
-        n_epochs: How often training goes over the data; left out or "auto", what the service would choose.
-        grader: For reinforcement: each `{{item.X}}` in it must be in every row.
-        prices: Your own prices, before ours: dollars for a million trained tokens, by model, or a JSON file.
-        on_progress: Told each megabyte.
-        tokenizer: "estimate", the name of an encoding, or a function that counts the tokens of a text;
-            left out, the model's own where the `tokens` extra is installed.
-        max_shown: How many errors and how many warnings the report keeps. It counts all.
-        max_line_bytes: A longer line is an error instead of a load on the memory; a megabyte is always taken.
+        validation_data: The validation file. It is checked as well, also for rows that are in the training file.
+            Given alone, it is checked by the rules for validation data, which may have few rows.
+        format: The format of the data. The default is that of most of the first rows, or "reinforcement" with a
+            grader.
+        model: The model to train. It decides the tokenizer, the longest example and the price.
+        n_epochs: The number of epochs. The default, also "auto", is what the service would choose.
+        grader: The grader, for reinforcement. Each row must have a field for each `{{item.X}}` in it.
+        prices: Your own prices, which replace ours: dollars for a million trained tokens by model, or a JSON file.
+        on_progress: Called about once a megabyte.
+        tokenizer: "estimate", the name of an encoding, or a function that counts the tokens of a text. The default
+            is the model's own tokenizer if the `tokens` extra is installed, else the estimate.
+        max_shown: The most errors, and the most warnings, that the report contains. It counts all of them.
+        max_line_bytes: A line with more bytes is an error, so that memory stays constant. Lines up to a megabyte
+            are always read.
 
     Raises:
         InvalidSpec: A file can't be read, or a setting is wrong.
@@ -88,7 +90,7 @@ def validate(
 
 def _one_of(format_: Any, formats: tuple[str, ...]) -> Any:
     if format_ is not None and format_ not in formats:
-        raise InvalidSpec(f"format: {format_!r} is none of {', '.join(formats)}", field="format")
+        raise InvalidSpec(f"format: {format_!r} is not one of {', '.join(formats)}", field="format")
     return format_
 
 

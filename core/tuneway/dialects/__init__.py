@@ -1,7 +1,7 @@
-"""How services differ on the wire, as one small table each.
+"""Dialects: how each service differs from OpenAI's wire.
 
-A further service is a further module with a `Dialect` in it, added to `DIALECTS` ahead of OpenAI's, which
-matches everything.
+To add a service, write a module with a `Dialect` and put it into `DIALECTS` before OpenAI's, which matches every
+address.
 """
 
 from tuneway.dialects._base import Dialect, guess, named

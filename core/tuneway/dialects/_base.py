@@ -1,4 +1,4 @@
-"""What a dialect is, and how the right one is found."""
+"""The `Dialect` class, and how a dialect is chosen."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tuneway.errors import InvalidSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """A service's wire, where it differs from others.
+    """How a service differs from OpenAI's wire.
 
     Args:
-        name: What users call it: `dialect="azure"`.
-        speaks: Whether a service on this host speaks it.
-        suits: Whether it is the variant for this address and this API version, given that it is spoken.
-        root: The address that paths are put behind, from what the user gave.
-        path: The path of a request, where it isn't OpenAI's.
-        key_header: The header that carries the key.
-        key_format: How it carries it.
-        key_variables: Environment variables that may hold the key, first come first served.
-        version_parameter: The query parameter that names the API version, if there is one.
-        file_limit: Bytes that one file request may carry.
-        part_size: Bytes of one part of a larger file.
+        name: The name that users give: `dialect="azure"`.
+        speaks: Whether a service on this host uses the dialect.
+        suits: Whether this variant of the dialect is right for a base URL and an API version.
+        root: Gives the base of all request URLs, from the base URL of the user.
+        path: Gives a request's path, where it differs from OpenAI's.
+        key_header: The header that has the key.
+        key_format: The format of that header.
+        key_variables: Environment variables for the key; the first that is set counts.
+        version_parameter: The query parameter for the API version, if there is one.
+        file_limit: The most bytes of a file that one request may have; larger files are sent in parts.
+        part_size: The bytes of one part.
     """
 
     name: str
@@ -42,16 +42,16 @@ class Dialect:
 
 
 def guess(dialects: Iterable[Dialect], base_url: str, api_version: str | None) -> Dialect:
-    """The first dialect that a service at this address speaks."""
+    """Give the first dialect that a service at this address speaks."""
     host = (urlsplit(base_url).hostname or "").lower()
     return next(dialect for dialect in dialects if dialect.speaks(host) and dialect.suits(base_url, api_version))
 
 
 def named(dialects: Iterable[Dialect], name: str, base_url: str, api_version: str | None) -> Dialect:
-    """The variant of the dialect of this name that suits the address and the API version."""
+    """Give the dialect with this name, in the variant for the address and the API version."""
     known = list(dialects)
     for dialect in known:
         if dialect.name == name and dialect.suits(base_url, api_version):
             return dialect
     names = ", ".join(sorted({dialect.name for dialect in known}))
-    raise InvalidSpec(f"no dialect is called {name!r}; known: {names}", field="dialect")
+    raise InvalidSpec(f"unknown dialect {name!r}; known: {names}", field="dialect")

@@ -1,8 +1,8 @@
-"""Azure's wire: a header of its own for the key, and two sets of paths.
+"""Azure's dialect: its own header for the key, and two sets of paths.
 
-`…/openai/v1` needs no API version; `…/openai` with `?api-version=…` is the older one, where a chat goes to its
-model's deployment. Azure's further statuses (`pending`, `notRunning`, `pausing`, `resuming`) are in the one table
-that all dialects share (`tuneway.models.PHASES`), since gateways hand them on behind OpenAI's paths.
+`…/openai/v1` needs no API version. `…/openai` with `?api-version=…` is the older one; its chat path contains the
+model's deployment. Azure's additional statuses (`pending`, `notRunning`, `pausing`, `resuming`) are in the table
+that all dialects share (`tuneway.models.PHASES`), because gateways with OpenAI's paths return them too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HOSTS = re.compile(r".+\.(openai|cognitiveservices|services\.ai)\.azure\.(com|us
 
 
 def _root(base_url: str) -> str:
-    """Users copy the endpoint from the portal, without a path."""
+    """Complete an endpoint without a path, as users copy it from the portal."""
     if re.search(r"/openai/", base_url):
         return base_url
     return f"{base_url.removesuffix('/openai')}/openai/v1"

@@ -1,4 +1,4 @@
-"""OpenAI's own wire, which most services speak."""
+"""OpenAI's own dialect, which most services speak."""
 
 from __future__ import annotations
 

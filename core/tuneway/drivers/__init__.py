@@ -1,6 +1,6 @@
-"""The two loops that run a flow, over `httpx.Client` and over `httpx.AsyncClient`.
+"""The two drivers, which run a flow over `httpx.Client` or over `httpx.AsyncClient`.
 
-This is the only code that does I/O. Who blocks has no need of asyncio.
+This is the only code of the client that does I/O. The blocking driver doesn't import asyncio.
 """
 
 from typing import TYPE_CHECKING

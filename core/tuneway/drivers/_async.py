@@ -1,4 +1,4 @@
-"""The asyncio loop."""
+"""The driver for asyncio."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import httpx
 
 from tuneway.calls import Request, Response
 from tuneway.drivers._clock import Clock, steady_clock
-from tuneway.drivers._sync import nobody
-from tuneway.drivers._wire import Body, Intake, ListenerFailed, Wire, tell
+from tuneway.drivers._sync import ignore
+from tuneway.drivers._wire import Body, ListenerFailed, ReplyReader, Wire, tell
 from tuneway.errors import TransportError
 from tuneway.flows import Effect, Flow, Now, Send, Sleep, Tell, Work
 from tuneway.models import prepare
@@ -26,7 +26,7 @@ Nap = Callable[[float], Awaitable[object]]
 
 
 class AsyncDriver:
-    """Runs flows over one `httpx.AsyncClient`, on one loop."""
+    """Runs flows over one `httpx.AsyncClient`, on one event loop."""
 
     def __init__(
         self,
@@ -44,9 +44,9 @@ class AsyncDriver:
         self._clock = clock
 
     async def run(self, flow: Flow[T], listener: Listener | None = None, *, nap: Nap | None = None) -> T:
-        """Run a flow to its end; `nap` is for the sleeps that may end early."""
+        """Run a flow to its end. `nap` does the sleeps that may end early."""
         clock = self._clock()
-        listener = listener or nobody
+        listener = listener or ignore
         answer: Any = None
         error: TransportError | None = None
         try:
@@ -75,11 +75,11 @@ class AsyncDriver:
             flow.close()
 
     def now(self) -> float:
-        """The time, as the flows see it."""
+        """The time in epoch seconds, as flows see it."""
         return self._clock()()
 
     async def send(self, request: Request, listener: Listener) -> Response:
-        """Send one request once, within the time-out, however slowly the reply drips."""
+        """Send a request once. The time-out is for the whole exchange, also if the reply arrives slowly."""
         try:
             async with asyncio.timeout(self.wire.timeout) as limit:
                 return await self._exchange(request, listener, limit)
@@ -103,13 +103,13 @@ class AsyncDriver:
             )
             reply = await self._http.send(outgoing, stream=True, follow_redirects=False)
             async with aclosing(reply):
-                intake = Intake(self.wire, request, reply.status_code, reply.headers)
+                reader = ReplyReader(self.wire, request, reply.status_code, reply.headers)
                 async for piece in reply.aiter_raw():
-                    intake.take(piece)
-                return intake.response()
+                    reader.take(piece)
+                return reader.response()
 
     async def _stream(self, body: Body, listener: Listener, limit: asyncio.Timeout) -> AsyncIterator[bytes]:
-        """The body's pieces; files are read in a thread, and each piece sent gives the time-out anew."""
+        """Give the body's pieces. Files are read in a thread; each piece that was sent restarts the time-out."""
         chunks = body.chunks()
         sent = 0
         while (item := await asyncio.to_thread(next, chunks, None)) is not None:
@@ -122,13 +122,13 @@ class AsyncDriver:
 
 
 def _import_backend() -> None:
-    """Spare a running loop 40 ms: httpx imports its backend with the first connection."""
+    """Import httpx's backend now. With the first connection, it would block the event loop for 40 ms."""
     with contextlib.suppress(ImportError):
         importlib.import_module("anyio._backends._asyncio")
 
 
-class _Relay:
-    """Lets a thread tell its news on the loop; what the listener raises there ends the work."""
+class _LoopListener:
+    """Passes a thread's news to a listener on the event loop. An error of the listener ends the work."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -136,7 +136,7 @@ class _Relay:
         self.end: BaseException | None = None
 
     def __call__(self, news: News) -> None:
-        """Called in the thread."""
+        """Take news; called in the thread."""
         if self.end is not None:
             raise self.end
         self._loop.call_soon_threadsafe(self._hear, news)
@@ -145,13 +145,13 @@ class _Relay:
         if self.end is None:
             try:
                 self._listener(news)
-            except Exception as error:  # noqa: BLE001 - whatever a user's code raises is theirs to see
+            except Exception as error:  # noqa: BLE001 - the user's code may raise anything; it is raised to them
                 self.end = error
 
 
 async def _in_thread(work: Work, listener: Listener) -> Any:
-    """Do blocking work off the loop; when nobody waits for it any more, it ends with its next piece of news."""
-    relay = _Relay(listener)
+    """Do blocking work in a thread. After a cancellation the work ends when it next reports news."""
+    relay = _LoopListener(listener)
     answer: Any = None
     try:
         answer = await asyncio.to_thread(work.run, relay)

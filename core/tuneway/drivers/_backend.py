@@ -1,6 +1,6 @@
-"""Network streams that keep the deadline of `_deadline`, put below httpx.
+"""Network streams below httpx that keep the deadline of `_deadline`.
 
-Imported when a client is made, since it needs httpcore, which httpx too imports only then.
+This module is imported when a client is made, since it needs httpcore, which httpx imports only then too.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Try a host's addresses one after another, all within the deadline: each alone would get all of it."""
+        """Try a host's addresses one after another within one deadline; httpcore would give each the whole time."""
         options = list(socket_options or [])
         failure: httpcore.NetworkError | httpcore.TimeoutException = httpcore.ConnectError(f"{host} has no address")
         for address in _addresses(host, port):
@@ -93,10 +93,10 @@ class _Backend(httpcore.NetworkBackend):
 
 
 def enforce_total_timeout(http: httpx.Client) -> None:
-    """Put deadlines under a client's connections.
+    """Make a client's connections keep the deadline.
 
-    httpx offers no way to hand it a network backend, so this reaches for the pools of its own transports
-    (a test watches over the names); other transports are left alone.
+    httpx has no option for a network backend, so this changes private attributes of its own transports (a test
+    checks their names). Other transports stay as they are.
     """
     for transport in (http._transport, *http._mounts.values()):  # noqa: SLF001 - see above
         pool = getattr(transport, "_pool", None)

@@ -1,4 +1,4 @@
-"""Time for a flow: epoch seconds that don't jump when somebody sets the clock."""
+"""The clock of flows: epoch seconds that don't jump when somebody sets the system's clock."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells a run the time."""
+    """The clock of one run of a flow."""
 
     def __call__(self) -> float:
-        """Epoch seconds."""
+        """The time in epoch seconds."""
 
 
 def steady_clock() -> Clock:
-    """The wall's time now, and from then on only as much later as monotonic time says."""
+    """Make a clock that starts at the system's time and then follows monotonic time."""
     offset = time.time() - time.monotonic()
     return lambda: time.monotonic() + offset

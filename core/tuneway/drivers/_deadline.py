@@ -1,8 +1,8 @@
-"""A total time-out for blocking requests: a deadline, kept in a context variable while a request runs.
+"""A total time-out for blocking requests: a deadline in a context variable while a request runs.
 
-httpx's time-outs hold for each read: a server that drips a byte a second is never too slow for it. So this
-deadline is looked at between the pieces of a reply, and by the network streams below httpx (`_backend`). The
-async driver needs none of this: asyncio can interrupt anything.
+httpx's time-outs apply to each read: a server that sends one byte a second never exceeds them. So this deadline is
+checked between the pieces of a reply, and by the network streams below httpx (`_backend`). The async driver doesn't
+need it, because asyncio can interrupt a request at any point.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from contextvars import ContextVar
 
 import httpx
 
-OVER = "the total time-out is over"
+OVER = "the total time-out has passed"
 
 _deadline: ContextVar[float | None] = ContextVar("tuneway_deadline", default=None)
 
 
 @contextmanager
 def total_timeout(seconds: float) -> Iterator[None]:
-    """Let everything inside end within so many seconds, or by `httpx.TimeoutException`."""
+    """Limit the block to so many seconds; after them, network calls in it raise `httpx.TimeoutException`."""
     token = _deadline.set(time.monotonic() + seconds)
     try:
         yield
@@ -29,19 +29,19 @@ def total_timeout(seconds: float) -> Iterator[None]:
         _deadline.reset(token)
 
 
-def start_anew(seconds: float) -> None:
-    """Give the request its whole time again: a piece of its body was sent."""
+def restart(seconds: float) -> None:
+    """Restart the time-out, because a piece of the request's body was sent."""
     _deadline.set(time.monotonic() + seconds)
 
 
 def left() -> float | None:
-    """How many seconds are left, none or less when the time is over; None without a deadline."""
+    """The seconds that are left, zero or less after the deadline; None without a deadline."""
     deadline = _deadline.get()
     return None if deadline is None else deadline - time.monotonic()
 
 
 def check() -> None:
-    """Raise when the time is over."""
+    """Raise `httpx.ReadTimeout` if the deadline has passed."""
     seconds = left()
     if seconds is not None and seconds <= 0:
         raise httpx.ReadTimeout(OVER)

@@ -1,4 +1,4 @@
-"""The blocking loop."""
+"""The blocking driver."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import httpx
 
 from tuneway.calls import Request, Response
 from tuneway.drivers._clock import Clock, steady_clock
-from tuneway.drivers._deadline import check, start_anew, total_timeout
-from tuneway.drivers._wire import Body, Intake, ListenerFailed, Wire, tell
+from tuneway.drivers._deadline import check, restart, total_timeout
+from tuneway.drivers._wire import Body, ListenerFailed, ReplyReader, Wire, tell
 from tuneway.errors import TransportError
 from tuneway.flows import Flow, Now, Send, Sleep, Tell, Work
 from tuneway.progress import Listener
@@ -20,12 +20,12 @@ from tuneway.progress import Listener
 T = TypeVar("T")
 
 
-def nobody(_news: object) -> None:
-    """A listener for those who don't listen."""
+def ignore(_news: object) -> None:
+    """Do nothing with news: the listener where none is given."""
 
 
 class Driver:
-    """Runs flows over one `httpx.Client`. Threads may share it."""
+    """Runs flows over one `httpx.Client`. Threads may share a driver."""
 
     def __init__(
         self,
@@ -46,9 +46,9 @@ class Driver:
     def run(
         self, flow: Flow[T], listener: Listener | None = None, *, nap: Callable[[float], object] | None = None
     ) -> T:
-        """Run a flow to its end; `nap` is for the sleeps that may end early."""
+        """Run a flow to its end. `nap` does the sleeps that may end early."""
         clock = self._clock()
-        listener = listener or nobody
+        listener = listener or ignore
         answer: Any = None
         error: TransportError | None = None
         try:
@@ -77,11 +77,11 @@ class Driver:
             flow.close()
 
     def now(self) -> float:
-        """The time, as the flows see it."""
+        """The time in epoch seconds, as flows see it."""
         return self._clock()()
 
     def send(self, request: Request, listener: Listener) -> Response:
-        """Send one request once, within the time-out, however slowly the reply drips."""
+        """Send a request once. The time-out is for the whole exchange, also if the reply arrives slowly."""
         with total_timeout(self.wire.timeout):
             try:
                 return self._exchange(request, listener)
@@ -105,17 +105,17 @@ class Driver:
             )
             reply = self._http.send(outgoing, stream=True, follow_redirects=False)
             with closing(reply):
-                intake = Intake(self.wire, request, reply.status_code, reply.headers)
+                reader = ReplyReader(self.wire, request, reply.status_code, reply.headers)
                 for piece in reply.iter_raw():
-                    intake.take(piece)
+                    reader.take(piece)
                     check()
-                return intake.response()
+                return reader.response()
 
     def _stream(self, body: Body, listener: Listener) -> Iterator[bytes]:
         sent = 0
         for chunk, of_file in body.chunks():
             yield chunk
-            start_anew(self.wire.timeout)
+            restart(self.wire.timeout)
             if of_file:
                 sent += of_file
                 tell(listener, body.progress(sent))

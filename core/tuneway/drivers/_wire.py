@@ -1,4 +1,4 @@
-"""From our requests to httpx's, and from replies to ours: what both drivers share, without I/O."""
+"""What both drivers share, without I/O: make httpx's requests from ours, and our replies from httpx's."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from tuneway.errors import (
 )
 from tuneway.progress import Listener, News
 
-WHEN_COMPLETE = "Do the same again when the file is complete: nothing that was sent is used."
+WHEN_COMPLETE = "Upload the file again when it is complete. What was sent of it is not used."
 
 CHUNK = 1024 * 1024
-"""Bytes read and sent at once: large enough to be fast, small enough to be nothing."""
+"""Bytes that are read and sent at once."""
 
 SECRET = 12
-"""Shorter keys (none, EMPTY, test) guard nothing, and occur in honest replies."""
+"""The shortest key that is hidden in replies. Shorter ones (none, EMPTY, test) are no secrets, but common words."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wire:
-    """One service, one account: where requests go, and what they carry. Its text never shows the key."""
+    """One account on one service: the address of requests, and their headers. Its `repr` never shows the key."""
 
     base_url: str
     dialect: Dialect
@@ -53,14 +53,14 @@ class Wire:
     timeout: float = 60.0
 
     def url(self, request: Request) -> str:
-        """The full address; keys and values of the query are encoded, brackets too."""
+        """The full URL. Names and values of the query are percent-encoded, brackets too."""
         pairs = list(request.query)
         if self.dialect.version_parameter and self.api_version:
             pairs.append((self.dialect.version_parameter, self.api_version))
         return self.base_url + self.dialect.path(request) + (f"?{urlencode(pairs, errors='replace')}" if pairs else "")
 
     def headers(self, request: Request) -> dict[str, str]:
-        """All headers but those of the body."""
+        """All headers except those of the body."""
         headers = {
             "accept": "application/json",
             "accept-encoding": "gzip, identity",
@@ -77,51 +77,52 @@ class Wire:
 
     @property
     def timeouts(self) -> httpx.Timeout:
-        """For httpx itself. What comes before sending has ended long before the total time-out cuts in.
+        """The time-outs of httpx itself.
 
-        So a failure to connect is told from a loss, and what was half made is put away in good order.
+        Those before sending are shorter than the total time-out. So a failure to connect is told apart from a
+        lost connection, and httpx closes a half-open connection itself.
         """
         return httpx.Timeout(self.timeout, pool=0.3 * self.timeout, connect=0.3 * self.timeout)
 
     def scrub(self, text: bytes) -> bytes:
-        """Take the key out of what a service echoes."""
+        """Replace the key in text that a service sends back."""
         return text.replace(self.api_key.encode(), b"[key]") if self.api_key and len(self.api_key) >= SECRET else text
 
     def closed(self) -> InvalidInput:
-        """The error of a client that is used after its end."""
-        return InvalidInput(f"this client of {self.base_url} is closed", hint="Make another one.")
+        """The error for a client that is used after it was closed."""
+        return InvalidInput(f"this client of {self.base_url} is closed", hint="Make a new client.")
 
     def error(self, error: Exception, request: Request) -> TunewayError:
-        """Name an exception of httpx's as one of ours."""
-        place = f"{request.method} {request.path}"
-        told = self.scrub(str(error).encode("utf-8", "replace")).decode()[:300] or type(error).__name__
+        """Turn an exception of httpx into one of ours."""
+        operation = f"{request.method} {request.path}"
+        reason = self.scrub(str(error).encode("utf-8", "replace")).decode()[:300] or type(error).__name__
         match error:
             case httpx.InvalidURL() | httpx.UnsupportedProtocol():
-                return InvalidSpec(f"base_url {self.base_url!r} can't be used: {told}", field="base_url")
+                return InvalidSpec(f"base_url {self.base_url!r} can't be used: {reason}", field="base_url")
             case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout() | httpx.ProxyError():
-                return self._unreached(error, told)
+                return self._unreached(error, reason)
             case httpx.TimeoutException() | TimeoutError():
-                return RequestTimeout(f"{place} took longer than {self.timeout:g} s")
+                return RequestTimeout(f"{operation} took longer than {self.timeout:g} s")
             case _:
-                return ConnectionLost(f"the connection broke during {place}: {told}")
+                return ConnectionLost(f"the connection broke during {operation}: {reason}")
 
     def cause(self, error: Exception) -> Exception | None:
-        """What our error may show as its cause: not one that quotes a reply in which the key is echoed."""
+        """The cause to show with our error; None if its text contains the key."""
         text = str(error).encode("utf-8", "replace")
         return error if self.scrub(text) == text else None
 
-    def _unreached(self, error: BaseException, told: str) -> ConnectionFailed:
+    def _unreached(self, error: BaseException, reason: str) -> ConnectionFailed:
         failure = ConnectionFailed(
-            f"can't reach {self.base_url}: {told}", hint="Is the service running, and base_url right?"
+            f"can't reach {self.base_url}: {reason}", hint="Check that the service is running, and base_url."
         )
         if _has_cause(error, ssl.SSLCertVerificationError):
             failure.retryable = False
-            failure.hint = "For a certificate of your own, pass `http` with a `verify` that trusts it."
+            failure.hint = "If the certificate is your own, pass `http` with a `verify` that trusts it."
         return failure
 
 
 class ListenerFailed(Exception):
-    """Carries what a listener raised past all that would take it for trouble with the connection."""
+    """Wraps an error of a listener, so that it isn't taken for an error of the connection."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -129,7 +130,7 @@ class ListenerFailed(Exception):
 
 
 def tell(listener: Listener, news: News) -> None:
-    """Tell news while a request is being sent."""
+    """Pass news to a listener while a request is being sent."""
     try:
         listener(news)
     except Exception as error:
@@ -144,7 +145,7 @@ def _has_cause(error: BaseException | None, kind: type[BaseException]) -> bool:
 
 @dataclass
 class Body:
-    """A request's body, ready to be sent: JSON as bytes, a form as a head, a file and a tail."""
+    """A request's encoded body. JSON is one `head`; a form is a `head`, a `file` and a `tail`."""
 
     headers: dict[str, str]
     head: bytes = b""
@@ -166,7 +167,7 @@ class Body:
 
     @classmethod
     def _of_form(cls, form: Form) -> Body:
-        file = replace(form.file, length=_length(form.file))  # a file that grows meanwhile is sent as it was
+        file = replace(form.file, length=_length(form.file))  # what is appended to the file later isn't sent
         boundary = os.urandom(16).hex()
         fields = [f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in form.fields]
         name = file.filename.translate({ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"})
@@ -178,14 +179,14 @@ class Body:
         return cls(headers, head, file, tail)
 
     def chunks(self) -> Iterator[tuple[bytes, int]]:
-        """The body piece by piece, each with the number of the file's bytes in it. Reads the file."""
+        """Give the body in pieces, each with the number of the file's bytes in it. This reads the file."""
         self._pieces = self._cut()
         return self._pieces
 
     def close(self) -> None:
-        """Let go of the file, at once."""
+        """Close the file."""
         if self._pieces is not None:
-            with contextlib.suppress(ValueError):  # a thread of a cancelled task still reads, and is its last user
+            with contextlib.suppress(ValueError):  # the thread of a cancelled task still reads; it closes the file
                 self._pieces.close()
 
     def _cut(self) -> Generator[tuple[bytes, int], None, None]:
@@ -198,7 +199,7 @@ class Body:
             yield self.tail, 0
 
     def progress(self, sent: int) -> progress.Sent:
-        """How far the whole file has come."""
+        """The news of how much of the whole file was sent."""
         assert self.file is not None
         return progress.Sent(self.file.offset + sent, self.file.whole or 0)
 
@@ -207,7 +208,7 @@ def _as_json(body: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"the request can't be written as JSON: {error}") from None
+        raise InvalidInput(f"the request can't be encoded as JSON: {error}") from None
 
 
 def _length(part: FilePart) -> int:
@@ -224,7 +225,7 @@ def _length(part: FilePart) -> int:
 
 
 def _file_chunks(part: FilePart) -> Iterator[bytes]:
-    """Exactly the promised number of bytes: the length went ahead in a header."""
+    """Read exactly the number of bytes that the header `content-length` has promised."""
     left = part.length or 0
     if isinstance(part.source, bytes):
         end = part.offset + left
@@ -239,7 +240,7 @@ def _file_chunks(part: FilePart) -> Iterator[bytes]:
             while left:
                 chunk = file.read(min(CHUNK, left))
                 left -= len(chunk)
-                # the last piece is kept back from a file that isn't what was checked: so no service ever has all of it
+                # the last piece of a changed file is never sent, so the service never has all of it
                 if not chunk or (not left and _was_written(part.source, file.fileno())):
                     raise InvalidInput(f"{path} changed while it was being uploaded", hint=WHEN_COMPLETE)
                 yield chunk
@@ -248,15 +249,15 @@ def _file_chunks(part: FilePart) -> Iterator[bytes]:
 
 
 def _was_written(source: Source | Path | bytes, descriptor: int) -> bool:
-    """Whether a file has been written since it was read."""
+    """Whether a file has changed since it was read."""
     if not isinstance(source, Source) or source.modified_ns is None:
         return False
     found = os.fstat(descriptor)
     return (found.st_size, found.st_mtime_ns) != (source.size, source.modified_ns)
 
 
-class Intake:
-    """Takes a reply in, piece by piece, and refuses one that is too large, compressed or not."""
+class ReplyReader:
+    """Collects a reply's pieces, decompresses them, and refuses a reply that is too large."""
 
     def __init__(self, wire: Wire, request: Request, status: int, headers: Mapping[str, str]) -> None:
         self._limit = request.reply_limit
@@ -268,14 +269,14 @@ class Intake:
         self._size = 0
         encoding = self._headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity", "gzip", "deflate"):
-            raise self._bad(f"content-encoding {encoding[:40]!r}")
+            raise self._bad(f"unknown content-encoding {encoding[:40]!r}")
         self._unzip: Any = zlib.decompressobj(wbits=47) if encoding in ("gzip", "deflate") else None
         declared = self._headers.get("content-length", "")
         if declared.isascii() and declared.isdigit() and len(declared) < 20 and int(declared) > self._limit:
             raise self._bad(f"larger than {self._limit:,} bytes")
 
     def take(self, piece: bytes) -> None:
-        """Take in the next raw piece."""
+        """Add the next raw piece."""
         for part in [piece] if self._unzip is None else self._unzipped(piece):
             self._size += len(part)
             if self._size > self._limit:
@@ -283,21 +284,21 @@ class Intake:
             self._parts.append(part)
 
     def _unzipped(self, piece: bytes) -> Iterator[bytes]:
-        """A little at a time: a kilobyte can hold a megabyte."""
+        """Decompress in small parts, since a kilobyte can become a megabyte."""
         self._empty = self._empty and not piece
         while piece:
-            if self._unzip.eof:  # zlib would hoard whatever follows
-                raise self._bad("more behind the end of its compression")
+            if self._unzip.eof:  # zlib would keep all that follows in memory
+                raise self._bad("data after the end of the compressed content")
             try:
                 yield self._unzip.decompress(piece, CHUNK)
             except zlib.error as error:
-                raise self._bad(f"broken compression: {error}") from None
+                raise self._bad(f"the compressed content is broken: {error}") from None
             piece = self._unzip.unconsumed_tail
 
     def response(self) -> Response:
-        """The whole reply."""
+        """Give the whole reply."""
         if self._unzip is not None and not self._unzip.eof and not self._empty:
-            raise self._bad("cut short inside its compression")
+            raise self._bad("the compressed content is cut short")
         return Response(self._status, self._headers, self._scrub(b"".join(self._parts)))
 
     def _bad(self, why: str) -> TunewayError:

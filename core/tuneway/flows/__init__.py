@@ -1,12 +1,11 @@
-"""The decisions, without I/O: each flow is a generator that asks for effects and is sent their results.
+"""Flows: decisions as generators without I/O. A flow yields effects and is sent their results.
 
-A flow never opens a connection, never sleeps and never looks at a clock; it yields `Send`, `Sleep`, `Now`,
-`Tell` or `Work`, and a driver (`tuneway.drivers`) does it. So the sync client, the async client and three
-engines share every decision, and a test drives a flow with a list of replies, through any fault at any
-point, in microseconds.
+A flow opens no connection, doesn't sleep and reads no clock. It yields `Send`, `Sleep`, `Now`, `Tell` or `Work`,
+and a driver (`tuneway.drivers`) does it. So both clients and all engines share each decision, and a test can run a
+flow with a list of replies and any fault, in microseconds.
 
-Three clocks, never mixed: how long one request may take (the driver's), how one request is sent again
-(`Retry`), and how often a waiting step looks (`Poll`).
+Three settings of time are separate: how long one request may take (the driver's time-out), when a request is sent
+again (`Retry`), and how often a wait polls its job (`Poll`).
 """
 
 from tuneway.flows._account import LOCAL_POLL, Account, Poll, Retry

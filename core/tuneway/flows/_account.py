@@ -1,4 +1,4 @@
-"""What flows know of the account that they work for: its patience, and its pace. Never its key."""
+"""What flows know of an account: its limits, its schedules and its pace. They never have its key."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tuneway.flows._pace import Pace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How often one request is sent again when that is safe.
+    """How often a request is sent again when that is safe.
 
     Args:
-        attempts: At most so many sends of one request.
-        first: Seconds before the second send; doubled each time, with jitter.
-        longest: The longest pause between two sends of our own choosing.
-        patience: Seconds of pauses in all; a service that asks for more gets an error at once.
+        attempts: The most times that one request is sent.
+        first: Seconds before the second attempt; doubled each time, with jitter.
+        longest: The longest pause, in seconds, if the service doesn't ask for one.
+        patience: The most seconds of all pauses together. If the service asks for more, the error is raised at once.
     """
 
     attempts: int = 6
@@ -27,17 +27,17 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poll:
-    """How often a waiting step looks at its job.
+    """How often a wait polls its job.
 
-    The pause grows with the time already waited, so that the delay stays a small share of it; a job that
-    knows its estimated finish is looked at less before, and closely around it.
+    The pause grows with the time already waited, so that the delay stays a small share of it. A job with an
+    estimated finish is polled rarely before that time, and often around it.
 
     Args:
-        minimum: Seconds between two looks, at least; below 1 only against this machine.
-        maximum: At most, as long as the finish can't be estimated.
-        growth: How much longer each pause is than the one before.
-        jitter: The share by which pauses vary, so that many waits don't march in step.
-        tolerance: So many failed looks in a row end a wait.
+        minimum: The shortest pause in seconds; below 1 only for a service on this machine.
+        maximum: The longest pause in seconds, as long as the service doesn't estimate the finish.
+        growth: The factor by which each pause is longer than the one before.
+        jitter: The share by which pauses vary at random, so that many waits don't poll at the same moment.
+        tolerance: The number of failed polls in a row that ends a wait.
     """
 
     minimum: float = 5.0
@@ -59,12 +59,13 @@ class Poll:
 
 
 LOCAL_POLL = Poll(minimum=0.25, maximum=5.0)
-"""The default against a service on this machine, where looking costs nothing."""
+"""The default for a service on this machine, where a poll costs nothing."""
 
 SETTLE, LOCAL_SETTLE = 10.0, 1.0
-"""The default settle window, of a service elsewhere and of one on this machine."""
+"""The default settle windows: for a service elsewhere, and for one on this machine."""
 
 FLOOR = 1.0
+"""The shortest pause between two polls of a service elsewhere, whatever `Poll` says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +73,16 @@ class Account:
     """One account on one service, as flows see it.
 
     Args:
-        retry: The patience of single requests.
-        poll: The schedule of waiting.
-        settle: Seconds in which a service is trusted to show what a request has done; by default 10, and
-            1 on this machine.
-        lookup_pages: A search for a job or a file gives up, and fails closed, after so many pages.
-        file_limit: Bytes that one file request may carry; larger files go in parts.
-        part_size: Bytes of one part.
+        retry: When a request is sent again.
+        poll: When a wait polls its job.
+        settle: The settle window: seconds after which the service is trusted to show what a request has done. The
+            default is 10, and 1 for a service on this machine.
+        lookup_pages: The most list pages that a search for a job or a file reads. A longer list is an error, and
+            nothing is created.
+        file_limit: The most bytes of a file that one request may have; larger files are sent in parts.
+        part_size: The bytes of one part.
         local: Whether the service is on this machine.
-        pace: Shared by everything that the account sends.
+        pace: The pace that all requests of the account share.
     """
 
     retry: Retry = Retry()
@@ -94,12 +96,12 @@ class Account:
 
     @property
     def settle_window(self) -> float:
-        """Seconds until a look is believed that shows nothing, or nothing more."""
+        """Seconds to wait after a request before a list is trusted to show what the request has done."""
         if self.settle is not None:
             return self.settle
         return LOCAL_SETTLE if self.local else SETTLE
 
     @property
     def poll_floor(self) -> float:
-        """The shortest pause between two looks that anybody can ask for."""
+        """The shortest pause between two polls that a setting can ask for."""
         return 0.0 if self.local else FLOOR

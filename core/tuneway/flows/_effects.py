@@ -1,4 +1,4 @@
-"""What a flow can ask of its driver: five effects, and typed ways to ask."""
+"""The five effects that a flow can yield, and a typed generator for each."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Send:
-    """Send a request; answered by its `Response`, or by a `TransportError` thrown in."""
+    """Send a request. The driver sends back its `Response`, or throws a `TransportError` into the flow."""
 
     request: Request
 
 
 @dataclass(slots=True)
 class Sleep:
-    """Do nothing for so long. A wakeable sleep may end early: whoever asks looks at the clock again."""
+    """Sleep for some seconds. A wakeable sleep may end early, so the flow asks for the time afterwards."""
 
     seconds: float
     wakeable: bool = False
@@ -29,12 +29,12 @@ class Sleep:
 
 @dataclass(slots=True)
 class Now:
-    """Ask for the time: epoch seconds that never jump while a flow runs."""
+    """Ask for the time in epoch seconds. It never jumps while a flow runs."""
 
 
 @dataclass(slots=True)
 class Tell:
-    """Pass on news, to whoever started the flow unless it's meant for somebody else."""
+    """Pass news to the listener of the flow, or to the listener `to`."""
 
     news: News
     to: Listener | None = None
@@ -42,7 +42,7 @@ class Tell:
 
 @dataclass(slots=True)
 class Work:
-    """Do blocking local work (read and check a file); an async driver does it in a thread."""
+    """Do blocking local work, such as reading a file. An async driver does it in a thread."""
 
     run: Callable[[Listener], Any]
 
@@ -52,31 +52,31 @@ Flow: TypeAlias = Generator[Effect, Any, T]
 
 
 def send(request: Request) -> Flow[Response]:
-    """Send one request once."""
+    """Send a request once, without retries."""
     return cast("Response", (yield Send(request)))
 
 
 def now() -> Flow[float]:
-    """The time, as epoch seconds."""
+    """Get the time in epoch seconds."""
     return cast("float", (yield Now()))
 
 
 def sleep(seconds: float, *, wakeable: bool = False) -> Flow[None]:
-    """Wait; nothing happens when there's nothing to wait for."""
+    """Sleep for some seconds. Zero or less yields no effect."""
     if seconds > 0:
         yield Sleep(seconds, wakeable)
 
 
-def breathe() -> Flow[None]:
-    """Let others have their turn, in the midst of much to do."""
+def let_others_run() -> Flow[None]:
+    """Give other tasks of the event loop a turn during long work."""
     yield Sleep(0.0)
 
 
 def tell(news: News, to: Listener | None = None) -> Flow[None]:
-    """Pass on news."""
+    """Pass news to the listener of the flow, or to the listener `to`."""
     yield Tell(news, to)
 
 
 def work(run: Callable[[Listener], T]) -> Flow[T]:
-    """Have blocking local work done."""
+    """Do blocking local work; gives its result."""
     return cast("T", (yield Work(run)))

@@ -1,9 +1,9 @@
-"""Who asks for what: the two names by which a job is found again.
+"""The key and the content of a job: two hashes by which a retry finds the job again.
 
-*content* is what is trained: the hashes of the data, the model, the method with its hyperparameters, the seed and
-the suffix. *key* is that, and who asks for it (`tuneway.requester`). Both are plain hashes: every process that asks
-for the same computes the same, without having talked to any other. The service's address is no part of them: the
-service itself is asked, and it stays the same service under another name or port.
+*content* is the hash of what is trained: the data's hashes, the model, the method with its hyperparameters, the
+seed and the suffix. *key* is the hash of the content and of the requester (`tuneway.requester`). Every process that
+asks for the same computes the same hashes, without talking to another process. The service's address isn't hashed:
+a service stays the same under another name or port.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ HASH_IN_NAME = re.compile(r"\.sha256-([0-9a-f]{64})(?=\.|$)")
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One wish for one job.
+    """What a submission wants: one job with a key, a content and an origin.
 
-    `label` and `value` are the metadata pair by which a job that will do is recognised. Only jobs that
-    carry the same `key` were made for this very wish, and may be cancelled when there are two.
+    `label` and `value` are the mark that a job must have to be adopted: the key, or the content with
+    `reuse="content"`. If there are two jobs, only one with the same `key` may be cancelled: it was created for the
+    same intent.
     """
 
     key: str
@@ -43,7 +44,7 @@ class Intent:
     value: str
 
     def marks(self, own: dict[str, str] | None) -> dict[str, str]:
-        """The user's metadata with ours added; what is only good to read gives way to a full set."""
+        """The user's metadata with Tuneway's marks. The origin is left out if there is no room for it."""
         own = own or {}
         ours = {KEY: self.key, CONTENT: self.content}
         if len(own) + len(ours) < METADATA_PAIRS:
@@ -52,14 +53,14 @@ class Intent:
 
 
 def check_room(own: Mapping[str, str] | None, *, keep_origin: bool = False) -> None:
-    """See that the user's metadata leaves room for the marks that must be on the job.
+    """Check that the user's metadata leaves room for the marks that the job needs.
 
     Raises:
-        InvalidSpec: It doesn't.
+        InvalidSpec: There are too many pairs.
     """
-    needed, ours = 2, "the two by which a retry finds its job"
+    needed, ours = 2, "the two marks by which a retry finds its job"
     if keep_origin:
-        needed, ours = 3, "the three by which a retry and a cancel find the job"
+        needed, ours = 3, "the three marks by which a retry and a cancel find the job"
     pairs, room = len(own or {}), METADATA_PAIRS - needed
     if pairs > room:
         raise InvalidSpec(
@@ -70,14 +71,15 @@ def check_room(own: Mapping[str, str] | None, *, keep_origin: bool = False) -> N
 
 
 def identify(account: Account, spec: JobSpec, requester: Requester, *, reuse: Reuse, nonce: str = "") -> Flow[Intent]:
-    """Name a wish; asks the service for the hashes that its files carry.
+    """Compute the key, the content and the origin. The service gives the file names, which contain the data's hashes.
 
     Args:
-        account: Whom to ask.
+        account: The account to send requests with.
         spec: What to train.
         requester: Who asks.
-        reuse: Which existing jobs will do.
-        nonce: Tells this call from every other, where nothing is reused and the requester doesn't tell repeats apart.
+        reuse: Which existing jobs may be adopted.
+        nonce: A value that only this call has. It becomes part of the key with `reuse="never"` if the requester has
+            no occasion.
     """
     who = requester.names(check_reuse(reuse))
     if who is not None and reuse == "never" and not requester.occasion:
@@ -100,10 +102,10 @@ def identify(account: Account, spec: JobSpec, requester: Requester, *, reuse: Re
 
 
 def made_by(job: Job, requester: Requester) -> bool:
-    """Whether this requester has made the job, in this try or in an earlier one.
+    """Whether this requester has created the job, in this attempt or an earlier one.
 
-    A job that it only adopted, since another made it of the same content, is not its own: its cancel leaves the
-    job alone. Marks that don't tell count as no.
+    A job with the same content that another requester created, and that this one adopted, isn't its own: it must
+    not cancel it. The answer is no as well if the job's marks don't say who created it.
     """
     marks = job.metadata or {}
     content, key, origin = marks.get(CONTENT), marks.get(KEY), marks.get(ORIGIN)
@@ -115,19 +117,19 @@ def made_by(job: Job, requester: Requester) -> bool:
 
 
 def hash_in(filename: str | None) -> str | None:
-    """The sha256 that an uploaded file's name carries."""
+    """Find the sha256 in the name of an uploaded file."""
     found = HASH_IN_NAME.search(filename or "")
     return found[1] if found else None
 
 
 def name_with_hash(filename: str, sha256: str) -> str:
-    """Let a file's name carry its hash: `train.jsonl` → `train.sha256-….jsonl`."""
+    """Put a file's hash into its name: `train.jsonl` → `train.sha256-….jsonl`."""
     stem, dot, suffix = filename.rpartition(".")
     return f"{stem}.sha256-{sha256}.{suffix}" if dot else f"{filename}.sha256-{sha256}"
 
 
 def _data_name(account: Account, file_id: str) -> Flow[str]:
-    """What a file holds, if its name tells; else which file it is."""
+    """Identify an uploaded file by the hash in its name, or else by its id."""
     file = yield from request(account, calls.files.retrieve(file_id))
     sha256 = hash_in(file.filename)
     return f"sha256:{sha256}" if sha256 else f"file:{file_id}"

@@ -1,8 +1,8 @@
-"""The pace of one account: what a service refuses for speed slows all of the account's requests.
+"""The pace of one account: after a 429, all requests of the account slow down together.
 
-A thousand waiters that each back off on their own still meet again when the service opens. So the pace
-is shared: after a 429 nobody sends before the service said to, and then one after another, with a gap
-that doubles with every refusal and shrinks with every success.
+If a thousand waits each backed off alone, they would all send again at the same moment. So they share a pace: after
+a 429 no request is sent before the moment that the service gives. Then requests are sent one after another, with a
+gap that doubles with each refusal and shrinks with each success.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from tuneway.calls import pause_asked
 FIRST_GAP = 0.05
 LONGEST_GAP = 10.0
 RECOVERY = 0.97
-UNASKED_PAUSE = 1.0
+"""The factor by which a success shortens the gap."""
+DEFAULT_PAUSE = 1.0
+"""Seconds to pause after a 429 that asks for no pause."""
 LONGEST_HOLD = 60.0
 
 
 class Pace:
-    """Hands out moments to send at. Safe to share between threads."""
+    """Assigns each request the moment at which to send it. Threads may share a pace."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -31,14 +33,14 @@ class Pace:
         self._accepted: deque[float] = deque(maxlen=256)
 
     def reserve(self, now: float) -> float:
-        """Take the next moment, and say how many seconds away it is."""
+        """Reserve the next moment; gives the seconds until then."""
         with self._lock:
             moment = max(now, self._free_at)
             self._free_at = moment + self._gap
             return moment - now
 
     def heard(self, status: int, headers: Mapping[str, str], *, sent_at: float, now: float) -> None:
-        """Learn from a reply."""
+        """Adjust the pace to a reply."""
         with self._lock:
             if status == 429:
                 self._slow_down(pause_asked(headers, now), sent_at, now)
@@ -49,20 +51,20 @@ class Pace:
                 self._hold(now, _duration(headers.get("x-ratelimit-reset-requests", "")))
 
     def _slow_down(self, pause: float | None, sent_at: float, now: float) -> None:
-        self._hold(now, UNASKED_PAUSE if pause is None else pause)
-        if sent_at < self._slowed_at:  # refused together with one that we already learned from
+        self._hold(now, DEFAULT_PAUSE if pause is None else pause)
+        if sent_at < self._slowed_at:  # sent before the pace last slowed down, so it says nothing new
             return
         recent = sum(1 for moment in self._accepted if moment > now - 1.0)
         self._gap = min(max(self._gap * 2, 1.0 / recent if recent else FIRST_GAP), LONGEST_GAP)
         self._slowed_at = now
 
     def _hold(self, now: float, pause: float) -> None:
-        """Nobody sends for so long; a service that asks for hours is asked again, and refuses as an error."""
+        """Send nothing for a while. After a minute a request is sent in any case; its refusal is raised as an error."""
         self._free_at = max(self._free_at, now + min(pause, LONGEST_HOLD))
 
 
 def _duration(text: str) -> float:
-    """Read `1s`, `250ms`, `6m0s`; anything else is no time at all."""
+    """Read a duration such as `1s`, `250ms` or `6m0s`; anything else is 0."""
     total, number = 0.0, ""
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
     rest = text.strip()

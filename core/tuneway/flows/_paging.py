@@ -1,4 +1,4 @@
-"""Lists, page by page, whatever the service leaves out."""
+"""Read lists page by page, from services that leave out a part of the paging."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuneway.models import Page
 
 
 class Listed(Protocol):
-    """Something with an id, which is also the cursor to what follows it."""
+    """An item of a list. Its id is also the cursor for the items after it."""
 
     @property
     def id(self) -> str: ...
@@ -23,11 +23,11 @@ T = TypeVar("T", bound=Listed)
 
 
 class Pager(Generic[T]):
-    """Knows where a list goes on, and when it is over.
+    """Reads a list, one page at a time, until it is `done`.
 
-    A service that leaves out `has_more` is read until a page is empty; one that ignores the cursor, and
-    so repeats itself, is read once. One that does so and says that there is more leaves the pager `stuck`:
-    what was read isn't all there is. With `persistent=False` a page is asked for once only.
+    If a service leaves out `has_more`, the list ends with the first page without new items: an empty one, or a
+    repeated one where the service ignores the cursor. If such a page says that there is more, the pager is `stuck`:
+    the list can't be read to its end. With `persistent=False` a failed request isn't sent again.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Pager(Generic[T]):
         self.stuck: bool = False
 
     def next(self) -> Flow[list[T]]:
-        """Fetch one page, and give what is new on it."""
+        """Fetch the next page; gives the items on it that are new."""
         page = yield from self._send(self._account, self._page(self._after))
         fresh = [item for item in page.data if item.id not in self._seen]
         self._seen.update(item.id for item in fresh)

@@ -1,8 +1,8 @@
-"""One request, sent again where that is safe: tenacity's strategies and state machine, without its sleep.
+"""Send a request, and send it again where that is safe, by tenacity's strategies and state machine.
 
-What is safe depends on the request. A look (GET) may be repeated after any passing trouble. A create may
-be repeated only when the service surely didn't act on it (refused for speed, or never reached); when that
-can't be told, the error goes up to a flow that looks before it sends again.
+What is safe depends on the request. One that only reads is sent again after any temporary error. A create is sent
+again only if the service surely didn't act on it: it refused with a 429, or was never reached. If that is unknown,
+the error is raised to a flow, which reads the list before it sends again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 def once(account: Account, call: Call[T]) -> Flow[T]:
-    """Send a request once, in the account's pace, and read the reply or raise what it means."""
+    """Send a request once, in the account's pace; gives the parsed reply, or raises the error that it stands for."""
     started = yield from now()
     yield from sleep(account.pace.reserve(started))
     sent_at = yield from now()
@@ -47,18 +47,18 @@ def once(account: Account, call: Call[T]) -> Flow[T]:
 
 
 def request(account: Account, call: Call[T]) -> Flow[T]:
-    """Send a request, and again as far as that is safe and the account's patience goes."""
+    """Send a request, and send it again where that is safe, within the limits of the account's `Retry`."""
     retrying = Retrying(
-        retry=retry_if_exception(_cured_by_waiting(repeatable=call.request.repeatable)),
-        wait=_as_asked_or_longer_each_time(account.retry),
-        stop=_spent(account.retry),
+        retry=retry_if_exception(_may_send_again(repeatable=call.request.repeatable)),
+        wait=_pause_before_next(account.retry),
+        stop=_exhausted(account.retry),
         reraise=True,
     )
     return (yield from attempts(retrying, lambda: once(account, call)))
 
 
 def attempts(retrying: Retrying, attempt: Callable[[], Flow[T]]) -> Flow[T]:
-    """Run a tenacity policy over a flow: it says what comes next, the driver does the sleeping."""
+    """Repeat a flow by a tenacity policy. The policy decides what comes next; the driver sleeps."""
     retrying.begin()
     state = RetryCallState(retrying, None, (), {})
     while True:
@@ -66,10 +66,10 @@ def attempts(retrying: Retrying, attempt: Callable[[], Flow[T]]) -> Flow[T]:
         if isinstance(step, DoAttempt):
             try:
                 state.set_result((yield from attempt()))
-            except Exception:  # noqa: BLE001 - tenacity decides, and raises it again
+            except Exception:  # noqa: BLE001 - tenacity decides whether to raise it again
                 state.set_exception(sys.exc_info())  # type: ignore[arg-type]
         elif isinstance(step, DoSleep):
-            yield from _tell_why(state)
+            yield from _tell_retry(state)
             yield from sleep(step)
             state.prepare_for_next_attempt()
         else:
@@ -77,7 +77,7 @@ def attempts(retrying: Retrying, attempt: Callable[[], Flow[T]]) -> Flow[T]:
 
 
 def settling(account: Account, look: Callable[[], Flow[T | None]]) -> Flow[T | None]:
-    """Look again and again until it gives something, as long as the service may need to show what it has."""
+    """Repeat `look` until it gives a result, for at most the settle window; None if it never does."""
     looking = Retrying(
         retry=retry_if_not_result(bool),
         wait=wait_exponential(multiplier=0.5, max=5),
@@ -88,27 +88,27 @@ def settling(account: Account, look: Callable[[], Flow[T | None]]) -> Flow[T | N
 
 
 def unreadable(what: str, error: TunewayError) -> LookupFailed:
-    """A look that couldn't be done: what exists can't be told, and that isn't "nothing"."""
+    """Make the error for a list that couldn't be read. An unreadable list must not count as an empty one."""
     failure = LookupFailed(
-        f"can't tell {what}: {error.message}",
+        f"can't find out {what}: {error.message}",
         status=error.status,
         code=error.code,
         request_id=error.request_id,
-        hint=error.hint or "Try again when the service answers: a retry starts with a look and pays nothing twice.",
+        hint=error.hint or "Try again when the service answers: a retry reads the list first, and pays nothing twice.",
     )
     failure.retryable = error.retryable
     return failure
 
 
-def _cured_by_waiting(*, repeatable: bool) -> Callable[[BaseException], bool]:
+def _may_send_again(*, repeatable: bool) -> Callable[[BaseException], bool]:
     def decide(error: BaseException) -> bool:
         return isinstance(error, TunewayError) and error.retryable and (repeatable or error.processed is False)
 
     return decide
 
 
-def _as_asked_or_longer_each_time(retry: Retry) -> Callable[[RetryCallState], float]:
-    """The service's own wish counts; without one, pauses grow, at random within a growing bound."""
+def _pause_before_next(retry: Retry) -> Callable[[RetryCallState], float]:
+    """The pause that the service asks for; without one, a random pause below a bound that grows."""
     grow = wait_random_exponential(multiplier=retry.first, max=retry.longest)
 
     def wait(state: RetryCallState) -> float:
@@ -118,8 +118,8 @@ def _as_asked_or_longer_each_time(retry: Retry) -> Callable[[RetryCallState], fl
     return wait
 
 
-def _spent(retry: Retry) -> Callable[[RetryCallState], bool]:
-    """Whether attempts or patience are used up; patience is counted in pauses, since flows have no clock."""
+def _exhausted(retry: Retry) -> Callable[[RetryCallState], bool]:
+    """Whether attempts or patience are used up. Patience counts the pauses only, since flows have no clock."""
     enough = stop_after_attempt(retry.attempts)
     return lambda state: enough(state) or state.idle_for + state.upcoming_sleep > retry.patience
 
@@ -128,7 +128,7 @@ def _error(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome is not None else None
 
 
-def _tell_why(state: RetryCallState) -> Flow[None]:
+def _tell_retry(state: RetryCallState) -> Flow[None]:
     error = _error(state)
     if isinstance(error, TunewayError):
         yield from tell(progress.Retrying(error, state.upcoming_sleep, state.attempt_number))

@@ -1,4 +1,4 @@
-"""The resume token: a wait's whole state, small enough for any engine to keep."""
+"""The resume token: the whole state of a wait, small enough for any engine to store."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tuneway.errors import InvalidInput
 
 
 class WaitToken(BaseModel):
-    """What a wait needs to go on in another process. Never a secret.
+    """What a wait needs to go on in another process. It contains no secret.
 
-    Fields that a later version adds are kept when an earlier one passes the token on.
+    An earlier version of Tuneway keeps fields that a later one has added.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", frozen=True, defer_build=True)
@@ -24,12 +24,12 @@ class WaitToken(BaseModel):
     last_event_at: float | None = Field(default=None, allow_inf_nan=False)
 
     def dump(self) -> str:
-        """As JSON, with fields in a fixed order."""
+        """Write the token as JSON, with its fields in a fixed order."""
         return self.model_dump_json(exclude_none=True)
 
     @classmethod
     def load(cls, text: str | bytes) -> Self:
-        """From JSON."""
+        """Read a token from JSON."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:

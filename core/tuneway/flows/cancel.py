@@ -1,4 +1,4 @@
-"""Stop jobs for good: one, whether or not somebody did so before; or all that somebody made."""
+"""Cancel jobs: one, or all that a requester created."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tuneway.models import Job
 
 
 def cancel(account: Account, job_id: str) -> Flow[Job]:
-    """Cancel a job. One that has ended already is given back as it is: its status tells.
+    """Cancel a job. A job that has already ended is returned as it is.
 
-    A service that refuses may have ended the job a moment ago, and not show it yet.
+    If the service refuses, the job may have ended just before, and not show it yet. So it is read again until the
+    settle window has passed.
     """
 
     def look() -> Flow[Job | None]:
@@ -32,23 +33,23 @@ def cancel(account: Account, job_id: str) -> Flow[Job]:
 
 
 def cancel_made_by(account: Account, origin: str) -> Flow[list[Job]]:
-    """Cancel every live job that carries this origin; gives what became of them.
+    """Cancel all jobs with this origin that haven't ended; gives the jobs as they are afterwards.
 
-    Whoever made them may have been killed a moment ago, with a create still on its way: so the settle
-    window passes, and one more look is had. A job that can't be cancelled doesn't keep the others alive.
+    The process that created them may have been killed just before, with a create still on its way. So the list is
+    read again after the settle window. An error on one job is raised after the others are cancelled.
     """
     origin = origin[:PAIR_LENGTH]
     jobs, trouble = yield from _cancel_found(account, origin)
     yield from tell(progress.Settling(account.settle_window))
     yield from sleep(account.settle_window)
-    late, trouble = yield from _cancel_found(account, origin)  # what was in trouble before is tried again
+    late, trouble = yield from _cancel_found(account, origin)  # this also tries again what failed before
     if trouble is not None:
         raise trouble
     return list({job.id: job for job in jobs + late}.values())
 
 
 def _cancel_found(account: Account, origin: str) -> Flow[tuple[list[Job], TunewayError | None]]:
-    """Cancel what the list shows; gives the jobs, and the first error."""
+    """Cancel the jobs that the list shows; gives them, and the first error."""
     pager = Pager(account, lambda after: calls.jobs.listing(metadata={ORIGIN: origin}, after=after, limit=100))
     jobs: list[Job] = []
     trouble: TunewayError | None = None
@@ -61,7 +62,7 @@ def _cancel_found(account: Account, origin: str) -> Flow[tuple[list[Job], Tunewa
             try:
                 jobs.append((yield from cancel(account, job.id)))
             except NotFound:
-                continue  # it's gone
+                continue  # the job was deleted
             except TunewayError as error:
                 trouble = trouble or error.about(job.id)
     return jobs, trouble
@@ -70,6 +71,6 @@ def _cancel_found(account: Account, origin: str) -> Flow[tuple[list[Job], Tunewa
 def _too_many(pages: int) -> LookupFailed:
     return LookupFailed(
         f"more than {pages} pages of jobs, and the service doesn't filter them by metadata",
-        hint="Jobs beyond them may live on. Raise `lookup_pages`, or cancel them by id.",
+        hint="Jobs on later pages may still run. Raise `lookup_pages`, or cancel them by id.",
         retryable=False,
     )

@@ -1,4 +1,4 @@
-"""A job's metrics, from its result file: base64 of a CSV in practice, plain CSV in older reports."""
+"""Read a job's metrics from its result file. Services send base64 of a CSV, or plain CSV."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tuneway.models import Job, MetricRow
 
 
 def result_metrics(account: Account, job: Job | str) -> Flow[list[MetricRow]]:
-    """Fetch and decode all of a job's result files."""
+    """Fetch and decode all result files of a job."""
     if isinstance(job, str):
         job = yield from request(account, calls.jobs.retrieve(job))
     if not job.result_files:
@@ -32,7 +32,7 @@ def result_metrics(account: Account, job: Job | str) -> Flow[list[MetricRow]]:
 
 
 def decode(content: bytes) -> list[MetricRow]:
-    """Read a result file; columns are matched by name, empty cells are absent."""
+    """Decode a result file. Columns are matched by name; empty cells are left out."""
     if not content.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"step,"):
         try:
             content = base64.b64decode(content, validate=False)

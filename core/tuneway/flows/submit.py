@@ -1,8 +1,8 @@
 """One job per intent: the submit protocol.
 
-The service has no idempotency key, a create costs money, and anything may break at any moment. What
-services do have is metadata on jobs, and a list of them. So a wish for a job gets a name that every
-process computes alike (`_identity`), the name rides on the job, and the list says what exists:
+The service has no idempotency key, a create costs money, and anything may fail at any moment. But services keep
+metadata on jobs, and list jobs. So every process computes the same key and content for an intent (`_identity`),
+the created job has them as marks in its metadata, and the list shows which jobs exist:
 
     LOOK ──nothing──▶ CREATE ──sent──▶ SETTLE ──something──▶ RESOLVE ──▶ done
       │                  ▲             │    ▲                   ▲
@@ -10,26 +10,27 @@ process computes alike (`_identity`), the name rides on the job, and the list sa
       ├──alive──────────────────────────────┘                   │
       └──ready──────────────────────────────────────────────────┘
 
-* LOOK: a job that lives or has succeeded is adopted. Failed and cancelled ones make room for the next
-  attempt; their number is its generation.
-* CREATE is sent once. Refused for speed, or never connected: surely not processed, so it is sent again.
-  Accepted, or a time-out, a broken or unreadable reply, 408, 409, 5xx: what is there now, a look tells.
-* SETTLE: let the settle window pass, then look. By then the service shows what any request has done that
-  was on its way when the window began: ours, and those of a try that died a moment before this one began,
-  of which nobody knows. That is why a job that was accepted, or found alive, is watched as well: a look
-  made earlier can find it alone, and a second job can still show. Only when nothing shows, and nothing was
-  accepted, is a create sent again.
-* RESOLVE: of several, one that has succeeded lives, else the oldest (by `created_at`, then id: the same on
-  every observer), and whoever sees the others cancels those that were made for this very wish. One that
-  turns out to have succeeded meanwhile makes it begin again.
+* LOOK: list the jobs with this intent's mark. A job that is alive or has succeeded is adopted. Failed and
+  cancelled jobs allow a new attempt; their number is its generation.
+* CREATE: send the create once. It is sent again only if the service surely didn't process it: it refused with a
+  429, or was never reached. After any other result (accepted, a time-out, a broken or unreadable reply, 408, 409,
+  5xx), the list is read.
+* SETTLE: wait for the settle window, then list again. By then the service shows what every request has done that
+  was on its way when the window began: our create, and a create of an earlier attempt that died just before this
+  one began. That is why the window also passes when our create was accepted or a job was found alive: a second
+  job can still appear. The create is sent again only if no job appears and none was accepted.
+* RESOLVE: choose one job: one that has succeeded, else the oldest (by `created_at`, then id, so that every process
+  chooses the same). Cancel the others if they have this intent's key. If one of them turns out to have succeeded,
+  choose again.
 
-Whoever comes to RESOLVE last has seen whatever the others have, so two that race agree. A job that has
-succeeded is adopted at once: nothing from before its beginning is still on its way.
+The last process to reach RESOLVE has seen everything that the others have seen, so two processes that race agree.
+A job that has succeeded is adopted at once, without the settle window: no create from before it can still be on
+its way.
 
-A look that can't be done ends the step with `LookupFailed`: "unreadable" is never "absent". The next try
-starts over with a look. Guarantee: a submission that returns leaves one job for its wish, if the service
-shows what a request has done within the settle window after the request has ended, well or not. What
-shows later is reduced to one by the next submission.
+If the list can't be read, the step ends with `LookupFailed`: an unreadable list never counts as an empty one. The
+next attempt starts with LOOK. The guarantee: a submission that returns leaves one job for its intent, if the service
+shows what a request has done within the settle window after the request has ended, whether it succeeded or not. If
+a second job appears later, the next submission cancels it.
 """
 
 from __future__ import annotations
@@ -49,11 +50,11 @@ from tuneway.flows.cancel import cancel
 from tuneway.models import Job, JobSpec, Phase
 from tuneway.requester import Requester, Reuse
 
-CREATES = 3
+MAX_CREATES = 3
 
 
 class SubmitState(Enum):
-    """Where a submission stands."""
+    """The states of a submission."""
 
     LOOK = auto()
     CREATE = auto()
@@ -62,8 +63,8 @@ class SubmitState(Enum):
     DONE = auto()
 
 
-class SubmitSight(Enum):
-    """What a state's action found."""
+class SubmitResult(Enum):
+    """The result of a state's action, which decides the next state."""
 
     NOTHING = auto()
     ALIVE = auto()
@@ -73,15 +74,15 @@ class SubmitSight(Enum):
     ONE = auto()
 
 
-TRANSITIONS: dict[SubmitState, dict[SubmitSight, SubmitState]] = {
+TRANSITIONS: dict[SubmitState, dict[SubmitResult, SubmitState]] = {
     SubmitState.LOOK: {
-        SubmitSight.NOTHING: SubmitState.CREATE,
-        SubmitSight.ALIVE: SubmitState.SETTLE,
-        SubmitSight.READY: SubmitState.RESOLVE,
+        SubmitResult.NOTHING: SubmitState.CREATE,
+        SubmitResult.ALIVE: SubmitState.SETTLE,
+        SubmitResult.READY: SubmitState.RESOLVE,
     },
-    SubmitState.CREATE: {SubmitSight.SENT: SubmitState.SETTLE},
-    SubmitState.SETTLE: {SubmitSight.NOTHING: SubmitState.CREATE, SubmitSight.SOMETHING: SubmitState.RESOLVE},
-    SubmitState.RESOLVE: {SubmitSight.READY: SubmitState.RESOLVE, SubmitSight.ONE: SubmitState.DONE},
+    SubmitState.CREATE: {SubmitResult.SENT: SubmitState.SETTLE},
+    SubmitState.SETTLE: {SubmitResult.NOTHING: SubmitState.CREATE, SubmitResult.SOMETHING: SubmitState.RESOLVE},
+    SubmitState.RESOLVE: {SubmitResult.READY: SubmitState.RESOLVE, SubmitResult.ONE: SubmitState.DONE},
 }
 
 
@@ -93,14 +94,15 @@ def submit(
     reuse: Reuse = "run",
     nonce: str = "",
 ) -> Flow[Job]:
-    """Have one job for this wish: find it, or create it.
+    """Adopt the job for this intent, or create it.
 
     Args:
-        account: Whom to ask.
+        account: The account to send requests with.
         spec: What to train.
-        requester: Who asks. One that says nothing about itself is told apart by the content alone.
-        reuse: "run" adopts what this requester made; "content" what anybody made of the same; "never" nothing.
-        nonce: Tells this call from every other, where nothing is reused and the requester doesn't tell repeats apart.
+        requester: Who asks. Without one, only the content decides which job is adopted.
+        reuse: "run" adopts a job of this requester, "content" any job with the same content, "never" none.
+        nonce: A value that only this call has. It becomes part of the key with `reuse="never"` if the requester has
+            no occasion.
     """
     requester = requester or Requester()
     check_room(spec.metadata, keep_origin=requester.keep_origin)
@@ -113,9 +115,12 @@ def submit(
 
 
 def find(account: Account, intent: Intent) -> Flow[list[Job]]:
-    """All jobs that carry an intent's mark; fails closed.
+    """List all jobs with an intent's mark.
 
-    The service is asked to filter, and isn't believed: some ignore the filter.
+    The service is asked to filter, but some ignore that, so the jobs are filtered here as well.
+
+    Raises:
+        LookupFailed: The list can't be read to its end.
     """
     mark = {intent.label: intent.value}
     pager = Pager(account, lambda after: calls.jobs.listing(metadata=mark, after=after, limit=100))
@@ -130,12 +135,12 @@ def find(account: Account, intent: Intent) -> Flow[list[Job]]:
         try:
             page = yield from pager.next()
         except TunewayError as error:
-            raise unreadable("which jobs exist for this work, so no other is created", error) from error
+            raise unreadable("which jobs exist for this work, so none was created", error) from error
         found += (job for job in page if (job.metadata or {}).get(intent.label) == intent.value)
     if pager.stuck:
         raise LookupFailed(
-            "the service says that there are more jobs, and doesn't list them",
-            hint="Nothing was created: this service's list of jobs can't be read to its end.",
+            "the service says that there are more jobs, but doesn't list them",
+            hint="Nothing was created, because the list of jobs can't be read to its end.",
             retryable=False,
         )
     return found
@@ -143,7 +148,7 @@ def find(account: Account, intent: Intent) -> Flow[list[Job]]:
 
 @dataclass
 class _Submission:
-    """What a submission has learned so far, and what each state does."""
+    """The data of one submission, and the action of each state."""
 
     account: Account
     body: dict[str, object]
@@ -156,7 +161,7 @@ class _Submission:
     _survivor: Job | None = None
 
     @property
-    def actions(self) -> dict[SubmitState, Callable[[], Flow[SubmitSight]]]:
+    def actions(self) -> dict[SubmitState, Callable[[], Flow[SubmitResult]]]:
         return {
             SubmitState.LOOK: self.look,
             SubmitState.CREATE: self.create,
@@ -171,19 +176,19 @@ class _Submission:
 
     @property
     def current(self) -> list[Job]:
-        """The jobs of this attempt, the best first: whatever wasn't already over when it began."""
-        return sorted((job for job in self.known.values() if job.id not in self.past), key=_merit)
+        """The jobs of this attempt, best first: all that hadn't failed or been cancelled before it began."""
+        return sorted((job for job in self.known.values() if job.id not in self.past), key=_rank)
 
-    def look(self) -> Flow[SubmitSight]:
+    def look(self) -> Flow[SubmitResult]:
         yield from self._find()
         self.past = {job.id for job in self.known.values() if job.phase.dead}
         if not self.current:
-            return SubmitSight.NOTHING
-        return SubmitSight.READY if all(job.done for job in self.current) else SubmitSight.ALIVE
+            return SubmitResult.NOTHING
+        return SubmitResult.READY if all(job.done for job in self.current) else SubmitResult.ALIVE
 
-    def create(self) -> Flow[SubmitSight]:
-        if self.creates == CREATES:
-            raise self._lost()
+    def create(self) -> Flow[SubmitResult]:
+        if self.creates == MAX_CREATES:
+            raise self._uncertain()
         self.creates += 1
         call = calls.jobs.create(self.body, idempotency_key=f"{self.intent.value}-{len(self.past)}")
         try:
@@ -195,10 +200,10 @@ class _Submission:
         else:
             self._accepted = self.known[job.id] = job
             yield from tell(progress.JobCreated(job))
-        return SubmitSight.SENT
+        return SubmitResult.SENT
 
-    def settle(self) -> Flow[SubmitSight]:
-        """Whatever wasn't there before the create is what became of it, even if it has failed since."""
+    def settle(self) -> Flow[SubmitResult]:
+        """List again after the settle window. A new job comes from a create, even if it has failed since."""
         mine = self._accepted
         yield from tell(progress.Settling(self.account.settle_window))
         yield from sleep(self.account.settle_window)
@@ -208,9 +213,9 @@ class _Submission:
             raise (error.about(mine.id) if mine else error) from error.__cause__
         if mine and mine.id not in shown:
             yield from tell(progress.KeyNotKept(mine))
-        return SubmitSight.SOMETHING if self.current else SubmitSight.NOTHING
+        return SubmitResult.SOMETHING if self.current else SubmitResult.NOTHING
 
-    def resolve(self) -> Flow[SubmitSight]:
+    def resolve(self) -> Flow[SubmitResult]:
         self._survivor, *rivals = self.current
         mine = self._accepted.id if self._accepted else None
         for rival in rivals:
@@ -218,13 +223,13 @@ class _Submission:
             if ours and not rival.done:
                 yield from self._cancel(rival)
                 if self.current[0].id != self._survivor.id:
-                    return SubmitSight.READY
+                    return SubmitResult.READY
         if self._survivor.id != mine:
             yield from tell(progress.JobAdopted(self._survivor))
-        return SubmitSight.ONE
+        return SubmitResult.ONE
 
     def _find(self) -> Flow[set[str]]:
-        """Learn what the list shows; what it showed before isn't forgotten when it shows less."""
+        """Read the list; gives the ids on it. A job stays known if a later list doesn't show it."""
         found = yield from find(self.account, self.intent)
         self.known |= {job.id: job for job in found}
         return {job.id for job in found}
@@ -233,7 +238,7 @@ class _Submission:
         try:
             ended = self.known[rival.id] = yield from cancel(self.account, rival.id)
         except NotFound:
-            return  # it's gone
+            return  # the job was deleted
         except ApiError as error:
             if error.retryable:
                 raise
@@ -242,14 +247,14 @@ class _Submission:
             if ended.phase is not Phase.SUCCEEDED:
                 yield from tell(progress.RivalCancelled(rival.id, self.survivor.id))
 
-    def _lost(self) -> SubmitUncertain:
+    def _uncertain(self) -> SubmitUncertain:
         return SubmitUncertain(
-            f"a job was sent {self.creates} times and never showed within {self.account.settle_window:g} s: "
+            f"a create was sent {self.creates} times, and no job was listed within {self.account.settle_window:g} s: "
             f"{self._unclear}",
-            hint="Try again: the next try looks first, and adopts a job that shows late.",
+            hint="Try again: the next attempt lists jobs first, and adopts one that appears late.",
         )
 
 
-def _merit(job: Job) -> tuple[int, float, str]:
-    """Ready before alive before dead; then the oldest, the same on every observer."""
+def _rank(job: Job) -> tuple[int, float, str]:
+    """Sort succeeded jobs first, then those that are alive, then the others; among equals, the oldest first."""
     return (0 if job.phase is Phase.SUCCEEDED else 2 if job.phase.dead else 1, *job.age_rank)

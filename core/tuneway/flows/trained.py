@@ -1,8 +1,8 @@
-"""What a service knows of a training, gathered for whoever registers its model or reports on it.
+"""Fetch all that a service knows of a job, for the registry and the report.
 
-A job that can't be read is an error. What belongs to it may be gone, or never have been there: a deleted file, a
-service without checkpoints or result files. Such gaps are left open, and those that a reader would miss are named.
-Trouble that passes isn't taken for a gap, unless whoever asks would rather have a part than nothing.
+If the job itself can't be read, that is an error. Its parts may be missing: a file was deleted, or the service has
+no checkpoints or result files. Missing parts are left out, and those that a reader would expect are listed in
+`missing`. A temporary error is raised, unless `forgiving` says to list it as missing too.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ L = TypeVar("L", bound=Listed)
 
 PAGE = 100
 CHECKPOINT_PAGES, LATEST_PAGES, LOG_PAGES = 100, 10, 500
-"""How much of a list is read: of the log only the latest part, where a result file has the numbers too."""
+"""The most pages to read: of checkpoints, of the log if a result file has the metrics, and of the log if not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """A job and all that belongs to it.
+    """A job with its files, checkpoints, metrics and log.
 
     Args:
         job: The job.
-        files: Its training and its validation file, as far as they are there.
+        files: Its training file and validation file, those that exist.
         checkpoints: Its checkpoints, oldest first.
         rows: The rows of its result file.
-        events: Its log, oldest first; fetched if it was asked for, or if there are no rows.
-        base_model: The model that it started from, if the service tells of it.
-        missing: What could not be read, in sentences.
+        events: Its log, oldest first. It is fetched on request, or if there are no rows.
+        base_model: The model that it started from, if the service lists it.
+        missing: A sentence for each part that could not be read.
     """
 
     job: Job
@@ -53,18 +53,18 @@ class Trained:
 
     @property
     def curve(self) -> list[MetricRow] | list[Event]:
-        """What was measured, step by step: the result file's rows, else the log's metrics."""
+        """The metrics by step: the rows of the result file, or else the metrics events of the log."""
         return self.rows or [event for event in self.events if event.metrics]
 
 
 def trained(account: Account, job: Job | str, *, log: bool = False, forgiving: bool = False) -> Flow[Trained]:
-    """Gather what belongs to a job.
+    """Fetch a job's files, checkpoints, metrics and log.
 
     Args:
-        account: Whom to ask.
-        job: The job; its id asks for it as it is now.
-        log: Fetch the log also where a result file has the numbers.
-        forgiving: Take trouble that passes for a gap as well, and name it.
+        account: The account to send requests with.
+        job: The job. Given an id, the job is fetched too.
+        log: Fetch the log even if a result file has the metrics.
+        forgiving: List a part as missing also after a temporary error, instead of raising it.
     """
     gathering = _Gathering(account, forgiving=forgiving)
     if isinstance(job, str):
@@ -91,7 +91,7 @@ def trained(account: Account, job: Job | str, *, log: bool = False, forgiving: b
 
 
 class _Gathering:
-    """Asks for one thing after another, and remembers what is missing."""
+    """Fetches one part after another, and collects what is missing."""
 
     def __init__(self, account: Account, *, forgiving: bool) -> None:
         self._account = account
@@ -99,12 +99,12 @@ class _Gathering:
         self.missing: list[str] = []
 
     def ask(self, what: str | None, flow: Flow[T]) -> Flow[T | None]:
-        """Leave a gap where the service says no; raise trouble that passes, unless it is forgiven."""
+        """Run a flow; gives None if the part is missing. `what` names it in `missing`, if it is given."""
         try:
             return (yield from flow)
         except (ApiError, BadReply, InvalidInput, TransportError, LookupFailed) as error:
-            passes = error.retryable and not isinstance(error, BadReply)
-            if passes and not self._forgiving:
+            temporary = error.retryable and not isinstance(error, BadReply)
+            if temporary and not self._forgiving:
                 raise
             if what is not None:
                 self.missing.append(f"The {what} could not be read: {error.message}")
@@ -117,7 +117,7 @@ class _Gathering:
         return self._all(lambda after: calls.jobs.events(job_id, after=after, limit=PAGE), pages)
 
     def _all(self, page: Callable[[str | None], Call[Page[L]]], pages: int) -> Flow[list[L]]:
-        """A list that is told newest first, oldest first; at most so many pages of it."""
+        """Read at most so many pages of a list that is newest first; gives it oldest first."""
         pager = Pager(self._account, page)
         found: list[L] = []
         while not pager.done and pager.pages < pages:

@@ -1,8 +1,7 @@
-"""A file is sent once: its hash rides in its name, and the service's list says whether it is there.
+"""Upload each file once. Its hash is part of its name, and the service's list shows whether it is there.
 
-As with jobs, nothing is sent before a look, and a reply that doesn't tell is followed by a look rather
-than by sending it again. A second copy would cost no money, so there is no race to resolve: whoever
-looks next takes the oldest.
+As with jobs, the list is read before the file is sent, and again after an unclear reply. A second copy costs no money,
+so two processes that race need not agree: the next one to read the list takes the oldest copy.
 """
 
 from __future__ import annotations
@@ -20,25 +19,25 @@ from tuneway.flows._paging import Pager
 from tuneway.flows._request import request, settling, unreadable
 from tuneway.models import File, Upload
 
-SENDS = 3
-LIFE_LEFT = 3600.0
-"""A file that expires sooner than this (seconds) isn't worth finding again."""
+MAX_SENDS = 3
+MIN_LIFETIME = 3600.0
+"""A file on the service is used again only if it lasts at least this many seconds."""
 
 
 class Facts(Protocol):
-    """What a check found out about a file in passing."""
+    """What the check of a file has found out about it."""
 
     @property
     def sha256(self) -> str:
-        """The hash of all its bytes."""
+        """The hash of the file."""
 
     @property
     def size_bytes(self) -> int:
-        """How many they are."""
+        """The file's size in bytes."""
 
     @property
     def modified_ns(self) -> int | None:
-        """When the file was last written, if that is known: one that has changed since isn't sent."""
+        """When the file was last written, if that is known. If it has changed since, it isn't sent."""
 
 
 def upload(
@@ -49,14 +48,14 @@ def upload(
     purpose: str = "fine-tune",
     expires_after: int | None = None,
 ) -> Flow[File]:
-    """Have this data on the service: find it there, or send it.
+    """Find a file with this data on the service, or send it.
 
     Args:
-        account: Whom to ask.
+        account: The account to send requests with.
         path: The file.
-        facts: What a check found out about it. A file that was written since is not sent.
-        purpose: What the service is told that it is for.
-        expires_after: Seconds after which the service deletes it.
+        facts: What the check found out about it. If the file has changed since, it isn't sent.
+        purpose: The purpose that the service is told.
+        expires_after: The number of seconds after which the service deletes it.
     """
     sha256, size = facts.sha256, facts.size_bytes
     name = name_with_hash(path.name, sha256)
@@ -76,9 +75,13 @@ def upload(
 
 
 def find(account: Account, sha256: str, *, size: int, purpose: str) -> Flow[File | None]:
-    """The oldest usable file with this data; fails closed."""
+    """Find the oldest usable file with this data.
+
+    Raises:
+        LookupFailed: The list can't be read to its end.
+    """
     pager = Pager(account, lambda after: calls.files.listing(purpose=purpose, after=after, limit=10_000))
-    soon = (yield from now()) + LIFE_LEFT
+    soon = (yield from now()) + MIN_LIFETIME
     found: list[File] = []
     while not pager.done:
         if pager.pages == account.lookup_pages:
@@ -86,12 +89,12 @@ def find(account: Account, sha256: str, *, size: int, purpose: str) -> Flow[File
         try:
             page = yield from pager.next()
         except TunewayError as error:
-            raise unreadable("whether this file is there already, so it isn't sent", error) from error
+            raise unreadable("whether the service has this file, so it wasn't sent", error) from error
         found += (file for file in page if hash_in(file.filename) == sha256 and _usable(file, size, purpose, soon))
     if not found and pager.stuck:
         raise LookupFailed(
-            "the service says that there are more files, and doesn't list them",
-            hint="Nothing was sent: this service's list of files can't be read to its end.",
+            "the service says that there are more files, but doesn't list them",
+            hint="Nothing was sent, because the list of files can't be read to its end.",
             retryable=False,
         )
     return min(found, key=lambda file: (file.created_at or 0, file.id), default=None)
@@ -109,7 +112,7 @@ def _usable(file: File, size: int, purpose: str, soon: float) -> bool:
 def _send_parts(
     account: Account, source: Source, name: str, *, purpose: str, expires_after: int | None
 ) -> Flow[Call[File | Upload]]:
-    """Send everything but the last word; what never gets its last word expires at no cost."""
+    """Send all parts; gives the call that completes the upload. One that is never completed expires at no cost."""
     size = source.size
     begun = calls.uploads.create(filename=name, size=size, purpose=purpose, expires_after=expires_after)
     begin = yield from request(account, begun)
@@ -123,7 +126,7 @@ def _send_parts(
 
 def _commit(account: Account, commit: Call[File | Upload], sha256: str, *, size: int, purpose: str) -> Flow[File]:
     unclear: TunewayError | None = None
-    for _ in range(SENDS):
+    for _ in range(MAX_SENDS):
         try:
             done = yield from request(account, commit)
         except TunewayError as error:
@@ -139,6 +142,6 @@ def _commit(account: Account, commit: Call[File | Upload], sha256: str, *, size:
         if file is not None:
             return file
     raise SubmitUncertain(
-        f"a file was sent {SENDS} times and never showed within {account.settle_window:g} s: {unclear}",
-        hint="Try again: the next try looks first.",
+        f"the file was sent {MAX_SENDS} times, and not listed within {account.settle_window:g} s: {unclear}",
+        hint="Try again: the next attempt lists files first.",
     )

@@ -1,10 +1,9 @@
 """A wait for one job, as a state machine without a clock or a connection.
 
-A `Wait` is told what a look at its job gave, and knows what that means and when to look again. Who looks,
-and for how many waits at once, is `watch`'s business. Terminal is absorbing: no later look, however
-stale, changes an end that was seen.
+A `Wait` takes the results of polls, and decides what they mean and when to poll again. `watch` does the polling, for
+many waits at once. A final state never changes, whatever a later or outdated poll gives.
 
-Its whole state is small: job id, deadline, last event. That is the resume token which engines keep.
+A wait can be resumed from its job id, deadline and last event. They are the resume token that engines store.
 """
 
 from __future__ import annotations
@@ -31,50 +30,50 @@ from tuneway.models import Job, Phase
 from tuneway.progress import Listener
 
 APPROACH = 2 / 3
-"""So much of the way to the estimated finish goes by before the next look: ever closer looks around it."""
+"""The next poll comes after this share of the time to the estimated finish, so polls get denser towards it."""
 
-LONGEST_AIM = 420.0
-"""However far away the estimated finish is, a wait looks this often: estimates are wrong, people cancel."""
+LONGEST_PAUSE = 420.0
+"""The longest pause in seconds, however far away the estimated finish is: estimates can be wrong, jobs cancelled."""
 
-MOST_HASTE = 4.0
-"""So many times as often, at most, is looked at a job whose look is shared."""
+MAX_SPEEDUP = 4.0
+"""Upper bound on how much faster a job is polled when waits share the request."""
 
 EARLY = 0.25
-"""A wait joins another's look when no more than this share of its own pause is left."""
+"""A wait takes part in another's poll if at most this share of its own pause is left."""
 
-NAMING_LOOKS = 3
-"""Further looks that a succeeded job gets to show the name of its model; some services never do."""
+NAMING_POLLS = 3
+"""How often a succeeded job is polled for the name of its model; some services never give one."""
 
 
 class WaitState(Enum):
-    """Where a wait stands."""
+    """The states of a wait."""
 
     WATCHING = auto()
-    NAMING = auto()
+    NAMING = auto()  # the job has succeeded, the service doesn't name its model yet
     SUCCEEDED = auto()
     FAILED = auto()
     CANCELLED = auto()
-    EXPIRED = auto()
-    LOST = auto()
+    EXPIRED = auto()  # the deadline has passed
+    LOST = auto()  # the job can't be read
 
 
-class WaitSight(Enum):
-    """What a look gave."""
+class PollResult(Enum):
+    """The result of a poll, which decides the next state."""
 
     ALIVE = auto()
-    NAMELESS = auto()
+    NAMELESS = auto()  # succeeded, without the name of its model
     SUCCEEDED = auto()
     FAILED = auto()
     CANCELLED = auto()
-    UNREADABLE = auto()
-    HOPELESS = auto()
-    LATE = auto()
+    UNREADABLE = auto()  # the poll failed; the next one may succeed
+    HOPELESS = auto()  # the poll failed, and the wait gives up
+    LATE = auto()  # the deadline, or the last poll for the model's name, has passed
 
 
 _W, _N, _S, _F, _C, _E, _L = WaitState
-TRANSITIONS: dict[WaitState, dict[WaitSight, WaitState]] = {
+TRANSITIONS: dict[WaitState, dict[PollResult, WaitState]] = {
     #               ALIVE  NAMELESS  SUCCEEDED  FAILED  CANCELLED  UNREADABLE  HOPELESS  LATE
-    state: dict(zip(WaitSight, row, strict=True))
+    state: dict(zip(PollResult, row, strict=True))
     for state, row in {
         WaitState.WATCHING: (_W, _N, _S, _F, _C, _W, _L, _E),
         WaitState.NAMING: (_N, _N, _S, _N, _N, _N, _S, _S),
@@ -89,13 +88,22 @@ TRANSITIONS: dict[WaitState, dict[WaitSight, WaitState]] = {
 
 @dataclass(eq=False)
 class Wait:
-    """One wait.
+    """One wait for one job.
 
     Args:
-        account: Whose schedule counts.
-        token: The job, the deadline and the last event told.
-        listener: Who is told of the end, and of all else when it follows.
-        follows: Whether somebody wants to hear what happens meanwhile; else the job's log isn't read.
+        account: The account with the schedule of polls.
+        token: The job, the deadline, and the last event of its log that was passed on.
+        listener: Takes the news of the end; with `follows` all other news as well.
+        follows: Whether the listener wants news before the end. Without it, the job's log isn't read.
+        state: The state.
+        job: The job as the last poll showed it.
+        error: The error of the last poll that failed.
+        failures: How many polls have failed in a row.
+        drained: Whether the log of an ended job was read to its end.
+        drain_failures: How many times that has failed in a row.
+        read_at: When the log was last read; 0 makes it the next one to be read.
+        due: When to poll again.
+        ready: From when on to take part in a poll for other waits.
     """
 
     account: Account
@@ -112,21 +120,21 @@ class Wait:
     due: float = 0.0
     ready: float = 0.0
     _since: float | None = None
-    _naming_looks: int = 0
+    _naming_polls: int = 0
 
     @property
     def ended(self) -> bool:
-        """Whether the end is known."""
+        """Whether the wait has ended."""
         return self.state not in (WaitState.WATCHING, WaitState.NAMING)
 
-    def see(self, seen: Job | TunewayError, now: float, *, sharers: float = 1.0) -> None:
-        """Take in what a look gave, and decide when to look again.
+    def see(self, seen: Job | TunewayError, now: float, *, waits_per_request: float = 1.0) -> None:
+        """Take the result of a poll, and decide when to poll again.
 
-        `sharers` is how many waits each request of this look served: what is shared may be had more often.
+        `waits_per_request` says how many waits each request of this poll served. A shared poll may come more often.
         """
         if self.ended:
             return
-        sight = self._judge(seen, now)
+        result = self._classify(seen, now)
         if isinstance(seen, Job):
             self.failures = 0
             if self.job is None or self.job.status != seen.status:
@@ -136,48 +144,48 @@ class Wait:
         else:
             self.failures += 1
             self.error = seen
-        self.state = TRANSITIONS[self.state][sight]
-        pause = self._pause(seen, now, min(sharers, MOST_HASTE))
+        self.state = TRANSITIONS[self.state][result]
+        pause = self._pause(seen, now, min(waits_per_request, MAX_SPEEDUP))
         self.due, self.ready = now + pause, now + pause * (1 - EARLY)
 
-    def _judge(self, seen: Job | TunewayError, now: float) -> WaitSight:
-        sight = _sight_of_job(seen) if isinstance(seen, Job) else self._sight_of_error(seen)
+    def _classify(self, seen: Job | TunewayError, now: float) -> PollResult:
+        result = _result_of_job(seen) if isinstance(seen, Job) else self._result_of_error(seen)
         late = self.token.deadline is not None and now >= self.token.deadline
         if self.state is WaitState.NAMING:
-            self._naming_looks += 1
-            return WaitSight.LATE if late or self._naming_looks >= NAMING_LOOKS else sight
-        if late and sight is WaitSight.NAMELESS:
-            return WaitSight.SUCCEEDED
-        return WaitSight.LATE if late and sight in (WaitSight.ALIVE, WaitSight.UNREADABLE) else sight
+            self._naming_polls += 1
+            return PollResult.LATE if late or self._naming_polls >= NAMING_POLLS else result
+        if late and result is PollResult.NAMELESS:
+            return PollResult.SUCCEEDED
+        return PollResult.LATE if late and result in (PollResult.ALIVE, PollResult.UNREADABLE) else result
 
-    def _sight_of_error(self, error: TunewayError) -> WaitSight:
-        """Trouble passes; a wait gives up when it doesn't. Not found right after a create passes too."""
+    def _result_of_error(self, error: TunewayError) -> PollResult:
+        """Classify a failed poll. A job that isn't found may just have been created, so that is temporary too."""
         refused = isinstance(error, ApiError) and not error.retryable and not isinstance(error, NotFound)
         last = self.failures + 1 >= self.account.poll.tolerance
-        return WaitSight.HOPELESS if refused or last else WaitSight.UNREADABLE
+        return PollResult.HOPELESS if refused or last else PollResult.UNREADABLE
 
-    def _pause(self, seen: Job | TunewayError, now: float, haste: float) -> float:
-        """Seconds until the next look."""
+    def _pause(self, seen: Job | TunewayError, now: float, speedup: float) -> float:
+        """The seconds until the next poll."""
         poll, floor = self.account.poll, max(self.account.poll.minimum, self.account.poll_floor)
         waited = 0.0 if self._since is None else now - self._since
-        pause = max(min(waited * (poll.growth - 1), poll.maximum) / haste, floor)
+        pause = max(min(waited * (poll.growth - 1), poll.maximum) / speedup, floor)
         pause = max(pause, min(floor * 2.0 ** min(self.failures - 1, 16), poll.maximum))
         estimate = self.job.estimated_finish if self.job is not None else None
         if estimate is not None and estimate > now and self.state is WaitState.WATCHING:
-            # looking costs nothing on this machine, and its first estimates are rough
-            longest = poll.maximum if self.account.local else max(LONGEST_AIM, poll.maximum)
+            # a poll costs nothing on this machine, and the local service's first estimates are rough
+            longest = poll.maximum if self.account.local else max(LONGEST_PAUSE, poll.maximum)
             pause = min(max((estimate - now) * APPROACH, floor), longest)
         if self.state is WaitState.NAMING:
             pause = floor
         pause *= 1 + random.uniform(-poll.jitter, poll.jitter)  # noqa: S311 - spreads load, guards nothing
         asked = getattr(seen, "retry_after", None)
-        pause = max(pause, self.account.poll_floor, min(asked or 0.0, LONGEST_AIM))
+        pause = max(pause, self.account.poll_floor, min(asked or 0.0, LONGEST_PAUSE))
         if self.token.deadline is not None and now < self.token.deadline:
             pause = min(pause, self.token.deadline - now)
         return pause
 
     def result(self) -> Job:
-        """What the wait was for: the succeeded job, or the error that says why there is none."""
+        """Give the succeeded job, or raise the error that says why there is none."""
         error = self.failure()
         if error is not None:
             raise error
@@ -185,30 +193,30 @@ class Wait:
         return self.job
 
     def failure(self) -> TunewayError | None:
-        """Why there is no model; None when there is one."""
+        """The error that says why there is no model; None if there is one."""
         explain = EXPLAIN.get(self.state)
         return explain(self) if explain else None
 
     def news_of_end(self) -> progress.Finished:
-        """The last thing told."""
+        """The news of the end, which is the last."""
         return progress.Finished(self.token.job_id, self.job, self.failure())
 
 
-def _sight_of_job(job: Job) -> WaitSight:
+def _result_of_job(job: Job) -> PollResult:
     match job.phase:
         case Phase.SUCCEEDED:
-            return WaitSight.SUCCEEDED if job.fine_tuned_model else WaitSight.NAMELESS
+            return PollResult.SUCCEEDED if job.fine_tuned_model else PollResult.NAMELESS
         case Phase.FAILED:
-            return WaitSight.FAILED
+            return PollResult.FAILED
         case Phase.CANCELLED:
-            return WaitSight.CANCELLED
+            return PollResult.CANCELLED
         case _:
-            return WaitSight.ALIVE
+            return PollResult.ALIVE
 
 
 def _failed(wait: Wait) -> TunewayError:
     fault = wait.job.error if wait.job is not None else None
-    reason = (fault.message if fault else None) or "the service gives no reason; its events may"
+    reason = (fault.message if fault else None) or "the service gives no reason; see its events"
     return JobFailed(
         f"{wait.token.job_id} failed: {reason}",
         job=wait.job,
@@ -222,7 +230,7 @@ def _cancelled(wait: Wait) -> TunewayError:
     return JobCancelled(
         f"{wait.token.job_id} was cancelled",
         job=wait.job,
-        hint="If nobody did so on purpose, submit again: another job for the same work may have replaced it.",
+        hint="If that wasn't on purpose, submit again: another job for the same work may have replaced it.",
     )
 
 
@@ -232,7 +240,7 @@ def _expired(wait: Wait) -> TunewayError:
         f"{wait.token.job_id} didn't end before the deadline ({status})",
         job=wait.job,
         job_id=wait.token.job_id,
-        hint=f"The job goes on, and is paid for. Wait on: `tuneway wait {wait.token.job_id}`; or cancel it.",
+        hint=f"The job goes on, and costs money. Wait again with `tuneway wait {wait.token.job_id}`, or cancel it.",
     )
 
 
@@ -250,7 +258,7 @@ EXPLAIN: dict[WaitState, Callable[[Wait], TunewayError]] = {
 
 
 def deadline_after(timeout: float | None, now: float) -> float | None:
-    """An absolute deadline from a time-out; None means no deadline."""
+    """Turn a time-out in seconds into a moment; None means no deadline."""
     if timeout is None or timeout == math.inf:
         return None
     if not timeout >= 0:

@@ -1,4 +1,4 @@
-"""The objects of the wire (open enums, unknown fields kept), the job specification, and the names of metrics."""
+"""The objects that services send and receive, the job specification, and the names of metrics."""
 
 from tuneway.models._checked import Checked, Strict
 from tuneway.models._graders import (
@@ -55,7 +55,7 @@ from tuneway.models._wire import (
 
 
 def prepare() -> None:
-    """Build what the first replies would build (20 ms): better here than in the middle of somebody's event loop."""
+    """Build the models of replies now. With the first reply, this would block the event loop for 20 ms."""
     for model in (page_of(Job), page_of(Event), page_of(File), page_of(Checkpoint), Upload, UploadPart):
         model.model_rebuild()
 

@@ -1,4 +1,4 @@
-"""Models that users write: what is wrong with them is one of our errors, and names the field as it was written."""
+"""Base classes for models that users write. A mistake in one is an `InvalidSpec` that names the field."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Place: TypeAlias = tuple[str, ...]
 
 
 class Checked(BaseModel):
-    """A model whose mistakes are told as `InvalidSpec`, however it is made."""
+    """A model that raises `InvalidSpec` for a mistake, however it is made."""
 
     def __init__(self, **data: Any) -> None:
         try:
@@ -30,7 +30,7 @@ class Checked(BaseModel):
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
-        """From a mapping."""
+        """Make the model from a mapping."""
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
@@ -38,24 +38,24 @@ class Checked(BaseModel):
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
-        """From JSON."""
+        """Make the model from JSON."""
         try:
             return super().model_validate_json(json_data, **options)
         except ValidationError as error:
             raise cls._invalid(error, {}) from None
 
     noun: ClassVar[str] = "job specification"
-    """What it is called in the message about a mistake in it."""
+    """The word for the model in an error message."""
 
     @classmethod
     def _as_written(cls, place: Place, data: Mapping[str, Any]) -> Place:
-        """Where the user wrote what is found at this place now."""
+        """The place where the user wrote a value, given its place in the model."""
         del data
         return place
 
     @classmethod
     def _known(cls) -> list[str]:
-        """The fields that a user may have meant."""
+        """The field names to suggest for a misspelled one."""
         return list(cls.model_fields)
 
     @classmethod
@@ -70,7 +70,7 @@ class Checked(BaseModel):
 
 
 class Strict(Checked):
-    """A checked model that refuses fields it doesn't know, and checks what is assigned later."""
+    """A checked model that refuses unknown fields, and also checks assignments."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="forbid", defer_build=True, protected_namespaces=(), validate_assignment=True
@@ -78,7 +78,7 @@ class Strict(Checked):
 
 
 def _problems(item: dict[str, Any], known: list[str]) -> list[tuple[Place, str]]:
-    """What one item of pydantic's report says, which may stand for a whole report of an inner model."""
+    """The places and texts of one item of pydantic's report. The item may contain the report of an inner model."""
     cause = item.get("ctx", {}).get("error")
     place = _place(item)
     if isinstance(cause, InvalidSpec):
@@ -95,7 +95,7 @@ def _problems(item: dict[str, Any], known: list[str]) -> list[tuple[Place, str]]
 
 
 def _place(item: dict[str, Any]) -> Place:
-    """Where it is, without the names that pydantic gives to the branches of a union."""
+    """The place of an item, without the names that pydantic adds for the branches of a union."""
     place = tuple(map(str, item["loc"]))
     given = item.get("input")
     tagged = isinstance(given, Mapping) and len(place) > 1 and given.get("type") == place[-1]

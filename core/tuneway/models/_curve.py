@@ -1,4 +1,4 @@
-"""Numbers out of rows of metrics, whichever kind of row."""
+"""Read the metrics out of rows of any kind."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pydantic import BaseModel
 from tuneway.models._metrics import metric_name
 
 CurveRow = BaseModel | Mapping[str, Any]
-"""A row of a result file, an event, or a plain mapping; the numbers of one that has none are none."""
+"""A row of a result file, an event, or a plain mapping. It may have no metrics."""
 
 Points = dict[tuple[str, int], float]
-"""A value for each name and step."""
+"""The values of metrics by name and step."""
 
 _NOT_MEASURED = {"step", "total_steps"}
 
 
 def plain(row: CurveRow) -> dict[str, Any]:
-    """The row as a dict."""
+    """Turn a row into a dict."""
     return row.model_dump() if isinstance(row, BaseModel) else dict(row)
 
 
 def points(rows: Iterable[CurveRow]) -> Points:
-    """All finite numbers, by name and step; an event carries them in `data`."""
+    """All finite metrics by name and step. An event has them in `data`."""
     found: Points = {}
     for row in map(plain, rows):
         data = row.get("data")
@@ -37,7 +37,7 @@ def points(rows: Iterable[CurveRow]) -> Points:
 
 
 def numbers(values: Mapping[str, Any] | None) -> dict[str, float]:
-    """What was measured: the finite numbers, each under its one name."""
+    """The finite metrics, by the names of the table of metrics."""
     return {
         metric_name(name): float(value)
         for name, value in (values or {}).items()

@@ -1,4 +1,4 @@
-"""Graders: what scores a sample in reinforcement fine-tuning."""
+"""Graders, which score samples in reinforcement fine-tuning."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,7 +14,7 @@ class _Grader(Checked):
 
 
 class StringCheckGrader(_Grader):
-    """Compare two strings."""
+    """Compares two strings."""
 
     type: Literal["string_check"] = "string_check"
     input: str
@@ -23,7 +23,7 @@ class StringCheckGrader(_Grader):
 
 
 class TextSimilarityGrader(_Grader):
-    """Score how alike two texts are."""
+    """Scores how similar two texts are."""
 
     type: Literal["text_similarity"] = "text_similarity"
     input: str
@@ -35,7 +35,7 @@ class TextSimilarityGrader(_Grader):
 
 
 class PythonGrader(_Grader):
-    """Score with Python code, run by the service."""
+    """Scores with Python code, which the service runs."""
 
     type: Literal["python"] = "python"
     source: str = Field(min_length=1)
@@ -43,7 +43,7 @@ class PythonGrader(_Grader):
 
 
 class ScoreModelGrader(_Grader):
-    """Let a model give the score."""
+    """Scores with a model that gives a number."""
 
     type: Literal["score_model"] = "score_model"
     model: str = Field(min_length=1)
@@ -53,7 +53,7 @@ class ScoreModelGrader(_Grader):
 
 
 class LabelModelGrader(_Grader):
-    """Let a model give a label; only inside a multi grader."""
+    """Scores with a model that gives a label; allowed only in a multi grader."""
 
     type: Literal["label_model"] = "label_model"
     model: str = Field(min_length=1)
@@ -69,7 +69,7 @@ _Inner = Annotated[
 
 
 class MultiGrader(_Grader):
-    """Several graders, put together by a formula over their names."""
+    """Combines several graders by a formula with their names."""
 
     type: Literal["multi"] = "multi"
     graders: dict[str, _Inner] = Field(min_length=1)
@@ -80,4 +80,4 @@ Grader = Annotated[
     StringCheckGrader | TextSimilarityGrader | PythonGrader | ScoreModelGrader | MultiGrader,
     Field(discriminator="type"),
 ]
-"""Any grader that a reinforcement job takes."""
+"""Any grader that a reinforcement job accepts."""

@@ -1,4 +1,4 @@
-"""How to train: the methods and their hyperparameters."""
+"""The training methods and their hyperparameters."""
 
 import difflib
 from collections.abc import Mapping
@@ -14,7 +14,10 @@ JSON: TypeAlias = Mapping[str, Any]
 
 
 class Hyperparameters(Checked):
-    """Knobs of a training; left out or "auto", the service chooses. A service's own knobs pass through."""
+    """Hyperparameters of a training. For one that is left out or "auto", the service chooses a value.
+
+    A service's own hyperparameters are passed on.
+    """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", defer_build=True, protected_namespaces=())
 
@@ -34,13 +37,13 @@ class Hyperparameters(Checked):
 
 
 class DPOHyperparameters(Hyperparameters):
-    """Knobs of preference training."""
+    """Hyperparameters of preference training."""
 
     beta: Auto | Annotated[float, Field(gt=0, le=2)] | None = None
 
 
 class ReinforcementHyperparameters(Hyperparameters):
-    """Knobs of reinforcement training."""
+    """Hyperparameters of reinforcement training."""
 
     reasoning_effort: Literal["default", "low", "medium", "high"] | None = None
     compute_multiplier: Auto | Annotated[float, Field(gt=0.00001, le=10)] | None = None
@@ -48,14 +51,14 @@ class ReinforcementHyperparameters(Hyperparameters):
     eval_samples: Auto | Annotated[int, Field(ge=1)] | None = None
 
 
-# inside the methods `type` is a field
-_KnobsClass: TypeAlias = type[Hyperparameters]
+# an alias, since the methods have a field `type`
+_HyperparametersClass: TypeAlias = type[Hyperparameters]
 
 
 class _Method(Strict):
-    """A method takes its hyperparameters by name, or as the wire nests them."""
+    """A training method. It takes its hyperparameters by name, or nested as in OpenAI's JSON."""
 
-    knobs: ClassVar[_KnobsClass] = Hyperparameters
+    parameters: ClassVar[_HyperparametersClass] = Hyperparameters
 
     @model_validator(mode="before")
     @classmethod
@@ -66,13 +69,13 @@ class _Method(Strict):
         inner = data.pop(cls._kind(), None)
         if isinstance(inner, dict):
             data |= inner
-        knobs = {name: data.pop(name) for name in list(data) if name in cls.knobs.model_fields}
-        if knobs:
+        flat = {name: data.pop(name) for name in list(data) if name in cls.parameters.model_fields}
+        if flat:
             given = data.get("hyperparameters") or {}
             given = given.model_dump(exclude_unset=True) if isinstance(given, Hyperparameters) else given
             if not isinstance(given, dict):
                 raise ValueError("hyperparameters: not a mapping")
-            data["hyperparameters"] = given | knobs
+            data["hyperparameters"] = given | flat
         return data
 
     @classmethod
@@ -81,11 +84,11 @@ class _Method(Strict):
 
     @classmethod
     def _known(cls) -> list[str]:
-        return [*super()._known(), *cls.knobs.model_fields]
+        return [*super()._known(), *cls.parameters.model_fields]
 
     @classmethod
     def _as_written(cls, place: Place, data: Mapping[str, Any]) -> Place:
-        """Undo the flattening: knobs may stand beside the type, or where the wire nests them."""
+        """Undo `_flatten`: the user may have given hyperparameters by name, or nested."""
         inner = data.get(cls._kind())
         above: Place = (cls._kind(),) if isinstance(inner, dict) else ()
         flat = place[:1] == ("hyperparameters",) and place[1:2] and place[1] in (inner or data)
@@ -97,19 +100,19 @@ class _Method(Strict):
         return {"type": self.type, self.type: inner}  # type: ignore[attr-defined]
 
 
-class _Knobs(TypedDict, total=False):
-    """For type checkers: what may be written beside the type, or under `hyperparameters`."""
+class _HyperparameterFields(TypedDict, total=False):
+    """For type checkers: the hyperparameters that a method takes by name."""
 
     batch_size: Auto | int | None
     learning_rate_multiplier: Auto | float | None
     n_epochs: Auto | int | None
 
 
-class _DPOKnobs(_Knobs, total=False):
+class _DPOFields(_HyperparameterFields, total=False):
     beta: Auto | float | None
 
 
-class _ReinforcementKnobs(_Knobs, total=False):
+class _ReinforcementFields(_HyperparameterFields, total=False):
     reasoning_effort: Literal["default", "low", "medium", "high"] | None
     compute_multiplier: Auto | float | None
     eval_interval: Auto | int | None
@@ -117,36 +120,38 @@ class _ReinforcementKnobs(_Knobs, total=False):
 
 
 class Supervised(_Method):
-    """Learn to answer as the examples do: `Supervised(n_epochs=3)`."""
+    """Supervised training: learn to answer like the examples. Example: `Supervised(n_epochs=3)`."""
 
     type: Literal["supervised"] = "supervised"
     hyperparameters: Hyperparameters | None = None
 
     if TYPE_CHECKING:
 
-        def __init__(self, *, hyperparameters: Hyperparameters | JSON | None = None, **knobs: Unpack[_Knobs]) -> None:
-            """Give the knobs by name, or all at once."""
+        def __init__(
+            self, *, hyperparameters: Hyperparameters | JSON | None = None, **named: Unpack[_HyperparameterFields]
+        ) -> None:
+            """Take the hyperparameters by name, or all at once."""
 
 
 class DPO(_Method):
-    """Learn to prefer one answer to another: `DPO(beta=0.1)`."""
+    """Preference training: learn to prefer one answer to another. Example: `DPO(beta=0.1)`."""
 
-    knobs: ClassVar[_KnobsClass] = DPOHyperparameters
+    parameters: ClassVar[_HyperparametersClass] = DPOHyperparameters
     type: Literal["dpo"] = "dpo"
     hyperparameters: DPOHyperparameters | None = None
 
     if TYPE_CHECKING:
 
         def __init__(
-            self, *, hyperparameters: DPOHyperparameters | JSON | None = None, **knobs: Unpack[_DPOKnobs]
+            self, *, hyperparameters: DPOHyperparameters | JSON | None = None, **named: Unpack[_DPOFields]
         ) -> None:
-            """Give the knobs by name, or all at once."""
+            """Take the hyperparameters by name, or all at once."""
 
 
 class Reinforcement(_Method):
-    """Learn from a grader's score."""
+    """Reinforcement training: learn from the scores of a grader."""
 
-    knobs: ClassVar[_KnobsClass] = ReinforcementHyperparameters
+    parameters: ClassVar[_HyperparametersClass] = ReinforcementHyperparameters
     type: Literal["reinforcement"] = "reinforcement"
     grader: Grader
     hyperparameters: ReinforcementHyperparameters | None = None
@@ -160,10 +165,10 @@ class Reinforcement(_Method):
             grader: Grader | JSON,
             hyperparameters: ReinforcementHyperparameters | JSON | None = None,
             response_format: JSON | None = None,
-            **knobs: Unpack[_ReinforcementKnobs],
+            **named: Unpack[_ReinforcementFields],
         ) -> None:
-            """Give the knobs by name, or all at once."""
+            """Take the hyperparameters by name, or all at once."""
 
 
 Method: TypeAlias = Annotated[Supervised | DPO | Reinforcement, Field(discriminator="type")]
-"""One of the three, told apart by `type`."""
+"""One of the three methods, distinguished by `type`."""

@@ -1,7 +1,7 @@
-"""The names of metrics: one table, from which reports, gates, registries and engines take what they need.
+"""The names of metrics, as one table for reports, gates, registries and engines.
 
-Services give some numbers two names: a result file says `train_accuracy` where events and checkpoints say
-`train_mean_token_accuracy`. Everything that Tuneway keeps or shows has the name from this table.
+Services use two names for some metrics: a result file has `train_accuracy` where events and checkpoints have
+`train_mean_token_accuracy`. All that Tuneway stores or shows has the name from this table.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Measure(StrEnum):
 
 
 class Role(StrEnum):
-    """Which data a value was measured on."""
+    """The data that a value was measured on."""
 
     TRAIN = "train"
     VALID = "validation"
@@ -31,10 +31,10 @@ class MetricInfo(NamedTuple):
     """One metric.
 
     Args:
-        name: Its name.
+        name: The metric's name.
         role: The data that it is measured on.
-        methods: The training methods that have it.
-        measure: The chart that it belongs to, if any.
+        methods: The training methods that have this metric.
+        measure: The chart that shows it, if any does.
         also: Other names that services use for it.
     """
 
@@ -67,12 +67,12 @@ _ALSO = {other: metric.name for metric in METRICS.values() for other in metric.a
 
 
 def metric_name(name: str) -> str:
-    """The one name of a metric; a name that the table doesn't know stays as it is."""
+    """Give the table's name for a metric. A name that isn't in the table is returned as it is."""
     return _ALSO.get(name, name)
 
 
 def possible_metrics(method: str, *, validated: bool) -> list[str]:
-    """The metrics that a training by this method can have, with or without validation data."""
+    """The metrics that a training with this method can have, with or without validation data."""
     return [
         metric.name
         for metric in METRICS.values()

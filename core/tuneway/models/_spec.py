@@ -1,7 +1,7 @@
-"""What to train: the fields of a job, checked here before anything is sent.
+"""The job specification, whose fields are checked before anything is sent.
 
-`TrainingFields` are the fields that a job specification and a recipe share. Each field stands once as a type for
-checkers (the `TypedDict`) and once as a rule (the model); wrappers take them as `**fields: Unpack[…]`.
+A job specification and a recipe share the fields of `TrainingFields`. Each field is declared twice: in a `TypedDict`
+for type checkers, and in a model with its rules. Wrappers take the fields as `**fields: Unpack[…]`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,24 +32,24 @@ class _Wandb(Checked):
 
 
 class WandbIntegration(Strict):
-    """Send the job's metrics to Weights & Biases."""
+    """Sends the job's metrics to Weights & Biases."""
 
     type: Literal["wandb"] = "wandb"
     wandb: _Wandb
 
 
 class TrainingFields(TypedDict, total=False):
-    """The fields that say how to train; `JobSpecFields` and `RecipeFields` add on what.
+    """The fields that say how to train. `JobSpecFields` and `RecipeFields` add the data.
 
     Attributes:
         model: The model to start from.
-        method: `Supervised(…)`, `DPO(…)`, `Reinforcement(…)`, or the wire's own JSON.
-        suffix: A word in the new model's name.
-        seed: The same seed and data give the same training, as far as the service can.
-        metadata: Up to 14 pairs of your own (16, less the two by which a job is found again).
-        integrations: Up to five, Weights & Biases among them.
-        hyperparameters: The old place for them; `method` is the new one.
-        extra_body: Fields that only your service knows; sent as they are.
+        method: `Supervised(…)`, `DPO(…)`, `Reinforcement(…)`, or OpenAI's JSON for it.
+        suffix: A word that becomes part of the new model's name.
+        seed: The seed. With the same seed and data, services that can do so repeat the same training.
+        metadata: Up to 14 pairs of your own; two of the 16 are the marks by which a retry finds the job.
+        integrations: Up to five integrations, such as Weights & Biases.
+        hyperparameters: The deprecated field for hyperparameters; `method` replaces it.
+        extra_body: Fields that only your service knows. They are sent as they are.
     """
 
     model: Required[str]
@@ -63,11 +63,11 @@ class TrainingFields(TypedDict, total=False):
 
 
 class JobSpecFields(TrainingFields, total=False):
-    """The fields of a `JobSpec`: how to train, on files that are uploaded.
+    """The fields of a `JobSpec`: how to train, and the uploaded files.
 
     Attributes:
         training_file: The id of an uploaded file, or the `File` itself.
-        validation_file: Likewise; measured during training, required for reinforcement.
+        validation_file: The same for validation data. Reinforcement requires it.
     """
 
     training_file: Required[str | File]
@@ -75,7 +75,7 @@ class JobSpecFields(TrainingFields, total=False):
 
 
 class TrainingSpec(Strict):
-    """The fields that a job specification and a recipe share, with their rules."""
+    """The fields that a job specification and a recipe share, with their checks."""
 
     model: str = Field(min_length=1)
     method: Method | None = None
@@ -91,35 +91,35 @@ class TrainingSpec(Strict):
     def _leave_our_names_alone(cls, value: Metadata | None) -> Metadata | None:
         taken = [name for name in value or {} if name.startswith("tuneway_")]
         if taken:
-            raise ValueError(f"names that start with 'tuneway_' are taken: {', '.join(taken)}")
+            raise ValueError(f"names that start with 'tuneway_' are reserved: {', '.join(taken)}")
         return value
 
     @property
     def requested(self) -> dict[str, Any]:
-        """The hyperparameters that were given, in the new place or in the old one."""
+        """The hyperparameters that were given, in `method` or in `hyperparameters`."""
         given = (self.method.hyperparameters if self.method else None) or self.hyperparameters
         return given.model_dump(mode="json", exclude_none=True) if given else {}
 
     @property
     def kind(self) -> str:
-        """The method's name: "supervised" unless another is given."""
+        """The name of the method; "supervised" if none is given."""
         return self.method.type if self.method else "supervised"
 
 
 class JobSpec(TrainingSpec):
-    """Everything that creating a job takes.
+    """All that is needed to create a job.
 
     Args:
         model: The model to start from.
         training_file: The id of an uploaded file, or the `File` itself.
-        validation_file: Likewise; measured during training, required for reinforcement.
-        method: `Supervised(…)`, `DPO(…)`, `Reinforcement(…)`, or the wire's own JSON.
-        suffix: A word in the new model's name.
-        seed: The same seed and data give the same training, as far as the service can.
-        metadata: Up to 14 pairs of your own (16, less the two by which a job is found again).
-        integrations: Up to five, Weights & Biases among them.
-        hyperparameters: The old place for them; `method` is the new one.
-        extra_body: Fields that only your service knows; sent as they are.
+        validation_file: The same for validation data. Reinforcement requires it.
+        method: `Supervised(…)`, `DPO(…)`, `Reinforcement(…)`, or OpenAI's JSON for it.
+        suffix: A word that becomes part of the new model's name.
+        seed: The seed. With the same seed and data, services that can do so repeat the same training.
+        metadata: Up to 14 pairs of your own; two of the 16 are the marks by which a retry finds the job.
+        integrations: Up to five integrations, such as Weights & Biases.
+        hyperparameters: The deprecated field for hyperparameters; `method` replaces it.
+        extra_body: Fields that only your service knows. They are sent as they are.
     """
 
     training_file: str = Field(min_length=1)
@@ -142,7 +142,7 @@ class JobSpec(TrainingSpec):
         return self
 
     def to_wire(self) -> dict[str, Any]:
-        """The JSON body of the create call, without what was left out."""
+        """The JSON body of the create call, without fields that aren't given."""
         try:
             body = self.model_dump(mode="json", exclude_none=True, exclude={"extra_body"})
         except PydanticSerializationError as error:

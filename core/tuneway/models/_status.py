@@ -1,4 +1,4 @@
-"""The statuses a job can have, sorted into the six phases that decisions are made on."""
+"""The six phases of a job, and the table that sorts the statuses of all services into them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """Where a job stands, whatever word its service uses for it."""
+    """The phase of a job. Decisions are made on phases, since services use different statuses."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -19,17 +19,17 @@ class Phase(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether a job can leave this phase: terminal is absorbing."""
+        """Whether a job has ended, and stays in this phase."""
         return self in (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
 
     @property
     def dead(self) -> bool:
-        """Ended without a model: a new attempt may be made."""
+        """Whether a job has ended without a model, so that a new attempt may be made."""
         return self in (Phase.FAILED, Phase.CANCELLED)
 
 
-# One table for every dialect: the words don't collide, and a gateway may hand on
-# another service's words behind OpenAI's paths.
+# One table for all dialects: their statuses don't conflict, and a gateway with OpenAI's paths may return those of
+# another service.
 PHASES: dict[str, Phase] = {
     "validating_files": Phase.PENDING,
     "queued": Phase.PENDING,
@@ -48,12 +48,12 @@ PHASES: dict[str, Phase] = {
 
 
 def phase_of(status: str) -> Phase:
-    """Sort a status; a word that nobody knows yet is taken for a running job."""
+    """Give the phase for a status. A job with an unknown status counts as running."""
     return PHASES.get(status) or _unknown(status)
 
 
 @functools.lru_cache(maxsize=256)
 def _unknown(status: str) -> Phase:
-    """Log it, once."""
-    logging.getLogger("tuneway").warning("a job has status %r, unknown here: taken for a running one", status[:80])
+    """Warn about an unknown status, once for each."""
+    logging.getLogger("tuneway").warning("a job has the unknown status %r; it counts as running", status[:80])
     return Phase.RUNNING

@@ -1,7 +1,7 @@
 """The objects that services send.
 
-Services differ, so these are generous: only an object's identity is required, a field of the wrong type
-reads as absent, and fields that nobody listed are kept (`model_extra`).
+Services differ, so little is required: an object's id, and a job's status. A field of the wrong type counts as absent,
+and unknown fields are kept (`model_extra`).
 """
 
 import functools
@@ -24,11 +24,11 @@ def _absent_if_wrong(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 
 Soft = Annotated[T | None, WrapValidator(_absent_if_wrong)]
 Name = Soft[Annotated[str, Field(min_length=1)]]
-"""The id of something else; an empty one names nothing."""
+"""The id of another object; an empty one counts as absent."""
 
 
 class WireModel(BaseModel):
-    """Base of everything received: immutable, unknown fields kept, built on first use."""
+    """Base class of received objects. They are immutable and keep unknown fields; pydantic builds them on first use."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="allow", frozen=True, defer_build=True, protected_namespaces=(), allow_inf_nan=False
@@ -36,7 +36,7 @@ class WireModel(BaseModel):
 
 
 class JobFault(WireModel):
-    """Why a job failed, in the service's words."""
+    """The service's reason for a failed job."""
 
     code: Soft[str] = None
     message: Soft[str] = None
@@ -51,7 +51,7 @@ class Job(WireModel):
     object: Soft[str] = None
     created_at: Soft[float] = None
     finished_at: Soft[float] = None
-    estimated_finish: Soft[Annotated[float, Field(gt=0, lt=1e11)]] = None  # a moment that a calendar has
+    estimated_finish: Soft[Annotated[float, Field(gt=0, lt=1e11)]] = None  # within the range of `datetime`
     model: Soft[str] = None
     fine_tuned_model: Name = None
     error: Soft[JobFault] = None
@@ -68,17 +68,17 @@ class Job(WireModel):
 
     @property
     def phase(self) -> Phase:
-        """The status, sorted into the six phases that all services share."""
+        """The phase for the job's status."""
         return phase_of(self.status)
 
     @property
     def done(self) -> bool:
-        """Whether the job has ended, well or not."""
+        """Whether the job has ended, successfully or not."""
         return self.phase.terminal
 
     @property
     def trainer(self) -> str | None:
-        """What trained it, where the service maps model names to trainers of its own and says which one it used."""
+        """The trainer of the job, if the service maps model names to its own trainers and names the one it used."""
         extra = self.model_extra or {}
         usage = extra.get("usage_metrics")
         word = extra.get("trainer") or (usage.get("trainer") if isinstance(usage, dict) else None)
@@ -86,12 +86,12 @@ class Job(WireModel):
 
     @property
     def age_rank(self) -> tuple[float, str]:
-        """Oldest first, the same on every observer: when it was created, then its id."""
+        """A sort key for the oldest first: the time of creation, then the id. All processes sort the same way."""
         return (self.created_at or 0, self.id)
 
 
 class Event(WireModel):
-    """A line of a job's log; `type` "metrics" carries numbers in `data`."""
+    """A line of a job's log. If its `type` is "metrics", `data` contains the metrics."""
 
     id: str = Field(min_length=1)
     object: Soft[str] = None
@@ -103,14 +103,14 @@ class Event(WireModel):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The numbers of a metrics event; empty for any other."""
+        """The numbers of a metrics event; empty for other events."""
         if self.type != "metrics":
             return {}
         return {k: v for k, v in (self.data or {}).items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
 class Checkpoint(WireModel):
-    """A usable model from the middle of a training."""
+    """A checkpoint: a model that was saved during the training."""
 
     id: str = Field(min_length=1)
     object: Soft[str] = None
@@ -122,7 +122,7 @@ class Checkpoint(WireModel):
 
 
 class Permission(WireModel):
-    """Who else may use a checkpoint."""
+    """A permission for a project to use a checkpoint."""
 
     id: str = Field(min_length=1)
     object: Soft[str] = None
@@ -145,7 +145,7 @@ class File(WireModel):
 
 
 class Upload(WireModel):
-    """A large file on its way in parts."""
+    """An upload of a large file in parts."""
 
     id: str = Field(min_length=1)
     object: Soft[str] = None
@@ -168,7 +168,7 @@ class UploadPart(WireModel):
 
 
 class Model(WireModel):
-    """A model that can be used or tuned."""
+    """A model that the service lists."""
 
     id: str = Field(min_length=1)
     object: Soft[str] = None
@@ -186,13 +186,13 @@ class Deleted(WireModel):
 
 
 class GraderValidation(WireModel):
-    """What the service says of a grader."""
+    """The service's answer to a check of a grader."""
 
     grader: Soft[dict[str, Any]] = None
 
 
 class GraderRun(WireModel):
-    """What a grader gave for one sample."""
+    """A grader's score for one sample."""
 
     reward: Soft[float] = None
     metadata: Soft[dict[str, Any]] = None
@@ -201,7 +201,7 @@ class GraderRun(WireModel):
 
 
 class MetricRow(WireModel):
-    """A row of a job's result file; cells of an evaluation are empty between evaluations."""
+    """A row of a job's result file. The validation metrics are empty in steps without a validation."""
 
     step: int
     train_loss: Soft[float] = None
@@ -211,7 +211,7 @@ class MetricRow(WireModel):
 
 
 class Page(WireModel, Generic[T]):
-    """One page of a list; some services leave out `has_more`."""
+    """One page of a list. Some services leave out `has_more`."""
 
     data: list[T]
     has_more: Soft[bool] = None
@@ -221,5 +221,5 @@ class Page(WireModel, Generic[T]):
 
 @functools.cache
 def page_of(item: type[T]) -> type[Page[T]]:
-    """Its page, held: pydantic forgets a generic model that nobody holds, and making one again takes milliseconds."""
+    """The page model for an item. It is cached, since pydantic would forget it, and building it takes milliseconds."""
     return Page.__class_getitem__(item)  # type: ignore[return-value]

@@ -1,7 +1,7 @@
-"""What is told while work goes on: one small class per piece of news, each readable when printed.
+"""News of the progress of work: one small class for each kind of news. Each can be printed.
 
-`on_event=print` is a fair start; a user interface looks at the classes. They are made when the first of them
-is asked for, since a pipeline that is only parsed has nothing to tell.
+Give `on_event=print` to see them all; a user interface can check their classes. The classes are imported on first use,
+since a pipeline that is only parsed has no news.
 """
 
 from typing import TYPE_CHECKING

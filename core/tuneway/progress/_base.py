@@ -1,4 +1,4 @@
-"""What all news has in common, and who hears it."""
+"""The base class of news, and the type of listeners."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """The base of everything that is told."""
+    """The base class of all news."""
 
 
 Listener = Callable[[News], object]

@@ -1,4 +1,4 @@
-"""Every piece of news."""
+"""All kinds of news."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tuneway.progress._base import News
 
 @dataclass(frozen=True, slots=True)
 class Retrying(News):
-    """A request failed in a way that waiting may cure."""
+    """A request failed temporarily, and will be sent again."""
 
     error: TunewayError
     seconds: float
@@ -24,7 +24,7 @@ class Retrying(News):
 
 @dataclass(frozen=True, slots=True)
 class Checking(News):
-    """So much of a data file was read and checked."""
+    """A part of the data was read and checked."""
 
     done: int
     total: int
@@ -36,7 +36,7 @@ class Checking(News):
 
 @dataclass(frozen=True, slots=True)
 class Sent(News):
-    """Some more bytes of an upload are on their way."""
+    """A part of an upload was sent."""
 
     done: int
     total: int
@@ -47,7 +47,7 @@ class Sent(News):
 
 @dataclass(frozen=True, slots=True)
 class FileUploaded(News):
-    """A file is on the service now."""
+    """A file was uploaded."""
 
     file: File
 
@@ -57,17 +57,17 @@ class FileUploaded(News):
 
 @dataclass(frozen=True, slots=True)
 class FileReused(News):
-    """The service already had this file: nothing was sent."""
+    """The service already has a file with this data, so nothing was sent."""
 
     file: File
 
     def __str__(self) -> str:
-        return f"{self.file.id} already holds this data: nothing to send"
+        return f"{self.file.id} already has this data: nothing is sent"
 
 
 @dataclass(frozen=True, slots=True)
 class JobCreated(News):
-    """A new job exists."""
+    """A job was created."""
 
     job: Job
 
@@ -77,50 +77,50 @@ class JobCreated(News):
 
 @dataclass(frozen=True, slots=True)
 class JobAdopted(News):
-    """The job that this step wants already exists: nothing was created."""
+    """An existing job was adopted, so nothing was created."""
 
     job: Job
 
     def __str__(self) -> str:
-        return f"{self.job.id} already does this work ({self.job.status}): adopted, nothing new is paid"
+        return f"adopted {self.job.id} ({self.job.status}), which does the same work: no new job is paid"
 
 
 @dataclass(frozen=True, slots=True)
 class Settling(News):
-    """What a lost request has done may still show: one more look, when the settle window has passed."""
+    """The list of jobs is read again after the settle window, since a lost request may still create a job."""
 
     seconds: float
 
     def __str__(self) -> str:
-        return f"looking once more in {self.seconds:g} s, to be sure that there is one job"
+        return f"listing jobs again in {self.seconds:g} s, to be sure that there is only one"
 
 
 @dataclass(frozen=True, slots=True)
 class RivalCancelled(News):
-    """Two jobs were created for one intent; the younger was cancelled."""
+    """Two jobs were created for one intent, and the newer one was cancelled."""
 
     job_id: str
     survivor_id: str
 
     def __str__(self) -> str:
-        return f"{self.job_id} was a second job for the same work as {self.survivor_id}: cancelled"
+        return f"cancelled {self.job_id}, a second job for the same work as {self.survivor_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class RivalLeft(News):
-    """Two jobs exist for one intent, and the service refuses to cancel the younger."""
+    """Two jobs exist for one intent, and the service refuses to cancel the newer one."""
 
     job_id: str
     survivor_id: str
     error: TunewayError
 
     def __str__(self) -> str:
-        return f"{self.job_id} doubles {self.survivor_id} and can't be cancelled: {self.error.message}"
+        return f"{self.job_id} does the same work as {self.survivor_id}, but can't be cancelled: {self.error.message}"
 
 
 @dataclass(frozen=True, slots=True)
 class KeyNotKept(News):
-    """The service doesn't show the job by its metadata: a retry can't find it again."""
+    """The service doesn't list the job by its metadata, so a retry can't find it."""
 
     job: Job
 
@@ -130,7 +130,7 @@ class KeyNotKept(News):
 
 @dataclass(frozen=True, slots=True)
 class JobChanged(News):
-    """A job moved on: another status, or another estimate of its end."""
+    """A job has a new status, or a new estimate of its finish."""
 
     job: Job
     before: Job | None
@@ -144,9 +144,9 @@ class JobChanged(News):
 
 @dataclass(frozen=True, slots=True)
 class Logged(News):
-    """A line of a job's own log, told once and in order. Metrics are in `event.metrics`.
+    """A line of a job's log. Lines come in order, each once. Metrics are in `event.metrics`.
 
-    `token` resumes the wait after this line, in this process or another.
+    `token` is the resume token to go on with the wait after this line, in any process.
     """
 
     job_id: str
@@ -159,7 +159,7 @@ class Logged(News):
 
 @dataclass(frozen=True, slots=True)
 class PollFailed(News):
-    """A look at the job failed; so many in a row are borne."""
+    """A poll of the job failed. The wait ends after `tolerance` failures in a row."""
 
     job_id: str
     error: TunewayError
@@ -172,7 +172,7 @@ class PollFailed(News):
 
 @dataclass(frozen=True, slots=True)
 class Finished(News):
-    """A wait is over; `error` says why, unless the job succeeded."""
+    """A wait has ended. `error` says why, unless the job has succeeded."""
 
     job_id: str
     job: Job | None

@@ -1,4 +1,4 @@
-"""The model registry: what was trained on what, which version serves, and why it changed."""
+"""The model registry: versions of models with their lineage, aliases, and the history of both."""
 
 from tuneway.registry._places import check_uri, default_uri, open_registry
 from tuneway.registry.build import build_record, choose_checkpoint, git_state

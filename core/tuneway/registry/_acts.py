@@ -1,4 +1,4 @@
-"""What a call on a registry is made of: the version that is meant, who acts, and the gates that are asked."""
+"""Parts of a call on a registry: the reference to a version, who makes the change, and the gates."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ _REFERENCE = re.compile(r"(?P<name>[^@:]*)(?:@(?P<alias>[^@:]+)|:(?P<version>\d{
 
 @dataclass(frozen=True)
 class Act:
-    """Who does something, when and why."""
+    """Who makes a change, when and why."""
 
     by: str
     at: datetime
     reason: str | None
 
     def event(self, action: Action, **details: Any) -> AuditEvent:
-        """A line of history about it."""
+        """Make the event for the history."""
         return AuditEvent(by=self.by, at=self.at, reason=self.reason, action=str(action), **details)
 
 
-class Jury:
-    """Gates, asked once per champion: a decision made anew must not ask two models everything again."""
+class GateCache:
+    """Evaluates gates once per champion. So a change that is decided again doesn't evaluate two models again."""
 
     def __init__(self, gates: Sequence[GateLike]) -> None:
         self._gates = gates
-        self._heard: dict[int | None, list[Verdict]] = {}
+        self._verdicts: dict[int | None, list[Verdict]] = {}
 
     def judge(self, candidate: ModelRecord, champion: ModelRecord | None) -> list[Verdict]:
-        """What the gates say, as heard before if the champion is still the same."""
+        """Give the verdicts, from the cache if the champion is still the same."""
         against = champion.version if champion else None
-        if against not in self._heard:
-            self._heard[against] = judge(self._gates, candidate, champion)
-        return self._heard[against]
+        if against not in self._verdicts:
+            self._verdicts[against] = judge(self._gates, candidate, champion)
+        return self._verdicts[against]
 
 
 def parse(reference: str) -> tuple[str, str | None, int | None]:
-    """Take a reference apart: name, alias, version."""
+    """Split a reference into name, alias and version."""
     found = _REFERENCE.fullmatch(reference)
     if not found:
         raise InvalidSpec(
             f"not a reference to a model: {reference!r}",
             field="reference",
-            hint="Write name, name:3 or name@champion.",
+            hint="Write a reference such as name, name:3 or name@champion.",
         )
     version = found["version"]
     return check_name(found["name"]), found["alias"], int(version) if version else None
 
 
 def user() -> str:
-    """Who runs this process."""
+    """The name of the user who runs this process."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container whose user has no name

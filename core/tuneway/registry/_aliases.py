@@ -1,4 +1,4 @@
-"""Where aliases point and who may hold one, as pure functions of a model's ledger."""
+"""Pure functions that decide what aliases point to, given a model's ledger."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tuneway.registry.records import CHALLENGER, CHAMPION, PREVIOUS, Action, Sta
 
 
 def moves(ledger: Ledger, alias: str, version: int) -> dict[str, int | None]:
-    """What moves when an alias is given to a version; 0 is a version that is being registered."""
+    """The moves of aliases when one moves to a version; 0 stands for a version that is being registered."""
     made: dict[str, int | None] = {alias: version}
     if alias == CHAMPION:
         before = ledger.aliases.get(CHAMPION) or ledger.aliases.get(PREVIOUS)
@@ -18,7 +18,7 @@ def moves(ledger: Ledger, alias: str, version: int) -> dict[str, int | None]:
 
 
 def roll_back(ledger: Ledger) -> dict[str, int | None]:
-    """What moves when the last champion comes back; without a champion in it, none can."""
+    """The moves of aliases that bring back the champion before this one; empty if there is none to bring back."""
     line = [version for version in _champions(ledger) if status(ledger, version) is Status.ACTIVE]
     line = [version for version in line if version in ledger.entries]
     while line and line[-1] == ledger.aliases.get(CHAMPION):
@@ -34,18 +34,18 @@ def roll_back(ledger: Ledger) -> dict[str, int | None]:
 
 
 def was_given(ledger: Ledger, alias: str, version: int) -> bool:
-    """Whether an alias ever moved to a version."""
+    """Whether an alias has ever moved to a version."""
     return any(event.moves.get(alias) == version for event in ledger.events)
 
 
 def status(ledger: Ledger, version: int) -> Status:
-    """What a version was last marked as."""
+    """The status that a version was last marked with."""
     marks = [event.status for event in ledger.events if event.version == version and event.status]
     return marks[-1] if marks else Status.ACTIVE
 
 
 def _champions(ledger: Ledger) -> list[int]:
-    """The line of champions, oldest first, without those that were rolled back."""
+    """The champions, oldest first, without those that were rolled back."""
     line: list[int] = []
     for event in sorted(ledger.events, key=lambda event: event.seq):
         version = event.moves.get(CHAMPION)

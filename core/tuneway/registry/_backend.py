@@ -1,12 +1,11 @@
-"""What a back end has to do: keep versions and an append-only history of each model, and find things.
+"""The protocol of back ends: store versions and an append-only history for each model, and find versions.
 
-All rules (aliases, gates, roll-back, who may register twice) are in `store.Registry`, once. A back end only
-promises four things:
+All rules (aliases, gates, roll-back, repeated registration) are in `store.Registry`. A back end only guarantees:
 
-* `commit` is all or nothing: after a crash at any moment, the next reader sees all of it or none;
-* one version per (name, job, model), whoever commits at the same time;
-* a commit decided on an outdated history is turned away (`Outdated`), so that it is decided again;
-* what was committed is there for every reader.
+* `commit` is atomic: after a crash at any moment, the next reader sees all of it or nothing.
+* There is one version for each name, job and model, even if several processes commit at the same time.
+* A commit that was decided on an outdated history is refused (`Outdated`), so that it is decided again.
+* All readers see what was committed.
 """
 
 from __future__ import annotations
@@ -25,26 +24,26 @@ K = TypeVar("K", bound=Kept)
 
 
 class Outdated(Exception):
-    """Something was committed since the history was read: read it again, and decide again.
+    """Another commit came after the history was read, so it must be read again, and the change decided again.
 
-    Never leaves this package: `Registry` takes another turn.
+    `Registry` catches it; it isn't raised to users.
     """
 
 
 def read(kind: type[K], text: str, what: str) -> K:
-    """Read what a registry has stored."""
+    """Parse a stored object."""
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
         raise RegistryError(
             f"{what} can't be read: {error.errors()[0]['msg']}",
-            hint="A newer Tuneway may have written it: upgrade this one.",
+            hint="A newer version of Tuneway may have written it. Upgrade this one.",
         ) from None
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A version as it is stored; the record is read when somebody asks for it."""
+    """A stored version. Its record is parsed on access."""
 
     name: str
     version: int
@@ -61,7 +60,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Ledger:
-    """All that a registry holds about one model name, read at one moment."""
+    """All that a registry has about one model name at one moment: versions, history and aliases."""
 
     name: str
     entries: dict[int, Entry] = field(default_factory=dict)
@@ -74,21 +73,21 @@ class Ledger:
         return max((event.seq for event in self.events), default=0)
 
     def find(self, job_id: str, model_id: str) -> Entry | None:
-        """The version that holds a job's model."""
+        """Find the version for a job's model."""
         same = (e for e in self.entries.values() if (e.job_id, e.model_id) == (job_id, model_id))
         return next(same, None)
 
 
 class Backend(Protocol):
-    """Where a registry's contents live."""
+    """A store for a registry's contents."""
 
     uri: str
-    """Where that is, without credentials."""
+    """The registry's URI, without credentials."""
 
     def load(self, name: str, *, to_write: bool = False) -> Ledger:
-        """Read everything about a name; an unknown one is an empty ledger.
+        """Read all about a name. An unknown name has an empty ledger.
 
-        Who is going to write has first completed, or cleared, what a crashed writer left behind.
+        With `to_write`, first complete or remove what a crashed writer has left.
         """
         ...
 
@@ -101,13 +100,13 @@ class Backend(Protocol):
         record: ModelRecord | None = None,
         curve: Sequence[CurveRow] = (),
     ) -> int | None:
-        """Append events, and with a record a version, on a history that still ends at `head`.
+        """Append events, and a version if there is a record, if the history still ends at `head`.
 
-        Zeros in the events stand for the new version, whose number is returned. `curve` is drawn by back
-        ends that draw.
+        Zeros in the events stand for the new version, whose number is returned. `curve` is for back ends that
+        draw charts.
 
         Raises:
-            Outdated: the history has moved on, or somebody else registered the same job's model.
+            Outdated: The history has changed, or another process has registered the model of the same job.
         """
         ...
 
@@ -118,5 +117,5 @@ class Backend(Protocol):
     def find(
         self, *, sha256: str | None = None, job_id: str | None = None, model_id: str | None = None
     ) -> list[tuple[str, int]]:
-        """Name and version of everything that one of these leads to, sorted."""
+        """Find versions by one of these; gives their names and numbers, sorted."""
         ...

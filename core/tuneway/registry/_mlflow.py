@@ -1,23 +1,23 @@
-"""The MLflow back end: a tracking server, or a database that MLflow can use directly.
+"""The MLflow back end, on a tracking server or on a database that MLflow can use directly.
 
-A version here is a version there: its source is `openai:/<model id>`, tags carry its lineage, its record and
-its history, and a run and a logged model hold its metrics. MLflow has no transactions and no unique jobs, so
-both are made from what it does have:
+Each version is a version in MLflow. Its source is `openai:/<model id>`; its tags contain the lineage, the record and
+the history; a run and a logged model have its metrics. MLflow has no transactions, and doesn't keep jobs unique. So
+this module builds both on what MLflow has:
 
-* *All or nothing.* A version is created with all its tags in one request, after everything that it names. For
-  an alias, the event that moves it is written first, marked as pending; readers take a pending move for
-  made, and the next writer makes it.
-* *One version per job's model.* Version numbers come from the server in the order of their creation. Whoever
-  has created a version looks once more: of several with the same key the lowest number stands, and whoever
-  sees the others deletes them, with their runs. A creator that sees no lower number can be sure that there
-  is none: the server gave its number when all lower ones were there. Readers see only the lowest.
-* *Aliases.* Two moves at once are both in the history; the one with the higher event stands, since each writer
-  looks again after its own writes and sets what the highest event says.
+* *Atomic commits.* A version is created with all its tags in one request, after the objects that it names. The event
+  that moves an alias is written first, marked as pending. Readers treat a pending move as done, and the next writer
+  completes it.
+* *One version for each job's model.* The server numbers versions in the order of their creation. A process that has
+  created a version lists versions again: of several with the same key, the lowest number is valid, and the others
+  are deleted with their runs. If a process sees no lower number, there is none: when the server gave its number, all
+  lower ones existed. Readers see only the lowest.
+* *Aliases.* If two processes move an alias at once, both moves are in the history. The one with the higher event is
+  valid, since each writer reads the history again after its writes, and sets what the highest event says.
 
-This holds for servers that read what they wrote: not behind a read replica that lags. Aliases moved in
-MLflow's own UI count, but are not in the history. What isn't covered: of two moves at once, the earlier
-one's writer stalls, wakes after the later has finished, and dies before its last look; then MLflow shows
-the earlier one's alias until the next move.
+This requires a server that reads its own writes, so no read replica that lags behind. Aliases that are moved in
+MLflow's UI are valid, but not in the history. One case isn't covered: two processes move an alias at once; the one with
+the earlier event stops for a while, goes on after the other has finished, and dies before it reads the history again.
+Then MLflow has the alias of the earlier event until the next move.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from tuneway.errors import RegistryError, RegistryUnavailable
 from tuneway.models._curve import CurveRow
 from tuneway.registry._backend import Entry, Ledger, Outdated, read
 from tuneway.registry._mlflow_calls import EXISTS, Calls
-from tuneway.registry._mlflow_run import KEY, Drawing, Drawings
+from tuneway.registry._mlflow_run import KEY, VersionRun, VersionRuns
 from tuneway.registry.records import AuditEvent, Kept, ModelRecord
 
 RECORD, EVENT, LOGGED_MODEL = "tuneway.record", "tuneway.event.", "tuneway.logged_model"
 OURS = "tuneway"
-# Looks until aliases stand still; more are only needed while others move them too.
+# How often to read the history until the aliases match it; repeated only while other processes move them too.
 _LOOKS = 50
 
 
 class _Stored(Kept):
-    """An event as its tag holds it; `pending` while its aliases may not have moved yet."""
+    """An event as it is stored in a tag. It is `pending` until its aliases have moved."""
 
     event: AuditEvent
     pending: bool = False
@@ -51,7 +51,7 @@ class _Stored(Kept):
 
 @dataclass(frozen=True)
 class _Line:
-    """A stored event and its place."""
+    """A stored event and the key of its tag."""
 
     key: str
     event: AuditEvent
@@ -60,7 +60,10 @@ class _Line:
 
 @dataclass(frozen=True)
 class _State:
-    """One look at a model: its ledger, and what is still to do."""
+    """The state of a model in MLflow: its ledger, and what still has to be done.
+
+    `actual` is what the aliases point to in MLflow, `wanted` what they should point to by the history.
+    """
 
     ledger: Ledger
     versions: dict[int, Any] = field(default_factory=dict)
@@ -82,7 +85,7 @@ class MlflowBackend:
         self.uri = self._calls.uri
 
     def load(self, name: str, *, to_write: bool = False) -> Ledger:
-        """Read everything about a name; before a write, finish what others have begun."""
+        """Read all about a name. Before a write, complete what other processes have left."""
         state = self._look(name)
         if to_write and state.versions and self._repair(state):
             state = self._look(name)
@@ -97,7 +100,7 @@ class MlflowBackend:
         record: ModelRecord | None = None,
         curve: Sequence[CurveRow] = (),
     ) -> int | None:
-        """Append events, and with a record a version; without one, a single event."""
+        """Append events, and a version if there is a record. Without a record there is only one event."""
         state = self._look(name)
         if state.ledger.head != head:
             raise Outdated
@@ -119,14 +122,14 @@ class MlflowBackend:
         return version
 
     def names(self) -> list[str]:
-        """The names of all models with the registry's mark, sorted."""
+        """The names of all models with the registry's tag, sorted."""
         found = self._calls.pages("search_registered_models", f"tags.{OURS} = 'registry'")
         return sorted(model.name for model in found)
 
     def find(
         self, *, sha256: str | None = None, job_id: str | None = None, model_id: str | None = None
     ) -> list[tuple[str, int]]:
-        """Look something up by its tags."""
+        """Find versions by their tags."""
         if sha256 is not None:
             wanted = {f"tuneway.{role}.sha256": sha256 for role in ("training", "validation")}
         else:
@@ -139,12 +142,12 @@ class MlflowBackend:
         return sorted(found)
 
     def _repair(self, state: _State) -> bool:
-        """Settle registrations that were cut short or lost a race, complete moves that were cut short.
+        """Clean up registrations that were interrupted or lost a race, and complete interrupted moves.
 
-        Returns whether there was something to do.
+        Returns whether there was anything to do.
         """
         name = state.ledger.name
-        unsettled = {rival.tags[KEY] for rival in state.rivals} | Drawings(self._calls, name).unfinished()
+        unsettled = {rival.tags[KEY] for rival in state.rivals} | VersionRuns(self._calls, name).unfinished()
         for key in unsettled:
             self._settle(name, key)
         pending = any(line.pending for line in state.lines)
@@ -155,22 +158,22 @@ class MlflowBackend:
     # -- versions
 
     def _publish(self, record: ModelRecord, events: dict[str, str], curve: Sequence[CurveRow]) -> int:
-        """Create a version with all its tags, unless somebody else was first."""
+        """Create a version with all its tags, unless another process was first."""
         name, key = record.name, _key(record)
         try:
-            drawing = Drawings(self._calls, name).draw(record, key, curve)
+            run = VersionRuns(self._calls, name).create(record, key, curve)
             self._mark_model(name)
-            tags = _lineage(record) | events | {KEY: key, RECORD: record.to_json(), LOGGED_MODEL: drawing.model_id}
+            tags = _lineage(record) | events | {KEY: key, RECORD: record.to_json(), LOGGED_MODEL: run.model_id}
             version = self._calls(
                 "create_model_version",
                 name,
                 f"openai:/{record.model_id}",
-                drawing.run_id,
+                run.run_id,
                 tags=tags,
                 await_creation_for=0,
             )
         except RegistryError:
-            # Who lost a race may find that the winner has swept the run away.
+            # The process that won the race may have deleted the run.
             if self._standing(name, key):
                 raise Outdated from None
             raise
@@ -179,7 +182,7 @@ class MlflowBackend:
         return int(version.version)
 
     def _settle(self, name: str, key: str) -> int | None:
-        """Let the oldest version with a key stand alone; returns its number."""
+        """Delete all versions with a key except the oldest; returns the number of that one."""
         standing = self._standing(name, key)
         if not standing:
             return None
@@ -187,16 +190,16 @@ class MlflowBackend:
         for rival in rivals:
             self._calls.unless_missing("delete_model_version", name, str(rival.version))
         number = int(winner.version)
-        Drawings(self._calls, name).finish(key, Drawing(winner.run_id, winner.tags[LOGGED_MODEL]), number)
+        VersionRuns(self._calls, name).finish(key, VersionRun(winner.run_id, winner.tags[LOGGED_MODEL]), number)
         return number
 
     def _standing(self, name: str, key: str) -> list[Any]:
-        """All versions with a key, oldest first."""
+        """List all versions with a key, oldest first."""
         found = self._calls.pages("search_model_versions", f"name = '{name}' and tags.`{KEY}` = '{key}'")
         return sorted(found, key=lambda version: int(version.version))
 
     def _mark_model(self, name: str) -> None:
-        """Make the registered model; one that others have made is marked as ours too."""
+        """Create the registered model with the registry's tag, or add the tag to an existing one."""
         try:
             self._calls("create_registered_model", name, tags={OURS: "registry"})
         except RegistryError as error:
@@ -207,7 +210,7 @@ class MlflowBackend:
     # -- history and aliases
 
     def _look(self, name: str) -> _State:
-        """Read a model: versions with their history first, then where its aliases point."""
+        """Read a model: first its versions with their history, then what its aliases point to."""
         standing: dict[str, Any] = {}
         rivals = []
         found = {int(v.version): v for v in self._calls.pages("search_model_versions", f"name = '{name}'")}
@@ -217,7 +220,7 @@ class MlflowBackend:
         if not found:
             return _State(Ledger(name))
         model = self._calls("get_registered_model", name)
-        # some versions of MLflow let the aliases of a deleted version point to nothing
+        # some versions of MLflow keep the aliases of a deleted version
         actual = {alias: int(version) for alias, version in model.aliases.items() if int(version) in found}
         versions = {int(version.version): version for version in standing.values()}
         lines = sorted((line for version in versions.values() for line in _lines(version)), key=lambda line: line.key)
@@ -235,25 +238,25 @@ class MlflowBackend:
         return _State(ledger, versions, rivals, lines, actual, wanted)
 
     def _align(self, name: str, moved: set[str]) -> None:
-        """Let aliases point where the history says, until a look finds that they do."""
+        """Set aliases to what the history says, until the history and the aliases match."""
         for _ in range(_LOOKS):
             state = self._look(name)
             pending = [line for line in state.lines if line.pending]
             moved |= {alias for line in pending for alias in line.event.moves}
-            astray = [alias for alias in sorted(moved) if state.actual.get(alias) != state.wanted.get(alias)]
-            if not astray and not pending:
+            differing = [alias for alias in sorted(moved) if state.actual.get(alias) != state.wanted.get(alias)]
+            if not differing and not pending:
                 return
-            for alias in astray:
+            for alias in differing:
                 self._point(name, alias, state.wanted.get(alias))
             for line in pending:
                 done = _dump(line.event, pending=False)
                 self._calls("set_model_version_tag", name, str(line.event.version), line.key, done)
         raise RegistryUnavailable(
-            f"{self.uri}: the aliases of {name} don't stand still", hint="Try again.", registry=self.uri
+            f"{self.uri}: other processes keep moving the aliases of {name}", hint="Try again.", registry=self.uri
         )
 
     def _point(self, name: str, alias: str, target: int | None) -> None:
-        # where the version or the alias has gone in the meantime, the next look sees it
+        # if the version or the alias was deleted in the meantime, the next read of the model shows that
         if target is None:
             self._calls.unless_missing("delete_registered_model_alias", name, alias)
         else:
@@ -261,12 +264,12 @@ class MlflowBackend:
 
 
 def _key(record: ModelRecord) -> str:
-    """What makes two registrations the same: name, job and model."""
+    """The hash of name, job and model, by which equal registrations are found."""
     return hashlib.sha256(json.dumps([record.name, record.job_id, record.model_id]).encode()).hexdigest()
 
 
 def _lineage(record: ModelRecord) -> dict[str, str]:
-    """What somebody might search for in MLflow, as tags of its own."""
+    """The tags that users can search for in MLflow."""
     facts = {
         "job_id": record.job_id,
         "model_id": record.model_id,
@@ -287,7 +290,7 @@ def _entry(version: Any) -> Entry:
 
 
 def _lines(version: Any) -> list[_Line]:
-    """The events on a version's tags."""
+    """Read the events from a version's tags."""
     lines = []
     for key, value in version.tags.items():
         if key.startswith(EVENT):

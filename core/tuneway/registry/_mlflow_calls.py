@@ -1,4 +1,4 @@
-"""MLflow's client with our errors, and without its surprises."""
+"""Calls of MLflow's client, with our errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from tuneway.errors import RegistryError, RegistryUnavailable
 
-# How long one look at a server may take that might not be there.
+# The time-out of the request that checks whether the server is reachable.
 REACH_SECONDS = 10
 
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]+@")
@@ -26,21 +26,21 @@ _NOT_NOW = {
     "ABORTED",
 }
 _NO_ENTRY = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
-# MLflow sets a tag or an alias by looking and then inserting: of two at once, one fails, and would not again.
+# MLflow sets a tag or an alias by a read and an insert. If two processes do so at once, one fails; a retry succeeds.
 _RACE, _SETS = re.compile(r"IntegrityError|UniqueViolation|[Dd]uplicate key"), 5
 MISSING, EXISTS = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
 
 
 def hide_password(text: str) -> str:
-    """The text without user and password in its addresses."""
+    """Remove user and password from the addresses in a text."""
     return _PASSWORD.sub("", text)
 
 
 class Calls:
-    """Calls of an `MlflowClient` by name, `calls("get_run", run_id)`; failures come as errors of our tree.
+    """Calls methods of an `MlflowClient` by name, as in `calls("get_run", run_id)`, and raises errors of our tree.
 
-    MLflow resends failed requests by its own rules (`MLFLOW_HTTP_REQUEST_MAX_RETRIES` and its kin), a create
-    included. That is why nothing here relies on a call having acted once.
+    MLflow sends failed requests again by its own rules (`MLFLOW_HTTP_REQUEST_MAX_RETRIES` and others), creates too. So
+    this package never relies on a call being processed only once.
     """
 
     def __init__(self, target: str) -> None:
@@ -48,18 +48,18 @@ class Calls:
         self._client = self._connect(target)
 
     def __call__(self, method: str, *args: Any, **options: Any) -> Any:
-        """Make one call."""
+        """Call a method."""
         tries = _SETS if method.startswith("set_") else 1
         while True:
             tries -= 1
             try:
                 return getattr(self._client, method)(*args, **options)
-            except Exception as error:  # noqa: BLE001 - requests', SQLAlchemy's and MLflow's own
+            except Exception as error:  # noqa: BLE001 - errors of requests, SQLAlchemy and MLflow
                 if not tries or not _RACE.search(str(error)):
                     raise self._typed(error) from None
 
     def unless_missing(self, method: str, *args: Any) -> None:
-        """Make a call that has nothing to do when its object is gone."""
+        """Call a method, and do nothing if its object doesn't exist any more."""
         try:
             self(method, *args)
         except RegistryError as error:
@@ -67,7 +67,7 @@ class Calls:
                 raise
 
     def pages(self, method: str, *args: Any, **options: Any) -> Iterator[Any]:
-        """Everything that a search finds, page by page."""
+        """Give all results of a search, page by page."""
         token = None
         while True:
             page = self(method, *args, page_token=token, **options)
@@ -78,7 +78,7 @@ class Calls:
 
     def _connect(self, target: str) -> Any:
         try:
-            # by name: its types are partial, and it isn't there in every environment
+            # imported by name, since its types are partial and it may not be installed
             tracking = importlib.import_module("mlflow.tracking")
             if target.startswith(("http:", "https:")):
                 _reach(target)
@@ -94,25 +94,25 @@ class Calls:
             raise self._typed(error) from None
 
     def _typed(self, error: Exception) -> RegistryError:
-        # The chain is cut and the text cleaned: both may hold the password of the address.
+        # the cause is dropped and the text cleaned, since both may contain the address's password
         text = f"{self.uri}: {hide_password(str(error)).strip()[:1000]}"
         code = getattr(error, "error_code", None)
         if code in _NO_ENTRY:
             hint = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
             return RegistryError(text, hint=hint, code=code, registry=self.uri)
         if code in _NOT_NOW or code is None:
-            hint = "Is it up, and is the address right? The same step can be repeated safely."
+            hint = "Check that the server runs, and its address. The same step can be repeated safely."
             return RegistryUnavailable(text, hint=hint, code=code, registry=self.uri)
         return RegistryError(text, code=code, registry=self.uri)
 
 
 @contextlib.contextmanager
 def _alone(target: str) -> Iterator[None]:
-    """Let one process at a time open an SQLite file: two that MLflow finds empty at once would break it for good."""
+    """Lock an SQLite file while it is opened. If two processes initialise an empty file at once, it stays broken."""
     path = target.removeprefix("sqlite:///")
     with contextlib.ExitStack() as held:
         if path != target:
-            # not on every system, and not in every folder: then as MLflow does it
+            # some systems and folders have no locks; then the file is opened without one
             with contextlib.suppress(ImportError, OSError):
                 fcntl = importlib.import_module("fcntl")
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def _alone(target: str) -> Iterator[None]:
 
 
 def _reach(target: str) -> None:
-    """One short look, so that a server that isn't there is told at once, not after MLflow's minutes of retries."""
+    """Check quickly that the server is reachable. MLflow itself would retry for minutes."""
     service = importlib.import_module("mlflow.tracking._tracking_service.utils")
     rest = importlib.import_module("mlflow.utils.rest_utils")
     rest.http_request(

@@ -1,8 +1,8 @@
-"""What MLflow's UI draws: a run with the training's curve, and a logged model with its metrics.
+"""The run and the logged model of a version in MLflow, whose UI shows their metrics.
 
-Both are made before the version that names them and are invisible in the registry until then. They carry the
-version's key, by which those of a registration that was cut short are found and deleted. The run stays RUNNING
-until its version is settled: that is how such a registration is recognised.
+Both are created before the version that names them, so the registry doesn't show them until then. They have the
+version's key as a tag: by it, those of an interrupted registration are found and deleted. The run has the status
+RUNNING until its version is complete, which shows that a registration was interrupted.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ _VALUE = 500
 
 
 @dataclass(frozen=True)
-class Drawing:
+class VersionRun:
     """The run and the logged model of one version."""
 
     run_id: str
     model_id: str
 
 
-class Drawings:
-    """The runs and logged models of one model name, in an experiment of their own."""
+class VersionRuns:
+    """The runs and logged models of one model name, in their own experiment."""
 
     def __init__(self, calls: Calls, name: str) -> None:
         self._calls = calls
         self._name = name
         self._experiment = _experiment(calls, f"tuneway/{name}")
 
-    def draw(self, record: ModelRecord, key: str, curve: Sequence[CurveRow]) -> Drawing:
-        """Make the run and the logged model of a version to come."""
+    def create(self, record: ModelRecord, key: str, curve: Sequence[CurveRow]) -> VersionRun:
+        """Create the run and the logged model for a new version."""
         run_id = self._make_run(record, key)
         model_id = self._make_model(record, key, run_id)
         self._log(run_id, record, model_id, curve)
         self._calls("finalize_logged_model", model_id, "READY")
-        return Drawing(run_id, model_id)
+        return VersionRun(run_id, model_id)
 
     def unfinished(self) -> set[str]:
-        """The keys of all runs that no settled version names yet."""
+        """The keys of all runs whose registration isn't complete."""
         runs = self._calls.pages("search_runs", [self._experiment], "attributes.status = 'RUNNING'")
         return {run.data.tags[KEY] for run in runs if KEY in run.data.tags}
 
-    def finish(self, key: str, keep: Drawing, version: int) -> None:
-        """Link a drawing to its version; delete those of whoever lost a race or crashed before."""
+    def finish(self, key: str, keep: VersionRun, version: int) -> None:
+        """Link a run and its logged model to their version, and delete others with the same key."""
         same = f"tags.`{KEY}` = '{key}'"
         for model in self._calls.pages("search_logged_models", [self._experiment], filter_string=same):
             if model.model_id != keep.model_id:
@@ -81,7 +81,7 @@ class Drawings:
         model = self._calls(
             "create_logged_model",
             self._experiment,
-            name=record.name.replace(".", "-"),  # the one character that MLflow allows there only in versions' names
+            name=record.name.replace(".", "-"),  # MLflow allows no dot in the name of a logged model
             source_run_id=run_id,
             tags={KEY: key, "mlflow.model.isExternal": "true", "tuneway.model_id": record.model_id},
             params=_params(record),
@@ -109,7 +109,7 @@ class Drawings:
 
 
 def _experiment(calls: Calls, title: str) -> str:
-    """Find an experiment or make it; its title is unique."""
+    """Find or create an experiment. Its title is unique."""
     experiment = calls("get_experiment_by_name", title)
     if experiment is None:
         try:
@@ -121,7 +121,7 @@ def _experiment(calls: Calls, title: str) -> str:
     if experiment.lifecycle_stage != "active":
         raise RegistryError(
             f"{calls.uri}: the experiment {title} was deleted",
-            hint=f"Bring it back: mlflow experiments restore --experiment-id {experiment.experiment_id}.",
+            hint=f"Restore it: mlflow experiments restore --experiment-id {experiment.experiment_id}.",
             registry=calls.uri,
         )
     return str(experiment.experiment_id)

@@ -1,4 +1,4 @@
-"""Where registries live: from a URI to a registry."""
+"""Open a registry by its URI."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ def open_registry(uri: str | None = None, *, busy_timeout: float = BUSY_SECONDS)
     """Open a model registry.
 
     Args:
-        uri: `sqlite:///models.db` (beside you), `sqlite:////data/models.db` (absolute),
-            `mlflow:https://tracking.example` or `mlflow:sqlite:///mlflow.db`; `default_uri()` when left out.
-        busy_timeout: How many seconds to wait while somebody else writes (SQLite).
+        uri: `sqlite:///models.db` (a relative path), `sqlite:////data/models.db` (an absolute path),
+            `mlflow:https://tracking.example` or `mlflow:sqlite:///mlflow.db`. The default is `default_uri()`.
+        busy_timeout: The seconds to wait while another process writes; for SQLite only.
     """
     return Registry(_backend(uri or default_uri(), busy_timeout))
 
 
 def check_uri(uri: str | None = None) -> None:
-    """Refuse an address that no registry can be at, or whose package isn't installed. Nothing is opened.
+    """Check a registry's URI, without opening anything.
 
     Raises:
-        InvalidSpec: It isn't the address of a registry.
-        MissingExtra: It is MLflow's, and MLflow isn't installed.
+        InvalidSpec: It isn't the URI of a registry.
+        MissingExtra: It is a URI for MLflow, and MLflow isn't installed.
     """
     uri = uri or default_uri()
     if _MLFLOW.fullmatch(uri):
         if find_spec("mlflow") is None:
             raise MissingExtra("the registry is MLflow, which isn't installed", extra="mlflow")
     elif not (sqlite := _SQLITE.fullmatch(uri)) or sqlite["path"] == ":memory:":
-        raise _no_address()
+        raise _invalid_uri()
 
 
 def default_uri(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> str:
-    """`TUNEWAY_REGISTRY_URI`, else a file in the user's data folder."""
+    """The URI in the variable `TUNEWAY_REGISTRY_URI`, or else that of a file in the user's data folder."""
     uri = environ.get("TUNEWAY_REGISTRY_URI")
     return uri or f"sqlite:///{_data_folder(environ, platform) / 'tuneway' / 'models.db'}"
 
@@ -59,12 +59,12 @@ def _backend(uri: str, busy_timeout: float) -> Backend:
     sqlite = _SQLITE.fullmatch(uri)
     if sqlite and sqlite["path"] != ":memory:":
         return SqliteBackend(Path(sqlite["path"]), busy_timeout=busy_timeout)
-    raise _no_address()
+    raise _invalid_uri()
 
 
-def _no_address() -> InvalidSpec:
+def _invalid_uri() -> InvalidSpec:
     return InvalidSpec(
-        "not the address of a registry",
+        "this is not the URI of a registry",
         field="registry",
         hint="Write sqlite:///models.db, sqlite:////absolute/models.db, mlflow:https://… or mlflow:sqlite:///…",
     )
@@ -84,7 +84,7 @@ def _home() -> Path:
         return Path.home()
     except RuntimeError:
         raise InvalidSpec(
-            "this user has no home folder to keep a registry in",
+            "the default registry is in the home folder, but this user has none",
             field="registry",
             hint="Set TUNEWAY_REGISTRY_URI, for example to sqlite:////data/models.db.",
         ) from None

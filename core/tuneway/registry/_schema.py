@@ -1,7 +1,7 @@
-"""The SQLite file's layout, as the steps that lead to it: a file of any earlier version is brought along.
+"""The layout of the SQLite file, as migration steps. A file of any earlier version is migrated.
 
-A step is never edited once released; a change is a new step. All steps that a file needs run in one
-transaction, so a crash between two leaves the file as it was.
+A released step is never edited; a change is a new step. All steps that a file needs run in one transaction, so a crash
+between two steps leaves the file unchanged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from tuneway.errors import RegistryError
 
-# "tune": tells a registry from everybody else's SQLite files
+# "tune" in ASCII, which distinguishes a registry from other SQLite files
 APPLICATION_ID = 0x74756E65
 
 
@@ -51,13 +51,13 @@ STEPS: list[Callable[[sqlite3.Connection], None]] = [_first, _find_by_file_and_m
 
 
 def migrate(db: sqlite3.Connection, uri: str) -> None:
-    """Bring a file to today's layout; refuse one that isn't a registry, or is from the future."""
-    db.execute("BEGIN")  # so that all that is asked has one answer, while another process makes the file
+    """Migrate a file to the current layout. Refuse one that isn't a registry, or has a newer layout."""
+    db.execute("BEGIN")  # read all at one moment, since another process may be creating the file
     version = _version(db, uri)
     db.execute("COMMIT")
     if version == len(STEPS):
         return
-    # Can only be switched while nobody else is in the file; without it all is as safe, readers just wait more.
+    # This fails while another process uses the file. Without it all is as safe, but readers wait for writers.
     with contextlib.suppress(sqlite3.OperationalError):
         db.execute("PRAGMA journal_mode = WAL")
     db.execute("BEGIN IMMEDIATE")
@@ -68,7 +68,7 @@ def migrate(db: sqlite3.Connection, uri: str) -> None:
     except ValueError as error:
         db.rollback()
         raise RegistryError(
-            f"{uri} holds a record that can't be read, so it can't be brought to today's layout: {error}",
+            f"{uri} contains a record that can't be read, so it can't be migrated: {error}",
             hint="Nothing was changed. Restore the file from a backup.",
             registry=uri,
         ) from error
@@ -85,13 +85,13 @@ def _version(db: sqlite3.Connection, uri: str) -> int:
     if tables and application != APPLICATION_ID:
         raise RegistryError(
             f"{uri} is another program's database, not a model registry",
-            hint="Give another file; it will be made.",
+            hint="Give the name of another file, which may be new.",
             registry=uri,
         )
     if version > len(STEPS):
         raise RegistryError(
-            f"{uri} has layout {version}; this Tuneway knows layouts up to {len(STEPS)}",
-            hint="A newer Tuneway has written it: upgrade this one.",
+            f"{uri} has layout {version}; this version of Tuneway knows layouts up to {len(STEPS)}",
+            hint="A newer version of Tuneway has written it. Upgrade this one.",
             code="newer_layout",
             registry=uri,
         )

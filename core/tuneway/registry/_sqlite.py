@@ -1,8 +1,8 @@
-"""The embedded back end: one SQLite file, by the standard library alone.
+"""The embedded back end: one SQLite file, used with the standard library.
 
-Every commit is one transaction in write-ahead mode, so a crash leaves all of it or nothing; readers never
-wait for writers, and writers wait for each other up to the busy time-out. Each call opens its own connection,
-so a registry can be shared by threads and survives a fork.
+Each commit is one transaction in write-ahead mode, so a crash leaves all of it or nothing. Readers don't wait for
+writers; writers wait for each other up to the busy time-out. Each call opens its own connection, so threads can share
+a registry, and it survives a fork.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class SqliteBackend:
     """A registry in one file.
 
     Args:
-        path: The file; made with its folders when it isn't there.
-        busy_timeout: How many seconds to wait for somebody else's transaction.
+        path: The file. It is created with its folders if it doesn't exist.
+        busy_timeout: The seconds to wait for another process's transaction.
     """
 
     def __init__(self, path: Path, *, busy_timeout: float = BUSY_SECONDS) -> None:
@@ -35,8 +35,8 @@ class SqliteBackend:
         self._busy_timeout = busy_timeout
         self._ready = False
 
-    def load(self, name: str, *, to_write: bool = False) -> Ledger:  # noqa: ARG002 - no crash leaves anything behind
-        """Read everything about a name, in one snapshot."""
+    def load(self, name: str, *, to_write: bool = False) -> Ledger:  # noqa: ARG002 - a crash leaves nothing to repair
+        """Read all about a name, at one moment."""
         with self._transaction("BEGIN") as db:
             rows = db.execute(
                 "SELECT version, job_id, model_id, record FROM versions WHERE name = ? ORDER BY version", (name,)
@@ -60,9 +60,9 @@ class SqliteBackend:
         head: int,
         events: Sequence[AuditEvent],
         record: ModelRecord | None = None,
-        curve: Sequence[CurveRow] = (),  # noqa: ARG002 - nobody draws here
+        curve: Sequence[CurveRow] = (),  # noqa: ARG002 - this back end draws no charts
     ) -> int | None:
-        """Append events, and with a record a version, in one transaction."""
+        """Append events, and a version if there is a record, in one transaction."""
         version = None
         with self._transaction("BEGIN IMMEDIATE") as db:
             (now,) = db.execute("SELECT coalesce(max(seq), 0) FROM events WHERE name = ?", (name,)).fetchone()
@@ -83,7 +83,7 @@ class SqliteBackend:
     def find(
         self, *, sha256: str | None = None, job_id: str | None = None, model_id: str | None = None
     ) -> list[tuple[str, int]]:
-        """Look something up by its index."""
+        """Find versions by an index."""
         if sha256 is not None:
             query, value = "SELECT DISTINCT name, version FROM files WHERE sha256 = ?", sha256
         elif job_id is not None:
@@ -95,7 +95,7 @@ class SqliteBackend:
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        """One connection, one transaction, our errors."""
+        """Open a connection and a transaction; raise errors of our tree."""
         try:
             with contextlib.closing(self._connect()) as db:
                 db.execute(begin)
@@ -113,7 +113,7 @@ class SqliteBackend:
     def _connect(self) -> sqlite3.Connection:
         if not self._ready:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        # no transactions of the driver's own: ours are explicit
+        # `isolation_level=None`, since transactions are explicit here
         db = sqlite3.connect(self.path, timeout=self._busy_timeout, isolation_level=None)
         try:
             migrate(db, self.uri)
@@ -127,14 +127,14 @@ class SqliteBackend:
         code = getattr(error, "sqlite_errorname", "") or ""
         text = f"{self.uri}: {error}"
         if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            hint = f"Something else has held it for over {self._busy_timeout:g} s. Try again; nothing was changed."
+            hint = f"Another process has locked it for over {self._busy_timeout:g} s. Try again; nothing was changed."
             return RegistryUnavailable(text, hint=hint, registry=self.uri)
         if code.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")):
-            hint = "Look at the disk and at the folder's permissions, then try again; nothing was changed."
+            hint = "Check the disk and the folder's permissions, then try again; nothing was changed."
             return RegistryUnavailable(text, hint=hint, registry=self.uri)
         if code.startswith("SQLITE_READONLY"):
             return RegistryError(text, hint="Make the file and its folder writable.", registry=self.uri)
-        return RegistryError(text, hint="Is this file a model registry?", registry=self.uri)
+        return RegistryError(text, hint="Check that this file is a model registry.", registry=self.uri)
 
 
 def _insert(db: sqlite3.Connection, record: ModelRecord) -> int:

@@ -1,4 +1,4 @@
-"""From what a service tells of a job to a record of its model: pure functions, and one look at Git."""
+"""Build the record of a model from a job. All functions are pure, except `git_state`."""
 
 from __future__ import annotations
 
@@ -28,37 +28,37 @@ from tuneway.registry.records import (
 from tuneway.registry.registration import Choice, check_checkpoint
 from tuneway.requester import Requester
 
-# What "best" goes by, in this order: the whole validation set beats one batch of it.
+# The metrics that decide which checkpoint is best, in this order: the whole validation set, then batches of it.
 _BEST = (("full_valid_loss", min), ("valid_loss", min), ("full_valid_mean_reward", max))
 _GIT_SECONDS = 10
 
 
 class TokenTotal(Protocol):
-    """A count of tokens."""
+    """A number of tokens."""
 
     @property
     def total(self) -> int:
-        """Of all rows together."""
+        """The tokens of all rows together."""
 
 
 class DataFacts(Protocol):
-    """What is known of a data file beyond the service: matched by its hash."""
+    """What a check has found out about a data file; the hash says which file it is."""
 
     @property
     def sha256(self) -> str | None:
-        """The hash of all its bytes."""
+        """The hash of the file."""
 
     @property
     def rows(self) -> int | None:
-        """How many examples it has."""
+        """The number of examples."""
 
     @property
     def tokens(self) -> TokenTotal:
-        """How many tokens they have together."""
+        """The number of tokens."""
 
     @property
     def validation(self) -> DataFacts | None:
-        """The same of the validation data, if it was checked along with it."""
+        """The same for the validation data, if it was checked together with this file."""
 
 
 def build_record(
@@ -80,13 +80,29 @@ def build_record(
     trainer: str | None = None,
     now: datetime | None = None,
 ) -> ModelRecord:
-    """Write down everything about a succeeded job's model; refuse a job that has none (`JobError` and below).
+    """Build the record of a succeeded job's model.
 
-    "last" is the job's own model, "best" the checkpoint of `choose_checkpoint`. `files` are the training and the
-    validation file, whose names carry their hashes; `data` are reports of `tuneway.dataset.validate`, or what a
-    step has handed on of them, which add rows and tokens to the file of the same hash; `rows` are the training's
-    metrics, of a result file or of events. `requested` are the hyperparameters that were asked for, where there is
-    no `spec` to tell them. Left out, `origin` and `trainer` are the job's own words.
+    Args:
+        job: The job.
+        name: The model's name in the registry.
+        checkpoint: "last" is the job's own model, "best" the checkpoint of `choose_checkpoint`.
+        checkpoints: The job's checkpoints.
+        files: The training file and the validation file. Their names contain their hashes.
+        data: Reports of `tuneway.dataset.validate`, or what a step has passed on of them. They add rows and tokens to
+            the file with the same hash.
+        rows: The metrics of the training, from a result file or from events.
+        spec: The specification or recipe of the job.
+        requested: The hyperparameters that were asked for, if there is no `spec`.
+        base_model: The model that the training started from.
+        cost: The cost of the training.
+        git: The state of the code.
+        origin: Who asked; the default is the origin mark on the job.
+        service_url: The service's address.
+        trainer: What trained the model; the default is what the job says.
+        now: The time of the registration; the default is the present.
+
+    Raises:
+        JobError: The job has no model; a subclass says why.
     """
     check_name(name)
     _must_have_succeeded(job)
@@ -124,10 +140,13 @@ def build_record(
 
 
 def choose_checkpoint(checkpoints: Sequence[Checkpoint], choice: Choice = "last") -> Checkpoint | None:
-    """The last checkpoint, or the best one; None when there are none to choose the last from.
+    """Choose the last or the best checkpoint; None for the last one if there are none.
 
-    Best is the lowest loss on the whole validation set, else on batches of it, else the highest validation
-    reward; of equals the later.
+    The best is the one with the lowest loss on the whole validation set, or else on batches of it, or else with the
+    highest validation reward; of equally good ones the later.
+
+    Raises:
+        InvalidSpec: No checkpoint is the best, since none has a validation metric.
     """
     by_step = sorted(checkpoints, key=_step)
     if check_checkpoint(choice) == "last":
@@ -138,16 +157,16 @@ def choose_checkpoint(checkpoints: Sequence[Checkpoint], choice: Choice = "last"
             best = pick(scores.values())
             return next(one for one in reversed(by_step) if scores.get(one.id) == best)
     raise InvalidSpec(
-        "no checkpoint has a validation loss, so none is best"
+        "no checkpoint has a validation metric, so none is the best"
         if checkpoints
-        else "the job has no checkpoints, so none is best",
+        else "the job has no checkpoints, so none is the best",
         field="checkpoint",
-        hint="Train with a validation file, or register checkpoint='last'.",
+        hint="Train with validation data, or register checkpoint='last'.",
     )
 
 
 def git_state(folder: str | Path | None = None) -> GitState | None:
-    """The commit checked out in a folder, and whether tracked files differ from it; None outside of Git."""
+    """The commit that is checked out in a folder, and whether tracked files differ from it; None outside Git."""
     commit = _git(folder, "rev-parse", "HEAD")
     if not commit:
         return None
@@ -158,7 +177,7 @@ def git_state(folder: str | Path | None = None) -> GitState | None:
 def _git(folder: str | Path | None, *arguments: str) -> str | None:
     try:
         done = subprocess.run(  # noqa: S603 - fixed arguments
-            ["git", *arguments],  # noqa: S607 - whichever Git the user has
+            ["git", *arguments],  # noqa: S607 - the Git that the user has
             cwd=folder,
             env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
             capture_output=True,
@@ -180,27 +199,29 @@ def _must_have_succeeded(job: Job) -> None:
     if job.phase is Phase.CANCELLED:
         raise JobCancelled(f"{job.id} was cancelled, so there is no model to register", job=job)
     raise JobError(
-        f"{job.id} is {job.status}: there is no model to register yet", job=job, hint="Wait for it, then register."
+        f"{job.id} is {job.status}: there is no model to register yet",
+        job=job,
+        hint="Wait until it has succeeded, then register.",
     )
 
 
 def _model_id(job: Job, chosen: Checkpoint | None, choice: Choice) -> str:
-    """The job's own model for "last", the checkpoint's for "best"; whichever there is, if not both."""
-    own, its = job.fine_tuned_model, chosen.fine_tuned_model_checkpoint if chosen else None
-    model_id = (its if choice == "best" else None) or own or its
-    if choice == "best" and not its:
+    """The checkpoint's model for "best". For "last", the job's own model, or else the checkpoint's."""
+    own, saved = job.fine_tuned_model, chosen.fine_tuned_model_checkpoint if chosen else None
+    model_id = (saved if choice == "best" else None) or own or saved
+    if choice == "best" and not saved:
         raise JobError(f"the best checkpoint of {job.id} names no model", job=job, hint="Register checkpoint='last'.")
     if not model_id:
         raise JobError(
             f"{job.id} succeeded but names no model",
             job=job,
-            hint="Some services name it a little later: retrieve the job again.",
+            hint="Some services name the model a little later: retrieve the job again.",
         )
     return model_id
 
 
 def _metrics(chosen: Checkpoint | None, rows: Iterable[CurveRow]) -> dict[str, float]:
-    """The last value of everything measured up to the chosen checkpoint."""
+    """The last value of each metric up to the chosen checkpoint."""
     limit = chosen.step_number if chosen else None
     upto = sorted((step, name, value) for (name, step), value in points(rows).items() if limit is None or step <= limit)
     return {name: value for _, name, value in upto} | (numbers(chosen.metrics) if chosen else {})
@@ -209,7 +230,7 @@ def _metrics(chosen: Checkpoint | None, rows: Iterable[CurveRow]) -> dict[str, f
 def _data_files(
     job: Job, files: Iterable[File], data: Iterable[DataFacts | Mapping[str, Any]]
 ) -> tuple[DataFile | None, DataFile | None]:
-    """The training and the validation file, with what is known of each."""
+    """The training file and the validation file, with all that is known about them."""
     known = {file.id: file for file in files}
     counts = dict(_counts(data))
 
@@ -227,7 +248,7 @@ def _data_files(
 def _counts(
     data: Iterable[DataFacts | Mapping[str, Any]],
 ) -> Iterator[tuple[str | None, tuple[int | None, int | None]]]:
-    """Rows and tokens by hash: of each file, and of the one that was checked along with it."""
+    """Rows and tokens by hash, for each file and for the validation file that was checked together with it."""
     for one in data:
         if isinstance(one, Mapping):
             for told in filter(None, (one, one.get("validation"))):
@@ -239,7 +260,7 @@ def _counts(
 
 
 def _method(job: Job) -> tuple[str | None, dict[str, Any]]:
-    """The method's name, and the hyperparameters as the service settled them."""
+    """The method's name, and the hyperparameters that the service used."""
     method = job.method or {}
     kind = method.get("type")
     inner = method.get(kind) if isinstance(kind, str) else None

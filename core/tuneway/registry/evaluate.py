@@ -1,11 +1,11 @@
-"""Asking the base model and the tuned one the same questions, and scoring their answers.
+"""Ask the base model and the tuned model the same questions, and score their answers.
 
     evaluation = evaluate("held-out.jsonl", ask=ask, base="gpt-4o-mini", tuned="ft:…", score="exact")
     print(evaluation.tuned.score, evaluation.base.score)
 
-`ask(model, messages)` returns the model's answer as text; the client has one that goes through
-`chat/completions`. The questions are rows as one trains on: the last assistant message (or `completion`) is
-the expected answer, what stands before it is asked.
+`ask(model, messages)` returns the model's answer as text; the client has such a function, which uses
+`chat/completions`. The questions are rows in the formats of training data: the last assistant message (or the
+`completion`) is the expected answer, and the messages before it (or the `prompt`) are the question.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _SHOWN = 2000
 
 
 class Score(Kept):
-    """How one model did: the mean over all questions, from 0 to 1."""
+    """The score of one model: the mean over all questions, from 0 to 1."""
 
     model: str
     score: float
 
 
 class Sample(Kept):
-    """One question with both answers, each cut to a readable length."""
+    """One question with the answers of both models, each cut to a readable length."""
 
     question: str
     expected: str
@@ -52,12 +52,17 @@ class Sample(Kept):
 
 
 class Evaluation(Kept):
-    """How the tuned model did beside its base, on the same questions.
+    """The scores of the tuned model and the base model, on the same questions.
 
     Args:
-        better: How many questions the tuned model answered better than the base; `worse` likewise.
-        sha256: Of the questions and expected answers, whatever file they came in.
-        samples: A few questions to look at: first what got worse, then what got better, then the rest.
+        base: The score of the base model.
+        tuned: The score of the tuned model.
+        questions: The number of questions.
+        better: The number of questions that the tuned model answered better than the base model.
+        worse: The number of questions that the tuned model answered worse.
+        scored_by: The name of the grader.
+        sha256: The hash of the questions and expected answers; it doesn't depend on the file that had them.
+        samples: Some questions to read: first those with a worse answer, then those with a better one, then others.
     """
 
     base: Score
@@ -70,7 +75,7 @@ class Evaluation(Kept):
     samples: list[Sample] = Field(default_factory=list)
 
     def verdict(self, gate: str = "evaluation") -> Verdict:
-        """What a gate makes of it: the tuned model must do no worse than its base."""
+        """Make the verdict of a gate: passed if the tuned model's score is no worse than the base model's."""
         passed = self.tuned.score >= self.base.score
         why = (
             f"{self.scored_by}: {self.tuned.score:.3f} against {self.base.score:.3f} for {self.base.model} "
@@ -84,19 +89,19 @@ class Evaluation(Kept):
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked, and the answer that is hoped for."""
+    """A question, and the expected answer."""
 
     messages: Sequence[Message]
     expected: str
 
 
 def exact(answer: str, expected: str) -> bool:
-    """The same text, but for white space around it."""
+    """Whether both texts are equal, without the white space around them."""
     return answer.strip() == expected.strip()
 
 
 def contains(answer: str, expected: str) -> bool:
-    """The expected text occurs in the answer, in whatever case."""
+    """Whether the answer contains the expected text; upper and lower case don't matter."""
     return expected.strip().casefold() in answer.casefold()
 
 
@@ -116,17 +121,17 @@ def evaluate(
     """Ask both models every question and score the answers.
 
     Args:
-        examples: Rows, or a JSONL file of them.
-        ask: Asks a model; what it raises ends the evaluation.
-        base: The model before tuning.
-        tuned: The model after.
-        score: "exact", "contains", or a function of answer and expected answer that returns 0 to 1.
-        samples: How many questions to keep for reading.
-        parallel: How many to ask at once; `ask` must allow it.
+        examples: Rows, or the path of a JSONL file.
+        ask: A function that asks a model. An error that it raises ends the evaluation.
+        base: The model before the training.
+        tuned: The model after the training.
+        score: "exact", "contains", or a function of the answer and the expected answer that returns 0 to 1.
+        samples: The number of questions to keep in the evaluation.
+        parallel: The number of questions to ask at once. For more than 1, `ask` must be thread-safe.
     """
     questions = [_question(row, where) for where, row in _rows(examples)]
     if not questions:
-        raise InvalidSpec("there is nothing to ask", field="examples", hint="Give at least one example.")
+        raise InvalidSpec("there are no examples to ask about", field="examples", hint="Give at least one example.")
     grader, name = _grader(score)
     calls = [(model, question) for question in questions for model in (base, tuned)]
     answers = _ask_all(ask, calls, parallel)
@@ -141,12 +146,12 @@ def evaluate(
         worse=sum(r.tuned_score < r.base_score for r in results),
         scored_by=name,
         sha256=_fingerprint(questions),
-        samples=_telling(results)[:samples],
+        samples=_changed_first(results)[:samples],
     )
 
 
 def _ask_all(ask: Ask, calls: Sequence[tuple[str, Question]], parallel: int) -> list[str]:
-    """Ask everything, some at a time; after a failure nothing more is asked."""
+    """Ask all questions, some at a time. After an error, no more are asked."""
     failed = threading.Event()
 
     def answer(call: tuple[str, Question]) -> str:
@@ -202,7 +207,7 @@ def _grader(score: str | Grader) -> tuple[Grader, str]:
     if callable(score):
         return score, getattr(score, "__name__", type(score).__name__)
     if score not in GRADERS:
-        raise InvalidSpec(f"score: {score!r}", field="score", hint="'exact', 'contains', or a function.")
+        raise InvalidSpec(f"unknown score {score!r}", field="score", hint="Give 'exact', 'contains' or a function.")
     return GRADERS[score], score
 
 
@@ -210,7 +215,9 @@ def _sample(question: Question, base: str, tuned: str, grader: Grader, name: str
     base_score, tuned_score = (float(grader(answer, question.expected)) for answer in (base, tuned))
     if not (0 <= base_score <= 1 and 0 <= tuned_score <= 1):
         raise InvalidSpec(
-            f"the grader {name} gave {base_score:g} and {tuned_score:g}", field="score", hint="Return 0 to 1."
+            f"the grader {name} returned {base_score:g} and {tuned_score:g}",
+            field="score",
+            hint="Return a number from 0 to 1.",
         )
     content = question.messages[-1].get("content")
     asked = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)
@@ -224,8 +231,8 @@ def _sample(question: Question, base: str, tuned: str, grader: Grader, name: str
     )
 
 
-def _telling(results: Sequence[Sample]) -> list[Sample]:
-    """What got worse first, then what got better; otherwise in their own order."""
+def _changed_first(results: Sequence[Sample]) -> list[Sample]:
+    """Sort samples with a worse answer first, then those with a better one; else keep their order."""
 
     def rank(sample: Sample) -> int:
         gain = sample.tuned_score - sample.base_score

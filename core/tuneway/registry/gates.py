@@ -1,4 +1,4 @@
-"""Gates: what a version must show before an alias moves to it.
+"""Gates: conditions that a version must meet before an alias moves to it.
 
     registry.promote("support-router", gates=[
         Gate("full_valid_loss", max=0.5),
@@ -6,14 +6,13 @@
         lambda candidate, champion: evaluate("held-out.jsonl", ask=ask, base=..., tuned=candidate.model_id),
     ])
 
-A gate is anything that takes two records, the candidate's and the champion's (None when there is no champion
-yet), and returns a `Verdict`, a bool, or an `Evaluation`. All gates are asked, so that one refusal tells
-everything; verdicts are stored with the version whether they pass or not.
+A gate is a function of two records, the candidate's and the champion's (None if there is no champion yet). It returns
+a `Verdict`, a bool, or an `Evaluation`. All gates are evaluated, so that one refusal gives all reasons. The verdicts
+are stored with the version, whether they passed or not.
 
-A measure is compared with the champion's only where both were taken with the same yardstick: the same
-trainer, method and validation data. A loss on other data, or over another tokeniser, is another quantity,
-even when the numbers look alike. Where they can't be compared, the gate refuses: a promotion that nobody
-measured is just what it was put there to stop. `if_incomparable="pass"` says otherwise.
+A metric is compared with the champion's only if both were measured in the same way: with the same trainer, method and
+validation data. A loss on other data, or with another tokeniser, is another quantity, even if the numbers are
+similar. If two metrics can't be compared, the gate refuses, unless `if_incomparable="pass"` is given.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ class Gate:
     def __post_init__(self) -> None:
         bounds = [bound for bound in (self.min, self.max) if bound is not None]
         if not bounds or any(math.isnan(bound) for bound in bounds):
-            raise InvalidSpec(f"the gate on {self.metric!r} bounds nothing", field="gate", hint="Give max or min.")
+            raise InvalidSpec(f"the gate on {self.metric!r} has no bound", field="gate", hint="Give max or min.")
 
     def __call__(self, candidate: ModelRecord, champion: ModelRecord | None) -> Verdict:  # noqa: ARG002
-        """Hold the candidate's number against the bounds, whoever is champion."""
+        """Compare the candidate's metric with the bounds. The champion doesn't matter."""
         value = candidate.metrics.get(metric_name(self.metric))
         numbers = {self.metric: value, "max": self.max, "min": self.min}
         numbers = {name: number for name, number in numbers.items() if number is not None}
@@ -70,9 +69,10 @@ class NoWorseThanChampion:
 
     Args:
         metric: One of the record's metrics.
-        tolerance: In the metric's own unit.
-        lower_is_better: Known for losses, accuracies and rewards; needed for other names.
-        if_incomparable: What to say where the two can't be compared; see the module's text.
+        tolerance: The tolerance, in the unit of the metric.
+        lower_is_better: Whether a lower value is better. It is required unless the metric's name contains loss,
+            accuracy, reward or score.
+        if_incomparable: The verdict if the two metrics can't be compared, because they were measured differently.
     """
 
     metric: str
@@ -88,11 +88,11 @@ class NoWorseThanChampion:
     def __call__(self, candidate: ModelRecord, champion: ModelRecord | None) -> Verdict:
         """Compare the two, if they can be compared."""
         if champion is None:
-            return Verdict(gate=str(self), passed=True, why="there is no champion yet to compare with")
+            return Verdict(gate=str(self), passed=True, why="there is no champion to compare with yet")
         name = metric_name(self.metric)
         ours, theirs = candidate.metrics.get(name), champion.metrics.get(name)
         numbers = {"candidate": ours, "champion": theirs, "tolerance": self.tolerance}
-        obstacle = _obstacle(candidate, champion, name)
+        obstacle = _why_incomparable(candidate, champion, name)
         if obstacle or ours is None or theirs is None:
             passed, why = self.if_incomparable == "pass", f"not compared: {obstacle}"
         else:
@@ -113,14 +113,14 @@ class NoWorseThanChampion:
         if any(word in self.metric for word in ("accuracy", "reward", "score")):
             return False
         raise InvalidSpec(
-            f"is a lower {self.metric!r} better, or a higher?",
+            f"it is unknown whether a lower or a higher {self.metric!r} is better",
             field="lower_is_better",
             hint="Give lower_is_better=True or False.",
         )
 
 
 def judge(gates: Sequence[GateLike], candidate: ModelRecord, champion: ModelRecord | None) -> list[Verdict]:
-    """Ask every gate."""
+    """Evaluate all gates; gives their verdicts."""
     return [_verdict(gate, gate(candidate, champion)) for gate in gates]
 
 
@@ -131,17 +131,17 @@ def _verdict(gate: GateLike, answer: object) -> Verdict:
     if isinstance(answer, Evaluation):
         return answer.verdict(name)
     if isinstance(answer, bool):
-        return Verdict(gate=name, passed=answer, why="said yes" if answer else "said no")
+        return Verdict(gate=name, passed=answer, why="the gate returned True" if answer else "the gate returned False")
     raise InvalidSpec(
         f"the gate {name} returned {type(answer).__name__}",
         field="gates",
-        hint="Return a Verdict, an Evaluation, or True or False.",
+        hint="Return a Verdict, an Evaluation, True or False.",
     )
 
 
-def _obstacle(candidate: ModelRecord, champion: ModelRecord, metric: str) -> str | None:
-    """Why two records' metrics can't be compared; None if they can."""
-    ours, theirs = _yardstick(candidate), _yardstick(champion)
+def _why_incomparable(candidate: ModelRecord, champion: ModelRecord, metric: str) -> str | None:
+    """Why the metrics of two records can't be compared; None if they can."""
+    ours, theirs = _conditions(candidate), _conditions(champion)
     for what, mine in ours.items():
         if mine != theirs[what]:
             return f"{what} differs: {mine or 'unknown'} here, {theirs[what] or 'unknown'} for the champion"
@@ -155,9 +155,9 @@ def _obstacle(candidate: ModelRecord, champion: ModelRecord, metric: str) -> str
     return None
 
 
-def _yardstick(record: ModelRecord) -> dict[str, str | None]:
-    """What makes two numbers of one name mean the same."""
-    # a service that doesn't say what trains is taken for one trainer per base model
+def _conditions(record: ModelRecord) -> dict[str, str | None]:
+    """The conditions under which a record's metrics were measured. Only equal conditions can be compared."""
+    # if the service doesn't name its trainer, each base model of it counts as a trainer
     trainer = record.trainer or " on ".join(part for part in (record.base_model, record.service_url) if part)
     return {
         "trainer": trainer,
@@ -169,4 +169,4 @@ def _yardstick(record: ModelRecord) -> dict[str, str | None]:
 
 def _missing(record: ModelRecord, metric: str) -> str:
     known = ", ".join(sorted(record.metrics)) or "none"
-    return f"{record.ref} has no metric {metric} (it has: {known})"
+    return f"{record.ref} has no metric {metric}; it has: {known}"

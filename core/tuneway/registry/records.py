@@ -1,7 +1,7 @@
-"""What the registry keeps: the record of a model, what happened to it, and what a gate said.
+"""What the registry stores: records of models, events of their history, and verdicts of gates.
 
-Records are small JSON without secrets. They outlive the version of Tuneway that wrote them, so fields that
-this version doesn't know are kept, and `schema_version` says who wrote what.
+Records are small JSON without secrets. Later and earlier versions of Tuneway read them too, so unknown fields are kept,
+and `schema_version` says how a record was written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tuneway.requester import Requester
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
-# Ending its service within this time, a model needs a successor: a quarter to train one and roll it out.
+# How long before a base model is shut down to warn about it: a quarter of a year, to train and roll out another model.
 SHUTDOWN_NOTICE_DAYS = 90
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -29,7 +29,7 @@ _ALIAS_LIKE_VERSION = re.compile(r"v\d+", re.IGNORECASE)
 
 
 class Kept(BaseModel):
-    """Base of everything stored: immutable, unknown fields kept."""
+    """Base class of stored objects. They are immutable and keep unknown fields."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="allow", frozen=True, protected_namespaces=(), defer_build=True
@@ -37,7 +37,7 @@ class Kept(BaseModel):
 
 
 def _one_name_each(metrics: Any) -> Any:
-    """Metrics under their one name each: records of before have some under two."""
+    """Rename metrics to the names of the table; older records have two names for some metrics."""
     if not isinstance(metrics, dict):
         return metrics
     return {metric_name(name): value for name, value in metrics.items()} | {
@@ -49,9 +49,9 @@ Metrics = Annotated[dict[str, FiniteFloat], BeforeValidator(_one_name_each)]
 
 
 class DataFile(Kept):
-    """One file of training or validation data, as it was uploaded.
+    """An uploaded file of training or validation data.
 
-    `sha256` is None when nobody knows it: the file was uploaded by something else.
+    `sha256` is None if it is unknown, because another program uploaded the file.
     """
 
     id: str
@@ -63,7 +63,7 @@ class DataFile(Kept):
 
 
 class CheckpointRecord(Kept):
-    """A usable model from the middle of the training, with its metrics."""
+    """A checkpoint of the training, with its metrics."""
 
     id: str
     step: int | None = None
@@ -72,7 +72,7 @@ class CheckpointRecord(Kept):
 
 
 class Cost(Kept):
-    """What the training cost, by a table of prices that was right on a date."""
+    """The cost of the training, by a table of prices with a date."""
 
     amount: FiniteFloat
     currency: str = "USD"
@@ -81,14 +81,14 @@ class Cost(Kept):
 
 
 class GitState(Kept):
-    """The code that asked for the training: its commit, and whether tracked files differed from it."""
+    """The state of the code that asked for the training: its commit, and whether tracked files differed from it."""
 
     commit: str
     dirty: bool = False
 
 
 class Origin(Kept):
-    """Who asked: which engine, deployment, pipeline, run and step; `text` is the same in one line."""
+    """Who asked for the training. `text` is the same as one readable line."""
 
     engine: str | None = None
     deployment: str | None = None
@@ -99,7 +99,7 @@ class Origin(Kept):
 
     @classmethod
     def of(cls, requester: Requester) -> Self:
-        """The registry's record of who asked."""
+        """Make the origin from a requester."""
         return cls(
             engine=requester.engine,
             deployment=requester.deployment,
@@ -111,7 +111,7 @@ class Origin(Kept):
 
 
 def without_credentials(url: str) -> str:
-    """The address alone: no user, password, query or fragment, any of which may hold a key."""
+    """Remove user, password, query and fragment from an address, since each may contain a key."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
@@ -120,19 +120,20 @@ ServiceUrl = Annotated[str, BeforeValidator(lambda url: without_credentials(url)
 
 
 class ModelRecord(Kept):
-    """Everything worth knowing about a model when the people who trained it have left.
+    """The record of a version: how its model was trained, and the results.
 
     Args:
-        name: What the model is called here, over all its versions.
-        version: Counted from 1; given by the registry.
-        model_id: What to ask the service for: the chosen checkpoint's model, or the job's.
+        name: The model's name in the registry, the same for all its versions.
+        version: The version's number, from 1. The registry assigns it.
+        model_id: The service's name of the model: that of the chosen checkpoint, or of the job.
         checkpoint: The id of the chosen checkpoint, if the service has checkpoints.
-        checkpoint_choice: How it was chosen.
-        requested: Hyperparameters as asked for; `resolved` as the service settled them.
-        grader_sha256: A hash of the grader that reinforcement learned from.
-        trainer: What truly trained. Losses of different trainers aren't compared, so one that uses several
-            base models or tokenisers names them here: "hf:SmolLM2-135M".
-        metrics: The chosen checkpoint's, else the last that the job reported.
+        checkpoint_choice: How the checkpoint was chosen.
+        requested: The hyperparameters that were asked for.
+        resolved: The hyperparameters that the service used.
+        grader_sha256: The hash of the grader, for reinforcement.
+        trainer: What trained the model. Metrics of different trainers aren't compared, so a trainer that uses
+            several base models or tokenisers names them here, as in "hf:SmolLM2-135M".
+        metrics: The metrics of the chosen checkpoint, or else the last that the job reported.
     """
 
     schema_version: int = 1
@@ -175,11 +176,11 @@ class ModelRecord(Kept):
 
     @property
     def ref(self) -> str:
-        """The record's name and version as one word, which `Registry.get` understands."""
+        """The reference to this version: name and number, as `Registry.get` accepts them."""
         return f"{self.name}:{self.version}" if self.version else self.name
 
     def to_json(self) -> str:
-        """What back ends store; the version is theirs to know."""
+        """The JSON that back ends store, without the version, which they store themselves."""
         return self.model_dump_json(exclude={"version"}, exclude_none=True)
 
 
@@ -192,7 +193,7 @@ class Status(StrEnum):
 
 
 class Verdict(Kept):
-    """What one gate said, and the numbers that it said it on."""
+    """The verdict of one gate, and the numbers that it is based on."""
 
     gate: str
     passed: bool
@@ -202,7 +203,7 @@ class Verdict(Kept):
 
 
 class Action(StrEnum):
-    """What can happen to a version; a newer Tuneway may know more."""
+    """The kinds of events. A newer version of Tuneway may have more."""
 
     REGISTERED = "registered"
     MOVED = "moved"
@@ -212,10 +213,10 @@ class Action(StrEnum):
 
 
 class AuditEvent(Kept):
-    """One line of a model's history.
+    """One event of a model's history.
 
-    `moves` says where aliases point since then; None: nowhere. The numbers 0 in an event that is on its
-    way to the registry stand for the version that is being registered with it.
+    `moves` says to which version each alias has moved; None if it was removed. In an event that isn't stored yet, 0
+    stands for the version that is being registered with it.
     """
 
     seq: int = 0
@@ -230,16 +231,21 @@ class AuditEvent(Kept):
     verdicts: list[Verdict] = []
 
     def placed(self, *, seq: int, version: int) -> Self:
-        """The same event with its place in the history, zeros replaced by the version's number."""
+        """Give the event its number in the history, and replace zeros with the version's number."""
         moves = {alias: version if target == 0 else target for alias, target in self.moves.items()}
         return self.model_copy(update={"seq": seq, "version": self.version or version, "moves": moves})
 
 
 class ModelVersion(Kept):
-    """A registered version: its record, and what holds for it today.
+    """A registered version: its record, and its present state.
 
-    `verdicts` are those of the last gates that it stood before, `warnings` is what its user should know,
-    `new` is true on the one answer that reports its registration.
+    Args:
+        record: The record.
+        aliases: The aliases that point to it.
+        status: Whether its model can be used.
+        verdicts: The verdicts of the gates that were last evaluated for it.
+        warnings: What its users should know.
+        new: Whether this call has registered it.
     """
 
     record: ModelRecord
@@ -262,22 +268,22 @@ class ModelVersion(Kept):
 
     @property
     def model_id(self) -> str:
-        """What to ask the service for."""
+        """The service's name of the model."""
         return self.record.model_id
 
     @property
     def ref(self) -> str:
-        """Name and version as one word."""
+        """The reference to this version, such as `name:3`."""
         return self.record.ref
 
 
 class Lineage(Kept):
-    """Where a version comes from, and who shares its data.
+    """What a version was tuned from, and which versions use the same data.
 
     Args:
-        version: The version in question.
-        ancestors: The versions it was tuned from, nearest first, as far as the registry knows them.
-        siblings: For each of its files' sha256, every other version trained or validated on the same data.
+        version: The version.
+        ancestors: The versions that it was tuned from, nearest first, as far as they are registered.
+        siblings: By the sha256 of each of its files, the other versions that were trained or validated on it.
     """
 
     version: ModelVersion
@@ -286,18 +292,18 @@ class Lineage(Kept):
 
 
 def shutdown_warning(record: ModelRecord, today: date) -> str | None:
-    """What to say about the end of the base model's service, if it is near."""
+    """The warning about the shutdown of the base model, if it is near."""
     end = record.shutdown_date
     if end is None or (end - today).days > SHUTDOWN_NOTICE_DAYS:
         return None
     base = record.base_model or "the base model"
     if end <= today:
         return f"{base} was shut down on {end}: {record.model_id} no longer answers"
-    return f"{base} shuts down on {end}, in {(end - today).days} days; {record.model_id} ends with it"
+    return f"{base} is shut down on {end}, in {(end - today).days} days; then {record.model_id} no longer answers"
 
 
 def check_name(name: str) -> str:
-    """Refuse a name that a back end, a file system or a reference could misread."""
+    """Check a model's name: it must be safe in all back ends, file systems and references."""
     if not _NAME.fullmatch(name):
         raise InvalidSpec(
             f"not a model name: {name!r}",
@@ -308,18 +314,18 @@ def check_name(name: str) -> str:
 
 
 def check_alias(alias: str) -> str:
-    """Refuse an alias that reads as something else; `previous` follows the champion by itself."""
+    """Check an alias. It must not look like a version, and `previous` can't be set."""
     version = alias.lower() == "latest" or _ALIAS_LIKE_VERSION.fullmatch(alias)
     if version or not _ALIAS.fullmatch(alias):
         raise InvalidSpec(
             f"not an alias: {alias!r}",
             field="alias",
             hint="Use up to 64 letters, digits, '_' and '-', starting with a letter; "
-            "'latest' and 'v1', 'v2', … mean versions.",
+            "'latest', 'v1', 'v2', … aren't allowed, since they look like versions.",
         )
     if alias == PREVIOUS:
         raise InvalidSpec(
-            "the alias 'previous' can't be set: it is where the champion was before",
+            "the alias 'previous' can't be set: it always points to the champion before this one",
             field="alias",
             hint="Promote another champion, or roll back.",
         )

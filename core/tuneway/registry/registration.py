@@ -1,4 +1,4 @@
-"""How a model is to be registered, checked before anything is sent or paid for."""
+"""Check how a model is to be registered, before anything is sent or paid for."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from tuneway.registry.gates import GateLike
 from tuneway.registry.records import check_alias, check_name
 
 Choice = Literal["last", "best"]
-"""Which checkpoint becomes the version: the job's own model, or the one with the lowest validation loss."""
+"""The checkpoint to register: the job's own model, or the checkpoint with the lowest validation loss."""
 
 
 class RegistrationFields(TypedDict, total=False):
-    """How a model is registered, for functions that take it as `**fields: Unpack[RegistrationFields]`.
+    """How a model is registered, for functions that take `**fields: Unpack[RegistrationFields]`.
 
     Attributes:
-        name: The model's name, over all its versions; without one it isn't registered.
-        registry: `sqlite:///models.db`, `mlflow:https://…`; else TUNEWAY_REGISTRY_URI, else a file of yours.
-        alias: "champion", "challenger" or a word of your own, moved to this version if the gates agree.
+        name: The model's name in the registry. Without one, the model isn't registered.
+        registry: The registry's URI: `sqlite:///models.db`, `mlflow:https://…`. The default is TUNEWAY_REGISTRY_URI,
+            or else a file in the user's data folder.
+        alias: "champion", "challenger" or a name of your own. It moves to this version if all gates pass.
         checkpoint: "last" is the job's own model, "best" the checkpoint with the lowest validation loss.
-        gates: What the version must show before the alias moves (`tuneway.registry`).
-        reason: Why, for the model's history.
+        gates: Conditions that the version must meet before the alias moves (`tuneway.registry`).
+        reason: The reason, for the model's history.
     """
 
     name: str | None
@@ -47,20 +48,20 @@ def check_registration(
     training: TrainingSpec | None = None,
     validated: bool = True,
 ) -> None:
-    """Refuse what can't be registered that way, and gates on metrics that the training can't have.
+    """Check the fields of a registration, and that the training can have the metrics of all gates.
 
     Args:
-        name: As in `RegistrationFields`, like all that follow.
-        registry: The registry's address. Nothing is opened.
-        alias: An alias needs a name.
-        checkpoint: "best" needs validation data.
-        gates: Each is a function of two records; those with a `metric` are held against the training.
+        name: The model's name.
+        registry: The registry's URI. The registry isn't opened.
+        alias: The alias. It needs a name.
+        checkpoint: The checkpoint. "best" needs validation data.
+        gates: The gates. Each is a function of two records. If one has a `metric`, the training must have it.
         reason: Any text.
-        training: What is trained, where that is known.
-        validated: Whether it has validation data.
+        training: The recipe or job specification, if it is known.
+        validated: Whether the training has validation data.
 
     Raises:
-        InvalidSpec: One of them is wrong; `.field` says which.
+        InvalidSpec: A field is wrong; `.field` says which.
         MissingExtra: The registry's package isn't installed.
     """
     del reason
@@ -69,7 +70,7 @@ def check_registration(
         for field, given in (("alias", alias), ("gates", list(gates))):
             if given:
                 raise InvalidSpec(
-                    f"{field}: there is no name to register the model under", field=field, hint="Give a name as well."
+                    f"{field}: the model isn't registered without a name", field=field, hint="Give a name as well."
                 )
     else:
         check_name(name)
@@ -78,7 +79,7 @@ def check_registration(
         check_alias(alias)
     if checkpoint == "best" and not validated:
         raise InvalidSpec(
-            "checkpoint: without validation data no checkpoint is the best",
+            "checkpoint: without validation data there is no best checkpoint",
             field="checkpoint",
             hint="Give validation data, or register checkpoint='last'.",
         )
@@ -87,20 +88,20 @@ def check_registration(
 
 
 def check_checkpoint(word: object) -> Choice:
-    """Give the word back if it is "last" or "best".
+    """Return the word if it is "last" or "best".
 
     Raises:
-        InvalidSpec: It isn't.
+        InvalidSpec: It is another word.
     """
     if word not in get_args(Choice):
-        raise InvalidSpec(f"checkpoint: {word!r}", field="checkpoint", hint="'last' or 'best'.")
+        raise InvalidSpec(f"checkpoint can't be {word!r}", field="checkpoint", hint="Give 'last' or 'best'.")
     return word  # type: ignore[return-value]
 
 
 def _check_gate(gate: object, training: TrainingSpec | None, *, validated: bool) -> None:
     if not callable(gate):
         raise InvalidSpec(
-            f"gates: a {type(gate).__name__} is no gate",
+            f"gates: a {type(gate).__name__} is not a gate",
             field="gates",
             hint="Give a Gate, a NoWorseThanChampion, or a function of two records.",
         )
@@ -116,5 +117,5 @@ def _check_gate(gate: object, training: TrainingSpec | None, *, validated: bool)
         near = difflib.get_close_matches(metric, possible, n=1)
         why = f"{training.kind} training has no such metric"
         hint = f"Did you mean {near[0]!r}? " if near else ""
-        hint += f"It has: {', '.join(possible)}. For a metric of your service's own give a function."
+        hint += f"It has: {', '.join(possible)}. For a metric that only your service has, give a function."
     raise InvalidSpec(f"gates: {given} can't be measured: {why}", field="gates", hint=hint)

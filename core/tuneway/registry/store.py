@@ -1,4 +1,4 @@
-"""The registry: models under names, versions under models, aliases that move, and a history that doesn't.
+"""The registry: models with versions, aliases that move between versions, and a history that is only appended to.
 
     registry = open_registry("sqlite:///models.db")
     version = registry.register(record, alias="challenger")
@@ -7,9 +7,9 @@
 
 A reference is `name` (its newest version), `name:3` or `name@champion`.
 
-Registering is idempotent: one version for each name, job and model, so the same call made twice, or by two
-processes at once, gives the same version. A version that once received an alias isn't given it again by
-a repeated registration: a step retried next month takes nothing back from its successors.
+Registering is idempotent: there is one version for each name, job and model. So the same call made twice, or by two
+processes at once, gives the same version. If a version has had an alias before, a repeated registration doesn't move
+the alias to it again: so a step that is retried a month later doesn't take the alias from newer versions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TypeVar
 from tuneway.errors import GateRefused, InvalidSpec, NotRegistered, RegistryError, RegistryUnavailable
 from tuneway.models._curve import CurveRow
 from tuneway.registry import _aliases
-from tuneway.registry._acts import Act, Jury, parse, user
+from tuneway.registry._acts import Act, GateCache, parse, user
 from tuneway.registry._backend import Backend, Entry, Ledger, Outdated
 from tuneway.registry.gates import GateLike
 from tuneway.registry.records import (
@@ -42,15 +42,15 @@ from tuneway.registry.records import (
 T = TypeVar("T")
 Gates = Sequence[GateLike]
 
-# How often a decision is made anew because somebody else was quicker, before giving up.
-_TURNS = 100
+# How often a change is decided again because another process was faster.
+_ATTEMPTS = 100
 
 
 class Registry:
-    """A model registry on some back end; see `open_registry`.
+    """A model registry; made by `open_registry`.
 
     Args:
-        backend: Where things are kept.
+        backend: The store for its contents.
         now: The clock.
     """
 
@@ -60,7 +60,7 @@ class Registry:
 
     @property
     def uri(self) -> str:
-        """Where the registry lives, without credentials."""
+        """The registry's URI, without credentials."""
         return self._backend.uri
 
     def register(
@@ -73,37 +73,37 @@ class Registry:
         reason: str | None = None,
         curve: Iterable[CurveRow] = (),
     ) -> ModelVersion:
-        """Register a job's model, once; give it an alias, if the gates agree.
+        """Register a job's model once, and move an alias to it if all gates pass.
 
         Args:
-            record: From `build_record`.
-            alias: "champion", "challenger", or a word of your own.
-            gates: What the version must show before the alias moves.
-            by: Who registers; the user's name when left out.
-            reason: Why, for the history.
-            curve: Rows of the training's metrics (result file rows or events), for back ends that draw.
+            record: The record, from `build_record`.
+            alias: "champion", "challenger", or a name of your own.
+            gates: Conditions that the version must meet before the alias moves.
+            by: Who registers; the default is the user's name.
+            reason: The reason, for the history.
+            curve: The training's metrics by step (rows of the result file, or events), for back ends that draw charts.
 
         Raises:
-            GateRefused: the version is registered, the alias has not moved.
+            GateRefused: The version is registered, but the alias has not moved.
         """
         check_name(record.name)
         if alias is not None:
             check_alias(alias)
-        act, jury = self._act(by, reason), Jury(gates)
+        act, gate_cache = self._act(by, reason), GateCache(gates)
         rows = list(curve)
 
         def decide(ledger: Ledger) -> ModelVersion:
             known = ledger.find(record.job_id, record.model_id)
             if known is None:
-                return self._add(ledger, record, alias=alias, jury=jury, act=act, curve=rows)
+                return self._add(ledger, record, alias=alias, gate_cache=gate_cache, act=act, curve=rows)
             if alias is None or _aliases.was_given(ledger, alias, known.version):
                 return self._view(ledger, known)
-            return self._move(ledger, known, alias, jury=jury, act=act)
+            return self._move(ledger, known, alias, gate_cache=gate_cache, act=act)
 
-        return self._until_settled(record.name, decide)
+        return self._retry_if_outdated(record.name, decide)
 
     def get(self, reference: str) -> ModelVersion:
-        """One version, by `name` (the newest), `name:version` or `name@alias`."""
+        """Get one version by `name` (the newest), `name:version` or `name@alias`."""
         ledger, entry = self._find(reference)
         return self._view(ledger, entry)
 
@@ -117,31 +117,32 @@ class Registry:
         return [self._view(ledger, ledger.entries[number]) for number in sorted(ledger.entries, reverse=True)]
 
     def aliases(self, name: str) -> dict[str, int]:
-        """Where a model's aliases point."""
+        """A model's aliases, and the versions that they point to."""
         ledger, _ = self._find(check_name(name))
         return dict(sorted(ledger.aliases.items()))
 
     def history(self, name: str) -> list[AuditEvent]:
-        """Everything that happened to a model, oldest first."""
+        """The events of a model's history, oldest first."""
         ledger, _ = self._find(check_name(name))
         return sorted(ledger.events, key=lambda event: event.seq)
 
     def set_alias(
         self, reference: str, alias: str, *, gates: Gates = (), by: str | None = None, reason: str | None = None
     ) -> ModelVersion:
-        """Let an alias point to a version, if the gates agree; for "champion" see `promote`.
+        """Move an alias to a version if all gates pass; for "champion" see `promote`.
 
         Raises:
-            GateRefused: the alias has not moved; the verdict is stored.
+            GateRefused: The alias has not moved; the verdicts are stored.
         """
         check_alias(alias)
-        act, jury = self._act(by, reason), Jury(gates)
-        return self._until_settled(
-            reference, lambda ledger: self._move(ledger, self._entry(ledger, reference), alias, jury=jury, act=act)
+        act, gate_cache = self._act(by, reason), GateCache(gates)
+        return self._retry_if_outdated(
+            reference,
+            lambda ledger: self._move(ledger, self._entry(ledger, reference), alias, gate_cache=gate_cache, act=act),
         )
 
     def remove_alias(self, name: str, alias: str, *, by: str | None = None, reason: str | None = None) -> None:
-        """Let an alias point nowhere."""
+        """Remove an alias."""
         check_alias(alias)
         act = self._act(by, reason)
 
@@ -152,26 +153,26 @@ class Registry:
             event = act.event(Action.MOVED, version=version, alias=alias, moves={alias: None})
             self._backend.commit(ledger.name, head=ledger.head, events=[event])
 
-        self._until_settled(check_name(name), decide)
+        self._retry_if_outdated(check_name(name), decide)
 
     def promote(
         self, reference: str, *, gates: Gates = (), by: str | None = None, reason: str | None = None
     ) -> ModelVersion:
-        """Make a version the champion; a name alone means its challenger.
+        """Make a version the champion. For a name without version or alias, that is its challenger.
 
-        The champion so far becomes `previous`. A challenger that is promoted is no longer challenger.
+        The old champion becomes `previous`. A challenger that is promoted is no longer the challenger.
 
         Raises:
-            GateRefused: the champion stays; the verdict is stored.
+            GateRefused: The champion stays; the verdicts are stored.
         """
         if not {"@", ":"} & set(reference):
             reference = f"{reference}@{CHALLENGER}"
         return self.set_alias(reference, CHAMPION, gates=gates, by=by, reason=reason)
 
     def roll_back(self, name: str, *, by: str | None = None, reason: str | None = None) -> ModelVersion:
-        """Bring back the champion before this one; repeated, go further back in the history.
+        """Bring back the champion before this one. Each further call goes back by one more.
 
-        Versions that were retired or deleted in the meantime are passed over.
+        Versions that are marked as retired or deleted are skipped.
         """
         act = self._act(by, reason)
 
@@ -180,7 +181,7 @@ class Registry:
             target = moves.get(CHAMPION)
             if target is None:
                 raise RegistryError(
-                    f"{name} had no other champion that could come back",
+                    f"{name} has no earlier champion to bring back",
                     hint="Promote one of its versions.",
                     registry=self.uri,
                 )
@@ -188,19 +189,20 @@ class Registry:
             self._backend.commit(ledger.name, head=ledger.head, events=[event])
             return self._view(self._backend.load(ledger.name), ledger.entries[target])
 
-        return self._until_settled(check_name(name), decide)
+        return self._retry_if_outdated(check_name(name), decide)
 
     def mark(
         self, reference: str, status: Status | str, *, by: str | None = None, reason: str | None = None
     ) -> ModelVersion:
-        """Say that a version's model was retired or deleted, or is active after all.
+        """Mark a version as retired, deleted or active.
 
-        Its aliases stay, so that whoever uses one is warned rather than lost; no alias moves to it any more.
+        Its aliases stay, so that users of an alias get a warning instead of an error. New aliases can't move to it
+        until it is marked active again.
         """
         try:
             status = Status(status)
         except ValueError:
-            hint = f"One of: {', '.join(Status)}."
+            hint = f"Give one of: {', '.join(Status)}."
             raise InvalidSpec(f"not a status: {status!r}", field="status", hint=hint) from None
         act = self._act(by, reason)
 
@@ -211,12 +213,12 @@ class Registry:
                 self._backend.commit(ledger.name, head=ledger.head, events=[event])
             return self._view(self._backend.load(ledger.name), entry)
 
-        return self._until_settled(reference, decide)
+        return self._retry_if_outdated(reference, decide)
 
     def find(
         self, *, sha256: str | None = None, job_id: str | None = None, model_id: str | None = None
     ) -> list[ModelVersion]:
-        """Every version trained or validated on a file's sha256, made by a job, or known by a model id."""
+        """Find versions by the sha256 of a data file, by the job, or by the model's id."""
         if [sha256, job_id, model_id].count(None) != 2:
             raise InvalidSpec("give one of sha256, job_id and model_id", field="find")
         found = self._backend.find(sha256=sha256, job_id=job_id, model_id=model_id)
@@ -225,7 +227,7 @@ class Registry:
         return [self._view(ledger, ledger.entries[number]) for ledger, number in places if number in ledger.entries]
 
     def lineage(self, reference: str) -> Lineage:
-        """Where a version comes from: its data and who shares it, and the tuned models it was tuned from."""
+        """What a version was tuned from, and which versions use the same data."""
         version = self.get(reference)
         ancestors: list[ModelVersion] = []
         seen, base = {version.model_id}, version.record.base_model
@@ -250,12 +252,12 @@ class Registry:
         record: ModelRecord,
         *,
         alias: str | None,
-        jury: Jury,
+        gate_cache: GateCache,
         act: Act,
         curve: Sequence[CurveRow],
     ) -> ModelVersion:
-        """Commit a new version, with its alias or with the gates' refusal."""
-        verdicts = jury.judge(record, self._champion(ledger)) if alias else []
+        """Commit a new version, with the move of its alias or the refusal of the gates."""
+        verdicts = gate_cache.judge(record, self._champion(ledger)) if alias else []
         refused = [verdict for verdict in verdicts if not verdict.passed]
         moves = _aliases.moves(ledger, alias, 0) if alias and not refused else {}
         events = [act.event(Action.REGISTERED, alias=alias, moves=moves, verdicts=[] if refused else verdicts)]
@@ -268,18 +270,18 @@ class Registry:
             raise self._refusal(version, alias, refused, verdicts)
         return version
 
-    def _move(self, ledger: Ledger, entry: Entry, alias: str, *, jury: Jury, act: Act) -> ModelVersion:
-        """Commit an alias's move, or the gates' refusal."""
+    def _move(self, ledger: Ledger, entry: Entry, alias: str, *, gate_cache: GateCache, act: Act) -> ModelVersion:
+        """Commit the move of an alias, or the refusal of the gates."""
         status = _aliases.status(ledger, entry.version)
         if status is not Status.ACTIVE:
             raise RegistryError(
                 f"{entry.name}:{entry.version} is marked {status}: {alias} can't move to it",
-                hint="If it can be used after all, mark it active.",
+                hint="If the model can be used, mark it active.",
                 registry=self.uri,
             )
         if ledger.aliases.get(alias) == entry.version:
             return self._view(ledger, entry)
-        verdicts = jury.judge(entry.record, self._champion(ledger))
+        verdicts = gate_cache.judge(entry.record, self._champion(ledger))
         refused = [verdict for verdict in verdicts if not verdict.passed]
         event = act.event(
             Action.REFUSED if refused else Action.MOVED,
@@ -294,16 +296,16 @@ class Registry:
             raise self._refusal(version, alias, refused, verdicts)
         return version
 
-    def _until_settled(self, reference: str, decide: Callable[[Ledger], T]) -> T:
-        """Decide on what is there; when somebody else was quicker, look again and decide again."""
+    def _retry_if_outdated(self, reference: str, decide: Callable[[Ledger], T]) -> T:
+        """Decide on a change. If another process was faster, read the registry again and decide again."""
         name = parse(reference)[0]
-        for _ in range(_TURNS):
+        for _ in range(_ATTEMPTS):
             try:
                 return decide(self._backend.load(name, to_write=True))
             except Outdated:
                 continue
         raise RegistryUnavailable(
-            f"{name}: too much happens to this model at once", hint="Try again.", registry=self.uri
+            f"{name}: other processes keep changing this model", hint="Try again.", registry=self.uri
         )
 
     # -- looking things up
@@ -325,7 +327,7 @@ class Registry:
         return entry.record if entry else None
 
     def _view(self, ledger: Ledger, entry: Entry) -> ModelVersion:
-        """A version as it stands today."""
+        """Give a version with its present state."""
         record = entry.record
         status = _aliases.status(ledger, entry.version)
         marked = f"{record.ref} is marked {status}" if status is not Status.ACTIVE else None
@@ -345,7 +347,7 @@ class Registry:
     def _unknown(self, ledger: Ledger, reference: str) -> NotRegistered:
         if not ledger.entries:
             known = ", ".join(self._backend.names()[:20])
-            hint = f"It knows: {known}." if known else "Nothing is registered there yet."
+            hint = f"It has the models: {known}." if known else "It has no models yet."
         else:
             aliases = ", ".join(f"@{alias}" for alias in sorted(ledger.aliases)) or "none"
             hint = f"{ledger.name} has versions up to {max(ledger.entries)}; its aliases: {aliases}."
@@ -357,8 +359,8 @@ class Registry:
         reasons = "; ".join(f"{verdict.gate}: {verdict.why}" for verdict in refused)
         return GateRefused(
             f"{version.ref} is registered but may not become {alias}: {reasons}",
-            hint="The verdict is in the model's history. Train a better one, or move the alias without the gate "
-            "and say why.",
+            hint="The verdicts are in the model's history. Train a better model, or move the alias without the gate "
+            "and give a reason.",
             version=version,
             verdicts=verdicts,
             registry=self.uri,

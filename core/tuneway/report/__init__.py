@@ -1,4 +1,4 @@
-"""A training worth looking at: one page, curves as SVG and PNG, and curves for the terminal."""
+"""Reports on a training: an HTML page, learning curves as SVG or PNG, and learning curves for the terminal."""
 
 from tuneway.report._gather import gather
 from tuneway.report._images import curve_png, data_uri

@@ -1,4 +1,4 @@
-"""What both models say to the same questions."""
+"""The section with the answers of both models to the same questions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def answers(evaluation: Evaluation | None, samples: Sequence[SampleAnswer]) -> Markup | None:
-    """The outcome of an evaluation, and questions with their answers side by side."""
+    """The result of an evaluation, and questions with both answers side by side."""
     asked = [*_samples(evaluation), *samples]
     if not asked and evaluation is None:
         return None
@@ -54,7 +54,7 @@ def _card(sample: SampleAnswer) -> Markup:
 
 
 def _verdict(answer: str | None, score: float | None, expected: str | None) -> Markup | None:
-    """The grader's score; without one, whether the answer is the expected text."""
+    """The grader's score, or else whether the answer is equal to the expected text."""
     if answer is None:
         return None
     if score is not None:

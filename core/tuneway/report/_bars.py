@@ -1,4 +1,4 @@
-"""How long the examples are: a histogram."""
+"""The histogram of the lengths of examples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WIDTH, _HEIGHT = 600, 235
 
 
 def histogram(bins: Sequence[tuple[float, float, int]], theme: Theme) -> Markup:
-    """Bars for triples `(low, high, count)`, from `low` to just below `high`."""
+    """Draw bars for triples `(low, high, count)`. A bar counts from `low` to just below `high`."""
     title = "Tokens per example"
     y = value_scale([0, *(count for _, _, count in bins)], start=_HEIGHT - 38, end=14)
     left = max(len(label) for _, label in y.labels()) * LETTER + 18
@@ -25,7 +25,7 @@ def histogram(bins: Sequence[tuple[float, float, int]], theme: Theme) -> Markup:
     total = sum(count for _, _, count in bins)
     summary = (
         f"{total:,} examples of {brief(min(ends))} to {brief(max(ends))} tokens; "
-        f"the fullest bar is between {brief(most[0])} and {brief(most[1])}."
+        f"the highest bar is between {brief(most[0])} and {brief(most[1])}."
     )
     body = join(grid(frame, "tokens"), *bars)
     return image(body, title=title, summary=summary, theme=theme, width=_WIDTH, height=_HEIGHT)

@@ -1,4 +1,4 @@
-"""What is known of the training data: how much, how long, and what is wrong with it."""
+"""The section with the training data: its size, the lengths of examples, and its problems."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def data_section(data: DatasetReport | None) -> Markup | None:
-    """The training file, and the validation file after it."""
+    """Show the training file, then the validation file."""
     if data is None:
         return None
     facts, chart = _facts(data), _chart(data)
@@ -48,10 +48,10 @@ def _chart(data: DatasetReport) -> Markup | None:
 
 
 def _problems(data: DatasetReport) -> Markup:
-    """Errors first, each with its line and what to do."""
+    """Show the problems, errors first, each with its line and a hint."""
     total = data.error_count + data.warning_count
     if not total:
-        return h("p", "No problems were found in it.", class_="note")
+        return h("p", "No problems were found.", class_="note")
     shown = [_row(problem) for problem in chain(data.errors[:MOST], data.warnings[:MOST])]
     left = total - len(shown)
     more = h("p", f"and {left:,} more", class_="note") if left > 0 else None

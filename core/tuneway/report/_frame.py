@@ -1,4 +1,4 @@
-"""The plot area, and the few shapes that charts are made of."""
+"""The plot area of a chart, and the shapes in it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tuneway.report._scale import Scale
 from tuneway.report._series import Point
 from tuneway.report._theme import FONT, Theme
 
-LETTER = 6.7  # the usual width of a letter at 12 px
+LETTER = 6.7  # the average width of a letter at 12 px
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where a chart's values go, and in which colours."""
+    """The axes and colours of a chart."""
 
     width: float
     x: Scale
@@ -24,12 +24,12 @@ class Frame:
     theme: Theme
 
     def path(self, points: Sequence[Point]) -> str:
-        """A line through points, as path data."""
+        """The path data of a line through points."""
         return "M" + "L".join(f"{self.x(step):.1f} {self.y(value):.1f}" for step, value in points)
 
 
 def image(body: Markup, *, title: str, summary: str, theme: Theme, width: int, height: int) -> Markup:
-    """The outer element: named and described for those who can't see it."""
+    """Make the outer element, with a title and a description for screen readers."""
     ground = h("rect", width=width, height=height, rx=6, fill=theme.background) if theme.background else None
     return h(
         "svg",
@@ -49,12 +49,12 @@ def image(body: Markup, *, title: str, summary: str, theme: Theme, width: int, h
 
 
 def heading(title: str, theme: Theme) -> Markup:
-    """A chart's name in its upper left corner."""
+    """Draw a chart's title in its upper left corner."""
     return h("text", title, x=12, y=22, fill=theme.ink, font_weight=600, font_size=14)
 
 
 def grid(frame: Frame, unit: str) -> Markup:
-    """Both axes, with their ticks and numbers."""
+    """Draw both axes with their ticks and numbers."""
     theme, parts = frame.theme, []
     for y, label in frame.y.labels():
         parts.append(stroke(f"M{frame.x.start:.1f} {y:.1f}H{frame.x.end:.1f}", theme.grid, width=1))
@@ -67,14 +67,14 @@ def grid(frame: Frame, unit: str) -> Markup:
 
 
 def text(x: float, y: float, words: str, fill: str, *, anchor: str | None = None, weight: int | None = None) -> Markup:
-    """A line of text."""
+    """Draw a line of text."""
     return h("text", words, x=f"{x:.1f}", y=f"{y:.1f}", fill=fill, text_anchor=anchor, font_weight=weight)
 
 
 def stroke(
     data: str, colour: str, dash: str | None = None, *, width: float = 2, opacity: float | None = None
 ) -> Markup:
-    """A line along path data."""
+    """Draw a line from path data."""
     return h(
         "path",
         d=data,
@@ -88,12 +88,12 @@ def stroke(
 
 
 def marker(role: Role, x: float, y: float, theme: Theme) -> Markup:
-    """A point; its shape tells the series apart where colours can't."""
+    """Draw a point. Its shape distinguishes the series for people who don't see the colours."""
     if role is Role.FULL_VALID:
         return h("path", d=f"M{x:.1f} {y - 5:.1f}l5 5-5 5-5-5z", fill=theme.of(role))
     return h("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3.5 if role is Role.VALID else 2.5, fill=theme.of(role))
 
 
 def flag(x: float, y: float, colour: str) -> Markup:
-    """A checkpoint's mark, its tip at the place given."""
+    """Draw the flag of a checkpoint, with its tip at (x, y)."""
     return h("path", d=f"M{x:.1f} {y:.1f}l-4.5-8h9z", fill=colour)

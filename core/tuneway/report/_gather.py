@@ -1,4 +1,4 @@
-"""Everything that a service knows of a job, fetched for a report."""
+"""Fetch all that a service knows of a job, for a report."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def gather(client: Client, job: Job | str, **more: Any) -> Report:
-    """Fetch a job with its metrics, log and checkpoints: `render_html(gather(client, "ftjob-…"))`.
+    """Fetch a job with its metrics, log and checkpoints, as in `render_html(gather(client, "ftjob-…"))`.
 
-    Services differ in what they keep, so what one refuses to give is named in the report instead of raised.
+    Services differ in what they keep. So if a part can't be read, the report says so, and no error is raised.
 
     Args:
-        client: The account to ask.
-        job: The job, whatever its state.
-        more: Further fields of the `Report`: `data`, `registered`, `cost`, `evaluation`, `samples`.
+        client: The client.
+        job: The job, in any status.
+        more: More fields of the `Report`: `data`, `registered`, `cost`, `evaluation`, `samples`.
 
     Raises:
         TunewayError: The job itself can't be read.

@@ -1,4 +1,4 @@
-"""The read-out under the pointer: a strip for every few steps, shown by the style sheet, without a script."""
+"""The values that a chart shows under the pointer. The style sheet shows and hides them, without a script."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tuneway.report._series import Point, Series
 _STRIPS = 80
 
 
-def probes(frame: Frame, series: Sequence[Series]) -> Markup:
-    """Strips side by side over the plot; each holds a line, the values there and their text."""
+def hover_strips(frame: Frame, series: Sequence[Series]) -> Markup:
+    """Draw vertical strips over the plot. Each shows a line, the values there and their text while it is hovered."""
     width, span = (frame.x.end - frame.x.start) / _STRIPS, (frame.x.high - frame.x.low) / _STRIPS
     strips: dict[int, dict[int, list[Point]]] = defaultdict(lambda: defaultdict(list))
     for number, one in enumerate(series):
@@ -23,7 +23,7 @@ def probes(frame: Frame, series: Sequence[Series]) -> Markup:
             strip = min(int((step - frame.x.low) / span), _STRIPS - 1)
             strips[strip][number].append((step, value))
     places = sorted(strips)
-    # each strip reaches halfway to its neighbours, so that there is no blind spot between sparse steps
+    # each strip reaches halfway to its neighbours, so that the strips leave no gap between sparse steps
     edges = [0.0, *((a + b + 1) / 2 for a, b in pairwise(places)), float(_STRIPS)]
     parts = []
     for place, (left, right) in zip(places, pairwise(edges), strict=True):
@@ -37,11 +37,11 @@ def probes(frame: Frame, series: Sequence[Series]) -> Markup:
             fill="transparent",
         )
         parts.append(h("g", target, _readout(frame, series, strips[place])))
-    return h("g", *parts, class_="probes")
+    return h("g", *parts, class_="hover")
 
 
 def _readout(frame: Frame, series: Sequence[Series], strip: Mapping[int, Sequence[Point]]) -> Markup:
-    """A strip's line, values and text; the series measured least often says which step to show."""
+    """Draw a strip's line, values and text. The series with the fewest points decides which step is shown."""
     step = min(strip.values(), key=len)[-1][0]
     near = [(series[n].role, min(points, key=lambda point: abs(point[0] - step))) for n, points in strip.items()]
     words = " · ".join([f"step {step:.0f}", *(f"{role} {brief(value)}" for role, (_, value) in near)])

@@ -1,4 +1,4 @@
-"""The learning curve as a PNG, and images inside of text."""
+"""The learning curve as a PNG, and images as data URIs."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def curve_png(
     title: str | None = None,
     zoom: int = 2,
 ) -> bytes:
-    """Draw what `curve_svg` draws, as a PNG of `zoom` times its size.
+    """Draw the same as `curve_svg`, as a PNG of `zoom` times its size.
 
     Raises:
-        MissingExtra: The extra `report`, which does the drawing, isn't installed.
+        MissingExtra: The extra `report` isn't installed, which contains the renderer.
     """
     try:
         import resvg_py
     except ImportError:
-        raise MissingExtra("drawing a PNG needs a renderer that isn't installed", extra="report") from None
+        raise MissingExtra("the renderer for PNG images isn't installed", extra="report") from None
     svg = curve_svg(rows, checkpoints, metric=metric, theme=theme, width=width, height=height, title=title)
-    # Slim containers have no fonts at all, and text would silently be missing: so bring the letters that
-    # charts use (Roboto by Google, Apache-2.0, cut down to Latin), and load the system's only for a title
-    # that needs others.
+    # Slim containers have no fonts, so texts would be missing without an error. The package contains the letters that
+    # charts use (Roboto by Google, Apache-2.0, reduced to Latin). System fonts are loaded only for a title that needs
+    # other letters.
     font = resources.files("tuneway.report").joinpath("roboto-latin.ttf")
     with resources.as_file(font) as path:
         png: bytes = resvg_py.svg_to_bytes(
@@ -50,6 +50,6 @@ def curve_png(
 
 
 def data_uri(image: str | bytes) -> str:
-    """An SVG or PNG image as an address that holds it, for Markdown: `![loss]({data_uri(svg)})`."""
+    """Turn an SVG or PNG image into a data URI, for Markdown such as `![loss]({data_uri(svg)})`."""
     kind, content = ("svg+xml", image.encode()) if isinstance(image, str) else ("png", image)
     return f"data:image/{kind};base64,{b64encode(content).decode()}"

@@ -1,4 +1,4 @@
-"""What a report is made of. Only the job is needed; what is missing is left out of the page."""
+"""The content of a report. Only the job is required; sections without content are left out of the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleAnswer:
-    """One question, answered by the base model and by the tuned one; scores are from 0 to 1."""
+    """One question with the answers of the base model and the tuned model. Scores are from 0 to 1."""
 
     prompt: str
     tuned: str
@@ -29,19 +29,19 @@ class SampleAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A training, ready to be shown: `render_html(Report(job=job, rows=rows))`.
+    """The content of a report, as in `render_html(Report(job=job, rows=rows))`.
 
     Args:
         job: The job.
         rows: Rows of its result file, metrics events or plain mappings, in any order.
-        events: Its log; metrics events count as rows, warnings and errors are listed.
+        events: Its log. Metrics events count as rows; warnings and errors are listed.
         checkpoints: Its checkpoints.
-        data: What the check of the training data found.
-        registered: Its version in the registry: who asked, with which code and data, what gates said.
-        cost: What it cost, where neither the registry nor the check of the data says.
-        evaluation: How both models did on held-out questions, from `tuneway.registry.evaluate`.
+        data: The report of the check of the data.
+        registered: Its version in the registry, with the origin, the code, the data and the verdicts of gates.
+        cost: The cost. Without it, the cost in the registry or in `data` is shown.
+        evaluation: The scores of both models on held-out questions, from `tuneway.registry.evaluate`.
         samples: More questions with the answers of both models.
-        notes: What a reader should know of the report itself, such as what could not be read.
+        notes: Sentences about the report itself, such as what could not be read.
         made_at: When the report was made.
     """
 
@@ -59,7 +59,7 @@ class Report:
 
     @classmethod
     def of(cls, outcome: Outcome, **more: Any) -> Report:
-        """The report of what came of a job; `more` are further fields."""
+        """Make the report of an outcome; `more` are further fields."""
         trained = outcome.trained
         return cls(
             job=trained.job,

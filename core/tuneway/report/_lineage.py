@@ -1,4 +1,4 @@
-"""Where the model comes from: its data, the job, the model, the registered version, and who asked for it."""
+"""The section with the lineage: the data, the job, the model, the registered version, and who asked for it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from tuneway.registry import DataFile, ModelRecord, ModelVersion
 
 
-# uploads carry their hash in their name; it is shown beside it
+# the hash in the name of an uploaded file, which is shown separately
 _HASH = re.compile(r"\.sha256-[0-9a-f]{64}")
 
 
 def lineage_section(job: Job, version: ModelVersion | None) -> Markup | None:
-    """The way from data to model, and what the registry says of it."""
+    """Show the way from data to model, and the facts from the registry."""
     if version is None:
         links = [_card("Data", job.training_file), _card("Job", job.id), _card("Model", job.fine_tuned_model)]
         return _chain(links)
@@ -75,7 +75,7 @@ def _file(kind: str, file: DataFile | None) -> Markup | None:
 
 
 def _asked(record: ModelRecord) -> Markup | None:
-    """Who asked, with which code, of which service."""
+    """Show who asked, the state of the code, and the service."""
     origin, git = record.origin, record.git
     asked: dict[str, Any] = {}
     if origin is not None:

@@ -1,4 +1,4 @@
-"""The report as one page that needs nothing but itself."""
+"""The report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tuneway.report._series import (
     measured,
 )
 
-# Were an answer or a message ever to break out of its place, it could still load nothing and run nothing.
+# Even if the escaping of a text failed, the page could load nothing and run no script.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def render_html(report: Report) -> str:
-    """The whole report as a self-contained HTML page: no network, no script."""
+    """Write the report as a self-contained HTML page, without network access and scripts."""
     charts = all_series([*checkpoint_rows(report.checkpoints), *report.rows, *report.events])
     title = report.job.fine_tuned_model or report.job.id
     parts = [
@@ -103,7 +103,7 @@ def _failure(report: Report) -> Markup | None:
 
 
 def _tiles(report: Report, charts: Mapping[Measure, Sequence[Series]]) -> Markup | None:
-    """The few figures one looks for first."""
+    """Show the most important figures."""
     job = report.job
     tiles: list[Markup | None] = [_metric_tile(report, metric, series) for metric, series in charts.items()]
     if job.trained_tokens is not None:
@@ -117,13 +117,13 @@ def _tiles(report: Report, charts: Mapping[Measure, Sequence[Series]]) -> Markup
 
 
 def _cost_tile(report: Report) -> Markup | None:
-    """What it cost: as given, as registered, or as the check of the data reckoned."""
+    """Show the cost: as given, as registered, or as estimated by the check of the data."""
     cost = report.cost or (report.registered.record.cost if report.registered else None)
     if cost is not None:
         dated = f"prices of {cost.price_date}" if cost.price_date else None
         return _tile("Cost, estimated" if cost.estimated else "Cost", money(cost.amount, cost.currency), dated)
     estimate = report.data.cost if report.data else None
-    # a service that names its trainer maps models onto its own: the model's price says nothing about it
+    # a service that names its trainer maps model names to its own models, so the price of the name doesn't apply
     if estimate is None or report.job.trainer:
         return None
     price = f"at {money(estimate.usd_per_million, 'USD')} a million tokens"
@@ -132,7 +132,7 @@ def _cost_tile(report: Report) -> Markup | None:
 
 
 def _metric_tile(report: Report, metric: Measure, series: Sequence[Series]) -> Markup:
-    """Where a metric stood at the best checkpoint, or else at the end."""
+    """Show a metric's value at the best checkpoint, or else at the end."""
     best = best_checkpoint(report.checkpoints)
     held_out = [one for one in series if one.role is not Role.TRAIN]
     shown = held_out[-1] if held_out else series[0]

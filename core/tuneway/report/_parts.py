@@ -1,4 +1,4 @@
-"""Pieces that several parts of the page are made of."""
+"""Elements that several sections of the page use."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from tuneway._words import shortened
 from tuneway.report._markup import Markup, h, join
 
-MOST = 50  # rows of a list before it says how many more there are
+MOST = 50  # the most rows of a list; below them is the number of rows that are left out
 
 
 def tag(words: str, *, good: bool = False) -> Markup:
-    """A word in a small frame."""
+    """Show a word in a small frame."""
     return h("span", shortened(words, 100), class_="tag good" if good else "tag")
 
 
 def facts_list(facts: Mapping[str, object], *, name: str | None = None) -> Markup | None:
-    """Names and values beside one another, without those that are None; `name` is a small heading."""
+    """Show names with their values, without empty ones; `name` is a small heading."""
     known = [(key, value) for key, value in facts.items() if value is not None and value != ""]
     if not known:
         return None
@@ -25,7 +25,7 @@ def facts_list(facts: Mapping[str, object], *, name: str | None = None) -> Marku
 
 
 def table(heads: Sequence[str], rows: Iterable[Markup], *, numbers: int = 0) -> Markup:
-    """A table; its first `numbers` columns are narrow and hold numbers."""
+    """Show a table. Its first `numbers` columns are narrow, for numbers."""
     cells = [
         h("th", head, scope="col", class_="number" if index < numbers else None) for index, head in enumerate(heads)
     ]
@@ -34,7 +34,7 @@ def table(heads: Sequence[str], rows: Iterable[Markup], *, numbers: int = 0) -> 
 
 
 def more(total: int) -> Markup | None:
-    """What a cut list leaves out."""
+    """Say how many rows a list leaves out."""
     return h("p", f"and {total - MOST:,} more", class_="note") if total > MOST else None
 
 

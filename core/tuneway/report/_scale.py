@@ -1,4 +1,4 @@
-"""Axes: where they begin and end, where their ticks stand, and how numbers are written."""
+"""The axes of charts: their ranges and ticks, and how numbers are written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# A range this wide hides its lower end on a linear axis.
+# From this ratio of highest to lowest value on, an axis is logarithmic; a linear one would hide the low values.
 _LOG_FROM = 100.0
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -29,7 +29,7 @@ class Scale:
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
     def labels(self) -> list[tuple[float, str]]:
-        """Each tick's position and text."""
+        """The position and text of each tick."""
         if self.log or len(self.ticks) < 2:
             texts = [brief(tick) for tick in self.ticks]
         else:
@@ -38,9 +38,9 @@ class Scale:
 
 
 def value_scale(values: Sequence[float], *, start: float, end: float, share: bool = False) -> Scale:
-    """The axis of a metric: logarithmic when it spans orders of magnitude, else linear on nice ticks.
+    """Make the axis of a metric: logarithmic if the values differ by orders of magnitude, else linear.
 
-    `share` says that the metric lies between 0 and 1, where no tick outside makes sense.
+    `share` says that the metric is between 0 and 1, so the axis gets no ticks outside.
     """
     low, high = min(values), max(values)
     if not share and low > 0 and high / low >= _LOG_FROM:
@@ -57,7 +57,7 @@ def value_scale(values: Sequence[float], *, start: float, end: float, share: boo
 
 
 def step_scale(low: float, high: float, *, start: float, end: float, count: int = 8) -> Scale:
-    """The axis of training steps: whole numbers, from the first step to the last."""
+    """Make the axis of training steps, from the first to the last, with whole numbers as ticks."""
     low, high = _apart(low, high, least=1.0)
     step = max(1.0, nice_step((high - low) / count))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -66,13 +66,13 @@ def step_scale(low: float, high: float, *, start: float, end: float, count: int 
 
 
 def nice_step(rough: float) -> float:
-    """The next of 1, 2, 5, 10 (times a power of ten) that is not below `rough`."""
+    """Round up to 1, 2, 5 or 10 times a power of ten."""
     magnitude = 10.0 ** math.floor(math.log10(rough))
     return next(nice * magnitude for nice in (1.0, 2.0, 5.0, 10.0, 20.0) if nice * magnitude >= rough * (1 - 1e-9))
 
 
 def brief(value: float) -> str:
-    """A number as a reader wants it: four figures, thousands as k, the very small as 2.5e-5."""
+    """Write a number with up to four digits, thousands as k, and very small ones as 2.5e-5."""
     size = abs(value)
     for unit, letter in _UNITS:
         if max(unit, 9999.5) <= size < 1e12:
@@ -84,7 +84,7 @@ def brief(value: float) -> str:
 
 
 def figure(value: float) -> str:
-    """Four figures, zeros included, so that numbers under one another compare."""
+    """Write a number with four digits, trailing zeros included, so that the numbers in a column align."""
     return f"{value:#.4g}" if 1e-3 <= abs(value) < 999.95 else brief(value)
 
 
@@ -95,13 +95,13 @@ def _log_scale(low: float, high: float, *, start: float, end: float) -> Scale:
     stride = max(1, math.ceil((last - first) / 6))
     every = (m * 10.0**k for k in range(first, last + 1, stride) for m in mantissas)
     ticks = tuple(float(f"{tick:.3g}") for tick in every if low <= tick <= high)
-    # no need to reach the next tick, which may be a decade away
+    # the axis doesn't end at a tick, since the next one may be a factor of ten away
     room = (high / low) ** 0.03
     return Scale(low / room, high * room, ticks, start, end, log=True)
 
 
 def _apart(low: float, high: float, *, least: float | None = None) -> tuple[float, float]:
-    """Room around a range that has none: one point, or a line that is flat but for rounding."""
+    """Widen a range that is too narrow: one point, or values that differ only by rounding."""
     size = max(abs(low), abs(high))
     if high - low > 1e-6 * size:
         return low, high
@@ -110,14 +110,14 @@ def _apart(low: float, high: float, *, least: float | None = None) -> tuple[floa
 
 
 def _tidy(value: float) -> float:
-    """Without the dust of binary fractions: 0.30000000000000004 is 0.3."""
+    """Remove the rounding error of binary fractions: 0.30000000000000004 is 0.3."""
     return float(f"{value:.10g}")
 
 
 def _tick_texts(ticks: Sequence[float], step: float) -> list[str]:
-    """As many figures as it takes to tell neighbours apart, and no more."""
+    """Write ticks with as few digits as are needed to distinguish them."""
     largest = max(abs(tick) for tick in ticks)
-    # thousands only where no tick needs more than two decimals of them
+    # k, M and G are used only if no tick then needs more than two decimals
     usual = [(unit, letter) for unit, letter in _UNITS if largest >= 10 * unit and step >= unit / 100]
     unit, letter = usual[0] if usual else (1.0, "")
     decimals = max(0, -math.floor(math.log10(step / unit) + 1e-9))

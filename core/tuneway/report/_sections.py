@@ -1,4 +1,4 @@
-"""The parts of the page, one function each; a part that has nothing to say is None."""
+"""The sections of the page, one function for each. A section without content is None."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tuneway.report._theme import PAGE
 
 
 def curves(charts: Mapping[Measure, Sequence[Series]], checkpoints: Sequence[Checkpoint]) -> Markup:
-    """A chart for every metric there is."""
+    """Show a chart for each metric."""
     if not charts:
         return h("p", "No metrics have been reported.", class_="note")
     figures = [_chart(metric, series, checkpoints, alone=len(charts) == 1) for metric, series in charts.items()]
     broken = sum(len(one.points) - len(one.finite) for many in charts.values() for one in many)
     words = "1 value is not a number" if broken == 1 else f"{broken:,} values are not numbers"
-    note = h("p", f"{words}; lines break there.", class_="note") if broken else None
+    note = h("p", f"{words}; the lines have gaps there.", class_="note") if broken else None
     return join(h("div", *figures, class_="charts"), note)
 
 
@@ -38,7 +38,7 @@ def _chart(metric: Measure, series: Sequence[Series], checkpoints: Sequence[Chec
 
 
 def checkpoint_table(checkpoints: Sequence[Checkpoint]) -> Markup | None:
-    """Every checkpoint with its held-out numbers."""
+    """Show the checkpoints with their validation metrics."""
     if not checkpoints:
         return None
     best = best_checkpoint(checkpoints)
@@ -64,10 +64,10 @@ def checkpoint_table(checkpoints: Sequence[Checkpoint]) -> Markup | None:
 
 
 def configuration(job: Job) -> Markup:
-    """Everything the training was told."""
+    """Show the settings of the training."""
     method = dict(job.method or {})
     kind = method.pop("type", None)
-    # the wire nests a method's settings under its own name; a reader doesn't need to see that
+    # OpenAI's JSON nests a method's settings below the method's name, which isn't shown
     settings = flat(job.hyperparameters or {}) | {
         name.removeprefix(f"{kind}.").removeprefix("hyperparameters."): value for name, value in flat(method).items()
     }
@@ -85,7 +85,7 @@ def configuration(job: Job) -> Markup:
 
 
 def log(report: Report) -> Markup | None:
-    """What went wrong along the way, in the service's words."""
+    """Show the warnings and errors of the job's log."""
     told = [event for event in report.events if event.level in ("warn", "warning", "error")]
     if not told:
         return None

@@ -1,4 +1,4 @@
-"""From rows of metrics to the series that a chart draws: loss, accuracy and reward, by who was asked."""
+"""Turn rows of metrics into the series of charts: loss, accuracy and reward, each by the data it was measured on."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tuneway.errors import InvalidSpec
 from tuneway.models import METRICS, Checkpoint, Event, Measure, MetricRow, Role, metric_name
 
 Row = MetricRow | Event | Mapping[str, Any]
-"""A row of a result file, a metrics event, or a plain mapping; all need `step`."""
+"""A row of a result file, a metrics event, or a plain mapping. Each needs a `step`."""
 
 Point = tuple[float, float]
-"""A step and a value; a value that is not a number breaks the line there."""
+"""A step and a value. If the value is NaN, the line has a gap there."""
 
-# Beyond this a value says that the training blew up, and arithmetic on it would overflow.
+# A larger value means that the training diverged, and arithmetic on it would overflow.
 _LARGEST = 1e100
 _NOISY_FROM = 60
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart, in the order of its steps."""
+    """One line of a chart, sorted by step."""
 
     measure: Measure
     role: Role
@@ -34,7 +34,7 @@ class Series:
 
     @property
     def noisy(self) -> bool:
-        """Whether single values say little: many, each measured on one batch."""
+        """Whether single values say little, because there are many, each measured on one batch."""
         return self.role is Role.TRAIN and len(self.points) >= _NOISY_FROM
 
     @cached_property
@@ -44,12 +44,12 @@ class Series:
 
 
 def series_of(rows: Iterable[Row], measure: Measure) -> list[Series]:
-    """The series of one measure; those without a single number are left out."""
+    """The series of one measure, without those that have no number."""
     return all_series(rows).get(measure, [])
 
 
 def all_series(rows: Iterable[Row]) -> dict[Measure, list[Series]]:
-    """Every measure's series. Rows come in any order; of two values for one step the later row's counts."""
+    """The series of all measures. Rows may have any order; if two have a value for one step, the later one counts."""
     values: dict[tuple[Measure, Role], dict[float, float]] = defaultdict(dict)
     for row in rows:
         cells = _cells(row)
@@ -69,18 +69,18 @@ def all_series(rows: Iterable[Row]) -> dict[Measure, list[Series]]:
 
 
 def checkpoint_steps(checkpoints: Iterable[Checkpoint]) -> list[float]:
-    """The steps at which checkpoints were taken, in order."""
+    """The steps of checkpoints, sorted."""
     steps = {_number(checkpoint.step_number) for checkpoint in checkpoints}
     return sorted(step for step in steps if step is not None and not math.isnan(step))
 
 
 def checkpoint_rows(checkpoints: Iterable[Checkpoint]) -> list[dict[str, Any]]:
-    """Checkpoints as rows, for services that report held-out numbers nowhere else."""
+    """The metrics of checkpoints as rows, for services that report validation metrics nowhere else."""
     return [{**(checkpoint.metrics or {}), "step": checkpoint.step_number} for checkpoint in checkpoints]
 
 
 def best_checkpoint(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
-    """The one that registering the best would take, if any was measured."""
+    """The best checkpoint by the rule of the registry; None if none has a validation metric."""
     from tuneway.registry import choose_checkpoint
 
     try:
@@ -90,7 +90,7 @@ def best_checkpoint(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
 
 
 def measured(checkpoint: Checkpoint, measure: Measure) -> float | None:
-    """A checkpoint's validation number, over the whole validation set where the service gives that."""
+    """A checkpoint's validation metric, on the whole validation set if the service gives that."""
     found: dict[Role, float] = {}
     for name, cell in (checkpoint.metrics or {}).items():
         metric = METRICS.get(metric_name(name))
@@ -101,9 +101,9 @@ def measured(checkpoint: Checkpoint, measure: Measure) -> float | None:
 
 
 def thin(points: Sequence[Point], buckets: int) -> list[Point]:
-    """Keep the lowest and the highest point of every bucket of steps: peaks survive, size doesn't.
+    """Reduce the points: keep only the lowest and the highest point of each bucket of steps, so that peaks stay.
 
-    A bucket without a number becomes one break.
+    A bucket without a number becomes one gap.
     """
     if len(points) <= 2 * buckets:
         return list(points)
@@ -124,7 +124,7 @@ def thin(points: Sequence[Point], buckets: int) -> list[Point]:
 
 
 def means(points: Sequence[Point], buckets: int) -> list[Point]:
-    """The mean of every group of neighbours, at most `buckets` of them."""
+    """Reduce the points to the means of groups of neighbours, at most `buckets` of them."""
     size = math.ceil(len(points) / buckets)
     line = []
     for start in range(0, len(points), size):
@@ -136,12 +136,12 @@ def means(points: Sequence[Point], buckets: int) -> list[Point]:
 
 
 def trend(points: Sequence[Point], buckets: int) -> list[Point]:
-    """The course of a noisy series: the mean over neighbours on both sides, so that it doesn't lag behind."""
+    """Smooth a noisy series: take means over neighbours on both sides, so that the line doesn't lag behind."""
     level = means(points, buckets)
     half = max(1, len(level) // 32)
     line = []
     for index, (step, value) in enumerate(level):
-        # an even reach on both sides, or a steep start would be flattened
+        # as many neighbours on one side as on the other, or a steep start would be flattened
         reach = min(half, index, len(level) - 1 - index)
         near = [other for _, other in level[index - reach : index + reach + 1] if not math.isnan(other)]
         line.append((step, value if math.isnan(value) else fmean(near)))
@@ -149,7 +149,7 @@ def trend(points: Sequence[Point], buckets: int) -> list[Point]:
 
 
 def segments(points: Iterable[Point]) -> list[list[Point]]:
-    """Cut a line where a value is not a number."""
+    """Split a line where a value is NaN."""
     lines: list[list[Point]] = [[]]
     for point in points:
         if math.isnan(point[1]):
@@ -168,17 +168,17 @@ def _cells(row: Row) -> Mapping[str, Any]:
 
 
 def _number(cell: Any) -> float | None:
-    """None where nothing was measured; NaN where what was measured is not a number."""
+    """The value of a cell: None if it is empty, NaN if it isn't a usable number."""
     if cell is None:
         return None
-    if isinstance(cell, str):  # a cell of a result file's column that few services have
+    if isinstance(cell, str):  # a cell of a column that `MetricRow` doesn't declare
         try:
             cell = float(cell)
         except ValueError:
             return None
     if isinstance(cell, bool) or not isinstance(cell, int | float):
         return None
-    # comparing never overflows, unlike float() of a very long int
+    # a comparison never overflows, unlike float() of a very long int
     if not -_LARGEST < cell < _LARGEST:
         return math.nan
     return float(cell) if abs(cell) > 1 / _LARGEST else 0.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from tuneway.errors import InvalidSpec
 from tuneway.models import Checkpoint, Measure, Role
 from tuneway.report._frame import LETTER, Frame, flag, grid, heading, image, marker, stroke, text
-from tuneway.report._hover import probes
+from tuneway.report._hover import hover_strips
 from tuneway.report._markup import Markup, h, join
 from tuneway.report._scale import brief, step_scale, value_scale
 from tuneway.report._series import (
@@ -26,7 +26,7 @@ from tuneway.report._theme import DASHES, Theme, theme_named
 
 _LEGEND_TOP, _LEGEND_LINE = 30, 20
 _TREND_POINTS = 240
-_MARKERS = 60  # more points than this are a line alone
+_MARKERS = 60  # a line with more points has no markers
 
 _Key = tuple[float, Role | None, str]
 
@@ -41,16 +41,16 @@ def curve_svg(
     height: int = 320,
     title: str | None = None,
 ) -> str:
-    """Draw one metric by training step, checkpoints marked, as a free-standing SVG image.
+    """Draw one metric by training step as an SVG image, with the checkpoints marked.
 
     Args:
-        rows: Result rows, events or mappings, in any order. A value that is not a number breaks its line.
-        checkpoints: Marked at their steps, the best one by name.
+        rows: Rows of a result file, events or mappings, in any order. NaN makes a gap in the line.
+        checkpoints: The checkpoints to mark; the best one gets a label.
         metric: "loss", "accuracy" or "reward".
-        theme: "both" reads on light and dark pages; "light" and "dark" bring their own background.
-        width: In pixels.
-        height: In pixels.
-        title: Instead of the metric's name.
+        theme: "both" is readable on light and dark pages; "light" and "dark" have their own background.
+        width: The width in pixels.
+        height: The height in pixels.
+        title: The title; the default is the metric's name.
     """
     chosen, colours = metric_named(metric), theme_named(theme)
     series = series_of([*checkpoint_rows(checkpoints), *rows], chosen)
@@ -58,12 +58,12 @@ def curve_svg(
 
 
 def metric_named(name: str) -> Measure:
-    """The metric of that name."""
+    """Get a metric by its name."""
     try:
         return Measure(name)
     except ValueError:
         names = ", ".join(Measure)
-        raise InvalidSpec(f"no metric is called {name!r}", field="metric", hint=f"Take one of: {names}.") from None
+        raise InvalidSpec(f"unknown metric {name!r}", field="metric", hint=f"Give one of: {names}.") from None
 
 
 def draw(
@@ -77,15 +77,15 @@ def draw(
     title: str | None = None,
     in_page: bool = False,
 ) -> Markup:
-    """One chart, dressed with its name and legend.
+    """Draw one chart with its title and legend.
 
-    In our own page those stand outside, where they wrap as text does, and the chart gets a read-out under the
-    pointer that the page's style sheet hides and shows.
+    In the HTML page, title and legend are text outside the chart, which can wrap. There the chart also has texts that
+    the page's style sheet shows under the pointer.
     """
     title = title or title_of(metric)
     steps = checkpoint_steps(checkpoints)
     if not series:
-        empty = text(width / 2, height / 2, "No numbers yet", theme.muted, anchor="middle")
+        empty = text(width / 2, height / 2, "No values yet", theme.muted, anchor="middle")
         body, summary = (
             join(None if in_page else heading(title, theme), empty),
             f"No {metric} has been reported.",
@@ -99,7 +99,7 @@ def draw(
         share=metric is Measure.ACCURACY,
     )
     ends = [*(step for one in series for step in (one.points[0][0], one.points[-1][0])), *steps]
-    # on a narrow screen the page's style sheet makes letters larger
+    # on a narrow screen, the page's style sheet makes the letters larger
     left = max(len(label) for _, label in y.labels()) * LETTER * (1.4 if in_page else 1) + 14
     x = step_scale(min(ends), max(ends), start=left, end=width - 16, count=max(2, width // 60))
     frame = Frame(width, x, y, theme)
@@ -111,18 +111,18 @@ def draw(
         _checkpoint_lines(frame, steps),
         *(_line(frame, one) for one in series),
         _best(frame, checkpoints, series),
-        probes(frame, series) if in_page else None,
+        hover_strips(frame, series) if in_page else None,
     )
     return image(body, title=title, summary=describe(series, steps), theme=theme, width=width, height=height)
 
 
 def title_of(metric: Measure) -> str:
-    """A chart's name."""
+    """The title of a chart."""
     return f"{metric.capitalize()} by training step"
 
 
 def describe(series: Sequence[Series], steps: Sequence[float]) -> str:
-    """What the chart shows, in words."""
+    """Describe a chart in words."""
     parts = []
     for one in series:
         (first, start), (last, end) = one.finite[0], one.finite[-1]
@@ -134,7 +134,7 @@ def describe(series: Sequence[Series], steps: Sequence[float]) -> str:
 
 
 def _keys(series: Sequence[Series], *, checkpoints: bool, width: float) -> list[list[_Key]]:
-    """The legend: every key's place and text, broken into as many lines as it takes."""
+    """Lay out the legend: the position and text of each key, on as many lines as needed."""
     wanted: list[tuple[Role | None, str]] = [(one.role, f"{one.role} {brief(one.finite[-1][1])}") for one in series]
     if checkpoints:
         wanted.append((None, "checkpoint"))
@@ -160,7 +160,7 @@ def _legend(lines: list[list[_Key]], theme: Theme) -> Markup:
 
 
 def sample(role: Role | None, theme: Theme) -> Markup:
-    """How a series is drawn, as a small image beside its name; None is a checkpoint."""
+    """Draw the sample for a legend: how a series is drawn; None is for a checkpoint."""
     return h("svg", _key(role, 1, 6, theme), width=26, height=12, viewBox="0 0 26 12", aria_hidden="true")
 
 
@@ -172,7 +172,7 @@ def _key(role: Role | None, x: float, y: float, theme: Theme) -> Markup:
 
 
 def _line(frame: Frame, series: Series) -> Markup:
-    """A series: its raw values and, where those are many and noisy, their trend on top."""
+    """Draw a series: its values, and on top their trend if the series is noisy."""
     colour, dash = frame.theme.of(series.role), DASHES[series.role]
     pieces = segments(thin(series.points, int(frame.x.end - frame.x.start)))
     raw = _paths(frame, pieces)
@@ -193,7 +193,7 @@ def _paths(frame: Frame, pieces: Iterable[Sequence[Point]]) -> str:
 
 
 def _checkpoint_lines(frame: Frame, steps: Sequence[float]) -> Markup:
-    """A flag at every checkpoint's step; one for all that fall on the same pixel."""
+    """Draw a flag at the step of each checkpoint; only one for several on the same pixel."""
     top, bottom, colour = frame.y.end, frame.y.start, frame.theme.muted
     places = sorted({round(frame.x(step)) for step in steps})
     lines = "".join(f"M{x} {top - 8:.1f}V{bottom:.1f}" for x in places)
@@ -201,7 +201,7 @@ def _checkpoint_lines(frame: Frame, steps: Sequence[float]) -> Markup:
 
 
 def _best(frame: Frame, checkpoints: Sequence[Checkpoint], series: Sequence[Series]) -> Markup | None:
-    """The best checkpoint of several, by name, with a ring around its value."""
+    """Label the best checkpoint of several, and draw a ring around its value."""
     best = best_checkpoint(checkpoints)
     steps = checkpoint_steps([best]) if best and len(checkpoints) > 1 else []
     if not steps:

@@ -1,4 +1,4 @@
-"""Curves made of characters, for the command line."""
+"""Learning curves as text, for terminals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MARKS = {Role.VALID: "o", Role.FULL_VALID: "x"}
 
 
 def sparkline(values: Iterable[float | None], width: int = 40) -> str:
-    """A line of text as high as its values: `▇▅▃▂▂▁`; a blank where there is no number."""
+    """Draw values as one line of text, such as `▇▅▃▂▂▁`, with a space for a missing value."""
     wanted = [math.nan if value is None or not math.isfinite(value) else float(value) for value in values]
     if not wanted or width < 1:
         return ""
@@ -50,13 +50,13 @@ def terminal_curve(
     checkpoints: Sequence[Checkpoint] = (),
     metric: str = "loss",
 ) -> str:
-    """One metric by training step, in characters: a line for training, marks for validation, labelled axes.
+    """Draw one metric by training step as text: a line for training, marks for validation, axes with labels.
 
     Args:
-        rows: As for `curve_svg`.
-        width: In characters, axis included.
-        height: In lines, axis and legend included.
-        checkpoints: Marked on the axis.
+        rows: The rows, as for `curve_svg`.
+        width: The width in characters, with the axis.
+        height: The height in lines, with the axis and the legend.
+        checkpoints: The checkpoints to mark on the axis.
         metric: "loss", "accuracy" or "reward".
     """
     chosen = metric_named(metric)
@@ -84,7 +84,7 @@ def terminal_curve(
 
 
 def _legend(metric: Measure, series: Sequence[Series], steps: Sequence[float], width: int) -> list[str]:
-    """The metric and how each series is drawn, in as many lines as it takes."""
+    """Write the metric's name and how each series is drawn, on as many lines as needed."""
     lines: list[str] = [metric]
     keys = [f"{_MARKS.get(one.role, '─')} {one.role} {brief(one.finite[-1][1])}" for one in series]
     for key in [*keys, *(["▲ checkpoint"] if steps else [])]:
@@ -96,7 +96,7 @@ def _legend(metric: Measure, series: Sequence[Series], steps: Sequence[float], w
 
 
 def _plot(series: Sequence[Series], x: Scale, y: Scale, columns: int, lines: int) -> list[str]:
-    """The plot area, a string for each line."""
+    """Draw the plot area, as one string for each line."""
     dots = [[0] * columns for _ in range(lines)]
     marks: dict[tuple[int, int], str] = {}
     for one in series:
@@ -124,13 +124,13 @@ def _join_dots(dots: list[list[int]], places: Sequence[Point]) -> None:
 
 
 def _axis(x: Scale, steps: Sequence[float], columns: int, margin: int) -> list[str]:
-    """The axis of steps with checkpoints on it, and the numbers under it."""
+    """Draw the axis of steps with the checkpoints, and the numbers below it."""
     line, numbers = ["─"] * columns, [" "] * columns
     for at, label in x.labels():
         column = round(at) // 2
         line[column] = "┬"
         start = min(max(column - len(label) // 2, 0), columns - len(label))
-        # a number that would touch its neighbour is left out
+        # a number that would touch another one is left out
         if all(character == " " for character in numbers[max(start - 1, 0) : start + len(label) + 1]):
             numbers[start : start + len(label)] = label
     for step in steps:

@@ -1,4 +1,4 @@
-"""Colours: Okabe and Ito's, which the colour-blind tell apart; dashes and markers say the same once more."""
+"""The colours of charts, by Okabe and Ito, which colour-blind people can distinguish. Dashes and markers differ too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica 
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """The colours of a chart, as any CSS colour."""
+    """The colours of a chart, as CSS colours."""
 
     ink: str
     muted: str
@@ -27,7 +27,7 @@ class Theme:
         return {Role.TRAIN: self.train, Role.VALID: self.valid, Role.FULL_VALID: self.full_valid}[role]
 
 
-# For charts inside the report: the page's own style sheet decides, for light and dark.
+# For charts in the HTML page, whose style sheet defines the colours for light and dark.
 PAGE = Theme(
     ink="var(--ink)",
     muted="var(--muted)",
@@ -38,8 +38,7 @@ PAGE = Theme(
 )
 
 THEMES = {
-    # No background, and mid tones that stand out from white and from near-black alike: for pages whose
-    # colours can't be known.
+    # For pages with unknown colours: no background, and medium colours that are visible on white and on black.
     "both": Theme(
         ink="#7d8590",
         muted="#7d8590",
@@ -72,9 +71,9 @@ DASHES = {Role.TRAIN: None, Role.VALID: "7 4", Role.FULL_VALID: "2 3"}
 
 
 def theme_named(name: str) -> Theme:
-    """The theme of that name."""
+    """Get a theme by its name."""
     try:
         return THEMES[name]
     except KeyError:
         names = ", ".join(THEMES)
-        raise InvalidSpec(f"no theme is called {name!r}", field="theme", hint=f"Take one of: {names}.") from None
+        raise InvalidSpec(f"unknown theme {name!r}", field="theme", hint=f"Give one of: {names}.") from None

@@ -1,8 +1,8 @@
-"""Many waits, one poll: waits of one client share one watching flow.
+"""Watchers run the flow `watch` once for all waits of a client, so that the waits share polls.
 
-`AsyncWatcher` runs the flow in a task of the loop. `Watcher` needs no thread of its own: the first thread
-that waits leads, and runs the flow for all; when its own jobs have ended it hands the lead to another.
-Either way a listener is called where its wait was started.
+`AsyncWatcher` runs the flow in a task of the event loop. `Watcher` has no thread of its own: the first thread that
+waits leads, which means that it runs the flow for all. When its own jobs have ended, another waiting thread leads. A
+listener is always called in the thread or event loop that started its wait.
 """
 
 from typing import TYPE_CHECKING

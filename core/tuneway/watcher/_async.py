@@ -1,4 +1,4 @@
-"""The watcher of an asyncio loop: a task of its own."""
+"""The watcher for asyncio, which polls in its own task."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tuneway.progress import Finished, Listener, News
 
 
 class AsyncWatcher:
-    """Shares one poll among the tasks that wait."""
+    """Polls for all tasks that wait."""
 
     def __init__(self, account: Account, driver: AsyncDriver) -> None:
         self._account = account
@@ -23,7 +23,7 @@ class AsyncWatcher:
         self._open: dict[Wait, asyncio.Future[None]] = {}
 
     async def wait(self, token: WaitToken, listener: Listener | None = None) -> Wait:
-        """Wait until this job has ended, well or not."""
+        """Wait until this job has ended, successfully or not."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         wait = Wait(self._account, token, partial(_relay, future, listener), follows=listener is not None)
         self._open[wait] = future
@@ -40,7 +40,7 @@ class AsyncWatcher:
         return wait
 
     async def wait_all(self, tokens: Sequence[WaitToken], listener: Listener | None = None) -> list[Wait]:
-        """Wait until all of these jobs have ended, well or not; a listener that raises ends all these waits."""
+        """Wait until all these jobs have ended, successfully or not. An error of the listener ends all these waits."""
         waits = [asyncio.ensure_future(self.wait(token, listener)) for token in tokens]
         try:
             return await asyncio.gather(*waits)
@@ -49,7 +49,7 @@ class AsyncWatcher:
                 wait.cancel()
 
     async def aclose(self) -> None:
-        """Stop watching; whoever still waits is told."""
+        """Stop polling. Waits that are still open get an error."""
         self._end_all(self._driver.wire.closed())
         if self._task is not None:
             self._task.cancel()
@@ -58,7 +58,7 @@ class AsyncWatcher:
     async def _watch(self) -> None:
         try:
             await self._driver.run(watch(self._account, self._board), nap=self._nap)
-        except Exception as error:  # noqa: BLE001 - theirs who wait, all of them
+        except Exception as error:  # noqa: BLE001 - raised to all tasks that wait
             self._end_all(error)
         except BaseException:
             for future in self._open.values():
@@ -71,7 +71,7 @@ class AsyncWatcher:
                 future.set_exception(error)
 
     async def _nap(self, seconds: float) -> None:
-        """Sleep, unless somebody joins or leaves meanwhile."""
+        """Sleep until the time is over, or a wait is added or dropped."""
         self._wake.clear()
         sleeper = asyncio.ensure_future(self._driver.sleep(seconds))
         waker = asyncio.ensure_future(self._wake.wait())
@@ -83,13 +83,13 @@ class AsyncWatcher:
 
 
 def _relay(future: asyncio.Future[None], listener: Listener | None, news: News) -> None:
-    """Pass news on; a listener that raises ends its own wait, and nobody else's."""
+    """Pass news to the listener. An error of the listener ends only its own wait."""
     if future.done():
         return
     try:
         if listener is not None:
             listener(news)
-    except Exception as error:  # noqa: BLE001 - whatever a user's code raises is theirs to see
+    except Exception as error:  # noqa: BLE001 - the user's code may raise anything; it is raised to them
         future.set_exception(error)
     else:
         if isinstance(news, Finished):

@@ -1,4 +1,4 @@
-"""The watcher of threads that block: one of them leads."""
+"""The watcher for threads that block. One of them leads: it polls for all."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tuneway.flows import Account, Board, Wait, WaitToken, watch
 from tuneway.progress import Listener, News
 
 SLICE = 1.0
-"""Seconds that a thread blocks at most, so that an engine can interrupt it."""
+"""The most seconds that a thread blocks at once, so that an engine can interrupt it."""
 
 
 class _Lead(News):
-    """Not news for a listener: asks a waiting thread to lead."""
+    """Asks a waiting thread to lead. It isn't passed to a listener."""
 
 
 class _Group:
-    """The waits of one call, and what is on its way to its thread."""
+    """The waits of one call, and the news for its thread."""
 
     def __init__(self, account: Account, tokens: Sequence[WaitToken], listener: Listener | None) -> None:
         self.inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
@@ -31,14 +31,14 @@ class _Group:
         self.waits = [Wait(account, token, self._post, follows=listener is not None) for token in tokens]
 
     def _post(self, news: News) -> None:
-        """Called on the leading thread: deliver at once when that is ours, else by the inbox."""
+        """Take news on the leading thread: deliver it at once if that is the own thread, else put it into the inbox."""
         if self.leads:
             self.deliver(news)
         else:
             self.inbox.put(news)
 
     def deliver(self, news: News) -> None:
-        """Called on the thread that waits."""
+        """Pass news to the listener; called on the group's own thread."""
         if isinstance(news, progress.Finished):
             self.open -= 1
         if self.listener is not None:
@@ -46,7 +46,7 @@ class _Group:
 
 
 class Watcher:
-    """Shares one poll among the threads that wait."""
+    """Polls for all threads that wait."""
 
     def __init__(self, account: Account, driver: Driver, *, nap: Callable[[float], object] | None = None) -> None:
         self._account = account
@@ -58,11 +58,11 @@ class Watcher:
         self._wake = threading.Event()
 
     def wait(self, token: WaitToken, listener: Listener | None = None) -> Wait:
-        """Wait until this job has ended, well or not."""
+        """Wait until this job has ended, successfully or not."""
         return self.wait_all([token], listener)[0]
 
     def wait_all(self, tokens: Sequence[WaitToken], listener: Listener | None = None) -> list[Wait]:
-        """Wait until all of these jobs have ended, well or not."""
+        """Wait until all these jobs have ended, successfully or not."""
         group = _Group(self._account, tokens, listener)
         try:
             self._join(group)
@@ -80,7 +80,7 @@ class Watcher:
         return group.waits
 
     def close(self) -> None:
-        """Stop watching: nothing is left to stop, since the threads that wait do all the work."""
+        """Do nothing: the watcher has no thread to stop."""
 
     def _join(self, group: _Group) -> None:
         with self._lock:
@@ -92,10 +92,10 @@ class Watcher:
         self._wake.set()
 
     def _leave(self, group: _Group) -> None:
-        """Take a group's waits off the board; if it led, or was about to, somebody else must."""
+        """Drop a group's waits from the board. If it led, or was asked to lead, ask another group."""
         with self._lock:
             led = self._groups[:1] == [group]
-            with contextlib.suppress(ValueError):  # interrupted before it joined
+            with contextlib.suppress(ValueError):  # the group was interrupted before it joined
                 self._groups.remove(group)
             for wait in group.waits:
                 self._board.drop(wait)
@@ -104,7 +104,7 @@ class Watcher:
                 self._groups[0].inbox.put(_Lead())
 
     def _lead(self, group: _Group) -> None:
-        """Run the flow for everybody, until our own waits are over."""
+        """Run the flow for all groups, until the waits of this group have ended."""
         group.leads = True
         while not group.inbox.empty():
             group.deliver(group.inbox.get())

@@ -73,4 +73,4 @@ def test_the_temporary_file_goes_with_it(tmp_path, monkeypatch):
     seen.close()
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="closed"):
-        list(seen.shelves())
+        list(seen.buckets())

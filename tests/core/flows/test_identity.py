@@ -220,7 +220,7 @@ def test_more_than_fourteen_pairs_leave_no_room_and_are_refused(own):
 
 def test_an_origin_that_must_be_kept_takes_a_pair_more():
     assert marks(13, keep_origin=True)[ORIGIN] == "o"
-    with pytest.raises(InvalidSpec, match="14 pairs leave no room for the three") as caught:
+    with pytest.raises(InvalidSpec, match="14 pairs leave no room for the three marks") as caught:
         marks(14, keep_origin=True)
     assert caught.value.field == "metadata"
     assert "at most 13" in str(caught.value)

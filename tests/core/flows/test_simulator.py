@@ -114,7 +114,7 @@ def test_a_broken_promise_is_shown_with_its_seed_and_can_be_replayed(capsys, mon
 
 
 def _blind_look(self) -> Flow[Any]:
-    return submit.SubmitSight.NOTHING
+    return submit.SubmitResult.NOTHING
     yield
 
 
@@ -169,7 +169,7 @@ def _settle_until_ours_shows(self) -> Flow[Any]:
         return mine.id in shown if mine else bool(self.current)
 
     yield from settling(self.account, look)
-    return submit.SubmitSight.SOMETHING if self.current else submit.SubmitSight.NOTHING
+    return submit.SubmitResult.SOMETHING if self.current else submit.SubmitResult.NOTHING
 
 
 def _resolve_for_oneself(self) -> Flow[Any]:
@@ -177,7 +177,7 @@ def _resolve_for_oneself(self) -> Flow[Any]:
     for rival in self.current:
         if rival.id != self.survivor.id and not rival.done and rival.metadata[KEY] == self.intent.key:
             yield from self._cancel(rival)
-    return submit.SubmitSight.ONE
+    return submit.SubmitResult.ONE
 
 
 def _resolve_against_everybody(self) -> Flow[Any]:
@@ -185,7 +185,7 @@ def _resolve_against_everybody(self) -> Flow[Any]:
     for rival in rivals:
         if not rival.done:
             yield from self._cancel(rival)
-    return submit.SubmitSight.ONE
+    return submit.SubmitResult.ONE
 
 
 _create = calls.jobs.create
@@ -213,7 +213,7 @@ def with_a_look_before_the_window_is_over(patch: pytest.MonkeyPatch) -> None:
 
 
 def adopting_at_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(submit.TRANSITIONS[submit.SubmitState.LOOK], submit.SubmitSight.ALIVE, submit.SubmitState.RESOLVE)
+    patch.setitem(submit.TRANSITIONS[submit.SubmitState.LOOK], submit.SubmitResult.ALIVE, submit.SubmitState.RESOLVE)
 
 
 def never_cancelling_doubles(patch: pytest.MonkeyPatch) -> None:
@@ -249,11 +249,11 @@ def forgetting_the_key_in_the_name(patch: pytest.MonkeyPatch) -> None:
 
 
 def taking_failed_for_succeeded(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(wait.TRANSITIONS[wait.WaitState.WATCHING], wait.WaitSight.FAILED, wait.WaitState.SUCCEEDED)
+    patch.setitem(wait.TRANSITIONS[wait.WaitState.WATCHING], wait.PollResult.FAILED, wait.WaitState.SUCCEEDED)
 
 
 def taking_alive_for_cancelled(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(wait.TRANSITIONS[wait.WaitState.WATCHING], wait.WaitSight.ALIVE, wait.WaitState.CANCELLED)
+    patch.setitem(wait.TRANSITIONS[wait.WaitState.WATCHING], wait.PollResult.ALIVE, wait.WaitState.CANCELLED)
 
 
 def losing_the_place_in_the_log(patch: pytest.MonkeyPatch) -> None:

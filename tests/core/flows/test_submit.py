@@ -36,7 +36,7 @@ def test_a_retried_task_adopts_its_job(stage):
     assert stage.submit().id == first.id
     assert len(stage.service.jobs) == 1
     assert [str(news) for news in stage.heard(progress.JobAdopted)] == [
-        f"{first.id} already does this work (validating_files): adopted, nothing new is paid"
+        f"adopted {first.id} (validating_files), which does the same work: no new job is paid"
     ]
 
 
@@ -180,7 +180,9 @@ def test_a_create_that_left_no_trace_is_sent_again_only_after_the_window(stage, 
 
 def test_after_three_creates_without_a_trace_it_says_so(stage):
     stage.driver.trouble[CREATE] = [ConnectionLost("gone")] * 9
-    with pytest.raises(SubmitUncertain, match="sent 3 times and never showed within 10 s: gone") as caught:
+    with pytest.raises(
+        SubmitUncertain, match="a create was sent 3 times, and no job was listed within 10 s: gone"
+    ) as caught:
         stage.submit()
     assert caught.value.retryable
     assert stage.trail.count(CREATE) == 3
@@ -241,7 +243,7 @@ def test_a_young_job_is_watched_before_it_is_adopted(stage):
 )
 def test_unreadable_is_never_absent(stage, broken, retryable):
     stage.driver.trouble[LIST] = broken if isinstance(broken, list) else [broken]
-    with pytest.raises(LookupFailed, match="can't tell which jobs exist for this work") as caught:
+    with pytest.raises(LookupFailed, match="can't find out which jobs exist for this work") as caught:
         stage.submit()
     assert caught.value.retryable is retryable
     assert caught.value.hint
@@ -254,7 +256,7 @@ def test_a_failed_look_says_what_to_do_next(stage):
         stage.submit()
     assert (caught.value.status, caught.value.code) == (403, "training_not_available")
     stage.driver.trouble[LIST] = [ConnectionLost("gone")] * 9
-    with pytest.raises(LookupFailed, match="a retry starts with a look and pays nothing twice"):
+    with pytest.raises(LookupFailed, match="a retry reads the list first, and pays nothing twice"):
         stage.submit()
 
 
@@ -293,7 +295,7 @@ def test_a_list_of_just_as_many_pages_as_allowed_is_read(stage):
 def test_a_list_that_promises_more_and_shows_nothing_new_is_unreadable(stage, data):
     page = reply({"object": "list", "data": data, "has_more": True})
     stage.driver.trouble[LIST] = [page, page]
-    with pytest.raises(LookupFailed, match="there are more jobs, and doesn't list them") as caught:
+    with pytest.raises(LookupFailed, match="there are more jobs, but doesn't list them") as caught:
         stage.submit()
     assert not caught.value.retryable
     assert stage.service.requests("POST", ".*") == []
@@ -410,7 +412,7 @@ def test_a_double_that_the_service_will_not_cancel_is_named(stage):
     stage.driver.trouble["POST /fine_tuning/jobs/ftjob-young/cancel"] = [refuse(400, "not in this state")]
     assert stage.submit().id == "ftjob-old"
     (news,) = stage.heard(progress.RivalLeft)
-    assert str(news) == "ftjob-young doubles ftjob-old and can't be cancelled: not in this state"
+    assert str(news) == ("ftjob-young does the same work as ftjob-old, but can't be cancelled: not in this state")
 
 
 def test_trouble_while_cancelling_a_double_ends_the_try_and_the_next_one_cancels(stage):
@@ -465,7 +467,7 @@ def test_a_job_once_seen_is_not_forgotten_when_the_list_shows_less(stage):
 def test_it_says_why_it_takes_a_while(stage):
     stage.submit()
     assert [str(news) for news in stage.heard(progress.Settling)] == [
-        "looking once more in 10 s, to be sure that there is one job"
+        "listing jobs again in 10 s, to be sure that there is only one"
     ]
 
 

@@ -11,7 +11,7 @@ from support.virtual_driver import answered_after, lost_after
 
 from tuneway import progress
 from tuneway.errors import ConnectionLost, LookupFailed
-from tuneway.flows.submit import TRANSITIONS, SubmitSight, SubmitState
+from tuneway.flows.submit import TRANSITIONS, SubmitResult, SubmitState
 
 LIST = "GET /fine_tuning/jobs"
 CREATE = "POST /fine_tuning/jobs"
@@ -19,14 +19,14 @@ WINDOW = "sleep 10"
 
 # What each state can see; the rest is impossible, and each state's action says so by its few returns.
 POSSIBLE = {
-    (SubmitState.LOOK, SubmitSight.NOTHING),
-    (SubmitState.LOOK, SubmitSight.ALIVE),
-    (SubmitState.LOOK, SubmitSight.READY),
-    (SubmitState.CREATE, SubmitSight.SENT),
-    (SubmitState.SETTLE, SubmitSight.NOTHING),
-    (SubmitState.SETTLE, SubmitSight.SOMETHING),
-    (SubmitState.RESOLVE, SubmitSight.READY),
-    (SubmitState.RESOLVE, SubmitSight.ONE),
+    (SubmitState.LOOK, SubmitResult.NOTHING),
+    (SubmitState.LOOK, SubmitResult.ALIVE),
+    (SubmitState.LOOK, SubmitResult.READY),
+    (SubmitState.CREATE, SubmitResult.SENT),
+    (SubmitState.SETTLE, SubmitResult.NOTHING),
+    (SubmitState.SETTLE, SubmitResult.SOMETHING),
+    (SubmitState.RESOLVE, SubmitResult.READY),
+    (SubmitState.RESOLVE, SubmitResult.ONE),
 }
 
 
@@ -63,18 +63,18 @@ def a_younger_double_has_succeeded(stage: Any) -> None:
 
 
 REACHED = [
-    ((SubmitState.LOOK, SubmitSight.NOTHING), nothing_there, [LIST, CREATE, "JobCreated", WINDOW, LIST]),
-    ((SubmitState.LOOK, SubmitSight.ALIVE), one_runs, [LIST, WINDOW, LIST, "JobAdopted"]),
-    ((SubmitState.LOOK, SubmitSight.READY), one_has_succeeded, [LIST, "JobAdopted"]),
-    ((SubmitState.CREATE, SubmitSight.SENT), reply_is_lost, [LIST, CREATE, WINDOW, LIST, "JobAdopted"]),
+    ((SubmitState.LOOK, SubmitResult.NOTHING), nothing_there, [LIST, CREATE, "JobCreated", WINDOW, LIST]),
+    ((SubmitState.LOOK, SubmitResult.ALIVE), one_runs, [LIST, WINDOW, LIST, "JobAdopted"]),
+    ((SubmitState.LOOK, SubmitResult.READY), one_has_succeeded, [LIST, "JobAdopted"]),
+    ((SubmitState.CREATE, SubmitResult.SENT), reply_is_lost, [LIST, CREATE, WINDOW, LIST, "JobAdopted"]),
     (
-        (SubmitState.SETTLE, SubmitSight.NOTHING),
+        (SubmitState.SETTLE, SubmitResult.NOTHING),
         create_is_lost,
         [LIST, CREATE, WINDOW, LIST, CREATE, "JobCreated", WINDOW, LIST],
     ),
-    ((SubmitState.SETTLE, SubmitSight.SOMETHING), nothing_there, [LIST, CREATE, "JobCreated", WINDOW, LIST]),
+    ((SubmitState.SETTLE, SubmitResult.SOMETHING), nothing_there, [LIST, CREATE, "JobCreated", WINDOW, LIST]),
     (
-        (SubmitState.RESOLVE, SubmitSight.READY),
+        (SubmitState.RESOLVE, SubmitResult.READY),
         a_younger_double_has_succeeded,
         [
             *(LIST, WINDOW, LIST),
@@ -82,11 +82,11 @@ REACHED = [
             *("POST /fine_tuning/jobs/ftjob-old/cancel", "RivalCancelled", "JobAdopted"),
         ],
     ),
-    ((SubmitState.RESOLVE, SubmitSight.ONE), one_runs, [LIST, WINDOW, LIST, "JobAdopted"]),
+    ((SubmitState.RESOLVE, SubmitResult.ONE), one_runs, [LIST, WINDOW, LIST, "JobAdopted"]),
 ]
 
 
-def cell_name(state: SubmitState, sight: SubmitSight) -> str:
+def cell_name(state: SubmitState, sight: SubmitResult) -> str:
     return f"{state.name.lower()} sees {sight.name.lower()}"
 
 

@@ -156,7 +156,7 @@ def test_an_upload_that_never_shows_is_sent_again_after_the_window(stage, path):
 
 def test_after_three_sends_without_a_trace_it_says_so(stage, path):
     stage.driver.trouble[SEND] = [ConnectionLost("gone")] * 9
-    with pytest.raises(SubmitUncertain, match="sent 3 times and never showed within 10 s: gone"):
+    with pytest.raises(SubmitUncertain, match="the file was sent 3 times, and not listed within 10 s: gone"):
         stage.upload(path)
     assert stage.trail.count(SEND) == 3
 
@@ -197,7 +197,7 @@ def test_a_crash_at_any_effect_leaves_one_file(stage, path):
 
 def test_an_unreadable_list_is_never_an_empty_one(stage, path):
     stage.driver.trouble[LIST] = [refuse(403, "no")]
-    with pytest.raises(LookupFailed, match="can't tell whether this file is there already"):
+    with pytest.raises(LookupFailed, match="can't find out whether the service has this file"):
         stage.upload(path)
     assert stage.service.requests("POST", ".*") == []
 
@@ -214,7 +214,7 @@ def test_a_list_without_end_is_given_up(stage, path):
 
 def test_a_list_that_promises_more_and_shows_nothing_new_is_unreadable(stage, path):
     stage.driver.trouble[LIST] = [reply({"data": [], "has_more": True})]
-    with pytest.raises(LookupFailed, match="more files, and doesn't list them") as caught:
+    with pytest.raises(LookupFailed, match="more files, but doesn't list them") as caught:
         stage.upload(path)
     assert not caught.value.retryable
     assert stage.service.requests("POST", ".*") == []
@@ -341,6 +341,6 @@ def test_it_is_told_which_file_it_is(stage, path):
     stage.upload(path)
     assert [str(news) for news in stage.driver.told] == [
         f"uploaded train.sha256-{SHA}.jsonl as file-1",
-        "file-1 already holds this data: nothing to send",
+        "file-1 already has this data: nothing is sent",
     ]
     assert isinstance(stage.driver.told[0], progress.FileUploaded)

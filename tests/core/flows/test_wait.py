@@ -20,7 +20,7 @@ from tuneway.errors import (
     WaitTimeout,
 )
 from tuneway.flows import LOCAL_POLL, Account, Poll, Wait, WaitToken, deadline_after
-from tuneway.flows.wait import LONGEST_AIM
+from tuneway.flows.wait import LONGEST_PAUSE
 from tuneway.models import Job
 
 START = 1_000_000.0
@@ -97,9 +97,9 @@ def test_on_this_machine_it_may():
 
 def test_a_shared_look_is_had_more_often_but_not_below_the_minimum():
     alone, shared, crowd = waiting(), waiting(), waiting()
-    for wait, sharers in ((alone, 1.0), (shared, 2.0), (crowd, 100.0)):
-        wait.see(running(), START, sharers=sharers)
-        wait.see(running(), START + 1000, sharers=sharers)
+    for wait, waits_per_request in ((alone, 1.0), (shared, 2.0), (crowd, 100.0)):
+        wait.see(running(), START, waits_per_request=waits_per_request)
+        wait.see(running(), START + 1000, waits_per_request=waits_per_request)
     assert [wait.due - START - 1000 for wait in (alone, shared, crowd)] == [60.0, 30.0, 15.0]
 
 
@@ -121,7 +121,7 @@ def test_an_hours_job_with_an_estimate_takes_a_quarter_of_a_fixed_minutes_looks_
 
 def test_however_far_the_estimate_a_wait_looks_now_and_then():
     gaps = pauses(looks(waiting(), lambda _now: running(estimated_finish=START + 1e6), until=START + 9999))
-    assert set(gaps) == {LONGEST_AIM}
+    assert set(gaps) == {LONGEST_PAUSE}
 
 
 def test_an_estimate_that_has_passed_is_no_longer_aimed_at():
@@ -138,7 +138,7 @@ def test_a_patient_user_is_not_overruled_by_an_estimate():
 
 
 @pytest.mark.parametrize(
-    ("asked", "pause"), [(None, 5.0), (0.0, 5.0), (3.0, 5.0), (90.0, 90.0), (1e9, LONGEST_AIM)]
+    ("asked", "pause"), [(None, 5.0), (0.0, 5.0), (3.0, 5.0), (90.0, 90.0), (1e9, LONGEST_PAUSE)]
 )  # fmt: skip
 def test_a_services_own_wish_counts_within_reason(asked, pause):
     wait = waiting()

@@ -16,7 +16,7 @@ from tuneway.errors import (
     WaitTimeout,
 )
 from tuneway.flows import Account, Poll, Wait, WaitToken
-from tuneway.flows.wait import NAMING_LOOKS, TRANSITIONS, WaitSight, WaitState
+from tuneway.flows.wait import NAMING_POLLS, TRANSITIONS, PollResult, WaitState
 from tuneway.models import Job
 
 W, N, S, F, C, E, L = WaitState  # watching, naming, succeeded, failed, cancelled, expired, lost
@@ -32,7 +32,7 @@ PROMISE = {
     E: (E, E, E, E, E, E, E, E),
     L: (L, L, L, L, L, L, L, L),
 }
-CELLS = [(state, sight, to) for state, row in PROMISE.items() for sight, to in zip(WaitSight, row, strict=True)]
+CELLS = [(state, sight, to) for state, row in PROMISE.items() for sight, to in zip(PollResult, row, strict=True)]
 
 DEADLINE = 1000.0
 
@@ -41,24 +41,24 @@ def job(status: str, model: str | None = None) -> Job:
     return Job(id="ftjob-1", status=status, fine_tuned_model=model)
 
 
-SHOW: dict[WaitSight, Callable[[], tuple[Job | TunewayError, float]]] = {
-    WaitSight.ALIVE: lambda: (job("running"), 10.0),
-    WaitSight.NAMELESS: lambda: (job("succeeded"), 10.0),
-    WaitSight.SUCCEEDED: lambda: (job("succeeded", "ft:base"), 10.0),
-    WaitSight.FAILED: lambda: (job("failed"), 10.0),
-    WaitSight.CANCELLED: lambda: (job("cancelled"), 10.0),
-    WaitSight.UNREADABLE: lambda: (ServerError("in trouble"), 10.0),
-    WaitSight.HOPELESS: lambda: (Forbidden("no"), 10.0),
-    WaitSight.LATE: lambda: (job("running"), DEADLINE + 1),
+SHOW: dict[PollResult, Callable[[], tuple[Job | TunewayError, float]]] = {
+    PollResult.ALIVE: lambda: (job("running"), 10.0),
+    PollResult.NAMELESS: lambda: (job("succeeded"), 10.0),
+    PollResult.SUCCEEDED: lambda: (job("succeeded", "ft:base"), 10.0),
+    PollResult.FAILED: lambda: (job("failed"), 10.0),
+    PollResult.CANCELLED: lambda: (job("cancelled"), 10.0),
+    PollResult.UNREADABLE: lambda: (ServerError("in trouble"), 10.0),
+    PollResult.HOPELESS: lambda: (Forbidden("no"), 10.0),
+    PollResult.LATE: lambda: (job("running"), DEADLINE + 1),
 }
 REACH = {
     W: (),
-    N: (WaitSight.NAMELESS,),
-    S: (WaitSight.SUCCEEDED,),
-    F: (WaitSight.FAILED,),
-    C: (WaitSight.CANCELLED,),
-    E: (WaitSight.LATE,),
-    L: (WaitSight.HOPELESS,),
+    N: (PollResult.NAMELESS,),
+    S: (PollResult.SUCCEEDED,),
+    F: (PollResult.FAILED,),
+    C: (PollResult.CANCELLED,),
+    E: (PollResult.LATE,),
+    L: (PollResult.HOPELESS,),
 }
 VERDICT: dict[WaitState, type[TunewayError] | None] = {
     S: None,
@@ -89,7 +89,7 @@ def test_the_table_holds_just_what_is_promised():
 
 
 @pytest.mark.parametrize("state", VERDICT, ids=lambda state: state.name.lower())
-@pytest.mark.parametrize("sight", WaitSight, ids=lambda sight: sight.name.lower())
+@pytest.mark.parametrize("sight", PollResult, ids=lambda sight: sight.name.lower())
 def test_no_later_sight_changes_a_verdict(state, sight):
     wait = wait_in(state)
     before, seen = wait.failure(), wait.job
@@ -107,11 +107,11 @@ def test_no_later_sight_changes_a_verdict(state, sight):
 
 
 @pytest.mark.parametrize(
-    "sight", [WaitSight.FAILED, WaitSight.CANCELLED, WaitSight.ALIVE, WaitSight.UNREADABLE, WaitSight.NAMELESS]
+    "sight", [PollResult.FAILED, PollResult.CANCELLED, PollResult.ALIVE, PollResult.UNREADABLE, PollResult.NAMELESS]
 )
 def test_a_succeeded_job_gets_a_few_looks_to_show_its_name_whatever_they_show(sight):
     wait = wait_in(N)
-    for _ in range(NAMING_LOOKS):
+    for _ in range(NAMING_POLLS):
         assert not wait.ended
         wait.see(*SHOW[sight]())
     assert wait.result().status == "succeeded"
@@ -120,9 +120,9 @@ def test_a_succeeded_job_gets_a_few_looks_to_show_its_name_whatever_they_show(si
 
 def test_a_name_that_comes_with_the_last_look_counts():
     wait = wait_in(N)
-    for _ in range(NAMING_LOOKS - 1):
-        wait.see(*SHOW[WaitSight.NAMELESS]())
-    wait.see(*SHOW[WaitSight.SUCCEEDED]())
+    for _ in range(NAMING_POLLS - 1):
+        wait.see(*SHOW[PollResult.NAMELESS]())
+    wait.see(*SHOW[PollResult.SUCCEEDED]())
     assert wait.result().fine_tuned_model == "ft:base"
 
 

@@ -21,7 +21,7 @@ from tuneway.errors import (
     WaitTimeout,
 )
 from tuneway.flows import Account, Board, Poll, Wait, WaitToken, watch
-from tuneway.flows.watch import DRAIN_TRIES, LOG_PAGES, LOGS_A_ROUND
+from tuneway.flows.watch import DRAIN_TRIES, LOG_PAGES, LOGS_PER_ROUND
 from tuneway.models import Job
 
 LIST = "GET /fine_tuning/jobs"
@@ -616,7 +616,7 @@ def test_after_a_great_many_logs_whoever_joins_is_looked_at_within_a_minute(stag
 
 
 def test_few_logs_are_read_in_a_round_and_everybodys_in_turn(stage):
-    names = jobs(stage, 3 * LOGS_A_ROUND)
+    names = jobs(stage, 3 * LOGS_PER_ROUND)
     for name in names:
         stage.service.add_event(name, "hello")
     board = Board()

@@ -134,7 +134,7 @@ def test_best_goes_by_the_best_measure_there_is(checkpoints, best):
 
 @pytest.mark.parametrize(
     ("checkpoints", "says"),
-    [([], "has no checkpoints"), ([checkpoint(1, train_loss=0.1)], "no checkpoint has a validation loss")],
+    [([], "has no checkpoints"), ([checkpoint(1, train_loss=0.1)], "no checkpoint has a validation metric")],
 )
 def test_without_validation_none_is_best(checkpoints, says):
     with pytest.raises(InvalidSpec, match=says):

@@ -120,7 +120,7 @@ def test_a_row_without_an_expected_answer_is_named(bad):
 
 
 def test_nothing_to_ask_is_refused():
-    with pytest.raises(InvalidSpec, match="nothing to ask"):
+    with pytest.raises(InvalidSpec, match="there are no examples"):
         run([])
 
 

@@ -57,6 +57,6 @@ def test_three_slashes_are_beside_you_and_four_are_absolute(tmp_path, monkeypatc
     ],
 )
 def test_an_address_that_is_none_is_refused_without_being_repeated(uri):
-    with pytest.raises(InvalidSpec, match="not the address of a registry") as caught:
+    with pytest.raises(InvalidSpec, match="not the URI of a registry") as caught:
         open_registry(uri)
     assert "secret" not in str(caught.value)

@@ -111,7 +111,7 @@ def test_rolling_back_walks_down_the_line_of_champions(registry, name, record):
     assert registry.aliases(name) == {"champion": 2, "previous": 1}
     assert registry.roll_back(name).version == 1
     assert registry.aliases(name) == {"champion": 1}
-    with pytest.raises(RegistryError, match="no other champion"):
+    with pytest.raises(RegistryError, match="no earlier champion"):
         registry.roll_back(name)
 
 

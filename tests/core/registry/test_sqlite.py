@@ -56,7 +56,7 @@ def test_a_file_of_a_newer_layout_is_refused_and_left_alone(path):
     with pytest.raises(RegistryError, match="has layout 99") as caught:
         open_registry(f"sqlite:///{path}").register(make_record("router", "2"))
     assert not caught.value.retryable
-    assert "upgrade" in str(caught.value)
+    assert "Upgrade" in str(caught.value)
     assert statements(path, "SELECT count(*) FROM versions") == [(1,)]
 
 

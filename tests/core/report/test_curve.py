@@ -103,7 +103,7 @@ def test_a_line_does_not_break_where_nothing_was_measured():
 
 @pytest.mark.parametrize("rows", [[], [{"step": 1, "train_loss": math.nan}], [{"train_loss": 1.0}]])
 def test_nothing_to_draw_says_so(rows):
-    assert "No numbers yet" in texts(parsed(rows))
+    assert "No values yet" in texts(parsed(rows))
     assert terminal_curve(rows) == "No loss has been reported yet."
 
 
@@ -155,7 +155,7 @@ def test_a_hostile_title_stays_text(title):
 
 @pytest.mark.parametrize(("name", "options"), [("metric", {"metric": "perplexity"}), ("theme", {"theme": "neon"})])
 def test_an_unknown_name_is_refused_with_those_that_are_known(name, options):
-    with pytest.raises(InvalidSpec, match="Take one of") as caught:
+    with pytest.raises(InvalidSpec, match="Give one of") as caught:
         curve_svg(ROWS, **options)
     assert caught.value.field == name
 

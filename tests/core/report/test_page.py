@@ -160,7 +160,7 @@ def test_a_problem_of_the_data_names_its_line():
 
 def test_clean_data_is_called_clean():
     clean = data_report("x", errors=[], warnings=[], error_count=0, warning_count=0)
-    assert "No problems were found in it." in render_html(Report(job=JOB, data=clean))
+    assert "No problems were found." in render_html(Report(job=JOB, data=clean))
 
 
 @pytest.mark.parametrize(("score", "tag"), [(1, '"tag good">right'), (0, '"tag">wrong'), (0.5, '"tag">score 0.5')])
