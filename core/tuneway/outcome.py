@@ -79,8 +79,7 @@ class Outcome:
     @property
     def seconds(self) -> float | None:
         """How long the job took, from its creation to its end."""
-        created, finished = self.job.created_at, self.job.finished_at
-        return None if created is None or finished is None else finished - created
+        return self.job.seconds
 
     @property
     def cost(self) -> Cost | None:

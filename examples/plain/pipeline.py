@@ -1,8 +1,8 @@
-"""A whole fine-tune in plain Python: validate, upload, create, wait, register, ask.
+"""A whole fine-tune in plain Python, step by step: check, upload, create, wait, register, ask.
 
-Runs against a local service that it starts itself, so it needs no account. Run it twice: the second run
-finds the file and the job of the first, and pays for nothing again. Pointed at another service (set
-OPENAI_BASE_URL and OPENAI_API_KEY) it is the same pipeline.
+It starts a local service, so it needs no account. Run it twice: the second run finds the files and the job of the
+first, and nothing is paid twice. With OPENAI_BASE_URL and OPENAI_API_KEY the same pipeline runs at another service.
+`client.fine_tune(RECIPE, ME, **AFTERWARDS)` does steps 1 to 5 in one call.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import os
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from local_service import local_service
 
-from tuneway import Client, DatasetReport, Job, JobSpec, Supervised
+from tuneway import Client, DatasetReport, Job, Recipe, Requester, Supervised
 from tuneway.progress import FileReused, JobAdopted, Logged, News
 from tuneway.registry import Gate, ModelVersion
 from tuneway.report import SampleAnswer, gather, render_html, terminal_curve
@@ -26,14 +27,30 @@ TRAIN, VALID = DATA / "support_train.jsonl", DATA / "support_valid.jsonl"
 HOME = Path(os.environ.get("TUNEWAY_DEMO_HOME", HERE.parents[1] / ".tuneway" / "demo"))
 REGISTRY = f"sqlite:///{(HOME / 'models.db').resolve()}"
 
+RECIPE = Recipe(
+    model="gpt-4o-mini",
+    training_data=TRAIN,
+    validation_data=VALID,
+    method=Supervised(n_epochs=3),
+    suffix="support-router",
+    seed=7,
+)
+ME = Requester(pipeline="demo", key="support-router")
+AFTERWARDS: dict[str, Any] = {
+    "name": "support-router",
+    "registry": REGISTRY,
+    "alias": "champion",
+    "gates": [Gate("full_valid_loss", max=1.0)],
+}
+
 
 def service() -> AbstractContextManager[str | None]:
-    """The service to use: yours, if OPENAI_BASE_URL names one; else one of our own, on this machine."""
+    """The service that OPENAI_BASE_URL names, else one that is started on this machine."""
     return nullcontext() if "OPENAI_BASE_URL" in os.environ else local_service(HOME, model="gpt-4o-mini=bytes")
 
 
 def step(number: int, title: str) -> None:
-    """Head a step."""
+    """Print the title of a step."""
     print(f"\n{number}. {title}", flush=True)
 
 
@@ -41,7 +58,7 @@ ended_before: list[Job] = []
 
 
 def tell(news: News) -> None:
-    """Show what happens: every tenth line of the training, and all that isn't a line of it."""
+    """Show what happens; of the training's steps, every tenth."""
     if isinstance(news, JobAdopted) and news.job.done:
         ended_before.append(news.job)
     if isinstance(news, Logged):
@@ -59,27 +76,18 @@ def main() -> None:
     with service() as base_url, Client(base_url=base_url) as client:
         print(f"Fine-tuning at {client.base_url}")
 
-        step(1, "Validate")
-        report = client.validate(TRAIN, validation_file=VALID, model="gpt-4o-mini")
-        report.raise_for_errors()
+        step(1, "Check")
+        report = client.check(RECIPE, ME, **AFTERWARDS)
         kind = "" if report.tokens.exact else "about "
         print(f"   {report.rows} {report.format} examples, {kind}{report.tokens.total:,} tokens, no errors")
 
         step(2, "Upload")
-        train = client.upload(TRAIN, on_event=tell)
-        valid = client.upload(VALID, on_event=tell)
+        train, valid = client.upload(TRAIN, validation_data=VALID, report=report, on_event=tell)
         print(f"   {train.id} and {valid.id}")
 
         step(3, "Create")
-        spec = JobSpec(
-            model="gpt-4o-mini",
-            training_file=train,
-            validation_file=valid,
-            method=Supervised(n_epochs=3),
-            suffix="support-router",
-            seed=7,
-        )
-        job = client.submit(spec, key="demo/support-router", on_event=tell)
+        spec = RECIPE.spec(train, valid)
+        job = client.submit(spec, requester=ME, on_event=tell)
         print(f"   {job.id}")
 
         step(4, "Wait")
@@ -89,16 +97,8 @@ def main() -> None:
             job = client.wait(job, timeout=600, on_event=tell)
 
         step(5, "Register")
-        version = client.register(
-            job,
-            name="support-router",
-            alias="champion",
-            registry=REGISTRY,
-            gates=[Gate("full_valid_loss", max=1.0)],
-            spec=spec,
-            data=[report],
-        )
-        print(f"   {version.record.ref} is champion: {version.record.model_id}")
+        version = client.register(job, spec=spec, data=[report], origin=ME, **AFTERWARDS)
+        print(f"   {version.ref} is champion: {version.model_id}")
         print(f"   trained by: {version.record.trainer or 'the service does not say'}")
 
         step(6, "Look at it")
@@ -110,8 +110,8 @@ def main() -> None:
 
 
 def look(client: Client, job: Job, version: ModelVersion, report: DatasetReport) -> Path:
-    """Show how it went: the curve, what the base model and the tuned one say, and a report to keep."""
-    samples = ask_both(client, version.record.model_id)
+    """Show the curve and an answer of each model, and write a report."""
+    samples = ask_both(client, version.model_id)
     findings = gather(client, job, data=report, registered=version, samples=samples)
     print(terminal_curve(findings.rows))
     sample = samples[0]

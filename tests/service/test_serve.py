@@ -76,14 +76,15 @@ def test_from_a_file_to_an_answer_on_one_machine(serve, here):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    words = ("run", "train.jsonl", "--valid", "valid.jsonl", "-m", "gpt-4o-mini", "-n", "router", "--alias", "champion")
+    words = ["run", "train.jsonl", "--validation-data", "valid.jsonl", "-m", "gpt-4o-mini", "-n", "router"]
+    words += ["--alias", "champion"]
     first = json.loads(tuneway(*words, "--json"))
     again = json.loads(tuneway(*words, "--json"))
-    assert first["metrics"]["validation"] < 0.5
+    assert first["metrics"]["full_valid_loss"] < 0.5
     assert (again["job_id"], again["adopted"]) == (first["job_id"], True)
     question, expected = rows[200]["messages"][1]["content"], rows[200]["messages"][2]["content"]
     system = rows[200]["messages"][0]["content"]
     assert tuneway("ask", "router@champion", question, "--system", system) == f"{expected}\n"
-    tuneway("report", first["job_id"], "--data", "train.jsonl", "--held-out", "questions.jsonl")
+    tuneway("report", first["job_id"], "--training-data", "train.jsonl", "--held-out", "questions.jsonl")
     assert "router" in (here / "report.html").read_text()
     assert process.poll() is None

@@ -1,4 +1,4 @@
-"""What commands read and print, for tests of the command line."""
+"""Data for commands, and readers of what they print."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def write(path: Path, rows: int, *, start: int = 0) -> Path:
-    """So many chats."""
+    """A file with this many chats, each with a question of its own."""
     lines = (
         {"messages": [{"role": "user", "content": f"question {n}"}, {"role": "assistant", "content": f"answer {n}"}]}
         for n in range(start, start + rows)

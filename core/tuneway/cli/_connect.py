@@ -1,4 +1,4 @@
-"""From options and environment to a client."""
+"""Options that say which service to talk to, and a client made of them."""
 
 from __future__ import annotations
 
@@ -15,50 +15,62 @@ PANEL = "Connection"
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """Which service, and for whom. The key has no option: it would show in the list of processes."""
+    """The service and the account. The key has no option, since options show in the list of processes."""
 
     base_url: Annotated[
         str | None,
         typer.Option(
-            envvar="OPENAI_BASE_URL", metavar="URL", help="The service; OpenAI's own unless set.", rich_help_panel=PANEL
+            envvar="OPENAI_BASE_URL",
+            metavar="URL",
+            help="The service's address. Default: OpenAI's own.",
+            rich_help_panel=PANEL,
         ),
     ] = None
     organization: Annotated[
         str | None,
-        typer.Option(envvar="OPENAI_ORG_ID", metavar="ID", help="Whose account.", rich_help_panel=PANEL),
+        typer.Option(
+            envvar="OPENAI_ORG_ID",
+            metavar="ID",
+            help="The organisation, if the key belongs to several.",
+            rich_help_panel=PANEL,
+        ),
     ] = None
     project: Annotated[
         str | None,
-        typer.Option(envvar="OPENAI_PROJECT_ID", metavar="ID", help="Which of its projects.", rich_help_panel=PANEL),
+        typer.Option(
+            envvar="OPENAI_PROJECT_ID", metavar="ID", help="The organisation's project.", rich_help_panel=PANEL
+        ),
     ] = None
     request_timeout: Annotated[
         float,
-        typer.Option(metavar="SECONDS", help="How long one request may take in all.", rich_help_panel=PANEL),
+        typer.Option(metavar="SECONDS", help="Time limit for one request, its reply included.", rich_help_panel=PANEL),
     ] = 60.0
     dialect: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="How the service talks, openai or azure, if its URL doesn't tell.",
+            help="The dialect that the service speaks: openai or azure. Default: guessed from its address.",
             rich_help_panel=PANEL,
         ),
     ] = None
     api_version: Annotated[
         str | None,
-        typer.Option(envvar="OPENAI_API_VERSION", metavar="DATE", help="Azure's API version.", rich_help_panel=PANEL),
+        typer.Option(
+            envvar="OPENAI_API_VERSION", metavar="DATE", help="The version of Azure's API.", rich_help_panel=PANEL
+        ),
     ] = None
 
     settle: Annotated[
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="How long it may take to show what a request has done: 10, on this machine 1.",
+            help="Time in which the service shows what a request has done. Default: 10; 1 on this machine.",
             rich_help_panel=PANEL,
         ),
     ] = None
 
     def client(self) -> Client:
-        """A client; the key comes from the environment alone."""
+        """A client for this service; its key comes from the environment."""
         from tuneway.client import Client
 
         return Client(

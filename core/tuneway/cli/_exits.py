@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and errors as people or machines read them. No traceback ever reaches a user."""
+"""How a command ends: its exit code, and its error for people or programs. Tracebacks are shown with --debug only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tuneway.errors import TunewayError
 
 
 class ExitCode(IntEnum):
-    """What a script can tell apart."""
+    """The exit codes of all commands."""
 
     DONE = 0
     ERROR = 1
@@ -44,15 +44,15 @@ MEANINGS = {
     ExitCode.JOB_FAILED: "the job failed",
     ExitCode.JOB_CANCELLED: "the job was cancelled",
     ExitCode.TIMED_OUT: "--timeout passed; the job goes on",
-    ExitCode.TRY_LATER: "the service can't be reached or is busy: the same command later can succeed",
-    ExitCode.NOT_ALLOWED: "the key may not do this, or its quota is used up",
-    ExitCode.GATE_REFUSED: "registered, but a gate refused the alias",
+    ExitCode.TRY_LATER: "the service can't be reached or is busy; the same command can succeed later",
+    ExitCode.NOT_ALLOWED: "the key isn't allowed to do this, or its quota is used up",
+    ExitCode.GATE_REFUSED: "the model is registered, but a gate refused the alias",
     ExitCode.INTERRUPTED: "interrupted (143: terminated); a job that was created goes on",
 }
 
 
 class Terminated(BaseException):
-    """SIGTERM: somebody wants this process gone, and says nothing about the job."""
+    """SIGTERM was received: the process ends, the job goes on."""
 
 
 class Stopped(TunewayError):
@@ -62,7 +62,7 @@ class Stopped(TunewayError):
 
 
 class Several(TunewayError):
-    """Several things went wrong, each to be told; the worst decides the exit code."""
+    """Several errors, each of which is printed; the worst decides the exit code."""
 
     errors: list[TunewayError]
 
@@ -70,7 +70,7 @@ class Several(TunewayError):
         super().__init__("; ".join(error.message for error in errors), errors=list(errors))
 
 
-# The worst first: what is lost, what somebody must look into, what the same command may cure later.
+# The worst first: what is lost, what a person must look into, what the same command may cure later.
 _WORST = (
     ExitCode.JOB_FAILED,
     ExitCode.JOB_CANCELLED,
@@ -80,7 +80,7 @@ _WORST = (
     ExitCode.TIMED_OUT,
 )
 
-# The first line that fits counts.
+# The first line that matches counts.
 _CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], ExitCode], ...] = (
     (KeyboardInterrupt, ExitCode.INTERRUPTED),
     (Terminated, ExitCode.TERMINATED),
@@ -95,7 +95,7 @@ _CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], ExitC
 
 
 def exit_code(error: BaseException) -> ExitCode:
-    """The exit code that an error means."""
+    """The exit code for an error."""
     if isinstance(error, Stopped):
         return error.exit_code
     if isinstance(error, Several):
@@ -105,14 +105,14 @@ def exit_code(error: BaseException) -> ExitCode:
             return code
     if not isinstance(error, TunewayError):
         return ExitCode.ERROR
-    if error.status in (401, 403):  # a look that failed for this reason
+    if error.status in (401, 403):  # such as a `LookupFailed` for this reason
         return ExitCode.NOT_ALLOWED
     return ExitCode.TRY_LATER if error.retryable else ExitCode.ERROR
 
 
 @contextmanager
 def tidy_end(words: Sequence[str]) -> Iterator[None]:
-    """Turn every way to end into an exit code, and every error into words."""
+    """End the process with an exit code, whatever happens inside, and print the error."""
     try:
         yield
         sys.stdout.flush()
@@ -122,7 +122,7 @@ def tidy_end(words: Sequence[str]) -> Iterator[None]:
         _end(Stopped("interrupted", exit_code=exit_code(stop)), words)
     except TunewayError as error:
         _end(error, words)
-    except Exception as error:  # noqa: BLE001 - the last line of defence
+    except Exception as error:  # noqa: BLE001 - a user shall not see a traceback
         if _is_usage_error(error):
             _end(_as_invalid_input(error), words)
         if debugging(words):
@@ -131,13 +131,13 @@ def tidy_end(words: Sequence[str]) -> Iterator[None]:
 
 
 def reader_gone() -> NoReturn:
-    """End quietly: whoever read standard output has enough."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter's own last flush
+    """End without a message: the reader of standard output has closed it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the interpreter's exit
     raise SystemExit(ExitCode.READER_GONE)
 
 
 def terminate_quietly() -> None:
-    """Let SIGTERM end a command as Ctrl-C does."""
+    """Let SIGTERM end a command in order, as Ctrl-C does."""
 
     def end(_signal: int, _frame: object) -> NoReturn:
         raise Terminated
@@ -155,7 +155,7 @@ def _end(error: TunewayError, words: Sequence[str]) -> NoReturn:
 
 
 def as_json(error: TunewayError) -> dict[str, Any]:
-    """An error for machines."""
+    """An error as JSON."""
     return {
         "error": {
             "type": type(error).__name__,
@@ -174,7 +174,7 @@ def as_json(error: TunewayError) -> dict[str, Any]:
 
 
 def _problems(error: TunewayError) -> dict[str, Any]:
-    """The lines that bad data is bad in."""
+    """The problems that were found in data, with their lines."""
     if not isinstance(error, errors.InvalidDataset):
         return {}
     reports = filter(None, (error.report, error.report.validation))
@@ -184,7 +184,7 @@ def _problems(error: TunewayError) -> dict[str, Any]:
 
 
 def _print(error: TunewayError) -> None:
-    """An error for people: what happened, then what to do."""
+    """Print an error: what happened, then what to do."""
     from rich.text import Text
 
     err = console(sys.stderr)
@@ -200,7 +200,7 @@ def _print(error: TunewayError) -> None:
 
 
 def _is_usage_error(error: Exception) -> bool:
-    """Whether typer refuses the command line. Some versions bring click, some bring their own copy of it."""
+    """Whether typer refused the command line. Some versions use click, some their own copy of it."""
     return callable(getattr(error, "format_message", None)) and hasattr(error, "exit_code")
 
 
@@ -214,5 +214,5 @@ def _as_invalid_input(error: Any) -> errors.InvalidInput:
 def _unexpected(error: Exception) -> TunewayError:
     return TunewayError(
         f"{type(error).__name__}: {error}",
-        hint="That was not expected. With --debug, the same command shows where it came from.",
+        hint="This error was not expected. Run the same command with --debug to see where it comes from.",
     )

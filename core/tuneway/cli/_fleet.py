@@ -1,4 +1,4 @@
-"""Several jobs under somebody's eyes at once."""
+"""Several jobs, shown at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Fleet:
-    """Several jobs on one show: each line names its job, and what is drawn over has a line for each that is open."""
+    """Several jobs: each line of the log names its job, and the screen has a line for each job that hasn't ended."""
 
     def __init__(self, job_ids: Sequence[str], show: Show, *, live: bool) -> None:
         self.ended: dict[str, Finished] = {}
@@ -35,7 +35,7 @@ class Fleet:
         if job_id is None:
             return
         lines = self._lines[job_id]
-        line = lines.hear(news)  # also where it isn't shown: it is what the present is made of
+        line = lines.hear(news)  # also if the line isn't shown: the screen is drawn from what is heard
         if isinstance(news, Finished):
             self.ended[job_id] = news
             line = _end_line(news, lines.watch)
@@ -43,9 +43,9 @@ class Fleet:
             line = line_of(news)
         if line is not None:
             self._show.done(line[0], f"{job_id} {line[1]}".rstrip())
-        self._show.begin("waiting", "\n".join(self._present()))
+        self._show.begin("waiting", "\n".join(self._state()))
 
-    def _present(self) -> Iterator[str]:
+    def _state(self) -> Iterator[str]:
         yield f"{len(self.ended)} of {count(len(self._lines), 'job')} ended"
         now = time.time()
         for job_id in self.open:
@@ -58,7 +58,7 @@ class Fleet:
 
 
 def _end_line(news: Finished, watch: Watch) -> Line | None:
-    """How a job of several ended; why it didn't end well is told when all have."""
+    """How one of the jobs ended. Errors are printed when all have ended."""
     if news.error is None and news.job is not None:
         return end_of(news.job, watch)
     return (news.job.status, "") if news.job is not None and news.job.done else None

@@ -1,6 +1,6 @@
-"""Help that teaches: examples after each command's options, and for all of them what else there is to know.
+"""Help texts: examples after each command's options; environment and exit codes after the list of commands.
 
-A command's docstring is its help; what follows `Examples:` in it is printed as it stands, below the options.
+A command's docstring is its help; the lines after `Examples:` are printed as they are, below the options.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 ENVIRONMENT = {
-    "OPENAI_BASE_URL": "the service, if it isn't OpenAI's own: http://127.0.0.1:8765/v1",
-    "OPENAI_API_KEY": "the key. There is no option for it: options show in the list of processes",
+    "OPENAI_BASE_URL": "the service's address, if it isn't OpenAI's: http://127.0.0.1:8765/v1",
+    "OPENAI_API_KEY": "the key. It has no option, since options show in the list of processes",
     "OPENAI_ORG_ID": "the organisation, if the key belongs to several",
-    "OPENAI_PROJECT_ID": "the project",
-    "OPENAI_API_VERSION": "Azure's API version; AZURE_OPENAI_API_KEY may hold its key",
+    "OPENAI_PROJECT_ID": "the organisation's project",
+    "OPENAI_API_VERSION": "the version of Azure's API; AZURE_OPENAI_API_KEY can hold the key",
     "TUNEWAY_REGISTRY_URI": "the model registry: sqlite:///models.db, mlflow:https://…",
-    "TUNEWAY_TOKEN": "the key that `tuneway serve` asks for",
-    "TUNEWAY_GRADER_KEY": "the key for graders that are models, of the service that `tuneway serve` asks",
-    "TUNEWAY_DEBUG": "1: show where unexpected errors come from",
+    "TUNEWAY_DEPLOYMENT": "a name for this installation, if several share an account and use the same keys",
+    "TUNEWAY_TOKEN": "the key that clients of `tuneway serve` must send",
+    "TUNEWAY_GRADER_KEY": "the key of the service that `tuneway serve --grader-url` asks",
+    "TUNEWAY_DEBUG": "1: print the traceback of unexpected errors",
     "NO_COLOR": "1: no colours",
 }
 
 
 class Command(TyperCommand):
-    """A command with examples."""
+    """A command whose help ends with examples."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the options, then the examples."""
@@ -43,10 +44,10 @@ class Command(TyperCommand):
 
 
 class Root(TyperGroup):
-    """All commands, and the one door that they are entered and left by."""
+    """The root command: every command starts and ends here."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print the commands, then what holds for all of them."""
+        """Print the commands, then the environment and the exit codes."""
         self.help, examples = _parts(self.help)
         super().format_help(ctx, formatter)
         codes = {str(int(code)): meaning for code, meaning in MEANINGS.items()}
@@ -57,17 +58,17 @@ class Root(TyperGroup):
         )
 
     def main(self, args: Any = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> Any:
-        """Run a command line and exit, whatever comes."""
+        """Run a command line, and exit."""
         words = sys.argv[1:] if args is None else list(args)
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="replace")  # a terminal that can't show a character gets a `?`
+                stream.reconfigure(errors="replace")  # a `?` for a character that the terminal can't show
         with tidy_end(words):
             code = super().main(words, prog_name, *rest, **extra | {"standalone_mode": False})
             raise SystemExit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; typer shall not meet what it would end in its own way."""
+        """Run the command. Two exceptions are caught here, before typer ends them in its own way."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -77,7 +78,7 @@ class Root(TyperGroup):
 
 
 def _parts(text: str | None) -> tuple[str, str]:
-    """Prose, its paragraphs each on one line for typer to wrap, and examples as they stand."""
+    """Prose with each paragraph on one line, for typer to wrap, and examples as they are."""
     prose, _, examples = cleandoc(text or "").partition("Examples:\n")
     paragraphs = [" ".join(paragraph.split()) for paragraph in prose.strip().split("\n\n")]
     return "\n\n".join(paragraphs), cleandoc(examples)
@@ -95,7 +96,7 @@ def _two_columns(rows: dict[str, str]) -> RenderableType:
 
 
 def _panel(title: str, body: RenderableType) -> RenderableType:
-    """A panel as typer draws them."""
+    """A panel that looks like those of typer."""
     from rich.panel import Panel
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""Showing what goes on: drawn over and over where somebody watches, a line for every change where nobody does.
+"""Showing progress: a screen that is drawn again and again on a terminal, a line for every change elsewhere.
 
 with showing(output) as show:
     client.wait(job, on_event=show.hear)
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 class Show(Protocol):
-    """Tells a user what goes on."""
+    """Shows the progress of a command."""
 
     def hear(self, news: News) -> None:
-        """Take in news; a client's `on_event`."""
+        """Take in news; give this to a client as `on_event`."""
 
     def begin(self, word: str, text: str = "", *, cost: float | None = None) -> None:
-        """Something begins."""
+        """A part of the work begins: `begin("checking", "train.jsonl")`."""
 
     def done(self, word: str, text: str) -> None:
-        """Something is done."""
+        """A part of the work is done: `done("registered", "support-router:1")`."""
 
 
 @contextmanager
 def showing(output: Output) -> Iterator[Show]:
-    """Show what happens within, in the way that fits."""
+    """Show what happens inside the `with` block, in the way that fits the output."""
     if output.silent:
         yield Silence()
         return
@@ -54,7 +54,7 @@ class Silence:
         """Take in news."""
 
     def begin(self, word: str, text: str = "", *, cost: float | None = None) -> None:
-        """Something begins."""
+        """A part of the work begins."""
 
     def done(self, word: str, text: str) -> None:
-        """Something is done."""
+        """A part of the work is done."""

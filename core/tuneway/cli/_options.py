@@ -1,4 +1,4 @@
-"""Options that several commands share are dataclasses: a parameter of such a type becomes its fields.
+"""Options that several commands share are dataclasses: a parameter of such a type becomes one option per field.
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
@@ -19,7 +19,7 @@ from typing import Any, get_type_hints
 
 
 def unfolded(command: Callable[..., None]) -> Callable[..., None]:
-    """Show each parameter whose type is a dataclass as that dataclass's fields, and fold them up again."""
+    """A command with an option for each field of its dataclass parameters; called, it makes the dataclasses again."""
     hints = get_type_hints(command, include_extras=True)
     groups = {name: kind for name, kind in hints.items() if isinstance(kind, type) and is_dataclass(kind)}
 
@@ -35,7 +35,7 @@ def unfolded(command: Callable[..., None]) -> Callable[..., None]:
             shown += _fields(groups[parameter.name])
         else:
             shown.append(parameter.replace(annotation=hints[parameter.name], kind=Parameter.KEYWORD_ONLY))
-    del run.__wrapped__  # or its signature would count
+    del run.__wrapped__  # else typer would read the signature of the wrapped function
     run.__signature__ = Signature(shown)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
     return run

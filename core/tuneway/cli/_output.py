@@ -1,4 +1,4 @@
-"""What a command says, and where: results on standard output, everything else on standard error."""
+"""Where a command prints what: results on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ if TYPE_CHECKING:
 
 PANEL = "Output"
 
-# Wide enough that nothing is ever cut or wrapped where no terminal sets a limit.
+# Without a terminal nothing is cut or wrapped.
 _UNBOUNDED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """How a command talks: to people, or with `--json` to machines."""
+    """How a command prints: for people, or with `--json` for programs."""
 
     json: Annotated[
         bool,
-        typer.Option("--json", help="One JSON object a line on standard output; errors too.", rich_help_panel=PANEL),
+        typer.Option(
+            "--json", help="Print one JSON object per line; errors too, on standard error.", rich_help_panel=PANEL
+        ),
     ] = False
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.", rich_help_panel=PANEL)] = (
-        False
-    )
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only results and errors.", rich_help_panel=PANEL)
+    ] = False
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show where an unexpected error came from.", rich_help_panel=PANEL)
+        bool, typer.Option("--debug", help="Print the traceback of an unexpected error.", rich_help_panel=PANEL)
     ] = False
 
     @cached_property
@@ -51,31 +53,31 @@ class Output:
 
     @property
     def live(self) -> bool:
-        """Whether somebody watches: lines may be drawn over."""
+        """Whether standard error is a terminal, on which lines can be drawn again."""
         return not self.quiet and sys.stderr.isatty() and not self.err.is_dumb_terminal
 
     @property
     def silent(self) -> bool:
-        """Whether only results and errors are wanted."""
+        """Whether only results and errors are printed."""
         return self.quiet or (self.json and not self.live)
 
     def result(self, text: str) -> None:
-        """Print what the command was called for."""
+        """Print the result of the command."""
         self.out.print(printable(text), soft_wrap=True)
 
     def record(self, value: Mapping[str, Any] | BaseModel) -> None:
-        """Print one JSON object on one line; what was received, as it was received."""
+        """Print one JSON object on one line. An object of the API keeps the fields that it was received with."""
         text = json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else value.model_dump_json()
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
     def note(self, text: str, *, style: str = "") -> None:
-        """Say something beside the result."""
+        """Print something that isn't the result."""
         if not self.silent:
             self.err.print(printable(text), style=style, soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[str] = ()) -> None:
-        """Print rows under headings; where no terminal limits the width, no cell is ever cut."""
+        """Print rows under headings. Without a terminal no cell is cut."""
         from rich.table import Table
         from rich.text import Text
 
@@ -83,7 +85,7 @@ class Output:
             box=None, pad_edge=False, header_style="bold" if self.out.is_terminal else "", padding=(0, 2, 0, 0)
         )
         for index, column in enumerate(columns):
-            # what a row is about is never broken, so that it can be copied
+            # the first cell is never wrapped, so that it can be copied
             table.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=not index)
         for row in rows:
             table.add_row(*(cell if isinstance(cell, Text) else one_line(_blank(cell), _UNBOUNDED) for cell in row))
@@ -95,7 +97,7 @@ class Output:
                 sys.stdout.write("".join(segment.text for segment in line).rstrip() + "\n")
 
     def facts(self, values: Mapping[str, Any]) -> None:
-        """Print names and values, those without a value left out."""
+        """Print names and values; names without a value are left out."""
         from rich.table import Table
 
         grid = Table.grid(padding=(0, 3, 0, 0))
@@ -112,14 +114,14 @@ class Output:
 
 
 def console(stream: Any) -> Console:
-    """A console that adds nothing of its own: no highlighting, no markup, no emoji codes."""
+    """A console without highlighting, markup and emoji codes: text from a service is printed as it is."""
     from rich.console import Console
 
     return Console(file=stream, highlight=False, markup=False, emoji=False)
 
 
 def debugging(words: Sequence[str]) -> bool:
-    """Whether tracebacks are wanted."""
+    """Whether tracebacks of unexpected errors are printed."""
     return "--debug" in words or os.environ.get("TUNEWAY_DEBUG", "") not in ("", "0")
 
 

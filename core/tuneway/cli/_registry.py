@@ -1,4 +1,4 @@
-"""Options of the model registry, and how versions are shown."""
+"""Options of the commands that use the model registry, and how versions are shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GATE = re.compile(r"(?P<metric>\w+)\s*(?P<sign><=|>=)\s*(?P<bound>[-+.\deE]+)")
 
 
 class Choice(StrEnum):
-    """Which checkpoint becomes the version."""
+    """Which checkpoint is registered."""
 
     LAST = "last"
     BEST = "best"
@@ -30,18 +30,18 @@ class Choice(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Which registry."""
+    """The registry."""
 
     registry: Annotated[
         str | None,
         typer.Option(
             envvar="TUNEWAY_REGISTRY_URI", metavar="URI", rich_help_panel=PANEL,
-            help="sqlite:///models.db, mlflow:https://…; by default a file in your data folder.",
+            help="The registry: sqlite:///models.db, mlflow:https://… Default: a file in your data folder.",
         ),
     ] = None  # fmt: skip
 
     def open(self) -> Registry:
-        """Open it."""
+        """Open the registry."""
         from tuneway.registry import open_registry
 
         return open_registry(self.registry)
@@ -49,38 +49,44 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Registering:
-    """How a version is registered."""
+    """How a model is registered."""
 
     alias: Annotated[
         str | None,
-        typer.Option(metavar="WORD", help="Let this alias point to it: champion, challenger, …", rich_help_panel=PANEL),
+        typer.Option(
+            metavar="WORD", help="An alias to move to the version: champion, challenger, …", rich_help_panel=PANEL
+        ),
     ] = None
     checkpoint: Annotated[
         Choice,
-        typer.Option(help="The last checkpoint, or the one with the lowest validation loss.", rich_help_panel=PANEL),
+        typer.Option(
+            help="Register the last checkpoint, or the one with the best validation loss.", rich_help_panel=PANEL
+        ),
     ] = Choice.LAST
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gates:
-    """What a version must show before an alias moves to it."""
+    """The gates that a version must pass before an alias moves to it."""
 
     gate: Annotated[
         list[str] | None,
         typer.Option(
             metavar="BOUND", rich_help_panel=PANEL,
-            help="What it must show first: 'full_valid_loss<=0.5'; repeatable. Exit code 9 when it doesn't.",
+            help="Move the alias only if this holds: 'full_valid_loss<=0.5'; repeatable. Else the exit code is 9.",
         ),
     ] = None  # fmt: skip
     no_worse: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="METRIC", help="It must be no worse than the champion's; repeatable.", rich_help_panel=PANEL
+            metavar="METRIC",
+            help="Move the alias only if this metric is no worse than the champion's; repeatable.",
+            rich_help_panel=PANEL,
         ),
     ] = None
 
     def all(self) -> list[GateLike]:
-        """The gates."""
+        """All gates that were given."""
         from tuneway.registry import NoWorseThanChampion
 
         return [*map(_gate, self.gate or ()), *map(NoWorseThanChampion, self.no_worse or ())]
@@ -88,10 +94,10 @@ class Gates:
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """Why."""
+    """The reason for a change."""
 
     reason: Annotated[
-        str | None, typer.Option(metavar="WORDS", help="Why, for the model's history.", rich_help_panel=PANEL)
+        str | None, typer.Option(metavar="WORDS", help="The reason, for the model's history.", rich_help_panel=PANEL)
     ] = None
 
 
@@ -104,7 +110,7 @@ def _gate(text: str) -> GateLike:
     except ValueError:
         bound = None
     if found is None or bound is None:
-        raise InvalidInput(f"--gate {text!r} is no bound", hint="For example: --gate 'full_valid_loss<=0.5'")
+        raise InvalidInput(f"--gate {text!r} is not a bound", hint="For example: --gate 'full_valid_loss<=0.5'")
     return Gate(found["metric"], max=bound) if found["sign"] == "<=" else Gate(found["metric"], min=bound)
 
 
@@ -124,14 +130,17 @@ def row(version: ModelVersion, now: float) -> tuple[Any, ...]:
 
 
 def _headline(metrics: dict[str, float]) -> str:
-    """The number that tells most."""
-    order = ("full_valid_loss", "valid_loss", "full_valid_mean_reward", "valid_mean_reward", "train_loss")
-    name = next((name for name in order if name in metrics), None)
+    """One metric: a loss or reward, on validation data if there is any."""
+    from tuneway.cli._watch import shown_metrics
+    from tuneway.models import Role
+
+    order = shown_metrics(Role.FULL_VALID, Role.VALID, Role.TRAIN)
+    name = next((metric.name for metric in order if metric.name in metrics), None)
     return f"{figure(metrics[name])} {name.removeprefix('full_').replace('_', ' ')}" if name else ""
 
 
 def facts(version: ModelVersion) -> dict[str, Any]:
-    """Everything about a version, for people."""
+    """All facts about a version, for people."""
     record = version.record
     git = record.git
     cost = record.cost
@@ -152,7 +161,7 @@ def facts(version: ModelVersion) -> dict[str, Any]:
         "tokens": f"{record.trained_tokens:,}" if record.trained_tokens else None,
         "cost": f"{money(cost.amount, cost.currency)}{' (estimated)' if cost.estimated else ''}" if cost else None,
         **{name.replace("_", " "): figure(value) for name, value in sorted(record.metrics.items())},
-        "asked by": record.origin.text or record.origin.pipeline if record.origin else None,
+        "requested by": record.origin.text or record.origin.pipeline if record.origin else None,
         "code": f"{git.commit[:12]}{', with changes' if git.dirty else ''}" if git else None,
         "service": record.service_url,
         "registered": moment(record.created_at.timestamp()),
@@ -160,12 +169,12 @@ def facts(version: ModelVersion) -> dict[str, Any]:
 
 
 def _knobs(record: ModelRecord) -> dict[str, Any]:
-    """The hyperparameters as the service settled them, and what was asked for where that was something else."""
-    settled, asked = record.resolved, record.requested
-    shown = settled | {
-        name: f"{settled.get(name, 'not told')} (asked for: {wish})"
-        for name, wish in asked.items()
-        if wish != settled.get(name)
+    """The hyperparameters that the service used, and those that were requested where they differ."""
+    used, requested = record.resolved, record.requested
+    shown = used | {
+        name: f"{used.get(name, 'unknown')} (requested: {wish})"
+        for name, wish in requested.items()
+        if wish != used.get(name)
     }
     return {name.replace("_", " "): value for name, value in sorted(shown.items())}
 
@@ -179,5 +188,5 @@ def _data(name: str, file: DataFile | None) -> dict[str, str | None]:
 
 
 def warn(versions: Iterable[ModelVersion]) -> list[str]:
-    """What users of these versions should know."""
+    """The warnings about these versions."""
     return [warning for version in versions for warning in version.warnings]

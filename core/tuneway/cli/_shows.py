@@ -1,4 +1,4 @@
-"""The two ways to show what goes on: lines, and a screen."""
+"""The two ways to show progress: lines in a log, and a screen that is drawn again and again."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ from rich.live import Live
 from rich.text import Text
 
 from tuneway.cli._output import Output
-from tuneway.cli._told import WIDTH, Lines, line_of
+from tuneway.cli._told import WIDTH, Lines, line_of, lines_about
 from tuneway.cli._view import View
-from tuneway.progress import News
+from tuneway.progress import DataChecked, News
 
 TROUBLED = {"cancelled", "error", "failed", "note", "trouble", "warning"}
+"""First words of the lines that get a warning mark."""
 
 
 class Log:
-    """A line for every change."""
+    """Prints a line for every change."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
         self._lines = Lines()
 
     def hear(self, news: News) -> None:
-        """Print a line, if this is worth one."""
+        """Print the lines for these news."""
         line = self._lines.hear(news)
-        if line is not None:
-            self.done(*line)
+        for one in lines_about(news.report) if isinstance(news, DataChecked) else [line]:
+            if one is not None:
+                self.done(*one)
 
     def begin(self, word: str, text: str = "", *, cost: float | None = None) -> None:
-        """Say nothing: the end will be a line."""
+        """Print nothing: the end of this part gets a line."""
 
     def done(self, word: str, text: str) -> None:
         """Print a line."""
@@ -36,7 +38,7 @@ class Log:
 
 
 class Screen:
-    """The present, drawn anew several times a second; what is done stays above it."""
+    """Draws the current state several times a second; the lines about what is done stay above it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -44,23 +46,23 @@ class Screen:
         self._live = Live(self._view, console=console, refresh_per_second=8, transient=True)
 
     def start(self) -> None:
-        """Begin to draw."""
+        """Start drawing."""
         self._live.start()
 
     def stop(self) -> None:
-        """Leave only what is done."""
+        """Stop drawing; the lines stay."""
         self._view.begin("")
         self._live.stop()
 
     def hear(self, news: News) -> None:
-        """Draw this from now on, or print it if it shall stay."""
-        line = line_of(news)
-        if line is not None:
-            self.done(*line)
+        """Print the lines that stay, and draw the state after these news."""
+        for one in lines_about(news.report) if isinstance(news, DataChecked) else [line_of(news)]:
+            if one is not None:
+                self.done(*one)
         self._view.hear(news)
 
     def begin(self, word: str, text: str = "", *, cost: float | None = None) -> None:
-        """Draw this as the present."""
+        """Draw this as the current state."""
         self._view.begin(word, text, cost=cost)
 
     def done(self, word: str, text: str) -> None:
@@ -69,6 +71,6 @@ class Screen:
 
 
 def marked(word: str, text: str) -> Text:
-    """A line about something that is done."""
+    """A line about something that is done, with a mark before it."""
     mark, style = ("!", "yellow") if word in TROUBLED else ("✓", "green")
     return Text.assemble((mark, style), " ", (f"{word:<{WIDTH}}", "bold"), " ", text)

@@ -1,4 +1,4 @@
-"""What to train, from options: shared by `create` and `run`."""
+"""How to train, from options: shared by `create` and `run`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from tuneway.errors import InvalidInput, InvalidSpec
 
 if TYPE_CHECKING:
     from tuneway.models import JobSpec
+    from tuneway.recipe import Recipe
 
 PANEL = "Training"
 
 
 class Method(StrEnum):
-    """How a model learns."""
+    """The training method."""
 
     SUPERVISED = "supervised"
     DPO = "dpo"
@@ -29,76 +30,98 @@ class Method(StrEnum):
 
 
 class Reuse(StrEnum):
-    """Which existing jobs will do."""
+    """Which existing jobs are adopted."""
 
     RUN = "run"
     CONTENT = "content"
     NEVER = "never"
 
 
+ReuseOption = Annotated[
+    Reuse,
+    typer.Option(
+        help="Which existing job to adopt: one with the same key and content, any with the same content, or none."
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How to train; what is left out, the service chooses."""
+    """The method and its hyperparameters; the service chooses those that are left out."""
 
-    method: Annotated[Method | None, typer.Option(help="How it learns: supervised.", rich_help_panel=PANEL)] = None
-    epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="How often it sees the data.", rich_help_panel=PANEL)
+    method: Annotated[
+        Method | None, typer.Option(help="The training method. Default: supervised.", rich_help_panel=PANEL)
     ] = None
-    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Examples a step.", rich_help_panel=PANEL)] = None
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="How often training goes over the data.", rich_help_panel=PANEL)
+    ] = None
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Examples in one step.", rich_help_panel=PANEL)
+    ] = None
     lr_multiplier: Annotated[
-        float | None, typer.Option(metavar="X", help="Scales the learning rate.", rich_help_panel=PANEL)
+        float | None, typer.Option(metavar="X", help="Multiplies the learning rate.", rich_help_panel=PANEL)
     ] = None
     beta: Annotated[
-        float | None, typer.Option(metavar="X", help="dpo: how closely it stays to its base.", rich_help_panel=PANEL)
+        float | None,
+        typer.Option(metavar="X", help="For dpo: how close the model stays to its base.", rich_help_panel=PANEL),
     ] = None
     grader: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="reinforcement: the grader, as JSON.", rich_help_panel=PANEL),
+        typer.Option(metavar="FILE", help="For reinforcement: a file with the grader's JSON.", rich_help_panel=PANEL),
     ] = None
     seed: Annotated[
-        int | None, typer.Option(metavar="N", help="The same seed, the same training.", rich_help_panel=PANEL)
+        int | None,
+        typer.Option(metavar="N", help="The same seed and data give the same training.", rich_help_panel=PANEL),
     ] = None
     suffix: Annotated[
         str | None, typer.Option(metavar="WORD", help="A word in the new model's name.", rich_help_panel=PANEL)
     ] = None
     metadata: Annotated[
         list[str] | None,
-        typer.Option(metavar="K=V", help="Pairs of your own on the job; repeatable.", rich_help_panel=PANEL),
+        typer.Option(metavar="K=V", help="A pair of your own, kept on the job; repeatable.", rich_help_panel=PANEL),
     ] = None
     wandb: Annotated[
         str | None,
-        typer.Option(metavar="PROJECT", help="Log to this project of Weights & Biases.", rich_help_panel=PANEL),
+        typer.Option(metavar="PROJECT", help="Send metrics to this Weights & Biases project.", rich_help_panel=PANEL),
     ] = None
 
+    def recipe(self, **fields: Any) -> Recipe:
+        """A recipe of these options, and of the fields that say what to train on what."""
+        from tuneway.recipe import Recipe
+
+        return Recipe(**self._fields({}, fields))
+
     def spec(self, base: dict[str, Any] | None = None, **fields: str | None) -> JobSpec:
-        """The specification: these options over a base."""
+        """A job specification: these options win over the base."""
         from tuneway.models import JobSpec
 
-        body = dict(base or {})
-        method = self._method(body.get("method"))
-        ours: dict[str, Any] = fields | {
-            "method": method,
-            "seed": self.seed,
-            "suffix": self.suffix,
-            "metadata": (body.get("metadata") or {}) | pairs(self.metadata or (), "--metadata") or None,
-            "integrations": [{"type": "wandb", "wandb": {"project": self.wandb}}] if self.wandb else None,
-        }
-        body |= {name: value for name, value in ours.items() if value is not None}
+        body = self._fields(base or {}, fields)
         for field in ("model", "training_file"):
             if not body.get(field):
                 raise InvalidSpec(f"{field} is missing", field=field, hint="Give it as an option, or in --spec.")
         return JobSpec(**body)
 
+    def _fields(self, base: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+        """The base with everything over it that was given."""
+        ours: dict[str, Any] = fields | {
+            "method": self._method(base.get("method")),
+            "seed": self.seed,
+            "suffix": self.suffix,
+            "metadata": (base.get("metadata") or {}) | pairs(self.metadata or (), "--metadata") or None,
+            "integrations": [{"type": "wandb", "wandb": {"project": self.wandb}}] if self.wandb else None,
+        }
+        return base | {name: value for name, value in ours.items() if value is not None}
+
     def _method(self, base: Any) -> dict[str, Any] | None:
-        """The method as the wire has it: what a base says, with the options' own knobs over it."""
-        knobs = {
+        """The method in the API's JSON: the base's, with the hyperparameters that were given over its own."""
+        options = {
             "n_epochs": self.epochs,
             "batch_size": self.batch_size,
             "learning_rate_multiplier": self.lr_multiplier,
             "beta": self.beta,
             "grader": read_json(self.grader, "--grader") if self.grader else None,
         }
-        given = {name: value for name, value in knobs.items() if value is not None}
+        given = {name: value for name, value in options.items() if value is not None}
         if not given and self.method is None:
             return None
         before = base if isinstance(base, dict) else {}
@@ -106,9 +129,9 @@ class Training:
         return (before if before.get("type") == kind else {"type": kind}) | given
 
 
-def _implied(knobs: Iterable[str]) -> str:
-    """The method that alone has these knobs."""
-    return "dpo" if "beta" in knobs else "reinforcement" if "grader" in knobs else "supervised"
+def _implied(options: Iterable[str]) -> str:
+    """The only method that has these options."""
+    return "dpo" if "beta" in options else "reinforcement" if "grader" in options else "supervised"
 
 
 def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
@@ -117,7 +140,7 @@ def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
-            raise InvalidInput(f"{option} {text!r} is no pair", hint=f"Write {option} name=value.")
+            raise InvalidInput(f"{option} {text!r} is not a pair", hint=f"Write {option} name=value.")
         found[name] = value
     return found
 
@@ -132,5 +155,5 @@ def read_json(path: Path, option: str) -> dict[str, Any]:
     except ValueError as error:
         raise InvalidInput(f"{option} {path} is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise InvalidInput(f"{option} {path} is no JSON object")
+        raise InvalidInput(f"{option} {path} holds JSON that is not an object")
     return value

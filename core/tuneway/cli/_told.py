@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 from tuneway import progress
-from tuneway._words import duration, figure, moment, one_line, size
+from tuneway._words import count, duration, figure, moment, one_line, size
 from tuneway.cli._watch import Watch
 from tuneway.models import Job
 from tuneway.progress import News
 
+if TYPE_CHECKING:
+    from tuneway.dataset import DatasetReport
+
 WIDTH = 10
-"""Of the first column."""
+"""Width of the first column."""
+
+WARNINGS = 3
+"""How many warnings about a data file are shown; the rest are counted."""
 
 Line = tuple[str, str]
 
 
 def line_of(news: News) -> Line | None:
-    """What is worth a line that stays, whoever reads; None: it passes."""
+    """The line for news that readers of a log and of a terminal both keep; None for all other news."""
     match news:
         case progress.FileUploaded(file=file):
             line = "uploaded", ", ".join(filter(None, [file.id, size(file.bytes) if file.bytes else None]))
@@ -34,8 +43,32 @@ def line_of(news: News) -> Line | None:
     return line
 
 
+def lines_about(report: DatasetReport) -> Iterator[Line]:
+    """What a check found, with the first warnings. Nothing about data with errors: the command ends with those."""
+    if not report.ok:
+        return
+    for one in filter(None, (report, report.validation)):
+        yield "checked", summary(one)
+        for problem in one.warnings[:WARNINGS]:
+            yield "warning", f"{one.path}:{problem}"
+        if one.warning_count > WARNINGS:
+            more = count(one.warning_count - WARNINGS, "more warning")
+            yield "warning", f"{more}: tuneway validate {one.path}"
+
+
+def summary(report: DatasetReport) -> str:
+    """A data file in a few words."""
+    parts = [count(report.rows, "example"), tokens(report), report.format or "format unknown"]
+    return f"{report.path}: {', '.join(parts)}"
+
+
+def tokens(report: DatasetReport) -> str:
+    """How many tokens a data file has, and whether that is an estimate."""
+    return f"{'' if report.tokens.exact else 'about '}{count(report.tokens.total, 'token')}"
+
+
 def job_of(news: News) -> str | None:
-    """The id of the job that this is about."""
+    """The id of the job that the news are about."""
     match news:
         case progress.JobChanged(job=job):
             return job.id
@@ -47,8 +80,8 @@ def job_of(news: News) -> str | None:
 def end_of(job: Job, watch: Watch) -> Line:
     """How a job ended, in one line."""
     parts = []
-    if job.finished_at and job.created_at:
-        parts.append(f"in {duration(job.finished_at - job.created_at)}")
+    if job.seconds is not None:
+        parts.append(f"in {duration(job.seconds)}")
     if watch.train:
         first, last = figure(watch.train[0]), figure(watch.train[-1])
         parts.append(f"{watch.measure} {first} → {last}" if len(watch.train) > 1 else f"{watch.measure} {last}")
@@ -60,7 +93,7 @@ def end_of(job: Job, watch: Watch) -> Line:
 
 
 class Lines:
-    """What a log gets that can't be drawn over: a line for every change, a tenth of the steps at a time."""
+    """The lines of a log: one for every change, and one for each tenth of the steps."""
 
     def __init__(self) -> None:
         self.watch = Watch()
@@ -68,7 +101,7 @@ class Lines:
         self._tenth = -1
 
     def hear(self, news: News) -> Line | None:
-        """The line that this piece of news is worth, if any."""
+        """The line for these news, if they get one."""
         self.watch.hear(news)
         lasting = line_of(news)
         return self._passing(news) if lasting is None else lasting

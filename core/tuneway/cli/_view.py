@@ -1,4 +1,4 @@
-"""The present on a terminal: what goes on, how far it is, how the loss went, how long it may take."""
+"""The current state, drawn on a terminal: what goes on, how far it is, the curve so far, the remaining time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INDENT = WIDTH + 3
 
 
 class View:
-    """What is drawn; a console asks for it whenever it is drawn anew."""
+    """What is drawn; a console asks for it each time it draws."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
@@ -36,7 +36,7 @@ class View:
         self._bytes: tuple[int, int] | None = None
 
     def begin(self, word: str, text: str = "", *, cost: float | None = None) -> None:
-        """Something begins; without a word, nothing goes on any more."""
+        """A part of the work begins; without a word, nothing is drawn any more."""
         self._word, self._text, self._bytes = word, text, None
         if cost is not None:
             self._cost = cost
@@ -50,7 +50,7 @@ class View:
             self._watch.hear(news)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw."""
+        """Draw the lines."""
         if not self._word:
             return
         job = self._watch.job
@@ -62,19 +62,19 @@ class View:
             head + (self._steps() if job else self._far()),
             *(Text(" " * INDENT) + one for one in rest if one),
         ):
-            # a terminal echoes Ctrl-C where the cursor is: a full line would break there, and not be cleared
+            # a terminal echoes Ctrl-C at the cursor: after a full line it would wrap, and Rich would not clear it
             line.truncate(options.max_width - 4, overflow="ellipsis")
             yield line
 
     def _far(self) -> Text:
-        """How far a file is."""
+        """How much of a file is read or sent."""
         if self._bytes is None or not self._bytes[1]:
             return Text(self._text.partition("\n")[0])
         done, total = self._bytes
         return _bar(done / total) + f"  {size(done)} of {size(total)}"
 
     def _steps(self) -> Text:
-        """How far a training is."""
+        """How many steps of the training are done."""
         watch = self._watch
         if watch.share is None or watch.step is None or watch.total is None:
             return Text(watch.job.id if watch.job else "", "dim")
@@ -82,7 +82,7 @@ class View:
         return _bar(watch.share, style) + f"  step {watch.step:,.0f} of {watch.total:,.0f}"
 
     def _curve(self) -> Text | None:
-        """How the loss went."""
+        """The loss or reward so far, as a small curve."""
         watch = self._watch
         if not watch.train:
             return None
@@ -94,7 +94,7 @@ class View:
         return line
 
     def _times(self) -> Text | None:
-        """How long it has taken and may still take, and what it may cost."""
+        """The time so far, the time that remains, and the estimated cost."""
         now, watch = self._now(), self._watch
         elapsed, remaining = watch.elapsed(now), watch.remaining(now)
         parts = [f"{duration(elapsed)} so far"] if elapsed is not None else []
@@ -105,14 +105,14 @@ class View:
         return Text(", ".join(parts), "dim") if parts else None
 
     def _aside(self) -> Text | None:
-        """What goes wrong at the moment, else the last line of the job's log."""
+        """The current trouble, else the last line of the job's log."""
         if self._watch.trouble:
             return Text(self._watch.trouble, "yellow")
         return Text(self._watch.message, "dim") if self._watch.message else None
 
 
 def _logarithmic(values: list[float]) -> list[float]:
-    """The orders of magnitude, where there are some: a loss falls fast at first, and still falls later."""
+    """Logarithms of the values if all are positive: they show that a loss still falls when it has become small."""
     return [math.log(value) for value in values] if all(value > 0 for value in values) else values
 
 

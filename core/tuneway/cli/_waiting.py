@@ -1,4 +1,4 @@
-"""Waiting for jobs where a person may lose patience, and a machine may stop the process."""
+"""Waiting for jobs, and what an interruption does."""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ class Waiting:
     timeout: Annotated[
         float | None,
         typer.Option(
-            min=0, metavar="SECONDS", help="Give up waiting after so long; the job goes on.", rich_help_panel=PANEL
+            min=0, metavar="SECONDS", help="Stop waiting after this time; the job goes on.", rich_help_panel=PANEL
         ),
     ] = None
     cancel_on_interrupt: Annotated[
-        bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C cancels the job as well.", rich_help_panel=PANEL)
+        bool, typer.Option("--cancel-on-interrupt", help="Let Ctrl-C cancel the job as well.", rich_help_panel=PANEL)
     ] = False
 
 
 def wait_for(client: Client, job_id: str, waiting: Waiting, listener: Listener) -> Job:
-    """Wait until a job has succeeded; an interruption says how to go on."""
+    """Wait until a job has succeeded."""
     try:
         return client.wait(job_id, timeout=waiting.timeout, on_event=listener)
     except (KeyboardInterrupt, Terminated) as stop:
-        raise _stopped(client, [job_id], waiting, stop) from None
+        raise stopped(client, [job_id], waiting, stop) from None
 
 
 def wait_for_all(client: Client, job_ids: Sequence[str], waiting: Waiting, show: Show, *, live: bool) -> list[Finished]:
-    """Wait until all of these jobs have ended, well or not; gives how each did, in their order."""
+    """Wait until all of these jobs have ended, well or not. Gives the end of each, in the order of the ids."""
     from tuneway.cli._fleet import Fleet
 
     fleet = Fleet(job_ids, show, live=live)
     try:
         client.wait_all(job_ids, timeout=waiting.timeout, on_event=fleet.hear)
     except (KeyboardInterrupt, Terminated) as stop:
-        raise _stopped(client, fleet.open or job_ids, waiting, stop) from None
+        raise stopped(client, fleet.open or job_ids, waiting, stop) from None
     except TunewayError:
         if fleet.open:
             raise
     return [fleet.ended[job_id] for job_id in job_ids]
 
 
-def _stopped(client: Client, job_ids: Sequence[str], waiting: Waiting, stop: BaseException) -> Stopped:
-    """What an interruption leaves behind: jobs that go on, or, if that is wanted, jobs that were cancelled."""
+def stopped(client: Client, job_ids: Sequence[str], waiting: Waiting, stop: BaseException) -> Stopped:
+    """What to say after an interruption. The jobs go on, unless `--cancel-on-interrupt` is given: then cancel them."""
     if not (waiting.cancel_on_interrupt and isinstance(stop, KeyboardInterrupt)):
         return detached(stop, *job_ids)
     ends = ", ".join(_cancelled(client, job_id) for job_id in job_ids)
@@ -67,7 +67,7 @@ def _stopped(client: Client, job_ids: Sequence[str], waiting: Waiting, stop: Bas
 
 
 def _cancelled(client: Client, job_id: str) -> str:
-    """What became of it; one that can't be cancelled keeps no other from it."""
+    """Cancel a job and say what became of it. One that can't be cancelled doesn't stop the others."""
     try:
         return f"{job_id} is {client.cancel(job_id).status}"
     except TunewayError as error:
@@ -84,12 +84,12 @@ def both(one: Listener, other: Listener) -> Listener:
     return hear
 
 
-def detached(stop: BaseException, *job_ids: str) -> Stopped:
-    """The waiting is over, the jobs aren't."""
+def detached(stop: BaseException, *job_ids: str, why: str = "") -> Stopped:
+    """What to say when the waiting has stopped and the jobs go on."""
     first, *others = job_ids
     hint = f"Wait on: tuneway wait {' '.join(job_ids)}"
     return Stopped(
-        f"stopped waiting; {', '.join(job_ids)} {'go' if others else 'goes'} on",
+        f"stopped waiting; {', '.join(job_ids)} {'go' if others else 'goes'} on{why}",
         hint=hint if others else f"{hint}\nCancel:  tuneway cancel {first}",
         job_id=first,
         exit_code=exit_code(stop),

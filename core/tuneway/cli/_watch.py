@@ -1,26 +1,34 @@
-"""What has been told of a job so far: where it stands, how its loss went, when it will be done."""
+"""What is known of a job from the news so far: its status, its step, its curve, its remaining time."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tuneway import progress
 from tuneway._words import one_line
-from tuneway.models import Event, Job, Phase
+from tuneway.models import METRICS, Event, Job, Measure, MetricInfo, Phase, Role
 
-# What a curve is drawn of: losses, or for reinforcement rewards; the first that a service tells.
-_TRAIN = ("train_loss", "train_mean_reward")
-_VALID = ("full_valid_loss", "valid_loss", "full_valid_mean_reward", "valid_mean_reward")
+
+def shown_metrics(*roles: Role) -> Iterator[MetricInfo]:
+    """The losses and rewards of these roles, in this order: the first that a service measures is shown."""
+    for role in roles:
+        yield from (one for one in METRICS.values() if one.role is role and one.measure in _SHOWN)
+
+
+_SHOWN = (Measure.LOSS, Measure.REWARD)
+_TRAIN = tuple(shown_metrics(Role.TRAIN))
+_VALID = tuple(shown_metrics(Role.FULL_VALID, Role.VALID))
 
 
 @dataclass
 class Watch:
-    """A job under somebody's eyes."""
+    """One job, as the news tell it."""
 
     job: Job | None = None
     step: float | None = None
     total: float | None = None
-    measure: str = "loss"
+    measure: Measure = Measure.LOSS
     train: list[float] = field(default_factory=list)
     valid: list[float] = field(default_factory=list)
     message: str = ""
@@ -28,7 +36,7 @@ class Watch:
     _pace: list[tuple[float, float]] = field(default_factory=list)
 
     def hear(self, news: progress.News) -> None:
-        """Take in what is told."""
+        """Take in news."""
         match news:
             case progress.JobCreated(job=job) | progress.JobAdopted(job=job) | progress.JobChanged(job=job):
                 self.job, self.trouble = job, ""
@@ -46,17 +54,17 @@ class Watch:
             self.message = one_line(event.message or "", 200)
             return
         self.step, self.total = metrics["step"], metrics.get("total_steps", self.total)
-        for names, values in ((_TRAIN, self.train), (_VALID, self.valid)):
-            name = next((name for name in names if name in metrics), None)
-            if name is not None:
-                values.append(metrics[name])
-                self.measure = "reward" if "reward" in name else "loss"
+        for shown, values in ((_TRAIN, self.train), (_VALID, self.valid)):
+            metric = next((one for one in shown if one.name in metrics), None)
+            if metric is not None:
+                values.append(metrics[metric.name])
+                self.measure = metric.measure or self.measure
         if event.created_at is not None:
             self._pace.append((event.created_at, self.step))
 
     @property
     def phase(self) -> Phase | None:
-        """Where the job stands."""
+        """The phase that the job's status belongs to."""
         return self.job.phase if self.job is not None else None
 
     @property
@@ -73,7 +81,7 @@ class Watch:
         return max((self.job.finished_at or now) - self.job.created_at, 0.0)
 
     def remaining(self, now: float) -> float | None:
-        """Seconds until the end: the service's own estimate, else the pace of the steps so far."""
+        """Seconds until the end: by the service's own estimate, else by the pace of the steps so far."""
         if self.job is None or self.job.done:
             return None
         if self.job.estimated_finish is not None:

@@ -1,8 +1,8 @@
-"""Making jobs, waiting for them, and stopping them: `create`, `wait`, `cancel`, `pause`, `resume`."""
+"""Creating jobs, waiting for them, stopping them: `create`, `wait`, `cancel`, `pause`, `resume`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +12,11 @@ from tuneway.cli._connect import Connection
 from tuneway.cli._exits import Several
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
-from tuneway.cli._spec import Reuse, Training, read_json
+from tuneway.cli._spec import Reuse, ReuseOption, Training, read_json
+from tuneway.cli._steps import StepOutput, step_output
 from tuneway.cli._waiting import Waiting, both, wait_for, wait_for_all
 from tuneway.cli.jobs import JobId
-from tuneway.errors import InvalidInput, JobError, TunewayError
+from tuneway.errors import JobError, TunewayError
 from tuneway.requester import Requester
 
 if TYPE_CHECKING:
@@ -25,119 +26,139 @@ if TYPE_CHECKING:
 
 def create(
     training_file: Annotated[
-        str | None, typer.Argument(metavar="FILE", help="The id of an uploaded file.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="TRAINING_FILE",
+            help="The id of an uploaded file, or what `tuneway upload --json` printed.",
+            show_default=False,
+        ),
     ] = None,
     *,
-    model: Annotated[str | None, typer.Option("--model", "-m", metavar="NAME", help="The model to start from.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", metavar="NAME", help="The base model.")] = None,
     validation_file: Annotated[
-        str | None, typer.Option("--valid", metavar="FILE", help="The id of an uploaded validation file.")
+        str | None, typer.Option(metavar="ID", help="The id of an uploaded validation file.")
     ] = None,
     spec: Annotated[
         Path | None,
-        typer.Option(metavar="JSON", help="A file with the create call's JSON, - for standard input; options win."),
+        typer.Option(
+            metavar="JSON",
+            help="A file with the JSON of the create call, - for standard input; options win over it.",
+        ),
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option(metavar="WORDS", help="Who asks, the same on every retry. Without one, the content decides."),
+        typer.Option(metavar="WORDS", help="Who asks; the same on every retry. Default: the content alone decides."),
     ] = None,
-    reuse: Annotated[
-        Reuse,
-        typer.Option(help="Which existing jobs will do: what this key made, any with the same content, or none."),
-    ] = Reuse.RUN,
+    reuse: ReuseOption = Reuse.RUN,
     training: Training,
     connection: Connection,
     output: Output,
 ) -> None:
-    """Have one job: adopt the one that exists, else create it. Prints its id.
+    """Create one job, or adopt the one that exists. Prints its id.
 
-    Repeating the same command gives the same job: nothing is paid twice.
+    The same command again gives the same job: nothing is paid twice.
 
     Examples:
         tuneway create file-abc123 --model gpt-4o-mini --epochs 3
+        tuneway create file-abc123 --validation-file file-def456 -m gpt-4o-mini
         tuneway create --spec job.json --key nightly/2026-11-20
         JOB=$(tuneway create file-abc123 -m gpt-4o-mini) && tuneway wait $JOB
     """
+    from tuneway.steps import file_id_of, job_summary, validation_file_id_of
+
     base = read_json(spec, "--spec") if spec else None
-    for file in (training_file, validation_file):
-        _check_id(file)
-    wish = training.spec(base, model=model, training_file=training_file, validation_file=validation_file)
+    uploaded = step_output(training_file) if training_file else None
+    beside = step_output(validation_file) if validation_file else None
+    wish = training.spec(
+        base,
+        model=model,
+        training_file=file_id_of(uploaded) if uploaded else None,
+        validation_file=file_id_of(beside) if beside else validation_file_id_of(uploaded),
+    )
     with connection.client() as client, showing(output) as show:
         show.begin("creating")
         asker = Requester(engine="command line", key=key)
         job = client.submit(wish, requester=asker, reuse=reuse.value, on_event=show.hear)
-    output.record(job) if output.json else output.result(job.id)
-
-
-def _check_id(file: str | None) -> None:
-    """A path where an id belongs is the likeliest mistake."""
-    if file is not None and Path(file).is_file():
-        raise InvalidInput(
-            f"{file} is a file on this machine, not the id of an uploaded one",
-            hint=f"`tuneway upload {file}` prints its id; `tuneway run {file}` does it all.",
-        )
+    output.record(job_summary(job, wish, data=uploaded)) if output.json else output.result(job.id)
 
 
 def wait(
-    job: Annotated[list[str], typer.Argument(metavar="JOB", help="One job's id or more.", show_default=False)],
+    job: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="JOB", help="The id of a job, or what `tuneway create --json` printed.", show_default=False
+        ),
+    ],
     *,
     waiting: Waiting,
     connection: Connection,
     output: Output,
 ) -> None:
-    """Wait until all of these jobs have succeeded, and show how it goes.
+    """Wait until all of these jobs have succeeded, and show their progress.
 
-    Prints the tuned models, in the order of the jobs. Ctrl-C stops the waiting, not the jobs; the same command goes
-    on where it was. Several jobs share one poll, and are waited for to the last, however the others end: the exit
-    code is that of the worst end, and with --json there is a line for each job.
+    Prints the tuned models, in the order of the jobs. Ctrl-C stops the waiting, not the jobs; the same command
+    waits on. Several jobs share one poll, and the command waits until all have ended: the exit code is that of the
+    worst end, and with --json each job gets a line.
 
     Examples:
         tuneway wait ftjob-abc123
         tuneway wait ftjob-abc123 --timeout 3600
         MODEL=$(tuneway wait ftjob-abc123)
-        tuneway wait ftjob-abc123 ftjob-def456 --json | jq -r '.id + " " + .status'
+        tuneway wait ftjob-abc123 ftjob-def456 --json | jq -r '.job_id + " " + .status'
     """
-    job_ids = list(dict.fromkeys(job))
-    if len(job_ids) > 1:
-        _wait_for_several(job_ids, waiting, connection, output)
+    from tuneway.steps import job_id_of
+
+    jobs = {job_id_of(given): given for given in map(step_output, job)}
+    if len(jobs) > 1:
+        _wait_for_several(jobs, waiting, connection, output)
     else:
-        _wait_for_one(job_ids[0], waiting, connection, output)
+        _wait_for_one(*next(iter(jobs.items())), waiting, connection, output)
 
 
-def _wait_for_one(job: str, waiting: Waiting, connection: Connection, output: Output) -> None:
+def _wait_for_one(job_id: str, given: StepOutput, waiting: Waiting, connection: Connection, output: Output) -> None:
     from tuneway.cli._told import end_of
     from tuneway.cli._watch import Watch
 
     with connection.client() as client:
         watch = Watch()
         with showing(output) as show:
-            show.begin("waiting", job)
-            client.jobs.retrieve(job)  # a mistyped id fails at once; a wait would bear with it for a while
-            done = wait_for(client, job, waiting, both(watch.hear, show.hear))
+            show.begin("waiting", job_id)
+            client.jobs.retrieve(job_id)  # fails at once for a mistyped id; a wait would try for a while
+            done = wait_for(client, job_id, waiting, both(watch.hear, show.hear))
             show.done(*end_of(done, watch))
-    output.record(done) if output.json else output.result(done.fine_tuned_model or done.id)
+    _print_end(done, given, output)
 
 
-def _wait_for_several(job_ids: list[str], waiting: Waiting, connection: Connection, output: Output) -> None:
+def _wait_for_several(jobs: Mapping[str, StepOutput], waiting: Waiting, connection: Connection, output: Output) -> None:
     with connection.client() as client, showing(output) as show:
-        show.begin("waiting", ", ".join(job_ids))
-        for sight in client.look(job_ids):  # as above
-            if isinstance(sight, TunewayError) and not (isinstance(sight, JobError) or sight.retryable):
-                raise sight
-        ends = wait_for_all(client, job_ids, waiting, show, live=output.live)
+        show.begin("waiting", ", ".join(jobs))
+        _check_ids(client, list(jobs))
+        ends = wait_for_all(client, list(jobs), waiting, show, live=output.live)
     for end in ends:
-        if output.json and end.job is not None:
-            output.record(end.job)
-        elif not output.json and end.error is None:
-            output.result((end.job and end.job.fine_tuned_model) or end.job_id)
+        if end.job is not None and (output.json or end.error is None):
+            _print_end(end.job, jobs[end.job_id], output)
     errors = [end.error for end in ends if end.error is not None]
     if errors:
         raise Several(errors)
 
 
-def cancel(job: JobId, *, connection: Connection, output: Output) -> None:
-    """Stop a job for good.
+def _check_ids(client: Client, job_ids: Sequence[str]) -> None:
+    """Fail at once for a mistyped id; a wait would try for a while."""
+    for seen in client.look(job_ids):
+        if isinstance(seen, TunewayError) and not (isinstance(seen, JobError) or seen.retryable):
+            raise seen
 
-    One that has ended already stays as it is.
+
+def _print_end(job: Job, given: StepOutput, output: Output) -> None:
+    from tuneway.steps import job_summary
+
+    output.record(job_summary(job, given)) if output.json else output.result(job.fine_tuned_model or job.id)
+
+
+def cancel(job: JobId, *, connection: Connection, output: Output) -> None:
+    """Cancel a job for good.
+
+    A job that has ended already stays as it is.
 
     Examples:
         tuneway cancel ftjob-abc123
@@ -146,7 +167,7 @@ def cancel(job: JobId, *, connection: Connection, output: Output) -> None:
 
 
 def pause(job: JobId, *, connection: Connection, output: Output) -> None:
-    """Stop a job for now.
+    """Pause a job; `tuneway resume` continues it.
 
     Examples:
         tuneway pause ftjob-abc123
@@ -155,7 +176,7 @@ def pause(job: JobId, *, connection: Connection, output: Output) -> None:
 
 
 def resume(job: JobId, *, connection: Connection, output: Output) -> None:
-    """Let a paused job go on.
+    """Continue a paused job.
 
     Examples:
         tuneway resume ftjob-abc123 && tuneway wait ftjob-abc123

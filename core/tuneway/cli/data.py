@@ -1,10 +1,10 @@
-"""Training data: `validate`, `estimate`, `upload`."""
+"""Training and validation data: `validate`, `estimate`, `upload`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -17,50 +17,58 @@ from tuneway.cli._spec import read_json
 from tuneway.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from tuneway.client import Client, FilePair
     from tuneway.dataset import DatasetReport, Problem
+    from tuneway.models import File
 
-DataFile = Annotated[Path, typer.Argument(metavar="FILE", help="A JSONL file.", show_default=False)]
-Model = Annotated[
-    str | None, typer.Option("--model", "-m", metavar="NAME", help="The model to tune: for its limits and its price.")
+TrainingData = Annotated[
+    Path | None, typer.Argument(metavar="DATA", help="The training data, a JSONL file.", show_default=False)
 ]
-Epochs = Annotated[int | None, typer.Option(min=1, max=50, metavar="N", help="How often it will see the data.")]
+ValidationData = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The validation data. With training data, the two are checked as a pair."),
+]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", metavar="NAME", help="The base model, for its limits and its price.")
+]
 Prices = Annotated[
-    Path | None, typer.Option(metavar="JSON", help='Your own prices: {"model": dollars for a million tokens}.')
+    Path | None,
+    typer.Option(metavar="JSON", help='A file with prices of your own: {"model": dollars per million tokens}.'),
 ]
 
 
 def validate(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A JSONL file.", show_default=False)] = None,
+    training_data: TrainingData = None,
     *,
-    valid: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A validation file: checked too, also for overlap.")
-    ] = None,
+    validation_data: ValidationData = None,
     model: Model = None,
     grader: Annotated[
-        Path | None, typer.Option(metavar="JSON", help="A grader: the fields that it names must be in every row.")
+        Path | None,
+        typer.Option(metavar="JSON", help="A file with a grader: every row must have the fields that it names."),
     ] = None,
-    show: Annotated[int, typer.Option(min=1, metavar="N", help="Print so many errors and warnings; count all.")] = 50,
+    show: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Print at most this many errors and warnings; all are counted.")
+    ] = 50,
     rules: Annotated[bool, typer.Option("--rules", help="List all rules and exit.")] = False,
     output: Output,
 ) -> None:
-    """Check training data against every rule; exit code 3 if it has errors.
+    """Check training data, validation data or both against every rule.
 
-    Nothing is sent. Errors are what services refuse; warnings are what they take in silence.
+    Nothing is sent. Errors are what services refuse; warnings are what they accept without a word. Data with
+    errors gives exit code 3.
 
     Examples:
         tuneway validate train.jsonl
-        tuneway validate train.jsonl --valid valid.jsonl --model gpt-4o-mini
+        tuneway validate train.jsonl --validation-data valid.jsonl --model gpt-4o-mini
         tuneway validate train.jsonl --json | jq '.errors[].line'
         tuneway validate --rules
     """
     if rules:
         _print_rules(output)
         return
-    if file is None:
-        raise InvalidInput("which file?", hint="For example: tuneway validate train.jsonl")
-    report = check(
-        output, file, validation_file=valid, model=model, max_shown=show,
-        grader=read_json(grader, "--grader") if grader else None,
+    report = _check(
+        output, _needed("validate", training_data, validation_data), validation_data=validation_data, model=model,
+        max_shown=show, grader=read_json(grader, "--grader") if grader else None,
     )  # fmt: skip
     if output.json:
         output.record(report)
@@ -71,25 +79,21 @@ def validate(
         raise typer.Exit(ExitCode.INVALID_DATA)
 
 
-def check(output: Output, file: Path, **options: Any) -> DatasetReport:
-    """Check a file, and show how far that is."""
+def _needed(command: str, training_data: Path | None, validation_data: Path | None) -> Path | None:
+    """The training data; it may be missing if there is validation data."""
+    if training_data is None and validation_data is None:
+        raise InvalidInput("no file was given", hint=f"For example: tuneway {command} train.jsonl")
+    return training_data
+
+
+def _check(output: Output, training_data: Path | None, **options: Any) -> DatasetReport:
+    """Check data, and show how much of it is read."""
     from tuneway.dataset import validate as validate_data
     from tuneway.progress import Checking
 
     with showing(output) as show:
-        show.begin("checking", str(file))
-        return validate_data(file, on_progress=lambda step: show.hear(Checking(*step)), **options)
-
-
-def summary(report: DatasetReport) -> str:
-    """A file in a few words."""
-    parts = [count(report.rows, "example"), tokens(report), report.format or "no format that is known"]
-    return f"{report.path}: {', '.join(parts)}"
-
-
-def tokens(report: DatasetReport) -> str:
-    """How many tokens, and whether that is an estimate."""
-    return f"{'' if report.tokens.exact else 'about '}{count(report.tokens.total, 'token')}"
+        show.begin("checking", str(training_data or options["validation_data"]))
+        return validate_data(training_data, on_progress=lambda step: show.hear(Checking(*step)), **options)
 
 
 def _print_rules(output: Output) -> None:
@@ -100,11 +104,13 @@ def _print_rules(output: Output) -> None:
             output.record(rule._asdict())
         return
     output.table(
-        ["rule", "breach is", "what it says"], [(rule.id, rule.severity, rule.summary) for rule in RULES.values()]
+        ["rule", "severity", "what it checks"], [(rule.id, rule.severity, rule.summary) for rule in RULES.values()]
     )
 
 
 def _print_report(report: DatasetReport, output: Output) -> None:
+    from tuneway.cli._told import summary
+
     output.result(f"{summary(report)}, {size(report.size_bytes)}")
     problems = [*report.errors, *report.warnings]
     if not problems:
@@ -142,9 +148,18 @@ def _what(problem: Problem) -> str:
 
 
 def estimate(
-    file: DataFile, *, model: Model = None, epochs: Epochs = None, prices: Prices = None, output: Output
+    training_data: Annotated[
+        Path, typer.Argument(metavar="TRAINING_DATA", help="The training data, a JSONL file.", show_default=False)
+    ],
+    *,
+    model: Model = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, max=50, metavar="N", help="How often training goes over the data.")
+    ] = None,
+    prices: Prices = None,
+    output: Output,
 ) -> None:
-    """Estimate tokens and cost of a training.
+    """Estimate the tokens and the cost of a training.
 
     Without a model, for every model whose price is known.
 
@@ -153,7 +168,7 @@ def estimate(
         tuneway estimate train.jsonl --model gpt-4o-mini --epochs 2
         tuneway estimate train.jsonl --model my-model --prices prices.json
     """
-    report = check(output, file, model=model, n_epochs=epochs, prices=prices)
+    report = _check(output, training_data, model=model, n_epochs=epochs, prices=prices)
     costs = list(_costs(report))
     if output.json:
         output.record(
@@ -162,26 +177,33 @@ def estimate(
             )
             | {"costs": costs}
         )
-        return
+    else:
+        _print_estimate(report, costs, output, chosen=epochs is not None)
+    if report.error_count:
+        errors = count(report.error_count, "error")
+        output.note(f"The data has {errors}: see tuneway validate {training_data}", style="yellow")
+
+
+def _print_estimate(report: DatasetReport, costs: list[dict[str, Any]], output: Output, *, chosen: bool) -> None:
+    from tuneway.cli._told import summary
+
     output.result(summary(report))
     trained = report.trained_tokens
-    epochs_of = f"{count(report.n_epochs, 'epoch')}{'' if epochs else ', as services choose by themselves'}"
-    output.result(f"{count(trained, 'trained token')} in {epochs_of}." if trained else "Nothing to train on.")
+    epochs = f"{count(report.n_epochs, 'epoch')}{'' if chosen else ', the number that services choose'}"
+    output.result(f"{count(trained, 'trained token')} in {epochs}." if trained else "Nothing to train on.")
     if costs:
         output.result("")
         rows = [(one["model"], money(one["usd_per_million"]), money(one["usd"])) for one in costs]
         output.table(["model", "a million tokens", "this training"], rows, right=["a million tokens", "this training"])
-    elif model:
-        output.note(f"No price is known for {model}: give yours with --prices.")
+    elif report.model:
+        output.note(f"No price is known for {report.model}: give yours with --prices.")
     day = next((one["prices_as_of"] for one in costs if one["prices_as_of"]), None)
     if day:
         output.note(f"Prices of {day}; --prices takes your own.")
-    if report.error_count:
-        output.note(f"The data has {count(report.error_count, 'error')}: see tuneway validate {file}", style="yellow")
 
 
 def _costs(report: DatasetReport) -> Iterator[dict[str, Any]]:
-    """The cost for the model that was asked for, else for each that has a price."""
+    """The cost for the given model, else for each model that has a price."""
     from tuneway.dataset import PRICES_AS_OF, USD_PER_MILLION_TRAINED_TOKENS
 
     if report.cost is not None:
@@ -193,27 +215,53 @@ def _costs(report: DatasetReport) -> Iterator[dict[str, Any]]:
 
 
 def upload(
-    file: DataFile,
+    training_data: TrainingData = None,
     *,
+    validation_data: ValidationData = None,
+    model: Model = None,
     check_first: Annotated[bool, typer.Option("--check/--no-check", help="Check the data before it is sent.")] = True,
-    purpose: Annotated[str, typer.Option(metavar="WORD", help="What it is for.")] = "fine-tune",
+    purpose: Annotated[str, typer.Option(metavar="WORD", help="The purpose that the service is told.")] = "fine-tune",
     expires_after: Annotated[
-        int | None, typer.Option(min=3600, max=2_592_000, metavar="SECONDS", help="Let the service delete it then.")
+        int | None,
+        typer.Option(min=3600, max=2_592_000, metavar="SECONDS", help="Let the service delete the file after this."),
     ] = None,
     connection: Connection,
     output: Output,
 ) -> None:
-    """Have a file on the service, never sent twice. Prints its id.
+    """Upload training data, validation data or both. Prints their ids.
 
-    The data's hash rides in the file's name, so any later upload of the same data finds it there.
+    The file's name on the service carries a hash of the data, so the same data is never sent twice. Training and
+    validation data given together are checked as a pair: rows that are in both are errors. The ids are printed one
+    per line, the training file's first.
 
     Examples:
         tuneway upload train.jsonl
+        tuneway upload train.jsonl --validation-data valid.jsonl
+        tuneway upload --validation-data valid.jsonl
         FILE=$(tuneway upload train.jsonl)
     """
+    from tuneway.steps import file_summary
+
+    _needed("upload", training_data, validation_data)
+    report = None
     with connection.client() as client, showing(output) as show:
-        show.begin("checking" if check_first else "uploading", str(file))
-        found = client.upload(
-            file, validate=check_first, purpose=purpose, expires_after=expires_after, on_event=show.hear
-        )
-    output.record(found) if output.json else output.result(found.id)
+        show.begin("checking" if check_first else "uploading", str(training_data or validation_data))
+        if check_first:
+            report = client.validate(training_data, validation_data=validation_data, model=model, on_event=show.hear)
+            report.raise_for_errors()
+        files = _send(
+            client, training_data, validation_data, report=report, validate=check_first, purpose=purpose,
+            expires_after=expires_after, on_event=show.hear,
+        )  # fmt: skip
+    if output.json:
+        output.record(file_summary(files[0], report, validation=files[1] if len(files) > 1 else None))
+        return
+    for file in files:
+        output.result(file.id)
+
+
+def _send(client: Client, training_data: Path | None, validation_data: Path | None, **options: Any) -> list[File]:
+    """Upload what there is; gives one file or two."""
+    upload: Any = client.upload  # which of the two there are is known only now
+    found = cast("File | FilePair", upload(training_data, validation_data=validation_data, **options))
+    return list(found) if isinstance(found, tuple) else [found]

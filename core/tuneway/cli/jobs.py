@@ -1,4 +1,4 @@
-"""Looking at jobs: `list`, `show`, `events`, `metrics`."""
+"""Looking at jobs: `list`, `show`, `events`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ ROWS = 20
 def list_(
     *,
     status: Annotated[
-        list[str] | None, typer.Option(metavar="STATUS", help="Only these: running, failed, …; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="STATUS", help="Only jobs with this status: running, failed, …; repeatable."),
     ] = None,
     metadata: Annotated[
-        list[str] | None, typer.Option(metavar="K=V", help="Only jobs that carry these pairs; repeatable.")
+        list[str] | None, typer.Option(metavar="K=V", help="Only jobs with this metadata pair; repeatable.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="The number of jobs.")] = ROWS,
     connection: Connection,
     output: Output,
 ) -> None:
@@ -57,11 +58,13 @@ def list_(
         ],
     )
     if not found:
-        output.note("No jobs like that." if wanted or metadata else "No jobs yet. `tuneway run --help` makes one.")
+        output.note(
+            "No such jobs." if wanted or metadata else "No jobs yet. `tuneway run --help` says how to make one."
+        )
 
 
 def show(job: JobId, *, connection: Connection, output: Output) -> None:
-    """Show everything about a job.
+    """Show all facts about a job.
 
     Examples:
         tuneway show ftjob-abc123
@@ -92,7 +95,7 @@ def _facts(job: Job, now: float) -> dict[str, Any]:
         "validation": job.validation_file,
         "made by": _origin(job),
         "created": f"{moment(job.created_at)} ({ago(job.created_at, now)})" if job.created_at else None,
-        "took": _took(job),
+        "took": duration(job.seconds) if job.seconds is not None else None,
         "trained by": job.trainer,
         "should end": moment(job.estimated_finish) if job.estimated_finish and not job.done else None,
         "tokens": f"{job.trained_tokens:,}" if job.trained_tokens is not None else None,
@@ -102,15 +105,11 @@ def _facts(job: Job, now: float) -> dict[str, Any]:
 
 
 def _knobs(job: Job) -> dict[str, Any]:
-    """The job's hyperparameters, wherever its service puts them."""
+    """The job's hyperparameters: some services keep them in the method, some beside it."""
     kind = (job.method or {}).get("type")
     inner = (job.method or {}).get(kind) if isinstance(kind, str) else None
     knobs = (inner.get("hyperparameters") if isinstance(inner, dict) else None) or job.hyperparameters
     return {name: value for name, value in (knobs or {}).items() if value is not None}
-
-
-def _took(job: Job) -> str | None:
-    return duration(job.finished_at - job.created_at) if job.finished_at and job.created_at else None
 
 
 def _origin(job: Job) -> str | None:
@@ -120,8 +119,10 @@ def _origin(job: Job) -> str | None:
 def events(
     job: JobId,
     *,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="The last so many.")] = 50,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, metavar="N", help="The number of lines, the last ones.")
+    ] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until the job has ended.")] = False,
     connection: Connection,
     output: Output,
 ) -> None:

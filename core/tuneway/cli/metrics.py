@@ -1,4 +1,4 @@
-"""`metrics`: how a training went."""
+"""`metrics`: the curve of a training and its numbers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from tuneway.report import Report
 
 SHOWN = 12
-"""Rows of the table on a terminal; everywhere else all of them."""
+"""Rows of the table on a terminal. Without a terminal, all rows are printed."""
 
 T = TypeVar("T")
 
 
 class CurveMetric(StrEnum):
-    """What a curve can show."""
+    """What the curve shows."""
 
     LOSS = "loss"
     ACCURACY = "accuracy"
@@ -35,12 +35,12 @@ class CurveMetric(StrEnum):
 def metrics(
     job: JobId,
     *,
-    metric: Annotated[CurveMetric, typer.Option(help="What the curve shows.")] = CurveMetric.LOSS,
-    as_csv: Annotated[bool, typer.Option("--csv", help="All steps, as CSV.")] = False,
+    metric: Annotated[CurveMetric, typer.Option(help="The metric of the curve.")] = CurveMetric.LOSS,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print all steps as CSV.")] = False,
     connection: Connection,
     output: Output,
 ) -> None:
-    """Show how a training went, or goes: its curve and its numbers.
+    """Show the curve of a training and its metrics, step by step.
 
     Examples:
         tuneway metrics ftjob-abc123
@@ -73,11 +73,15 @@ def metrics(
 
 
 def _rows(report: Report) -> list[dict[str, float]]:
-    """One row for each step: the result file's, or while there is none the log's."""
-    if report.rows:
-        return [row.model_dump(exclude_none=True) for row in report.rows if hasattr(row, "model_dump")]
-    told = [event.metrics for event in report.events if "step" in event.metrics]
-    return [{name: value for name, value in row.items() if name != "total_steps"} for row in told]
+    """One row for each step: those of the result file, or of the log while there is no result file.
+
+    Result files call some metrics by other names than logs do; here each has one name.
+    """
+    from tuneway.models import metric_name
+
+    rows = [row.model_dump(exclude_none=True) for row in report.rows if hasattr(row, "model_dump")]
+    rows = rows or [event.metrics for event in report.events if "step" in event.metrics]
+    return [{metric_name(name): value for name, value in row.items() if name != "total_steps"} for row in rows]
 
 
 def _draw(report: Report, metric: CurveMetric, output: Output) -> None:
@@ -90,7 +94,7 @@ def _draw(report: Report, metric: CurveMetric, output: Output) -> None:
 
 
 def _spread(rows: Sequence[T], limit: int) -> list[T]:
-    """So many rows, evenly spread, the first and the last among them."""
+    """At most this many rows, evenly spread, with the first and the last."""
     if len(rows) <= limit:
         return list(rows)
     return [rows[round(index * (len(rows) - 1) / (limit - 1))] for index in range(limit)]

@@ -14,14 +14,14 @@ from tuneway.cli._connect import Connection
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
 from tuneway.cli._registry import COLUMNS, Gates, Place, Reason, Registering, facts, row, warn
-from tuneway.cli.jobs import JobId
+from tuneway.cli._steps import step_output
 from tuneway.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tuneway.registry import Lineage, ModelVersion
 
 Reference = Annotated[
-    str, typer.Argument(metavar="MODEL", help="name (its newest version), name:3 or name@champion.", show_default=False)
+    str, typer.Argument(metavar="MODEL", help="name (the newest version), name:3 or name@champion.", show_default=False)
 ]
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -29,18 +29,16 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 def models(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="One model: all its versions.", show_default=False)
+        str | None, typer.Argument(metavar="NAME", help="List all versions of this model.", show_default=False)
     ] = None,
     *,
-    service: Annotated[
-        bool, typer.Option("--service", help="What the service offers, instead of the registry.")
-    ] = False,
-    history: Annotated[bool, typer.Option("--history", help="What happened to NAME, and who did it.")] = False,
+    service: Annotated[bool, typer.Option("--service", help="List the service's models instead.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="List the changes to NAME, and who made them.")] = False,
     place: Place,
     connection: Connection,
     output: Output,
 ) -> None:
-    """List registered models, or with --service those of the service.
+    """List the registered models, or with --service those of the service.
 
     Examples:
         tuneway models
@@ -57,7 +55,7 @@ def models(
         versions = registry.versions(name) if name else registry.models()
         _list_versions(versions, output)
         if not versions:
-            output.note(f"Nothing is registered in {registry.uri} yet. `tuneway models --service` asks the service.")
+            output.note(f"Nothing is registered in {registry.uri} yet. `tuneway models --service` lists the service's.")
 
 
 def _list_versions(versions: list[ModelVersion], output: Output) -> None:
@@ -84,7 +82,9 @@ def _list_service(connection: Connection, output: Output) -> None:
 
 def _list_history(name: str | None, place: Place, output: Output) -> None:
     if name is None:
-        raise InvalidInput("whose history?", hint="For example: tuneway models support-router --history")
+        raise InvalidInput(
+            "--history needs the name of a model", hint="For example: tuneway models support-router --history"
+        )
     events = place.open().history(name)
     if output.json:
         for event in events:
@@ -105,9 +105,14 @@ def _list_history(name: str | None, place: Place, output: Output) -> None:
 
 
 def register(
-    job: JobId,
+    job: Annotated[
+        str,
+        typer.Argument(
+            metavar="JOB", help="The id of a job, or what `tuneway wait --json` printed.", show_default=False
+        ),
+    ],
     *,
-    name: Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="The model's name, over all its versions.")],
+    name: Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="The name that all its versions share.")],
     registering: Registering,
     gates: Gates,
     reason: Reason,
@@ -115,25 +120,31 @@ def register(
     connection: Connection,
     output: Output,
 ) -> None:
-    """Register a succeeded job's model with its lineage.
+    """Register the model of a succeeded job with its lineage.
 
-    Registering a job twice gives the same version. Prints it as name:3.
+    Prints the version, such as name:3. Registering a job twice gives the same version.
 
     Examples:
         tuneway register ftjob-abc123 --name support-router
         tuneway register ftjob-abc123 -n support-router --alias challenger --checkpoint best
         tuneway register ftjob-abc123 -n support-router --alias champion --gate 'full_valid_loss<=0.5'
     """
+    from tuneway.steps import data_facts, job_id_of, requested_in
+
+    given = step_output(job)
+    job_id = job_id_of(given)
     with connection.client() as client, showing(output) as show:
-        show.begin("registering", job)
+        show.begin("registering", job_id)
         version = client.register(
-            job,
+            job_id,
             name=name,
             alias=registering.alias,
             registry=place.registry,
             checkpoint=registering.checkpoint.value,
             gates=gates.all(),
             reason=reason.reason,
+            requested=requested_in(given),
+            data=data_facts(given),
         )
     _print_version(
         version, output, f"{version.ref} is registered" if version.new else f"{version.ref} was registered already"
@@ -149,9 +160,9 @@ def promote(
     place: Place,
     output: Output,
 ) -> None:
-    """Make a version the champion, or move another alias to it.
+    """Move the alias `champion`, or another one, to a version.
 
-    A name alone means its challenger. The champion so far becomes `previous`.
+    A name without a version means its challenger. The champion until now becomes `previous`.
 
     Examples:
         tuneway promote support-router --reason 'week 47'
@@ -173,7 +184,7 @@ def rollback(
     place: Place,
     output: Output,
 ) -> None:
-    """Bring back the champion before this one.
+    """Make the previous champion the champion again.
 
     Repeated, it goes further back.
 
@@ -185,27 +196,31 @@ def rollback(
 
 
 def _print_version(version: ModelVersion, output: Output, note: str) -> None:
-    """The version's name as the result, the rest beside it."""
+    """Print the version as the result, verdicts and warnings as notes."""
+    from tuneway.steps import version_summary
+
     output.note(note)
     for verdict in version.verdicts:
         output.note(f"{'passed' if verdict.passed else 'refused'}: {verdict.gate}: {verdict.why}")
     for warning in version.warnings:
         output.note(warning, style="yellow")
-    output.record(version) if output.json else output.result(version.ref)
+    output.record(version_summary(version)) if output.json else output.result(version.ref)
 
 
 def lineage(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="WHAT", help="name, name:3, name@champion; or a data file, or its sha256.", show_default=False
+            metavar="WHAT",
+            help="A model (name, name:3, name@champion), a data file, or a file's sha256.",
+            show_default=False,
         ),
     ],
     *,
     place: Place,
     output: Output,
 ) -> None:
-    """Walk from a model to its data, or from data to its models.
+    """Show which data a model was trained on, or which models were trained on some data.
 
     Examples:
         tuneway lineage support-router@champion
@@ -254,12 +269,14 @@ def ask(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="A model of the service, or name@alias of the registry.", show_default=False
+            metavar="MODEL", help="A model of the service, or name@alias from the registry.", show_default=False
         ),
     ],
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False)],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The user's message.", show_default=False)],
     *,
-    system: Annotated[str | None, typer.Option(metavar="TEXT", help="The system message, as in the data.")] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The system message; use the one from the data.")
+    ] = None,
     place: Place,
     connection: Connection,
     output: Output,

@@ -1,4 +1,4 @@
-"""`report`: a training as a page, or its curve as a picture."""
+"""`report`: a page about a training, or its curve as a picture."""
 
 from __future__ import annotations
 
@@ -30,36 +30,39 @@ def report(
     to: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="FILE", help=".html, or the curve as .svg or .png; - for HTML on standard output."
+            "--output", "-o", metavar="FILE", help="A page (.html) or the curve (.svg, .png); - prints the page."
         ),
     ] = Path("report.html"),
-    data: Annotated[Path | None, typer.Option(metavar="FILE", help="The training file, to describe the data.")] = None,
+    training_data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The training data, to describe it.")
+    ] = None,
     held_out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Questions to ask both models, for sample answers.")
+        Path | None, typer.Option(metavar="FILE", help="Data whose questions both models are asked.")
     ] = None,
     place: Place,
     connection: Connection,
     output: Output,
 ) -> None:
-    """Write a report about a job, one page that needs no network.
+    """Write a page about a job, or its curve as a picture.
 
-    Curves, settings, data, cost, lineage, answers of both models; or the curve alone, as a picture.
+    The page needs no network. It has curves, settings, data, cost and lineage, and answers of the base model and
+    the tuned one.
 
     Examples:
         tuneway report ftjob-abc123
-        tuneway report ftjob-abc123 -o report.html --data train.jsonl --held-out valid.jsonl
+        tuneway report ftjob-abc123 -o report.html --training-data train.jsonl --held-out valid.jsonl
         tuneway report ftjob-abc123 -o curve.png
     """
     from tuneway.report import gather
 
     if str(to) != "-" and to.suffix not in KINDS:
-        raise InvalidInput(f"--output {to} is none of {', '.join(KINDS)}", hint="For example: -o report.html")
+        raise InvalidInput(f"--output {to} doesn't end in {', '.join(KINDS)}", hint="For example: -o report.html")
     with connection.client() as client, showing(output) as show:
         show.begin("gathering", job)
         found = client.jobs.retrieve(job)
         more: dict[str, Any] = {}
-        if data is not None:
-            more["data"] = client.validate(data, model=found.model, on_event=show.hear)
+        if training_data is not None:
+            more["data"] = client.validate(training_data, model=found.model, on_event=show.hear)
         if held_out is not None:
             show.begin("asking", "both models")
             more["evaluation"] = _evaluation(client, found, held_out)
@@ -80,7 +83,7 @@ def _evaluation(client: Client, job: Job, held_out: Path) -> Evaluation:
 
 
 def _version(place: Place, job: Job) -> Any:
-    """The job's version in the registry, if there is one; a report doesn't fail for its lack."""
+    """The job's version in the registry, if there is one and the registry can be read."""
     try:
         versions = place.open().find(job_id=job.id)
     except RegistryError:

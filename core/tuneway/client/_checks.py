@@ -85,7 +85,9 @@ def _check_format(recipe: Recipe, report: DatasetReport) -> None:
 
 
 def checked(listener: Listener, training_data: Any, **options: Any) -> DatasetReport:
-    """Check data, telling how far that has come."""
+    """Check data; the listener is told how far that has come, and then what was found."""
     from tuneway.dataset import validate
 
-    return validate(training_data, on_progress=lambda step: listener(progress.Checking(*step)), **options)
+    report = validate(training_data, on_progress=lambda step: listener(progress.Checking(*step)), **options)
+    listener(progress.DataChecked(report))
+    return report

@@ -77,6 +77,11 @@ class Job(WireModel):
         return self.phase.terminal
 
     @property
+    def seconds(self) -> float | None:
+        """How long it took, from its creation to its end; None before that."""
+        return None if self.created_at is None or self.finished_at is None else self.finished_at - self.created_at
+
+    @property
     def trainer(self) -> str | None:
         """The trainer of the job, if the service maps model names to its own trainers and names the one it used."""
         extra = self.model_extra or {}

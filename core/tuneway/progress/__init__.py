@@ -12,6 +12,7 @@ from tuneway.progress._base import Listener, News
 if TYPE_CHECKING:
     from tuneway.progress._news import (
         Checking,
+        DataChecked,
         FileReused,
         FileUploaded,
         Finished,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Checking",
+    "DataChecked",
     "FileReused",
     "FileUploaded",
     "Finished",

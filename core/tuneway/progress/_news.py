@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from tuneway.errors import TunewayError
 from tuneway.models import Event, File, Job
 from tuneway.progress._base import News
+
+if TYPE_CHECKING:
+    from tuneway.dataset import DatasetReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,17 @@ class Checking(News):
 
     def __str__(self) -> str:
         return f"checked {self.rows:,} rows, {self.done:,} of {self.total:,} bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class DataChecked(News):
+    """Data was read and checked; `report` says what is in it. Data with errors is not sent."""
+
+    report: DatasetReport
+
+    def __str__(self) -> str:
+        reports = [one for one in (self.report, self.report.validation) if one is not None]
+        return "checked " + "; ".join(f"{one.path}: {one.rows:,} rows, errors: {one.error_count:,}" for one in reports)
 
 
 @dataclass(frozen=True, slots=True)

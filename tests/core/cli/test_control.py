@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.console import error_of, lines_of
+from support.console import error_of, lines_of, write
 from support.fault_server import drop_after
 
 from tuneway.cli._exits import ExitCode
@@ -30,7 +30,7 @@ def test_create_prints_the_id_alone(tuneway, file):
 def test_every_option_reaches_the_service(tuneway, service, file):
     valid = service.add_file()["id"]
     tuneway(
-        "create", file, "-m", "base", "--valid", valid, "--method", "dpo", "--epochs", 2, "--batch-size", 4,
+        "create", file, "-m", "base", "--validation-file", valid, "--method", "dpo", "--epochs", 2, "--batch-size", 4,
         "--lr-multiplier", 0.5, "--beta", 0.1, "--seed", 7, "--suffix", "mine", "--metadata", "team=a",
         "--metadata", "x=1=2", "--wandb", "lab",
     )  # fmt: skip
@@ -64,7 +64,7 @@ def test_a_grader_is_read_from_a_file(tuneway, service, file, here):
         "operation": "eq",
     }
     (here / "grader.json").write_text(json.dumps(grader))
-    tuneway("create", file, "--valid", file, "-m", "base", "--grader", "grader.json")
+    tuneway("create", file, "--validation-file", file, "-m", "base", "--grader", "grader.json")
     assert sent(service)["method"]["reinforcement"]["grader"] == grader
 
 
@@ -94,7 +94,7 @@ def test_a_specification_comes_from_standard_input_too(tuneway, service, file):
     ("text", "told"),
     [
         ("{", "is not JSON"),
-        ("[]", "no JSON object"),
+        ("[]", "not an object"),
         ('{"model": "base"}', "training_file is missing"),
         ("{}", "model is missing"),
     ],
@@ -114,6 +114,32 @@ def test_a_field_out_of_its_limits_is_named(tuneway, service, file):
 def test_a_path_where_an_id_belongs_is_recognised(tuneway, train):
     result = tuneway("create", train, "-m", "base", code=ExitCode.USAGE)
     assert f"tuneway upload {train}" in result.stderr
+
+
+def test_create_takes_what_upload_printed_and_hands_on_what_it_knows(tuneway, service, train, here):
+    write(here / "valid.jsonl", 12, start=100)
+    upload = tuneway("upload", train, "--validation-data", "valid.jsonl", "--json").stdout
+    (job,) = lines_of(tuneway("create", upload, "-m", "base", "--epochs", 2, "--json"))
+    body = sent(service)
+    assert (body["training_file"], body["validation_file"]) == ("file-1", "file-2")
+    assert job["requested"] == {"n_epochs": 2}
+    assert [data["rows"] for data in job["data"]] == [20, 12]
+    (done,) = lines_of(tuneway("wait", json.dumps(job), "--json"))
+    assert (done["requested"], done["data"]) == (job["requested"], job["data"])
+
+
+def test_a_validation_file_that_is_given_wins_over_the_one_beside_the_training_file(tuneway, service, train, here):
+    write(here / "valid.jsonl", 12, start=100)
+    upload = tuneway("upload", train, "--validation-data", "valid.jsonl", "--json").stdout
+    other = tuneway("upload", "--validation-data", write(here / "other.jsonl", 10, start=200), "--json").stdout
+    tuneway("create", upload, "--validation-file", other, "-m", "base")
+    assert sent(service)["validation_file"] == "file-3"
+
+
+@pytest.mark.parametrize("text", ['{"file_id": ', '{"status": "succeeded"}'])
+def test_what_no_step_printed_is_refused_here(tuneway, server, text):
+    tuneway("create", text, "-m", "base", code=ExitCode.USAGE)
+    assert server.arrived == []
 
 
 def test_the_same_create_gives_the_same_job(tuneway, service, file):
@@ -152,7 +178,12 @@ def test_wait_for_machines_is_silent_and_gives_the_job(tuneway, service):
     service.add_job()
     service.train("ftjob-1")
     result = tuneway("wait", "ftjob-1", "--json")
-    assert lines_of(result)[0]["fine_tuned_model"] == "ft:base:org::ftjob-1"
+    assert lines_of(result) == [
+        {
+            "job_id": "ftjob-1", "status": "succeeded", "model": "base",
+            "fine_tuned_model": "ft:base:org::ftjob-1", "trained_tokens": 1_000_000,
+        }
+    ]  # fmt: skip
     assert result.stderr == ""
 
 
@@ -236,7 +267,7 @@ def test_for_machines_several_jobs_are_a_line_each_and_so_are_their_errors(tunew
     for job, end in zip(three, ("failed", "succeeded", "cancelled"), strict=True):
         service.train(job, end)
     result = tuneway("wait", *three, "--json", code=ExitCode.JOB_FAILED)
-    assert [(job["id"], job["status"]) for job in lines_of(result)] == [
+    assert [(job["job_id"], job["status"]) for job in lines_of(result)] == [
         ("ftjob-1", "failed"),
         ("ftjob-2", "succeeded"),
         ("ftjob-3", "cancelled"),

@@ -60,8 +60,15 @@ def test_all_problems_are_counted_and_the_first_few_shown(tuneway, here):
 
 def test_a_validation_file_is_checked_for_overlap(tuneway, train, here):
     write(here / "valid.jsonl", 12, start=15)
-    result = tuneway("validate", train, "--valid", "valid.jsonl", code=ExitCode.INVALID_DATA)
+    result = tuneway("validate", train, "--validation-data", "valid.jsonl", code=ExitCode.INVALID_DATA)
     assert result.stdout.count("row.overlap") == 5
+
+
+def test_validation_data_alone_may_have_few_rows(tuneway, here):
+    few = write(here / "valid.jsonl", 5)
+    told = tuneway("validate", "--validation-data", few).stdout
+    assert "0 errors, 1 warning." in told
+    assert "0 errors" not in tuneway("validate", few, code=ExitCode.INVALID_DATA).stdout
 
 
 def test_rules_are_listed(tuneway):
@@ -70,8 +77,11 @@ def test_rules_are_listed(tuneway):
     assert all(rule in text for rule in RULES)
 
 
-def test_validate_needs_a_file_and_says_which_it_can_not_read(tuneway):
+def test_validate_and_upload_need_a_file_and_say_which_they_can_not_read(tuneway, server):
     assert "tuneway validate train.jsonl" in tuneway("validate", code=ExitCode.USAGE).stderr
+    assert "tuneway upload train.jsonl" in tuneway("upload", code=ExitCode.USAGE).stderr
+    assert "nowhere.jsonl" in tuneway("upload", "nowhere.jsonl", code=ExitCode.USAGE).stderr
+    assert server.arrived == []
     assert "nowhere.jsonl" in tuneway("validate", "nowhere.jsonl", code=ExitCode.USAGE).stderr
 
 
@@ -115,10 +125,48 @@ def test_bad_data_is_not_uploaded_unless_asked(tuneway, bad, service):
     assert tuneway("upload", bad, "--no-check").stdout == "file-1\n"
 
 
-def test_upload_for_machines(tuneway, train, server):
-    (file,) = lines_of(tuneway("upload", train, "--json"))
-    assert file["id"] == "file-1"
-    assert file["purpose"] == "fine-tune"
+@pytest.fixture
+def valid(here):
+    return write(here / "valid.jsonl", 12, start=100)
+
+
+def test_a_pair_is_uploaded_together_and_its_ids_are_printed_training_first(tuneway, train, valid, service):
+    result = tuneway("upload", train, "--validation-data", valid)
+    assert result.stdout == "file-1\nfile-2\n"
+    assert [line.split()[0] for line in result.stderr.splitlines()] == ["checked", "checked", "uploaded", "uploaded"]
+    for path, file in zip((train, valid), service.files, strict=True):
+        assert fingerprint(path).sha256 in file["filename"]
+
+
+def test_rows_in_both_files_of_a_pair_end_an_upload_before_anything_is_sent(tuneway, train, here, server):
+    overlap = write(here / "valid.jsonl", 12, start=15)
+    failed = tuneway("upload", train, "--validation-data", overlap, code=ExitCode.INVALID_DATA)
+    assert "row.overlap" in failed.stderr
+    assert server.arrived == []
+
+
+def test_five_rows_of_validation_data_are_a_warning_also_when_they_are_uploaded_alone(tuneway, here):
+    few = write(here / "valid.jsonl", 5)
+    result = tuneway("upload", "--validation-data", few)
+    assert result.stdout == "file-1\n"
+    assert "warning" in result.stderr
+    assert "error" in tuneway("upload", few, code=ExitCode.INVALID_DATA).stderr
+
+
+def test_for_programs_an_upload_says_what_is_in_the_files(tuneway, train, valid):
+    (told,) = lines_of(tuneway("upload", train, "--validation-data", valid, "--json"))
+    beside = told.pop("validation")
+    for file, path, number, rows in [(told, train, "file-1", 20), (beside, valid, "file-2", 12)]:
+        assert file.pop("tokens") > 0
+        assert file.pop("filename").startswith(path.stem)
+        assert file == {
+            "file_id": number, "bytes": path.stat().st_size, "sha256": fingerprint(path).sha256, "rows": rows,
+        } | ({"validation": None} if file is beside else {})  # fmt: skip
+    (unchecked,) = lines_of(tuneway("upload", train, "--no-check", "--json"))
+    assert (unchecked["file_id"], unchecked["rows"], unchecked["tokens"]) == ("file-1", None, None)
+
+
+def test_what_a_service_refuses_of_an_upload_is_told(tuneway, train, server):
     server.fault(answer({"error": {"message": "no such purpose"}}, 400), "POST", "/files")
     error = error_of(tuneway("upload", write(train, 15), "--json", code=1))
     assert error["message"] == "no such purpose"

@@ -58,6 +58,7 @@ def test_every_error_of_the_tree_has_an_exit_code_that_fits(kind):
         "GateRefused": ExitCode.GATE_REFUSED,
         "InvalidInput": ExitCode.USAGE,
         "InvalidSpec": ExitCode.USAGE,
+        "OverBudget": ExitCode.USAGE,
         "Unauthorized": ExitCode.NOT_ALLOWED,
         "Forbidden": ExitCode.NOT_ALLOWED,
         "TrainingNotAvailable": ExitCode.NOT_ALLOWED,

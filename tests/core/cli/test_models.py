@@ -37,9 +37,24 @@ def test_register_prints_the_version_and_is_idempotent(tuneway, jobs):
     assert "router:1 was registered already" in second.stderr
 
 
+def test_for_programs_a_version_is_the_same_whatever_moved_it(tuneway, jobs):
+    version = {
+        "name": "router", "version": 1, "ref": "router:1", "model_id": "ft:base:org::ftjob-1", "job_id": "ftjob-1",
+        "base_model": "base",
+    }  # fmt: skip
+    for words, aliases in [
+        (("register", jobs[0], "-n", "router"), []),
+        (("promote", "router:1"), ["champion"]),
+        (("promote", "router:1", "--alias", "challenger"), ["challenger", "champion"]),
+    ]:
+        (told,) = lines_of(tuneway(*words, "--json"))
+        assert told.pop("metrics")["train_loss"] == 0.1
+        assert (told.pop("aliases"), told) == (aliases, version)
+
+
 def test_register_chooses_a_checkpoint(tuneway, jobs):
     (version,) = lines_of(tuneway("register", jobs[0], "-n", "router", "--checkpoint", "best", "--json"))
-    assert version["record"]["model_id"] == "ft:base:org::ftjob-1:ckpt-step-10"
+    assert version["model_id"] == "ft:base:org::ftjob-1:ckpt-step-10"
 
 
 def test_a_job_that_has_not_succeeded_can_not_be_registered(tuneway, service):
@@ -143,8 +158,8 @@ def test_lineage_shows_what_was_asked_for_where_the_service_settled_something_el
     with Client(base_url=server.base_url) as client:
         client.register("ftjob-1", name="router", requested={"n_epochs": "auto", "batch_size": 8, "rank": 16})
     told = tuneway("lineage", "router").stdout.splitlines()
-    assert "n epochs: 3 (asked for: auto)" in told
-    assert "rank: not told (asked for: 16)" in told
+    assert "n epochs: 3 (requested: auto)" in told
+    assert "rank: unknown (requested: 16)" in told
     assert {"batch size: 8", "learning rate multiplier: 0.5"} <= set(told)
 
 

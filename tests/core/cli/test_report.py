@@ -28,7 +28,7 @@ def test_a_report_describes_data_answers_and_lineage_when_given(tuneway, trained
     tuneway("register", trained, "-n", "router")
     held_out = write(here / "held-out.jsonl", 3, start=50)
     (result,) = lines_of(
-        tuneway("report", trained, "-o", "all.html", "--data", train, "--held-out", held_out, "--json")
+        tuneway("report", trained, "-o", "all.html", "--training-data", train, "--held-out", held_out, "--json")
     )
     assert result == {"job_id": trained, "output": "all.html"}
     page = (here / "all.html").read_text()

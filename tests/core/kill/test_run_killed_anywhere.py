@@ -106,7 +106,7 @@ def _kill_and_repeat(folder: Path, point: strace.Call) -> bool:
         result = place.again()
         assert len(_training_files(server)) == 1, point
         assert [job["status"] for job in server.service.jobs] == ["succeeded"], point
-    assert (result["files"][0]["sent"], result["adopted"]) == (not files, bool(jobs)), point
+    assert (bool(result["sent"]), result["adopted"]) == (not files, bool(jobs)), point
     (version,) = open_registry(place.registry).versions(folder.name)
     assert version.record.job_id == result["job_id"], point
     return killed
@@ -126,9 +126,8 @@ def test_killed_around_each_request_to_the_local_service_there_is_one_job(calls,
             place = Place(tmp_path / f"{point.name}-{point.nth}", running.base_url, settle=0.2, seed=seed)
             assert strace.kill_at(place.command, point, **place.options), point
             result = place.again()
-            jobs = [
-                job for job in client.jobs.list() if (job.metadata or {}).get("tuneway_origin") == place.folder.name
-            ]
+            origin = f"command line: {place.folder.name}"
+            jobs = [job for job in client.jobs.list() if (job.metadata or {}).get("tuneway_origin") == origin]
             assert [job.id for job in jobs] == [result["job_id"]], point
-            sha256 = result["files"][0]["sha256"]
+            sha256 = result["upload"]["sha256"]
             assert len([file for file in client.files.list() if sha256 in str(file.filename)]) == 1, point

@@ -22,7 +22,7 @@ from support.fault_server import FaultServer
 from tuneway import AsyncClient, InvalidDataset, dialects
 from tuneway.errors import BadRequest, ConnectionLost, InvalidInput
 from tuneway.flows import Retry, hash_in
-from tuneway.progress import Checking, FileReused, FileUploaded, News, Sent
+from tuneway.progress import Checking, DataChecked, FileReused, FileUploaded, News, Sent
 
 MEGABYTE = 1024 * 1024
 QUICK: dict[str, Any] = {"settle": 0, "retry": Retry(first=0.001)}
@@ -249,6 +249,17 @@ def test_an_upload_is_checked_hashed_and_sent_once(connect, server, data):
     assert [type(news) for news in ends] == [FileUploaded, FileReused]
     sent = [news for news in told if isinstance(news, Sent)]
     assert sent[-1] == Sent(data.stat().st_size, data.stat().st_size)
+
+
+def test_what_the_check_of_a_pair_found_is_told_before_anything_is_sent(connect, server, data, tmp_path):
+    valid = tmp_path / "valid.jsonl"
+    valid.write_bytes(b"".join(LINE % number for number in range(20, 25)))
+    told: list[tuple[int, News]] = []
+    with connect(base_url=server.base_url, **QUICK) as client:
+        client.upload(data, validation_data=valid, on_event=lambda news: told.append((len(server.arrived), news)))
+    ((requests, news),) = [one for one in told if isinstance(one[1], DataChecked)]
+    assert requests == 0
+    assert str(news) == f"checked {data}: 12 rows, errors: 0; {valid}: 5 rows, errors: 0"
 
 
 def test_data_with_errors_is_not_sent(connect, server, data):

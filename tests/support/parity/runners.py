@@ -150,7 +150,7 @@ class CommandLine(Runner):
         if self._process.returncode < 0:
             return GONE
         if self._process.returncode == 0:
-            return Outcome(ended="succeeded", ref=json.loads(printed)["registered"])
+            return Outcome(ended="succeeded", ref=json.loads(printed)["ref"])
         said = self._said.read_bytes()[self._from :].decode()
         error = json.loads(said.strip().splitlines()[-1])["error"]
         return Outcome(ended="failed", error=_as_text(error), final=not error["retryable"])
