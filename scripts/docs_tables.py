@@ -28,7 +28,9 @@ def commands() -> str:
     """Every command: what it does, its arguments and options, its examples."""
     group: Any = typer.main.get_group(app)
     root = typer.Context(group, info_name="tuneway")
-    contexts = (typer.Context(command, info_name=name, parent=root) for name, command in group.commands.items())
+    contexts = [
+        typer.Context(group.get_command(root, name), info_name=name, parent=root) for name in group.list_commands(root)
+    ]
     return "\n\n".join(part for context in contexts for part in _command(context))
 
 

@@ -124,7 +124,9 @@ def hook():
 def test_the_page_of_the_command_line_has_every_option_of_every_command(hook):
     page = hook.on_page_markdown((ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8"))
     parts = dict(zip(*[iter(re.split(r"^## tuneway (\S+)$", page, flags=re.MULTILINE)[1:])] * 2, strict=True))
-    commands = typer.main.get_group(app).commands
+    group = typer.main.get_group(app)
+    context = typer.Context(group)
+    commands = {name: group.get_command(context, name) for name in group.list_commands(context)}
     assert parts.keys() == commands.keys()
     missing = [
         (name, word)
