@@ -242,7 +242,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation site, into site/: every link leads somewhere, every block of code works."""
-    install(session, *LIGHT, "--group", "docs")
+    install(session, *LIGHT, "--group", "docs", "--group", "lint")  # ruff formats signatures
     session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
     pytest(session, "--quiet", "-m", "slow or not slow", "tests/whole/docs")
 

@@ -6,13 +6,63 @@ from tuneway._lazy import Finder, on_demand
 
 if TYPE_CHECKING:
     from tuneway.client._async import AsyncClient
+    from tuneway.client._async_operations import (
+        AsyncCheckpoints,
+        AsyncFiles,
+        AsyncGraders,
+        AsyncJobs,
+        AsyncModels,
+        AsyncPermissions,
+        AsyncUploads,
+    )
+    from tuneway.client._blocking_operations import Checkpoints, Files, Graders, Jobs, Models, Permissions, Uploads
     from tuneway.client._fine_tune import FilePair, FineTuned, StartedJob
     from tuneway.client._sync import Client
 
-__all__ = ["AsyncClient", "Client", "FilePair", "FineTuned", "StartedJob"]
+__all__ = [
+    "AsyncCheckpoints",
+    "AsyncClient",
+    "AsyncFiles",
+    "AsyncGraders",
+    "AsyncJobs",
+    "AsyncModels",
+    "AsyncPermissions",
+    "AsyncUploads",
+    "Checkpoints",
+    "Client",
+    "FilePair",
+    "Files",
+    "FineTuned",
+    "Graders",
+    "Jobs",
+    "Models",
+    "Permissions",
+    "StartedJob",
+    "Uploads",
+]
 
-_RESULTS = dict.fromkeys(("FilePair", "FineTuned", "StartedJob"), "tuneway.client._fine_tune")
+_HOMES = {
+    "tuneway.client._async": ("AsyncClient",),
+    "tuneway.client._async_operations": (
+        "AsyncCheckpoints",
+        "AsyncFiles",
+        "AsyncGraders",
+        "AsyncJobs",
+        "AsyncModels",
+        "AsyncPermissions",
+        "AsyncUploads",
+    ),
+    "tuneway.client._blocking_operations": (
+        "Checkpoints",
+        "Files",
+        "Graders",
+        "Jobs",
+        "Models",
+        "Permissions",
+        "Uploads",
+    ),
+    "tuneway.client._fine_tune": ("FilePair", "FineTuned", "StartedJob"),
+    "tuneway.client._sync": ("Client",),
+}
 
-__getattr__: Finder = on_demand(
-    __name__, {"AsyncClient": "tuneway.client._async", "Client": "tuneway.client._sync", **_RESULTS}
-)
+__getattr__: Finder = on_demand(__name__, {name: home for home, names in _HOMES.items() for name in names})

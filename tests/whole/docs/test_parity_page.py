@@ -9,7 +9,7 @@ import pytest
 
 scenarios = pytest.importorskip("support.parity.scenarios")
 
-TEXT = (Path(__file__).parents[3] / "docs" / "parity.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[3] / "docs" / "explanation" / "parity.md").read_text(encoding="utf-8")
 REASONS = {(runner, one.why) for row in scenarios.TABLE.values() for runner, one in row.differs.items()}
 
 

@@ -73,10 +73,20 @@ def test_a_new_run_forgets_the_one_before(results, bench):
     assert "nothing was run" in results.TABLE.read_text()
 
 
-def test_the_readme_tells_no_figure_that_was_not_measured():
+HEAD = "| What | Tuneway | Peer | Ratio |\n| --- |"
+TELLING = [BENCH.parent / "README.md", BENCH.parent / "docs" / "explanation" / "figures.md"]
+
+
+def told():
+    """The rows of each table of figures on the pages that have one."""
+    for page in TELLING:
+        for table in page.read_text().split(HEAD)[1:]:
+            yield from (tuple(cells_of(line)) for line in table.partition("\n\n")[0].splitlines()[1:])
+
+
+def test_the_pages_tell_no_figure_that_was_not_measured():
     measured = {tuple(cells[1:5]) for cells in map(cells_of, (BENCH / "RESULTS.md").read_text().splitlines())}
-    _, _, told = (BENCH.parent / "README.md").read_text().partition("| What | Tuneway | Peer | Ratio |\n| --- |")
-    rows = [tuple(cells_of(line)) for line in told.partition("\n\n")[0].splitlines()[1:]]
+    rows = list(told())
     assert len(rows) > 5
     assert [row for row in rows if row not in measured] == []
 

@@ -23,7 +23,7 @@ def options(command):
 
 
 def test_every_command_is_on_the_command_lines_page():
-    text = page("command-line.md")
+    text = page("guides/command-line.md")
     named = set(re.findall(r"tuneway ([a-z]+)", text)) | set(re.findall(r"`([a-z]+)`", text))
     assert COMMANDS.keys() - named == set()
 
@@ -38,20 +38,20 @@ def test_commands_that_pages_name_exist():
 
 
 def test_every_option_of_the_service_is_on_its_page():
-    text = page("service.md")
+    text = page("guides/service.md")
     assert [word for word in sorted(options("serve") - {"--help"}) if word not in text] == []
 
 
 def test_options_that_pages_name_exist():
     known = {word for command in COMMANDS for word in options(command)} | {"--no-register", "--help", "--json"}
     for name in (
-        "command-line.md",
-        "service.md",
-        "ray.md",
-        "quick-start.md",
-        "moving.md",
-        "operations.md",
-        "security.md",
+        "guides/command-line.md",
+        "guides/service.md",
+        "guides/ray.md",
+        "guides/moving.md",
+        "guides/operations.md",
+        "tutorial/quick-start.md",
+        "explanation/security.md",
     ):
         ours = "\n".join(line for line in page(name).splitlines() if "pip install" not in line)
         assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", ours)) - known == set(), name
@@ -60,7 +60,7 @@ def test_options_that_pages_name_exist():
 def test_exit_codes_are_as_the_page_says():
     told = {
         int(code)
-        for row in re.findall(r"^\| ([\d, ]+) \|", page("command-line.md"), re.MULTILINE)
+        for row in re.findall(r"^\| ([\d, ]+) \|", page("guides/command-line.md"), re.MULTILINE)
         for code in row.split(",")
     }
     assert {int(code) for code in MEANINGS} <= told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import subprocess
 import sys
@@ -43,5 +44,42 @@ def test_no_page_fetches_anything_from_elsewhere(site):
 
 def test_the_reference_shows_what_is_public(site):
     text = "".join(path.read_text() for path in (site / "reference").glob("*.html"))
-    for name in ("client.Client.submit", "client.AsyncClient.wait", "errors.LookupFailed", "registry.Registry.promote"):
+    shown = (
+        "Client.submit",
+        "AsyncClient.wait",
+        "errors.LookupFailed",
+        "registry.Registry.promote",
+        "client.Jobs.list",
+    )
+    for name in shown:
         assert f'id="tuneway.{name}"' in text
+
+
+def signature(site, page, name):
+    """The signature of an object, as a reader sees it."""
+    text = (site / "reference" / page).read_text()
+    part = text.partition(f'id="{name}"')[2].partition('class="doc doc-contents')[0]
+    return html.unescape(re.sub(r"<[^>]+>", "", part.partition("doc-signature")[2].partition(">")[2]))
+
+
+def test_signatures_have_types_and_say_what_stands_behind_fields(site):
+    recipe = signature(site, "recipe.html", "tuneway.Recipe")
+    assert "training_data: Data" in recipe
+    assert "seed: int | None" in recipe
+    way = signature(site, "client.html", "tuneway.Client.fine_tune")
+    assert "gates: Sequence[GateLike]" in way
+    assert "-> FineTuned" in way
+    assert "Unpack" not in recipe + way
+
+
+def test_a_task_of_prefect_is_shown_as_it_is_called(site):
+    task = signature(site, "prefect.html", "prefect_tuneway.create_fine_tuning_job")
+    assert "training_file:" in task
+    assert "-> dict[str, Any]" in task
+    assert "Step[" not in (site / "reference" / "prefect.html").read_text()
+
+
+def test_an_operator_of_airflow_is_shown_with_the_arguments_of_its_bases(site):
+    operator = signature(site, "airflow.html", "airflow_tuneway.operators.FineTuneOperator")
+    for argument in ("model", "method", "name", "gates", "deferrable", "reuse", "conn_id"):
+        assert f"    {argument}: " in operator
