@@ -37,6 +37,7 @@ TRAIN = [
         "test_smol.py",
     )
 ]
+SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")  # all fast tests: many wait for others, not for a core
 WRAPPERS = {"airflow": "airflow_provider", "prefect": "prefect_tasks", "dagster": "dagster_assets"}
 
 
@@ -73,21 +74,21 @@ def pytest(session: nox.Session, *words: str) -> None:
 def core(session: nox.Session) -> None:
     """The fast tests with nothing but the core's own dependencies."""
     install(session)
-    pytest(session)
+    pytest(session, *SIDE_BY_SIDE)
 
 
 @nox.session
 def service(session: nox.Session) -> None:
     """The fast tests with the local service and the other light extras, as `make test` runs them."""
     install(session, *LIGHT)
-    pytest(session)
+    pytest(session, *SIDE_BY_SIDE)
 
 
 @nox.session
 def extras(session: nox.Session) -> None:
     """The fast tests with every extra that isn't an engine."""
     install(session, *EVERY)
-    pytest(session)
+    pytest(session, *SIDE_BY_SIDE)
 
 
 @nox.session
@@ -95,7 +96,7 @@ def lowest(session: nox.Session) -> None:
     """The fast tests with the oldest dependencies that `pyproject.toml` allows; they may warn."""
     install(session, *LIGHT)
     session.install(*("--quiet", "--upgrade", "--resolution", "lowest-direct", "--editable", ".[local,report,tokens]"))
-    pytest(session, "-W", "default")
+    pytest(session, "-W", "default", *SIDE_BY_SIDE)
 
 
 def engine(session: nox.Session, name: str, *more: str) -> None:
@@ -204,15 +205,23 @@ def slow(session: nox.Session) -> None:
     """What takes minutes: kill sweeps, real training, long simulations, many examples of each property."""
     install(session, *EVERY)
     session.env["HYPOTHESIS_PROFILE"] = "ci"
-    # the pages of the docs have a session of their own
-    pytest(session, "-m", "slow or hypothesis", "--ignore=tests/whole/docs")
+    # these have sessions of their own
+    elsewhere = ("--ignore=tests/whole/docs", "--ignore=tests/whole/packaging")
+    pytest(session, "-m", "slow or hypothesis", *elsewhere)
 
 
 @nox.session
 def packaging(session: nox.Session) -> None:
     """The wheel and the source distribution, built and installed alone; the floors of the house."""
-    install(session, "--group", "release", "--group", "public-types")
-    pytest(session, "-m", "slow or not slow", "tests/whole/packaging")
+    install(session, "--group", "release")
+    # what is public has its types checked in the session `types`
+    pytest(
+        session,
+        "-m",
+        "slow or not slow",
+        "tests/whole/packaging",
+        "--ignore=tests/whole/packaging/test_public_types.py",
+    )
 
 
 @nox.session
