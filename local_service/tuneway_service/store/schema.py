@@ -1,4 +1,4 @@
-"""The tables, by version: each entry brings a database from its index to the next version."""
+"""The tables, by version: each entry migrates a database from the version that is its index to the next."""
 
 from __future__ import annotations
 
