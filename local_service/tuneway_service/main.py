@@ -1,4 +1,4 @@
-"""Run the service: lock its data directory, listen, and serve until told to stop."""
+"""Run the service: lock its data directory, listen, and serve until stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, *, log_level: str = "info") -> None:
-    """Serve until told to stop (Ctrl-C, SIGTERM). Prints the base URL, one line, when it is ready.
+    """Serve until stopped (Ctrl-C, SIGTERM). Prints the base URL, one line, when it is ready.
 
     Raises:
         InvalidSpec: A setting is wrong, the data directory is in use, or the port is.

@@ -52,19 +52,19 @@ def export_model(source: Path, to: Path, *, merged: bool = False) -> str:
     base = find_base(str(facts["trainer"]).removeprefix(PREFIX))
     if not (source / ADAPTER).exists():
         shutil.copytree(source, unfinished)
-        told = "all weights"
+        written = "all weights"
     elif merged:
         _merge(base, source, unfinished)
-        told = "all weights, with the adapter merged"
+        written = "all weights, with the adapter merged"
     else:
         shutil.copytree(source, unfinished)
         _name_base(unfinished / ADAPTER, base)
-        told = f"an adapter of {base.folder()}"
+        written = f"an adapter of {base.folder()}"
     (unfinished / "README.md").write_text(model_card(facts), encoding="utf-8")
     if to.exists():
         to.rmdir()
     unfinished.rename(to)
-    return told
+    return written
 
 
 def _name_base(config: Path, base: Base) -> None:

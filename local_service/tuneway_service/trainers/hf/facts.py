@@ -32,7 +32,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
 def model_card(facts: dict[str, Any]) -> str:
     """The facts as the README of a model's folder."""
     base, settings = facts["base_model"], facts["hyperparameters"]
-    told = {
+    table = {
         "Base model": base["name"],
         "Licence of the base": base.get("licence", "see the base model"),
         "Method": facts["method"],
@@ -42,5 +42,5 @@ def model_card(facts: dict[str, Any]) -> str:
         "Seed": facts["seed"],
         "Trained by": f"Tuneway's trainer {facts['trainer']}",
     }
-    lines = "".join(f"| {name} | {value} |\n" for name, value in told.items())
+    lines = "".join(f"| {name} | {value} |\n" for name, value in table.items())
     return f"# {base['name']}, tuned\n\n| | |\n|---|---|\n{lines}"

@@ -73,14 +73,14 @@ class Tuned:
     def logits(self, ids: torch.Tensor, kept: torch.Tensor | int, **options: Any) -> torch.Tensor:
         """The logits at these positions; an integer means the last ones."""
         with self.precision():
-            if self._is_told_where:
+            if self._takes_positions:
                 found: torch.Tensor = self.model(input_ids=ids, logits_to_keep=kept, **options).logits
                 return found.float()
             every = self.model(input_ids=ids, **options).logits
             return (every[:, -kept:] if isinstance(kept, int) else every[:, kept]).float()
 
     @cached_property
-    def _is_told_where(self) -> bool:
+    def _takes_positions(self) -> bool:
         """Whether the model can compute its last layer, by far the largest, only at given positions."""
         return "logits_to_keep" in inspect.signature(self.plain.forward).parameters
 
