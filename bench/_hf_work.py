@@ -12,7 +12,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
 from tuneway_service.trainers import TrainingRun, make_trainer
-from tuneway_service.trainers.hf.knobs import base_rate
+from tuneway_service.trainers.hf.hyperparameters import base_rate
 
 DATA = Path(__file__).parent.parent / "examples" / "data" / "support_train.jsonl"
 

@@ -85,7 +85,7 @@ class Faults:
     def __init__(self, app: ASGIApp, *, faults: list[Fault], seed: int) -> None:
         self.app = app
         self.faults = [fault for fault in faults if fault.kind != "stuck"]
-        self.chance = random.Random(seed)  # noqa: S311 - the same seed must make the same faults
+        self.rng = random.Random(seed)  # noqa: S311 - the same seed must make the same faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or make a fault."""
@@ -109,7 +109,7 @@ class Faults:
                     await reply_of(fault.kind).response()(scope, receive, send)
 
     def _draw(self) -> Fault | None:
-        place = self.chance.random()
+        place = self.rng.random()
         for fault in self.faults:
             place -= fault.share
             if place < 0:
@@ -121,7 +121,7 @@ class Faults:
             return "before"
         if fault.kind in {"late", "truncate"}:
             return "after"
-        return self.chance.choice(("before", "after"))
+        return self.rng.choice(("before", "after"))
 
     async def _late(self, fault: Fault, when: str, scope: Scope, receive: Receive, send: Send) -> None:
         if when == "before":
@@ -140,7 +140,7 @@ class Faults:
         body = b"".join(message.get("body", b"") for message in rest)
         await send(start)
         await send(
-            {"type": "http.response.body", "body": body[: self.chance.randrange(len(body) or 1)], "more_body": True}
+            {"type": "http.response.body", "body": body[: self.rng.randrange(len(body) or 1)], "more_body": True}
         )
         await _hang_up(scope, flush=True)
 

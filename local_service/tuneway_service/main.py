@@ -1,4 +1,4 @@
-"""Run the service: lock its data directory, listen, and serve until told to stop."""
+"""Run the service: lock its data directory, listen, and serve until stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, *, log_level: str = "info") -> None:
-    """Serve until told to stop (Ctrl-C, SIGTERM). Prints the base URL, one line, when it is ready.
+    """Serve until stopped (Ctrl-C, SIGTERM). Prints the base URL, one line, when it is ready.
 
     Raises:
         InvalidSpec: A setting is wrong, the data directory is in use, or the port is.
@@ -39,7 +39,7 @@ def run(settings: Settings, *, log_level: str = "info") -> None:
         ) from None
     os.umask(0o077)
     logs.set_up(log_level)
-    with _alone_in(settings.data_dir), _listening(settings) as listener:
+    with _locked(settings.data_dir), _listening(settings) as listener:
         url = _base_url(settings.host, listener.getsockname()[1])
         storage.settle(settings)
         replace(settings.data_dir / "base_url.txt", url.encode() + b"\n")
@@ -64,7 +64,7 @@ def _base_url(host: str, port: int) -> str:
 
 
 @contextmanager
-def _alone_in(data_dir: Path) -> Iterator[None]:
+def _locked(data_dir: Path) -> Iterator[None]:
     """Create and lock the data directory; a second service on it is refused."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)

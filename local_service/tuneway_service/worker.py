@@ -52,7 +52,7 @@ class Worker:
         self.trainer = make_trainer(self.job["trainer"])
         self.began = time.time()
         self.first_step = 0
-        self.saved = self.told = 0.0
+        self.saved = self.progress_at = 0.0
         self.pause = SAVE_SECONDS
 
     def run(self) -> dict[str, Any]:
@@ -132,20 +132,20 @@ class Worker:
         self.folder.put(self.folder.checkpoints / str(item.step), training.export)
         self.journal.checkpoint(item.step, item.epoch, item.metrics)
         self._save(training, item.step)
-        told = {record["step"]: record["metrics"] for record in self._told("checkpoint")}
-        kept = kept_checkpoints(told)
+        reported = {record["step"]: record["metrics"] for record in self._reported("checkpoint")}
+        kept = kept_checkpoints(reported)
         for other in self.folder.checkpoints.iterdir():
             if other.name.isdigit() and int(other.name) not in kept:
                 shutil.rmtree(other, ignore_errors=True)
 
-    def _told(self, kind: str) -> list[dict[str, Any]]:
+    def _reported(self, kind: str) -> list[dict[str, Any]]:
         return [record for record in read_all(self.folder.journal) if record.get("kind") == kind]
 
     def _progress(self, training: TrainingSession, step: int) -> None:
         at = time.time()
-        if at - self.told < PROGRESS_SECONDS:
+        if at - self.progress_at < PROGRESS_SECONDS:
             return
-        self.told = at
+        self.progress_at = at
         done = step - self.first_step
         self.folder.write(
             "progress",

@@ -80,7 +80,7 @@ def test_a_checkpoint_is_exported_by_its_step(service, done, tmp_path):
     assert json.loads((tmp_path / "out" / "tuneway.json").read_text())["step"] == 35
     missing = export(service, done.id, tmp_path / "other", "--checkpoint", "3")
     assert missing.returncode == 2
-    assert "It has checkpoints of the steps 30, 35, 40" in missing.stderr
+    assert "It has checkpoints of steps 30, 35, 40" in missing.stderr
 
 
 def test_a_model_of_all_weights_is_exported_as_it_is(service, client, training_file, tmp_path):
@@ -100,7 +100,7 @@ def test_what_cannot_be_exported_is_said_in_a_line(service, client, done, tmp_pa
     for job_id, to, words in (
         ("ftjob-nobody", "out", "there is no job ftjob-nobody"),
         ("../../etc", "out", "there is no job"),
-        (bytes_job.id, "out", "no language model"),
+        (bytes_job.id, "out", "not a language model"),
         (done.id, "full", "isn't empty"),
     ):
         refused = export(service, job_id, tmp_path / to)

@@ -45,11 +45,11 @@ def export(
         from tuneway_service.trainers.hf.export import export_model, find_model
 
         jobs_dir = Settings(data_dir=data_dir or default_data_dir(), job_storage=job_storage).jobs_dir
-        told = export_model(find_model(jobs_dir, job, checkpoint), to, merged=merged)
+        holds = export_model(find_model(jobs_dir, job, checkpoint), to, merged=merged)
     except ModuleNotFoundError as error:
         raise MissingExtra(f"exporting needs {error.name}, which isn't installed", extra="train") from None
     if output.json:
-        output.record({"job_id": job, "folder": str(to), "holds": told})
+        output.record({"job_id": job, "folder": str(to), "holds": holds})
     else:
         output.result(str(to))
-        output.note(f"It holds {told}.")
+        output.note(f"It holds {holds}.")

@@ -68,11 +68,11 @@ class Grading:
 
     def flags(self) -> dict[str, Any]:
         """The errors, as the API has them."""
-        told: dict[str, Any] = {flag: flag in self.errors for flag in FLAGS}
-        told["model_grader_server_error_details"] = self.errors.get("model_grader_server_error")
-        told["python_grader_runtime_error_details"] = self.errors.get("python_grader_runtime_error")
-        told["python_grader_server_error_type"] = None
-        return told
+        flags: dict[str, Any] = {flag: flag in self.errors for flag in FLAGS}
+        flags["model_grader_server_error_details"] = self.errors.get("model_grader_server_error")
+        flags["python_grader_runtime_error_details"] = self.errors.get("python_grader_runtime_error")
+        flags["python_grader_server_error_type"] = None
+        return flags
 
 
 def grade(grader: Inner, sample: ModelSample, item: Any, limits: Limits) -> Grading:

@@ -183,15 +183,15 @@ def _events(view: JobView) -> Markup:
 
 def _settings(job: Mapping[str, Any]) -> Markup:
     method = job["method"][job["method"]["type"]]
-    told = flat(method) | {
+    shown = flat(method) | {
         "seed": str(job["seed"]),
         "training file": job["training_file"],
         "validation file": job["validation_file"] or "",
     }
-    told |= {f"metadata {key}": value for key, value in (job["metadata"] or {}).items()}
-    told |= {name.replace("_", " "): str(value) for name, value in job["usage_metrics"].items()}
-    names = {name: name.removeprefix("hyperparameters.").replace("_", " ") for name in told}
-    pairs = [h("div", h("dt", names[name]), h("dd", value)) for name, value in told.items() if value]
+    shown |= {f"metadata {key}": value for key, value in (job["metadata"] or {}).items()}
+    shown |= {name.replace("_", " "): str(value) for name, value in job["usage_metrics"].items()}
+    names = {name: name.removeprefix("hyperparameters.").replace("_", " ") for name in shown}
+    pairs = [h("div", h("dt", names[name]), h("dd", value)) for name, value in shown.items() if value]
     return section("Settings", h("dl", *pairs))
 
 

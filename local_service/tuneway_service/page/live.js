@@ -1,4 +1,4 @@
-// Look at this page again every second and put in place what has changed; what the reader is typing stays.
+// Fetch this page again every second and replace the parts that have changed, except a form that is in use.
 "use strict";
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -7,7 +7,7 @@ async function look() {
     const reply = await fetch(location.href, { cache: "no-store" });
     return reply.ok ? new DOMParser().parseFromString(await reply.text(), "text/html") : null;
   } catch {
-    return null; // the service is away: it may come back
+    return null; // the service cannot be reached now; it may come back
   }
 }
 
@@ -22,7 +22,7 @@ async function follow() {
       const fresh = page.getElementById(part.id);
       if (fresh && fresh.innerHTML !== part.innerHTML) part.replaceChildren(...fresh.childNodes);
     }
-    if (!page.querySelector("script")) return; // it has ended
+    if (!page.querySelector("script")) return; // the job has ended
   }
 }
 

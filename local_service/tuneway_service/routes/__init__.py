@@ -1,4 +1,4 @@
-"""The API, a module for each kind of thing."""
+"""The routes: a module for each kind of object of the API, one for the pages, and one for the health check."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tuneway_service.routes import chat, files, graders, health, jobs, models, p
 
 
 def all_routes() -> list[BaseRoute]:
-    """Everything that is served."""
+    """All routes."""
     return [
         Route("/healthz", health.healthz),
         *page.routes,

@@ -1,4 +1,4 @@
-"""`/chat/completions` and `/completions`: ask what was trained here."""
+"""`/chat/completions` and `/completions`: ask base models and tuned models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tuneway_service.chats import Answerer
     from tuneway_service.service import Service
 
-# What would change the answer and can't be done: refused, unless it is set to what happens anyway.
+# Options that would change the answer and aren't supported: only the values that change nothing are accepted.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "top_p": (None, 1),
     "frequency_penalty": (None, 0),
@@ -63,27 +63,27 @@ async def complete(request: Request) -> Response:
 async def _respond(
     service: Service,
     asked: ChatCompletion | Completion,
-    words: CompletionFormat,
+    form: CompletionFormat,
     questions: list[dict[str, Any]],
     most: int | None,
 ) -> Response:
     for name, value in (asked.model_extra or {}).items():
         if name in NEUTRAL and value not in NEUTRAL[name]:
-            text = f"Unsupported value: {name!r} can't be set here; this service has {NEUTRAL[name][-1]!r}."
+            text = f"Unsupported value: {name!r} can't be set here; this service uses {NEUTRAL[name][-1]!r}."
             raise Refusal(text, param=name, code="unsupported_value")
     answerer = await find_model(service, asked.model)
     common = {"max_tokens": most, "temperature": asked.temperature or 0.0, "stop": asked.stops}
-    # several answers to one question differ by their seed
+    # several answers to one question differ because of their seeds
     asks = [
         question | common | {"seed": (asked.seed or 0) + number if asked.seed is not None or number else None}
         for question in questions
         for number in range(asked.n or 1)
     ]
-    head = {"id": new_id(words.prefix), "created": now(), "model": asked.model, "system_fingerprint": None}
+    head = {"id": new_id(form.prefix), "created": now(), "model": asked.model, "system_fingerprint": None}
     if asked.stream:
         want_usage = bool((asked.stream_options or {}).get("include_usage"))
-        chunks = _stream(answerer, asks, head | {"object": words.chunk_kind}, words, want_usage=want_usage)
-        # the first chunk is waited for, so that a refusal is a refusal and not a broken stream
+        chunks = _stream(answerer, asks, head | {"object": form.chunk_kind}, form, want_usage=want_usage)
+        # wait for the first chunk, so that a refusal becomes an error reply and not a broken stream
         first = await anext(chunks)
         return StreamingResponse(
             _with(first, chunks), media_type="text/event-stream", headers={"cache-control": "no-cache"}
@@ -92,12 +92,12 @@ async def _respond(
     for index, question in enumerate(asks):
         text, end = await answer(answerer, question)
         usage.add(end)
-        choices.append({"index": index, "logprobs": None} | words.answer(text, end["finish_reason"]))
-    return JSONResponse(head | {"object": words.kind, "choices": choices, "usage": usage.wire()})
+        choices.append({"index": index, "logprobs": None} | form.answer(text, end["finish_reason"]))
+    return JSONResponse(head | {"object": form.kind, "choices": choices, "usage": usage.wire()})
 
 
 async def find_model(service: Service, name: str) -> Answerer:
-    """The process that answers for a base or a tuned model; 404 when there is no such model."""
+    """The process that answers for a base or a tuned model; 404 if the model doesn't exist."""
     if name in service.catalogue.bases:
         return await service.answerers.of(service.catalogue.bases[name], None)
     row = await service.database.read(models.find, name)
@@ -107,7 +107,7 @@ async def find_model(service: Service, name: str) -> Answerer:
 
 
 async def answer(answerer: Answerer, question: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A whole answer and how it ended."""
+    """A whole answer, and the line that says how it ended."""
     text, end = [], {}
     async for line in answerer.ask(question):
         if "text" in line:
@@ -139,12 +139,12 @@ class _Usage:
 
 
 async def _stream(
-    answerer: Answerer, asks: list[dict[str, Any]], head: dict[str, Any], words: CompletionFormat, *, want_usage: bool
+    answerer: Answerer, asks: list[dict[str, Any]], head: dict[str, Any], form: CompletionFormat, *, want_usage: bool
 ) -> AsyncIterator[bytes]:
     usage = _Usage()
     extra = {"usage": None} if want_usage else {}
     for index, question in enumerate(asks):
-        async for content, end in _pieces(answerer, question, words, usage):
+        async for content, end in _pieces(answerer, question, form, usage):
             choice = {"index": index, "logprobs": None, "finish_reason": end} | content
             yield _event(head | extra | {"choices": [choice]})
     if want_usage:
@@ -153,28 +153,28 @@ async def _stream(
 
 
 async def _pieces(
-    answerer: Answerer, question: dict[str, Any], words: CompletionFormat, usage: _Usage
+    answerer: Answerer, question: dict[str, Any], form: CompletionFormat, usage: _Usage
 ) -> AsyncIterator[tuple[dict[str, Any], str | None]]:
-    """The pieces of one answer, worded, each with how the answer ended if it has."""
+    """The pieces of one answer as the API sends them, each with the finish reason if it is the last."""
     held: list[str] | None = [] if question.get("tools") else None
     opened = False
     async for line in answerer.ask(question):
         end = None if "text" in line else _checked(line)
         if not opened:
             opened = True
-            yield words.opening(), None
+            yield form.opening(), None
         if end is not None:
             usage.add(end)
             reason = end["finish_reason"]
             if held:
-                # a call of a tool is only known for one when all of it is there
-                content, reason = words.at_once("".join(held), reason)
+                # a tool call can only be recognised when the whole answer is there
+                content, reason = form.at_once("".join(held), reason)
                 yield content, None
-            yield words.closing(), reason
+            yield form.closing(), reason
         elif held is not None:
             held.append(line["text"])
         else:
-            yield words.piece(line["text"]), None
+            yield form.piece(line["text"]), None
 
 
 def _event(content: dict[str, Any]) -> bytes:

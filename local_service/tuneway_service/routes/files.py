@@ -27,7 +27,7 @@ FILE_LIMIT = 512 * 2**20
 
 
 async def create(request: Request) -> Response:
-    """`POST /files`: stream the content to disk, look at it, record it."""
+    """`POST /files`: stream the content to disk, check it, record it."""
     service, key = service_of(request), key_of(request)
     async with receive(request, service.settings.scratch_dir, file_field="file", limit=FILE_LIMIT) as receiving:
         form = receiving.form
@@ -58,7 +58,7 @@ async def create(request: Request) -> Response:
 
 
 def form_options(form: Received) -> tuple[str, int | None]:
-    """The purpose and the expiry of an upload, from the fields of its form."""
+    """The purpose and the expiry of a file, from the fields of the form."""
     if "purpose" not in form.fields:
         raise Refusal("Missing required parameter: 'purpose'.", param="purpose", code="missing_required_parameter")
     try:
@@ -72,7 +72,7 @@ def form_options(form: Received) -> tuple[str, int | None]:
 
 
 async def refuse_bad_data(path: Path, purpose: str, filename: str) -> None:
-    """Turn down a training file that isn't JSONL."""
+    """Refuse a training file that isn't JSONL."""
     if purpose != "fine-tune":
         return
     if not filename.endswith(".jsonl"):

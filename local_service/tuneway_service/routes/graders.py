@@ -1,4 +1,4 @@
-"""`/fine_tuning/alpha/graders`: look a grader over, and try it on one answer."""
+"""`/fine_tuning/alpha/graders`: check a grader, and try it on one answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANSWER_TOKENS = 256
 
 
 def limits_of(service: Service) -> Limits:
-    """What graders may do in this service; their questions to models go through its own."""
+    """What graders may do in this service; model graders ask the models of this service."""
 
     def ask(model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:
         return anyio.from_thread.run(_ask, service, model, messages)
@@ -51,7 +51,7 @@ async def run(request: Request) -> Response:
     asked, began = await parse(request, RunGrader), time.perf_counter()
     limits = limits_of(service_of(request))
     refuse_bad_grader(asked.grader, limits)
-    # the parameter's older name, which templates read as a field of the item
+    # an older parameter, which templates read as a field of the item
     item = asked.item if asked.item is not None else {"reference_answer": asked.reference_answer}
     grading = await anyio.to_thread.run_sync(grade, asked.grader, ModelSample(asked.model_sample), item, limits)
     return JSONResponse(_reply(asked, grading, time.perf_counter() - began))

@@ -1,4 +1,4 @@
-"""`GET /healthz`: whether the service can do its work."""
+"""`GET /healthz`: whether the service works."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def healthz(request: Request) -> JSONResponse:
-    """Say so, by way of the database."""
+    """Reply after a read from the database."""
     counts = await service_of(request).database.read(jobs.counts)
     running = counts.get(JobStatus.RUNNING, 0) + counts.get(JobStatus.PAUSING, 0)
     queued = counts.get(JobStatus.QUEUED, 0)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tuneway_service.store.database import Connection, Row
 
 PAIR = re.compile(r"metadata\[(.*)\]", re.DOTALL)
-# a training rests at the next step: mostly within milliseconds, so wait for it rather than have every client poll
+# a training pauses at its next step, mostly within milliseconds: the reply waits for it, so that clients needn't poll
 PAUSE_PATIENCE = 5.0
 
 
@@ -73,7 +73,7 @@ async def list_checkpoints(request: Request) -> Response:
 
 
 def _of_job(rows: Callable[..., list[Row]]) -> Callable[..., list[Row]]:
-    """The same rows, asked for by the job's id."""
+    """The function `rows`, which takes a job's `seq`, as one that takes the job's id."""
 
     def find(connection: Connection, job_id: str, **options: Any) -> list[Row]:
         return rows(connection, jobs.find(connection, job_id).seq, **options)

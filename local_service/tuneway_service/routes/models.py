@@ -1,4 +1,4 @@
-"""`/models`: what can be tuned and what was tuned, and what each truly is."""
+"""`/models`: the base models and the tuned models, with what each really is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LISTED = 1000
 
 
 def show(model: str, created: int, card: dict[str, Any]) -> dict[str, Any]:
-    """A model as the API sends it, its true trainer named."""
+    """A model as the API sends it, with the card of its trainer."""
     return {
         "id": model,
         "object": "model",
@@ -42,17 +42,17 @@ def _card(service: Service, trainer: str) -> dict[str, Any]:
     try:
         return {"trainer": trainer} | service.catalogue.trainer(trainer).describe()
     except TunewayError as error:
-        # what was trained once is listed, also where its base or a library is gone
+        # a tuned model is listed even if its base model or a library is missing now
         return {"trainer": trainer, "summary": f"It can't be used here now: {error.message}"}
 
 
 def cards_of(service: Service, trainers: set[str]) -> dict[str, dict[str, Any]]:
-    """What each trainer says of itself. Blocks: some import a lot."""
+    """The model card of each trainer. Blocks: some trainers import large libraries."""
     return {trainer: _card(service, trainer) for trainer in trainers}
 
 
 async def list_(request: Request) -> Response:
-    """`GET /models`: the base models, and the newest of the tuned ones (this list has no pages)."""
+    """`GET /models`: the base models and the newest tuned models; this list has no pages."""
     service = service_of(request)
     rows = await service.database.read(models.newest, LISTED)
     return Response(await anyio.to_thread.run_sync(_list, service, rows), media_type="application/json")
@@ -83,7 +83,7 @@ async def retrieve(request: Request) -> Response:
 
 
 async def delete(request: Request) -> Response:
-    """`DELETE /models/{model}`: a tuned one; its weights go as well."""
+    """`DELETE /models/{model}`: delete a tuned model and its weights."""
     service, name = service_of(request), request.path_params["model"]
     if name in service.catalogue.bases:
         raise Refusal(f"{name} is a base model: only tuned models can be deleted.", status=403, param="model")

@@ -1,4 +1,4 @@
-"""The pages for people; what they show and how is in `tuneway_service.page`."""
+"""The routes of the web pages; `tuneway_service.page` makes their content."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ MONTH = 30 * 24 * 3600
 
 
 def html(text: str, status: int = 200) -> HTMLResponse:
-    """A page, with the headers that keep it to itself."""
+    """A page, with the headers that protect it from other sites."""
     return HTMLResponse(text, status, headers=frame.HEADERS)
 
 
 def shown(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Let refusals be pages as well."""
+    """Show refusals as pages."""
 
     async def show(request: Request) -> Response:
         try:
@@ -85,7 +85,7 @@ async def one_job(request: Request) -> Response:
 
 @shown
 async def ask(request: Request) -> Response:
-    """`POST /jobs/{job_id}/ask`: put a question to the model, and to its base beside it."""
+    """`POST /jobs/{job_id}/ask`: ask the model, and its base model for comparison."""
     service, form = service_of(request), await _form(request)
     view = await service.database.read(job.gather, request.path_params["job_id"])
     question, model = form.get("question", "").strip()[:QUESTION_LIMIT], form.get("model", "")
@@ -106,16 +106,16 @@ async def ask(request: Request) -> Response:
 
 @shown
 async def steer(request: Request) -> Response:
-    """`POST /jobs/{job_id}/{move}`: pause, resume or cancel, then back to the job."""
+    """`POST /jobs/{job_id}/{move}`: pause, resume or cancel the job, then show it."""
     service, job_id, word = service_of(request), request.path_params["job_id"], request.path_params["move"]
     if word not in STEERING:
-        raise Refusal(f"There is no way to {word[:40]!r} a job.", status=404)
+        raise Refusal(f"There is no action {word[:40]!r} on a job.", status=404)
     await service.steer(job_id, Move(word))
     return RedirectResponse(f"/jobs/{job_id}", 303)
 
 
 async def login(request: Request) -> Response:
-    """`/login`: give the token once; a cookie made from it opens the pages for a month."""
+    """`/login`: ask for the token; a cookie derived from it gives access to the pages for a month."""
     token = service_of(request).settings.token
     wrong = None
     if request.method == "POST":
@@ -143,7 +143,7 @@ async def asset(request: Request) -> Response:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a small form."""
+    """The fields of a submitted form."""
     fields = parse_qs((await read_json(request)).decode("utf-8", "replace"), max_num_fields=10)
     return {name: values[0] for name, values in fields.items()}
 

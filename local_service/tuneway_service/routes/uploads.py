@@ -1,4 +1,4 @@
-"""`/uploads`: large files, in parts."""
+"""`/uploads`: large files in parts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _put(source: Path, folder: Path, name: str) -> None:
 
 
 async def complete(request: Request) -> Response:
-    """`POST /uploads/{upload_id}/complete`: put the parts together in the order that is asked for."""
+    """`POST /uploads/{upload_id}/complete`: join the parts in the order of the request."""
     service, asked, upload_id = (
         service_of(request),
         await parse(request, CompleteUpload),
@@ -104,7 +104,7 @@ def _remove(*paths: Path) -> None:
 
 
 def _join(parts: Path, part_ids: Sequence[str], target: Path, md5: str | None) -> str:
-    """Write the parts one after another; returns the SHA-256 and refuses a wrong MD5."""
+    """Join the parts into one file; returns its SHA-256, and refuses a wrong MD5."""
     digest, check = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with target.open("xb") as whole:
         for part_id in part_ids:

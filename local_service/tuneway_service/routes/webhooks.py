@@ -1,4 +1,4 @@
-"""`/webhook_endpoints`: who is told of a job's end, and how the telling went."""
+"""`/webhook_endpoints`: the addresses that receive events, and the deliveries to them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _id(request: Request) -> str:
 
 
 async def create(request: Request) -> Response:
-    """`POST /webhook_endpoints`; the secret is shown this once."""
+    """`POST /webhook_endpoints`; only this reply has the secret."""
     asked = await parse(request, CreateWebhook)
     return JSONResponse(
         await service_of(request).database.write(
@@ -66,7 +66,7 @@ async def rotate(request: Request) -> Response:
 
 
 async def test(request: Request) -> Response:
-    """`POST /webhook_endpoints/{id}/test`: send a sample now and say how it was received."""
+    """`POST /webhook_endpoints/{id}/test`: send a sample now, and reply with the result."""
     asked = await parse(request, SendSample)
     endpoint = await service_of(request).database.read(webhooks.find, _id(request))
     event_id = new_id("evt_")
@@ -96,7 +96,7 @@ async def event_types(_: Request) -> Response:
 
 
 async def deliveries(request: Request) -> Response:
-    """`GET /webhook_endpoints/{id}/deliveries`: the log, newest first."""
+    """`GET /webhook_endpoints/{id}/deliveries`, newest first."""
     return await listed(request, webhooks.delivery_rows, webhooks.show_delivery, _id(request), default=20)
 
 

@@ -1,1 +1,1 @@
-"""What the service remembers: functions of a connection, run by `Database`."""
+"""The service's database: functions that take a connection, and `Database`, which runs them."""

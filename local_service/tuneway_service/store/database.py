@@ -1,6 +1,6 @@
-"""One SQLite file: many readers, one writer at a time, never on the event loop.
+"""One SQLite file with many readers and one writer at a time, which never blocks the event loop.
 
-The store's functions are plain functions of a connection; `Database` runs them, each in one transaction:
+The store's functions take a connection; `Database` runs each of them in one transaction:
 
     job = await database.read(jobs.get, job_id)
     job = await database.write(jobs.move, job_id, Move.CANCEL)
@@ -30,16 +30,16 @@ T = TypeVar("T")
 Connection: TypeAlias = sqlite3.Connection
 Row: TypeAlias = sqlite3.Row
 
-# Readers share the processor with the loop: more of them only wait for one another.
+# Readers share the processor with the event loop: more of them would only wait for each other.
 READERS = 4
 BUSY_SECONDS = 30
 
 
 class Database:
-    """The service's memory: `read_now` and `write_now` for threads, `read` and `write` for coroutines.
+    """Runs functions on the database: `read_now` and `write_now` for threads, `read` and `write` for coroutines.
 
     Args:
-        path: The database file; made when there is none, brought to this version when it is older.
+        path: The database file; created if it doesn't exist, migrated if it is older.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,7 +55,7 @@ class Database:
             raise InvalidSpec(
                 f"can't use the database {path}: {error}",
                 field="data_dir",
-                hint="Is there room on its disk, and is the disk a local one? Move the file away to start anew.",
+                hint="Is there room on its disk, and is the disk local? Move the file away to start with a new one.",
             ) from None
 
     def _connect(self) -> Connection:
@@ -64,7 +64,7 @@ class Database:
         )
         connection.row_factory = Row
         connection.executescript(
-            # FULL: what was answered with 200 outlives a power cut as well
+            # FULL: what was acknowledged with 200 survives a power failure
             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;"
         )
         return connection
@@ -81,7 +81,7 @@ class Database:
             self._writer.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
 
     def read_now(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function that only reads, on one snapshot."""
+        """Run a function that only reads, on one snapshot of the database."""
         try:
             connection = self._idle.pop()
         except IndexError:
@@ -95,7 +95,7 @@ class Database:
             self._idle.append(connection)
 
     def write_now(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function that changes something: all of it or, when it raises, nothing."""
+        """Run a function that writes: all its changes are made or, if it raises, none."""
         with self._writing:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -123,7 +123,7 @@ class Database:
         return self._limiters[kind]
 
     def close(self) -> None:
-        """Close every connection; the write-ahead log is folded in."""
+        """Close all connections; SQLite merges the write-ahead log."""
         while self._idle:
             self._idle.pop().close()
         self._writer.close()
@@ -138,7 +138,7 @@ def page(
     limit: int,
     **kwargs: Any,
 ) -> bytes:
-    """A list as the API sends it, as JSON; `rows` finds one more than the limit when there is more."""
+    """A list as the API sends it, as JSON. `rows` returns one row more than the limit if there are more."""
     found = rows(connection, *args, limit=limit, **kwargs)
     data = [show(row) for row in found[:limit]]
     ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}

@@ -1,4 +1,4 @@
-"""What jobs tell: events and checkpoints."""
+"""The events and the checkpoints of jobs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add(
     mark: str | None = None,
     at: int | None = None,
 ) -> None:
-    """Add an event to a job's log; with a mark, only the first time."""
+    """Add an event; of several with the same mark, only the first is added."""
     connection.execute(
         "INSERT OR IGNORE INTO events (id, job, created_at, level, type, message, data, mark)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -61,14 +61,14 @@ def rows(connection: Connection, job: int, *, after: str | None, limit: int) -> 
 
 
 def messages(connection: Connection, job: int, limit: int) -> list[Row]:
-    """A job's newest events without its steps."""
+    """A job's newest events, without its metrics."""
     return connection.execute(
         "SELECT * FROM events WHERE job = ? AND type = 'message' ORDER BY seq DESC LIMIT ?", (job, limit)
     ).fetchall()
 
 
 def metrics(connection: Connection, job: int, *, steps: int, most: int) -> list[dict[str, Any]]:
-    """The numbers of a job's metrics events, in order: all, or an even choice of about so many."""
+    """A job's metrics in order: all, or about `most` of them, evenly chosen."""
     stride = max(1, steps // most)
     found = connection.execute(
         "SELECT data FROM events WHERE job = ? AND type = 'metrics' AND seq % ? = 0 ORDER BY seq", (job, stride)
@@ -77,7 +77,7 @@ def metrics(connection: Connection, job: int, *, steps: int, most: int) -> list[
 
 
 def last_metrics(connection: Connection, job: int) -> dict[str, Any] | None:
-    """The numbers told last, and when."""
+    """The last metrics, and their time; None if there are none."""
     row = connection.execute(
         "SELECT data, created_at FROM events WHERE job = ? AND type = 'metrics' ORDER BY seq DESC LIMIT 1", (job,)
     ).fetchone()
@@ -103,7 +103,7 @@ def show_checkpoint(row: Row) -> dict[str, Any]:
 def add_checkpoint(
     connection: Connection, job: int, *, step: int, model: str, metrics: Mapping[str, Any], at: int
 ) -> bool:
-    """Record a checkpoint, the first time it is told of."""
+    """Record a checkpoint; returns whether it is new."""
     done = connection.execute(
         "INSERT OR IGNORE INTO checkpoints (id, job, created_at, step, model, metrics) VALUES (?, ?, ?, ?, ?, ?)",
         (new_id("ftckpt_"), job, at, step, model, json.dumps({"step": step, **metrics})),
@@ -112,7 +112,7 @@ def add_checkpoint(
 
 
 def drop_old_checkpoints(connection: Connection, job: int) -> list[Row]:
-    """Keep the newest few, or the best by reward; returns the others."""
+    """Delete all checkpoints but the newest, or those with the best reward; returns the deleted ones."""
     found = connection.execute("SELECT * FROM checkpoints WHERE job = ? ORDER BY step", (job,)).fetchall()
     kept = kept_checkpoints({row["step"]: json.loads(row["metrics"]) for row in found})
     dropped = [row for row in found if row["step"] not in kept]

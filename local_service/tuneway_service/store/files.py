@@ -1,4 +1,4 @@
-"""Files, and uploads in parts: the records; the contents lie in folders beside the database."""
+"""The records of files and of uploads in parts; their contents are in folders beside the database."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def add(
 
 
 def find(connection: Connection, file_id: str) -> Row | None:
-    """The record of a file that is neither deleted nor expired."""
+    """The record of a file; None if it is deleted, expired or unknown."""
     row: Row | None = connection.execute(
         "SELECT * FROM files WHERE id = ? AND deleted_at IS NULL AND (expires_at IS NULL OR expires_at > ?)",
         (file_id, now()),
@@ -71,7 +71,7 @@ def get(connection: Connection, file_id: str) -> dict[str, Any]:
 def rows(
     connection: Connection, *, purpose: str | None, after: str | None, limit: int, newest_first: bool
 ) -> list[Row]:
-    """One row more than a page of files; `after` may name a file that was deleted since."""
+    """One row more than a page of files; `after` may name a file that has been deleted since."""
     where, values = ["deleted_at IS NULL AND (expires_at IS NULL OR expires_at > ?)"], list[Any]([now()])
     if purpose is not None:
         where.append("purpose = ?")
@@ -82,13 +82,13 @@ def rows(
 
 
 def delete(connection: Connection, file_id: str) -> None:
-    """Forget a file, or 404. The record stays, so that a list can go on after it."""
+    """Mark a file as deleted, or 404. The record stays, so that a list can continue after it."""
     get(connection, file_id)
     connection.execute("UPDATE files SET deleted_at = ? WHERE id = ?", (now(), file_id))
 
 
 def expire(connection: Connection) -> list[str]:
-    """Forget what has expired; returns the ids whose content can go."""
+    """Mark expired files as deleted; returns the ids whose content can be removed."""
     gone = connection.execute(
         "UPDATE files SET deleted_at = ? WHERE deleted_at IS NULL AND expires_at <= ? RETURNING id", (now(), now())
     ).fetchall()
@@ -96,7 +96,7 @@ def expire(connection: Connection) -> list[str]:
 
 
 def live_ids(connection: Connection) -> set[str]:
-    """Every file whose content is needed."""
+    """The ids of all files that aren't deleted."""
     return {row["id"] for row in connection.execute("SELECT id FROM files WHERE deleted_at IS NULL")}
 
 
@@ -104,7 +104,7 @@ def live_ids(connection: Connection) -> set[str]:
 
 
 def show_upload(connection: Connection, row: Row) -> dict[str, Any]:
-    """An upload as the API sends it, with its file once it is complete."""
+    """An upload as the API sends it; a completed one has its file."""
     status = row["status"]
     if status == "pending" and row["expires_at"] <= now():
         status = "expired"
@@ -143,7 +143,7 @@ def upload(connection: Connection, upload_id: str) -> Row:
 
 
 def pending_upload(connection: Connection, upload_id: str) -> Row:
-    """An upload that still takes parts; refused otherwise."""
+    """An upload that accepts parts; refused otherwise."""
     row = upload(connection, upload_id)
     status = show_upload(connection, row)["status"]
     if status != "pending":
@@ -152,12 +152,12 @@ def pending_upload(connection: Connection, upload_id: str) -> Row:
 
 
 def add_part(connection: Connection, upload_id: str, part_id: str, size: int) -> dict[str, Any]:
-    """Record a part whose content is in place; refused when the upload would outgrow its word."""
+    """Record a part whose content is in place; refused if the parts exceed the announced size."""
     row = pending_upload(connection, upload_id)
     so_far = connection.execute(
         "SELECT COALESCE(SUM(bytes), 0) FROM upload_parts WHERE upload_id = ?", (upload_id,)
     ).fetchone()[0]
-    # a part may have come twice, for a reply that was lost: only one of the two will be named at the end
+    # a client that missed a reply sends a part twice, and names only one of the two at the end
     if so_far + size > 2 * row["bytes"] + 64 * 2**20:
         raise Refusal(f"The parts of upload {upload_id} exceed its {row['bytes']} bytes.", param="data")
     created = now()
@@ -166,7 +166,7 @@ def add_part(connection: Connection, upload_id: str, part_id: str, size: int) ->
 
 
 def ordered_parts(connection: Connection, upload_id: str, part_ids: Sequence[str]) -> Row:
-    """Check that the named parts make up the upload, to the byte; returns its record."""
+    """Check that the named parts have exactly the announced size; returns the upload's record."""
     row = pending_upload(connection, upload_id)
     sizes = dict(connection.execute("SELECT id, bytes FROM upload_parts WHERE upload_id = ?", (upload_id,)).fetchall())
     for part_id in part_ids:
@@ -202,10 +202,10 @@ def cancel_upload(connection: Connection, upload_id: str) -> dict[str, Any]:
 
 
 def expire_uploads(connection: Connection) -> None:
-    """Close the uploads whose hour is over."""
+    """Mark uploads as expired that weren't completed within an hour."""
     connection.execute("UPDATE uploads SET status = 'expired' WHERE status = 'pending' AND expires_at <= ?", (now(),))
 
 
 def pending_uploads(connection: Connection) -> set[str]:
-    """The uploads whose parts are still needed."""
+    """The ids of uploads whose parts are still needed."""
     return {row["id"] for row in connection.execute("SELECT id FROM uploads WHERE status = 'pending'")}

@@ -1,4 +1,4 @@
-"""Jobs: their records and the moves between their statuses."""
+"""The records of jobs, and the moves between their statuses."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def show(row: JobRow) -> dict[str, Any]:
     }
 
 
-# the deprecated place for hyperparameters only ever had these
+# the deprecated field `hyperparameters` never had any others
 COMMON = ("batch_size", "learning_rate_multiplier", "n_epochs")
 
 
 def create(connection: Connection, *, id: str, trainer: str, body: JobBody) -> dict[str, Any]:  # noqa: A002
-    """Record a new job; its folder is in place."""
+    """Record a new job, whose folder is complete."""
     metadata = body.metadata or {}
     place = connection.execute(
         "INSERT INTO jobs (id, created_at, status, trainer, plain, body) VALUES (?, ?, ?, ?, ?, ?)",
@@ -89,12 +89,12 @@ def get(connection: Connection, job_id: str) -> dict[str, Any]:
 def rows(
     connection: Connection, *, after: str | None, limit: int, metadata: Mapping[str, str], plain: bool = False
 ) -> list[JobRow]:
-    """One row more than a page of jobs, newest first; each pair of metadata must match exactly."""
+    """One row more than a page of jobs, newest first; every pair of metadata must match exactly."""
     tables, where, values = "jobs AS j", [], list[Any]()
     order = "j.seq"
     for number, (key, value) in enumerate(metadata.items()):
         if number == 0:
-            # the index of the first pair gives the order as well; the others are looked up in it
+            # the index of the first pair also gives the order; the other pairs are looked up for each row
             tables, order = "job_metadata AS m JOIN jobs AS j ON j.seq = m.job", "m.job"
             where.append("m.key = ? AND m.value = ?")
         else:
@@ -130,7 +130,7 @@ def move(
     level: str = "info",
     **changes: Any,
 ) -> JobRow:
-    """Take a job one arrow further, or raise `WrongState`; its event and its webhooks go with it."""
+    """Move a job to its next status, or raise `WrongState`; adds the event, and queues the webhooks at the end."""
     row = find(connection, job_id)
     status = after(job_id, row.status, what)
     changes["status"] = status
@@ -150,7 +150,7 @@ def move(
 
 
 def update(connection: Connection, job_id: str, /, **changes: Any) -> None:
-    """Note something about a job that isn't a move."""
+    """Change columns of a job other than its status."""
     assert "status" not in changes
     columns = ", ".join(f"{name} = ?" for name in changes)
     connection.execute(f"UPDATE jobs SET {columns} WHERE id = ?", (*encoded(changes).values(), job_id))  # noqa: S608
@@ -159,25 +159,25 @@ def update(connection: Connection, job_id: str, /, **changes: Any) -> None:
 def fail(
     connection: Connection, job_id: str, /, *, code: str, message: str, param: str | None = None, **changes: Any
 ) -> JobRow:
-    """End a job with the reason."""
+    """End a job with an error."""
     error = {"code": code, "message": message, "param": param}
     text = f"The job failed: {message}"
     return move(connection, job_id, Move.FAIL, message=text, level="error", error=error, **changes)
 
 
 def places_in(connection: Connection, status: JobStatus, limit: int = 1000) -> list[tuple[str, int]]:
-    """The ids and numbers of the jobs of one status, oldest first."""
+    """The ids of the jobs of one status with their `seq`, oldest first."""
     query = "SELECT id, seq FROM jobs WHERE status = ? ORDER BY seq LIMIT ?"
     return [(row["id"], row["seq"]) for row in connection.execute(query, (status, limit))]
 
 
 def counts(connection: Connection) -> dict[str, int]:
-    """How many jobs have each status."""
+    """The number of jobs of each status."""
     return dict(connection.execute("SELECT status, COUNT(*) FROM jobs GROUP BY status").fetchall())
 
 
 def next_queued(connection: Connection) -> JobRow | None:
-    """The job that has waited longest and whose earlier worker, if any, is gone."""
+    """The job that has waited longest, and whose earlier worker, if any, has ended."""
     row = connection.execute(
         "SELECT * FROM jobs WHERE status = ? AND NOT occupied ORDER BY seq LIMIT 1", (JobStatus.QUEUED,)
     ).fetchone()
@@ -185,15 +185,15 @@ def next_queued(connection: Connection) -> JobRow | None:
 
 
 def occupied(connection: Connection) -> list[JobRow]:
-    """Jobs that may have a living worker, whatever their status."""
+    """The jobs that may have a living worker, whatever their status."""
     return [JobRow.decode(row) for row in connection.execute("SELECT * FROM jobs WHERE occupied ORDER BY seq")]
 
 
 def all_ids(connection: Connection) -> set[str]:
-    """Every job there is."""
+    """The ids of all jobs."""
     return {row["id"] for row in connection.execute("SELECT id FROM jobs")}
 
 
 def fresh_id() -> str:
-    """An id for a new job."""
+    """A new id for a job."""
     return new_id("ftjob-")

@@ -1,4 +1,4 @@
-"""Models that were trained here, and who else may use their checkpoints."""
+"""Models that were trained here, and the permissions to use their checkpoints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add(connection: Connection, *, id: str, job_id: str, trainer: str, folder: str) -> None:  # noqa: A002
-    """Record a model; `folder` is where its export lies, within the job's folder."""
+    """Record a model; `folder` is the path of its export within the job's folder."""
     connection.execute(
         "INSERT OR IGNORE INTO models (id, created_at, job_id, trainer, folder) VALUES (?, ?, ?, ?, ?)",
         (id, now(), job_id, trainer, folder),
@@ -23,24 +23,24 @@ def add(connection: Connection, *, id: str, job_id: str, trainer: str, folder: s
 
 
 def find(connection: Connection, name: str) -> Row | None:
-    """The record of a model that isn't deleted."""
+    """The record of a model; None if it is deleted or unknown."""
     row: Row | None = connection.execute("SELECT * FROM models WHERE id = ? AND deleted_at IS NULL", (name,)).fetchone()
     return row
 
 
 def newest(connection: Connection, limit: int) -> list[Row]:
-    """The newest models, oldest of them first."""
+    """The newest models, in order of age, the oldest first."""
     found = connection.execute("SELECT * FROM models WHERE deleted_at IS NULL ORDER BY seq DESC LIMIT ?", (limit,))
     return found.fetchall()[::-1]
 
 
 def drop(connection: Connection, name: str) -> None:
-    """Forget a model."""
+    """Mark a model as deleted."""
     connection.execute("UPDATE models SET deleted_at = ? WHERE id = ?", (now(), name))
 
 
 def delete(connection: Connection, name: str) -> Row:
-    """Forget a model; 404 when there is none."""
+    """Mark a model as deleted, or 404; returns its record."""
     row = find(connection, name)
     if row is None:
         raise not_found("model", name, param="model")
@@ -62,7 +62,7 @@ def show_permission(row: Row) -> dict[str, Any]:
 
 
 def grant(connection: Connection, model: str, project_ids: Sequence[str]) -> list[Row]:
-    """Let projects use a checkpoint; granting twice changes nothing."""
+    """Permit projects to use a checkpoint; granting twice changes nothing."""
     _known_checkpoint(connection, model)
     for project_id in project_ids:
         connection.execute(
@@ -96,7 +96,7 @@ def permission_rows(
 
 
 def revoke(connection: Connection, model: str, permission_id: str) -> None:
-    """Take a permission back."""
+    """Delete a permission."""
     done = connection.execute("DELETE FROM permissions WHERE model = ? AND id = ?", (model, permission_id))
     if done.rowcount == 0:
         raise not_found("permission", permission_id, param="permission_id")

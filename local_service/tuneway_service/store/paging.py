@@ -1,4 +1,4 @@
-"""Pages of a list: what comes after an entry, whatever has become of that entry since."""
+"""Pages of a list. A page comes after an entry, even if that entry has been deleted since."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def rows_after(
     newest_first: bool = True,
     columns: str = "*",
 ) -> list[Row]:
-    """One row more than a page of a table, or of what in it is `within` something.
+    """One row more than a page of a table.
 
     Args:
         connection: The database.
-        table: Where the entries are.
-        after: The entry that the page comes after, which `where` may leave out by now; 404 if there was none.
-        kind: What an entry is called when it isn't there.
-        limit: How many a page holds.
-        within: Columns that say whose list it is; `after` must be in it, too.
-        where: Further conditions, with the `values` for their question marks.
-        values: See `where`.
-        order: The column that numbers the entries.
-        newest_first: The highest number first.
-        columns: What to read.
+        table: The table of the entries.
+        after: The id of the entry that the page comes after; it needn't fulfil `where`. 404 if it doesn't exist.
+        kind: The name of such an entry in the 404.
+        limit: The size of a page.
+        within: Columns and values that select the list; `after` must be in it too.
+        where: Further conditions.
+        values: The values for the question marks in `where`.
+        order: The column that gives the order.
+        newest_first: Whether the highest value comes first.
+        columns: The columns to read.
     """
     within = within or {}
     conditions, parameters = [*(f"{column} = ?" for column in within), *where], [*within.values(), *values]
@@ -61,7 +61,7 @@ def place_of(
     within: Mapping[str, Any] | None = None,
     order: str = "seq",
 ) -> int:
-    """The number of an entry that a page is to come after, or 404."""
+    """The value of the order column for the entry that a page comes after, or 404."""
     within = within or {}
     conditions = " AND ".join(["id = ?", *(f"{column} = ?" for column in within)])
     query = f"SELECT {order} FROM {table} WHERE {conditions}"  # noqa: S608 - fixed words

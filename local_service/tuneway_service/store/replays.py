@@ -1,4 +1,4 @@
-"""Idempotency keys: the same request twice is one act and the same reply."""
+"""Idempotency keys: a repeated request has no second effect and gets the same reply."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEPT_SECONDS = 24 * 3600
 
 
 def earlier(connection: Connection, key: str | None, fingerprint: str) -> dict[str, Any] | None:
-    """The reply that this key got before; refused when it came with another request."""
+    """The reply to an earlier request with this key; refused if that request was a different one."""
     if key is None:
         return None
     row = connection.execute("SELECT * FROM idempotency WHERE key = ?", (key,)).fetchone()
@@ -37,7 +37,7 @@ def earlier(connection: Connection, key: str | None, fingerprint: str) -> dict[s
 def once(
     connection: Connection, key: str | None, fingerprint: str, act: Callable[[Connection], dict[str, Any]]
 ) -> tuple[dict[str, Any], bool]:
-    """Act, unless this key did already, all in one transaction; returns the reply and whether it is a replay."""
+    """Act, unless an earlier request with this key did; returns the reply, and whether it is the earlier one."""
     before = earlier(connection, key, fingerprint)
     if before is not None:
         return before, True
@@ -48,5 +48,5 @@ def once(
 
 
 def expire(connection: Connection) -> None:
-    """Forget old keys."""
+    """Delete old keys."""
     connection.execute("DELETE FROM idempotency WHERE created_at < ?", (now() - KEPT_SECONDS,))

@@ -1,4 +1,4 @@
-"""The tables, by version: each entry brings a database from its index to the next version."""
+"""The tables, by version: each entry migrates a database from the version that is its index to the next."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ VERSIONS: Final[list[str]] = [
     ) WITHOUT ROWID;
     CREATE INDEX parts_by_upload ON upload_parts (upload_id);
 
-    -- `body` is what was asked for and never changes; the columns are what happens to it
+    -- `body` is the request, which never changes; the other columns are the state of the job
     CREATE TABLE jobs (
         seq INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -57,11 +57,11 @@ VERSIONS: Final[list[str]] = [
         trained_tokens INTEGER,
         estimated_finish INTEGER,
         usage TEXT,
-        -- a worker may be alive; how often one was started, and how often it was lost without getting further
+        -- whether a worker may be alive, how many were started, and how many were lost in a row without progress
         occupied INTEGER NOT NULL DEFAULT 0,
         attempt INTEGER NOT NULL DEFAULT 0,
         losses INTEGER NOT NULL DEFAULT 0,
-        -- the last step that a worker told of, that of the last start, and how far its journal has been read
+        -- the last step that a worker reported, that step at the last start, and how far the journal has been read
         step INTEGER NOT NULL DEFAULT 0,
         step_at_start INTEGER NOT NULL DEFAULT 0,
         journal_read INTEGER NOT NULL DEFAULT 0
@@ -76,7 +76,7 @@ VERSIONS: Final[list[str]] = [
         PRIMARY KEY (key, value, job)
     ) WITHOUT ROWID;
 
-    -- `mark` names what is told, so that a worker that repeats itself after a restart is heard once
+    -- `mark` identifies a report, so that a report that a worker repeats after a restart is stored once
     CREATE TABLE events (
         seq INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -142,7 +142,7 @@ VERSIONS: Final[list[str]] = [
         old_secret TEXT,
         old_secret_until INTEGER
     );
-    -- one row for each event and endpoint, written with the transition that it tells of
+    -- one row for each event and endpoint, written in the transaction of the change that it reports
     CREATE TABLE deliveries (
         seq INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,

@@ -1,4 +1,4 @@
-"""Where events are sent, and what became of each delivery."""
+"""Webhook endpoints, and the deliveries to them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ EVENT_TYPES = ("fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuni
 
 
 def new_secret() -> str:
-    """A signing secret in the form that verifiers expect."""
+    """A new signing secret, in the form that receivers expect."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def show(row: Row) -> dict[str, Any]:
-    """An endpoint as the API sends it: its secret only hinted at."""
+    """An endpoint as the API sends it, with the last characters of its secret."""
     return {
         "id": row["id"],
         "object": "webhook_endpoint",
@@ -42,7 +42,7 @@ def show(row: Row) -> dict[str, Any]:
 def add(
     connection: Connection, *, name: str, url: str, event_types: Sequence[str], secret: str | None = None
 ) -> dict[str, Any]:
-    """Add an endpoint; this reply alone shows its secret."""
+    """Add an endpoint; only this reply has its secret."""
     endpoint_id, at, secret = new_id("we_"), now(), secret or new_secret()
     connection.execute(
         "INSERT INTO webhook_endpoints (id, created_at, updated_at, name, url, event_types, secret)"
@@ -56,7 +56,7 @@ SETTING = "set at start"
 
 
 def configure(connection: Connection, url: str | None, secret: str | None) -> None:
-    """Have exactly the endpoint that the service was started with, if any, besides those of clients."""
+    """Make the endpoint of the service's settings the only one of its kind, beside those of clients."""
     row = connection.execute(
         "SELECT * FROM webhook_endpoints WHERE name = ? AND deleted_at IS NULL", (SETTING,)
     ).fetchone()
@@ -97,7 +97,7 @@ def change(connection: Connection, endpoint_id: str, /, **changes: Any) -> dict[
 
 
 def rotate(connection: Connection, endpoint_id: str, *, keep_seconds: int) -> dict[str, Any]:
-    """Give an endpoint a new secret; the old one may sign along for a while."""
+    """Give an endpoint a new secret; the old one also signs for `keep_seconds`."""
     old, secret = find(connection, endpoint_id)["secret"], new_secret()
     until = now() + keep_seconds
     shown = change(connection, endpoint_id, secret=secret, old_secret=old, old_secret_until=until)
@@ -105,7 +105,7 @@ def rotate(connection: Connection, endpoint_id: str, *, keep_seconds: int) -> di
 
 
 def delete(connection: Connection, endpoint_id: str) -> None:
-    """Remove an endpoint; what was still to be sent to it is dropped."""
+    """Remove an endpoint; its pending deliveries are dropped."""
     find(connection, endpoint_id)
     connection.execute("UPDATE webhook_endpoints SET deleted_at = ? WHERE id = ?", (now(), endpoint_id))
     connection.execute(
@@ -117,7 +117,7 @@ def delete(connection: Connection, endpoint_id: str) -> None:
 
 
 def announce(connection: Connection, kind: str, data: Mapping[str, Any]) -> None:
-    """Queue an event for every endpoint that wants it, in the transaction that makes it true."""
+    """Queue an event for every endpoint that wants it, in the transaction of the change that it reports."""
     for endpoint in connection.execute("SELECT * FROM webhook_endpoints WHERE deleted_at IS NULL").fetchall():
         if kind in json.loads(endpoint["event_types"]):
             queue(connection, endpoint["id"], kind, data)
@@ -136,7 +136,7 @@ def queue(connection: Connection, endpoint_id: str, kind: str, data: Mapping[str
 
 
 def due(connection: Connection, at: float, limit: int = 20) -> list[Row]:
-    """What is to be sent by now, with where to and what to sign with."""
+    """The deliveries that are due, each with the address and the secrets of its endpoint."""
     return connection.execute(
         "SELECT d.*, e.url, e.secret, e.old_secret, e.old_secret_until FROM deliveries AS d"
         " JOIN webhook_endpoints AS e ON e.id = d.endpoint_id"
@@ -146,13 +146,13 @@ def due(connection: Connection, at: float, limit: int = 20) -> list[Row]:
 
 
 def next_due(connection: Connection) -> float | None:
-    """When the next delivery is to be tried."""
+    """When the next delivery is due; None if none is pending."""
     at: float | None = connection.execute("SELECT MIN(next_at) FROM deliveries WHERE status = 'pending'").fetchone()[0]
     return at
 
 
 def note(connection: Connection, delivery_id: str, /, **changes: Any) -> None:
-    """Write down how an attempt went."""
+    """Record the result of an attempt."""
     columns = ", ".join(f"{name} = ?" for name in changes)
     connection.execute(
         f"UPDATE deliveries SET {columns}, attempts = attempts + 1 WHERE id = ?",  # noqa: S608 - our own column names
@@ -161,7 +161,7 @@ def note(connection: Connection, delivery_id: str, /, **changes: Any) -> None:
 
 
 def show_delivery(row: Row) -> dict[str, Any]:
-    """A delivery as our own log shows it."""
+    """A delivery as this service's list of deliveries shows it."""
     return {
         "id": row["id"],
         "object": "webhook_delivery",

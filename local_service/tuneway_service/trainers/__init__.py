@@ -1,4 +1,4 @@
-"""What can be trained with here: each trainer by name, imported only when it is asked for."""
+"""The trainers by name; each is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ HF = "hf:"
 def make_trainer(name: str) -> Trainer:
     """The trainer of that name, ready to use.
 
-    There is `bytes`, `smol` (also `smollm2-135m-instruct`), and the folder of any Transformers model, with
-    `hf:` before it or not. The trainer's own `name` is the full one, which finds it again.
+    Names are `bytes`, `smol` (or `smollm2-135m-instruct`), and the folder of a Transformers model, with or without
+    `hf:` before it. The trainer's attribute `name` is the full name, which finds the same trainer again.
     """
     if name in TRAINERS:
         return TRAINERS[name]()
@@ -67,7 +67,7 @@ def make_trainer(name: str) -> Trainer:
 
 
 def found_here() -> dict[str, str]:
-    """The base models that need no naming, each with its trainer: those that are installed."""
+    """The base models that are served without an option, because they are installed, each with its trainer."""
     found = {name: name for name in TRAINERS}
     with suppress(MissingExtra):
         found[smol.NAME] = make_trainer(smol.NAME).name

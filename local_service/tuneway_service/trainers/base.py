@@ -1,8 +1,7 @@
-"""What a trainer is to the service: four small protocols and what passes between them.
+"""The protocols between the service and a trainer, and the objects that pass between them.
 
-The service knows no trainer's inside. It asks a `Trainer` to settle the hyperparameters, starts a `TrainingSession`,
-walks its `advance()` and turns each `Progress` into events and checkpoints; an exported folder is loaded as
-a `Chat` to answer questions.
+The service asks a `Trainer` to settle the hyperparameters, starts a `TrainingSession`, iterates over its `advance()`,
+and turns each `Progress` into events and checkpoints. It loads an exported folder as a `Chat`, to answer questions.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ Message: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """One training, settled: nothing in it is "auto" any more.
+    """The inputs of one training; nothing in them is "auto".
 
     Args:
         method: "supervised", "dpo" or "reinforcement".
         train_path: The training rows, as JSONL.
-        valid_path: The validation rows, measured and never learned from.
-        hyperparameters: What `Trainer.resolve` returned.
+        valid_path: The validation rows, which are measured and not learned.
+        hyperparameters: The result of `Trainer.resolve`.
         seed: The same seed, rows and hyperparameters give the same weights.
-        base: The exported folder to start from when tuning a tuned model; otherwise the trainer's own base.
-        grade: For reinforcement: grades an answer to a row.
+        base: The exported folder to start from; None for the trainer's base model.
+        grade: For reinforcement, grades an answer to a row.
     """
 
     method: str
@@ -49,11 +48,11 @@ class TrainingRun:
 class Step:
     """One update of the weights.
 
-    `metrics` has the API's own names: `train_loss`, `train_mean_token_accuracy`; at some steps also
-    `valid_loss`, `valid_mean_token_accuracy` (a batch of the validation rows); at the last step of an epoch
-    `full_valid_loss`, `full_valid_mean_token_accuracy` (all of them). For dpo, each of the three sets also has
-    `…_reward_margin` and `…_reward_accuracy`. For reinforcement there are `train_mean_reward` and, at some
-    steps, `full_valid_mean_reward`, each also as `…_score.NAME` for the parts of a multi grader.
+    `metrics` uses the API's names: `train_loss` and `train_mean_token_accuracy`; at some steps also `valid_loss` and
+    `valid_mean_token_accuracy` (of a batch of validation rows); at the last step of an epoch also `full_valid_loss`
+    and `full_valid_mean_token_accuracy` (of all validation rows). dpo adds `…_reward_margin` and
+    `…_reward_accuracy` to each of the three. Reinforcement has `train_mean_reward` and, at some steps,
+    `full_valid_mean_reward`, and for the parts of a multi grader `…_score.NAME`.
     """
 
     step: int
@@ -63,9 +62,9 @@ class Step:
 
 @dataclass(frozen=True)
 class CheckpointDue:
-    """The end of an epoch (counted from 1): a moment to `export`. `metrics` are those of its last step.
+    """A checkpoint should be exported now: an epoch has ended. `metrics` are those of its last step.
 
-    In reinforcement it is a moment at which all validation rows were graded, whichever step that is.
+    Epochs are counted from 1. In reinforcement a checkpoint is due after each grading of all validation rows.
     """
 
     step: int
@@ -77,53 +76,53 @@ Progress: TypeAlias = Step | CheckpointDue
 
 
 class TrainingSession(Protocol):
-    """A training under way, in memory."""
+    """A training in progress, in memory."""
 
     @property
     def total_steps(self) -> int:
-        """How many steps the whole training has, those before a resume included."""
+        """The number of steps of the whole training, including those before a resume."""
         ...
 
     @property
     def trained_tokens(self) -> int:
-        """How many tokens were learned from so far, each counted once per epoch."""
+        """The number of tokens learned so far, each counted once per epoch."""
         ...
 
     def advance(self) -> Iterator[Progress]:
-        """Train. Between two items the training is at rest: `save`, `export` or leave for good.
+        """Train. Between two items, the caller may `save`, `export`, or stop for good.
 
-        After a resume from an older save, steps that were already told come again, with the same numbers.
+        After a resume from an older save, the steps since then come again, with the same metrics.
         """
         ...
 
     def save(self, folder: Path) -> None:
-        """Write all that a resume needs: weights, optimiser, position.
+        """Write everything that a resume needs: weights, optimiser, position.
 
-        Atomic, also over an older save. A disk that refuses raises `OSError`; the older save is still good.
+        The write is atomic, and replaces an older save. If the disk fails it raises `OSError`; the older save stays.
         """
         ...
 
     def export(self, folder: Path) -> None:
-        """Write the model alone, for `Trainer.load_model` and `TrainingRun.base`. Atomic, like `save`."""
+        """Write the model only, for `Trainer.load_model` and `TrainingRun.base`; atomic, like `save`."""
         ...
 
 
 class Reply(Iterator[str], Protocol):
-    """An answer as it is being written: text, piece by piece. The counts are final once it is exhausted."""
+    """An answer while it is generated: pieces of text. The counts are final when the iterator is exhausted."""
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens that the model was given."""
+        """The number of tokens in the prompt."""
         ...
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens that the model wrote so far."""
+        """The number of tokens that the model has generated so far."""
         ...
 
     @property
     def finish_reason(self) -> str | None:
-        """None while writing; then "stop" (the model ended, or met a stop text) or "length"."""
+        """None during generation; then "stop" (the model ended, or reached a stop text) or "length"."""
         ...
 
 
@@ -140,7 +139,7 @@ class Chat(Protocol):
         seed: int | None = None,
         stop: Sequence[str] | None = None,
     ) -> Reply:
-        """Answer a conversation. The same seed gives the same answer; temperature 0 takes the likeliest."""
+        """Answer a conversation. The same seed gives the same answer; temperature 0 takes the most likely tokens."""
         ...
 
     def complete_prompt(
@@ -157,27 +156,27 @@ class Chat(Protocol):
 
 
 class Trainer(Protocol):
-    """A way to train, and the base model that it trains."""
+    """A way to train one base model."""
 
     name: str
 
     def describe(self) -> dict[str, Any]:
-        """The model card: what truly trains here, plainly, so that nobody takes it for a hosted model.
+        """The model card. It says plainly what is trained here, so that nobody takes it for a hosted model.
 
-        It has at least `trainer`, the name, and `summary`, a sentence or two.
+        It has at least `trainer`, the name, and `summary`, one or two sentences.
         """
         ...
 
     def resolve(self, method: str, requested: Mapping[str, Any], n_examples: int) -> dict[str, Any]:
-        """Settle every hyperparameter; `InvalidSpec` for a method or a value that this trainer can't do."""
+        """A value for every hyperparameter; raises `InvalidSpec` for methods and values that it doesn't support."""
         ...
 
     def start(self, run: TrainingRun) -> TrainingSession:
-        """Begin a training: read the rows, set up the weights, train nothing yet."""
+        """Start a training: read the rows and set up the weights, without a step yet."""
         ...
 
     def resume(self, run: TrainingRun, folder: Path) -> TrainingSession:
-        """Go on from a folder that `TrainingSession.save` wrote, to exactly the weights of a run without a break."""
+        """Resume from a folder of `TrainingSession.save`; the final weights are those of a run without a break."""
         ...
 
     def base_model(self) -> Chat:

@@ -1,10 +1,10 @@
-"""Conversations as plain text: how a small model sees messages, tools and tool calls.
+"""Conversations as plain text: the form in which a small model reads messages, tools and tool calls.
 
-A message is its text; of content parts the texts count, and anything else (an image, a sound) is named in
-brackets. A tool call is written `<tool_call>name {"its": "arguments"}</tool_call>` after the message's text,
-so a model that learned from such messages answers in the same form, and `split_tool_calls` reads it back.
-System and developer messages and the tools' names and descriptions are the instructions, apart from the
-turns, of which the latest 16 count.
+A message becomes its text. Of content parts, texts are used, and anything else (an image, a sound) becomes its name in
+brackets. A tool call is written as `<tool_call>name {"its": "arguments"}</tool_call>` after the message's text; a
+model that was trained on such messages answers in this form, and `split_tool_calls` reads it back. System messages,
+developer messages, and the names and descriptions of tools are the instructions. The other messages are turns, of
+which the latest 16 are used.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TOOL_CALL = re.compile(
 
 @dataclass(frozen=True)
 class Turn:
-    """Who said what."""
+    """One message: a role and a text."""
 
     role: str
     text: str
@@ -40,32 +40,32 @@ class Turn:
 
 @dataclass(frozen=True)
 class Context:
-    """All that an answer may depend on."""
+    """Everything that an answer depends on."""
 
     instructions: str
     turns: tuple[Turn, ...]
 
     @property
     def size(self) -> int:
-        """Its length in bytes."""
+        """The length in bytes."""
         return sum(len(encoded(text)) for text in (self.instructions, *(turn.text for turn in self.turns)))
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A context and the answer to learn for it."""
+    """A context, and the answer to learn for it."""
 
     context: Context
     answer: str
 
 
 def encoded(text: str) -> bytes:
-    """The text as UTF-8; halves of surrogate pairs, which JSON can smuggle in, become question marks."""
+    """The text as UTF-8; single surrogates, which JSON allows, become question marks."""
     return text.encode("utf-8", "replace")
 
 
 def read_context(messages: Iterable[Message], tools: Iterable[Message] | None = None) -> Context:
-    """The context that these messages make for whatever is answered next."""
+    """The context of the answer to these messages."""
     reader = _Reader(tools or ())
     for message in messages:
         reader.take(message)
@@ -73,36 +73,36 @@ def read_context(messages: Iterable[Message], tools: Iterable[Message] | None = 
 
 
 def prompt_context(prompt: str) -> Context:
-    """The context that a bare prompt makes."""
+    """The context of the continuation of a prompt."""
     return Context("", (Turn("prompt", prompt),))
 
 
 def messages_of(row: Message, name: str = "messages") -> list[Message]:
-    """The messages of a row, or of what it holds under another name; `InvalidInput` when there are none."""
+    """The messages in a field of a row; raises `InvalidInput` if there are none."""
     messages = row.get(name)
     if not isinstance(messages, list) or not messages or not all(isinstance(item, dict) for item in messages):
         raise InvalidInput(
             f"{name} is not a list of messages",
-            hint='A chat row has "messages"; a plain one "prompt" and "completion".',
+            hint='A chat row has "messages"; a completion row has "prompt" and "completion".',
         )
     return messages
 
 
 def asked_in(row: Message) -> Message:
-    """What both answers of a preference row were given to."""
+    """The input of a preference row, which both of its answers belong to."""
     asked = row.get("input")
     if not isinstance(asked, dict):
-        raise InvalidInput("no input to prefer an answer for", hint='dpo needs "input" with "messages".')
+        raise InvalidInput("the row has no input", hint='dpo needs "input" with "messages".')
     return asked
 
 
 def is_learned(message: Message) -> bool:
-    """Whether a message is an answer that counts: the assistant's, but for those with `weight` 0."""
+    """Whether a message is learned: it is the assistant's, and its `weight` isn't 0."""
     return message.get("role") == "assistant" and message.get("weight") != 0
 
 
 def exchanges(row: Message) -> Iterator[Exchange]:
-    """The answers that a supervised row teaches."""
+    """The answers to learn from a supervised row, with their contexts."""
     if "prompt" in row and "completion" in row:
         yield Exchange(prompt_context(_content(row["prompt"])), _content(row["completion"]))
         return
@@ -114,7 +114,7 @@ def exchanges(row: Message) -> Iterator[Exchange]:
 
 
 def preference(row: Message) -> tuple[Exchange, Exchange]:
-    """The preferred answer and the other one of a preference row."""
+    """The preferred answer of a preference row, and the other one."""
     asked = asked_in(row)
     context = read_context(messages_of(asked), _tools(asked))
     preferred, other = (
@@ -125,7 +125,7 @@ def preference(row: Message) -> tuple[Exchange, Exchange]:
 
 
 def message_text(message: Message) -> str:
-    """A message's text, its tool calls included."""
+    """A message's text, including its tool calls."""
     text = _content(message.get("content") or message.get("refusal"))
     calls = [call.get("function") for call in _dicts(message.get("tool_calls"))]
     if message.get("function_call"):  # the deprecated spelling
@@ -136,9 +136,9 @@ def message_text(message: Message) -> str:
 
 
 def split_tool_calls(text: str) -> tuple[str, list[dict[str, str]]]:
-    """An answer's text without its tool calls, and those as `{"name", "arguments"}`.
+    """An answer's text without its tool calls, and the tool calls as `{"name", "arguments"}`.
 
-    They may also stand as many language models write them: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
+    It also recognises the form of many language models: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
     """
     calls: list[dict[str, str]] = []
 
@@ -163,7 +163,7 @@ def _read_call(found: re.Match[str]) -> dict[str, str] | None:
 
 
 class _Reader:
-    """Takes messages one by one, so that a conversation of thousands is read once."""
+    """Takes messages one by one, so that a long conversation with many answers is read once."""
 
     def __init__(self, tools: Iterable[Message]) -> None:
         self._instructions = [_describe(tool) for tool in tools]

@@ -1,7 +1,7 @@
-"""A folder of arrays and facts, written so that it is either the old one or the new one, whole.
+"""A folder of arrays and facts that is replaced atomically.
 
-The same content gives the same bytes and the same file names: arrays are raw `.npy` files named by their
-hash, facts are sorted JSON, nothing carries a date. `index.json`, replaced last, says which arrays count.
+The same content gives the same bytes and the same file names: arrays are `.npy` files named by their hash, facts are
+sorted JSON, and nothing has a date. `index.json` is replaced last and names the arrays that are valid.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _INDEX = "index.json"
 
 
 def write_folder(folder: Path, facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-    """Write it, over an older one if there is one. `OSError` when the disk refuses."""
+    """Write the folder, or replace an older one. Raises `OSError` if the disk fails."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: _write_array(folder, name, array) for name, array in arrays.items()}
     index = json.dumps({"facts": facts, "arrays": files}, sort_keys=True, indent=1, allow_nan=False)
@@ -36,14 +36,14 @@ def write_folder(folder: Path, facts: dict[str, Any], arrays: dict[str, NDArray[
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The facts and the arrays; `InvalidInput` when anything is missing or was changed."""
+    """The facts and the arrays; raises `InvalidInput` if anything is missing or was changed."""
     try:
         index = json.loads((folder / _INDEX).read_bytes())
         arrays = {name: _read_array(folder / file) for name, file in index["arrays"].items()}
         return index["facts"], arrays
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(
-            f"{folder.name} is no readable model folder: {error}",
+            f"{folder.name} is not a readable model folder: {error}",
             hint="It is damaged or incomplete: train again.",
         ) from error
 

@@ -1,4 +1,4 @@
-"""How "auto" is settled, and what no trainer accepts. Every rule here is public: users plan with it."""
+"""The rules for "auto", and the limits that hold for every trainer. They are public: users plan with them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuneway.models import DPOHyperparameters, Hyperparameters, ReinforcementHyp
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_KNOBS: dict[str, type[Hyperparameters]] = {
+_MODELS: dict[str, type[Hyperparameters]] = {
     "supervised": Hyperparameters,
     "dpo": DPOHyperparameters,
     "reinforcement": ReinforcementHyperparameters,
@@ -21,16 +21,16 @@ _KNOBS: dict[str, type[Hyperparameters]] = {
 
 
 def auto_epochs(n_examples: int) -> int:
-    """Three; more (up to 25) until 100 examples are passed over, fewer so as not to pass 25,000."""
+    """Three epochs; more (at most 25) to reach 100 examples in total, fewer to stay within 25,000."""
     if n_examples * 3 < 100:
         return min(25, math.ceil(100 / max(1, n_examples)))
     return min(3, max(1, 25_000 // n_examples))
 
 
 def settle(method: str, requested: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """`defaults`, overruled by what was requested and isn't "auto" or null.
+    """`defaults`, replaced by requested values that aren't "auto" or null.
 
-    Raises `InvalidSpec` for a value out of its limits and for a name that is not among the defaults.
+    Raises `InvalidSpec` for a value outside of its limits, and for a name that isn't among the defaults.
     """
     for name in requested:
         if name not in defaults and requested[name] is not None:
@@ -40,7 +40,7 @@ def settle(method: str, requested: Mapping[str, Any], defaults: Mapping[str, Any
                 hint=f"There are: {', '.join(defaults)}.",
             )
     try:
-        checked = _KNOBS[method].model_validate(dict(requested))
+        checked = _MODELS[method].model_validate(dict(requested))
     except ValidationError as error:
         wrong = error.errors(include_url=False)[-1]
         field = str(wrong["loc"][0]) if wrong["loc"] else "hyperparameters"

@@ -1,4 +1,4 @@
-"""What some rows have come to, and the metrics that the API makes of it."""
+"""Sums over rows, and the metrics that result from them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class MetricSums:
-    """Sums over some rows, and the metrics that they make."""
+    """Sums over some rows, for metrics that are means."""
 
     loss: float = 0.0
     losses: int = 0
@@ -15,27 +15,27 @@ class MetricSums:
     tokens: int = 0
     values: dict[str, list[float]] = field(default_factory=dict)
 
-    def lose(self, loss: float, count: int) -> None:
-        """Take a loss, which is the sum of so many, into the mean."""
+    def add_loss(self, loss: float, count: int) -> None:
+        """Add a loss that is a sum over `count` items."""
         self.loss += loss
         self.losses += count
 
-    def guess(self, hits: int, tokens: int) -> None:
-        """Take tokens into the accuracy: how many there were, and how many of them were the first guess."""
+    def add_hits(self, hits: int, tokens: int) -> None:
+        """Add tokens to the accuracy: their number, and how many of them were the model's first choice."""
         self.hits += hits
         self.tokens += tokens
 
-    def prefer(self, margin: float) -> None:
-        """Take a pair of answers into the means over pairs: by how much the preferred one is ahead of the other."""
+    def add_pair(self, margin: float) -> None:
+        """Add a pair of answers: by how much the preferred one is ahead of the other."""
         self.add("reward_margin", margin)
         self.add("reward_accuracy", float(margin > 0))
 
     def add(self, name: str, value: float) -> None:
-        """Take a value into the mean of that name."""
+        """Add a value to the mean of this name."""
         self.values.setdefault(name, []).append(value)
 
     def metrics(self, prefix: str) -> dict[str, float]:
-        """Means, under the API's names; nothing where there was nothing to measure."""
+        """The means, under the API's names; those without values are left out."""
         found = {}
         if self.losses:
             found[f"{prefix}_loss"] = self.loss / self.losses

@@ -1,4 +1,4 @@
-"""An answer while it is being written: counting, stop texts, the reason why it ended."""
+"""An answer while it is generated: counts of tokens, stop texts, the finish reason."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 class TextReply:
-    """Text, piece by piece, from a model's tokens.
+    """Pieces of text, from a model's tokens.
 
     Args:
-        tokens: The text of each token in turn, "" where a token ends no character; ends when the model does.
-        prompt_tokens: What the model was given.
-        max_tokens: How many tokens to take at most.
-        stop: Texts to end before.
+        tokens: The text of each token, "" for a token that doesn't complete a character; ends when the model does.
+        prompt_tokens: The number of tokens in the prompt.
+        max_tokens: The largest number of tokens to take.
+        stop: Texts before which the answer ends.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class TextReply:
 
 
 def _begun(text: str, stop: list[str]) -> int:
-    """How many characters at the end may be the beginning of a stop text."""
+    """The number of characters at the end that may be the start of a stop text."""
     longest = max(map(len, stop), default=1) - 1
     return next(
         (size for size in range(min(longest, len(text)), 0, -1) if any(s.startswith(text[-size:]) for s in stop)),

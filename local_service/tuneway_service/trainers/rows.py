@@ -1,4 +1,4 @@
-"""Rows of a JSONL file, read when they are needed: memory holds where each begins, not what it says."""
+"""The rows of a JSONL file, read when they are needed. Memory holds only the position of each row."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Row = dict[str, Any]
 
 
 class Rows:
-    """The rows of a file that `accept` says yes to, by number, in any order.
+    """The rows of a file that `accept` returns True for, by number, in any order.
 
-    The file is read through once at the start; `accept` sees every row then and may take notes of it.
+    The whole file is read once at the start; `accept` sees every row then, and may keep data about it.
 
     Args:
-        path: A JSONL file that nobody changes meanwhile. Empty lines are passed over.
-        accept: Whether a row counts. An `InvalidInput` that it raises gets the line's number.
+        path: A JSONL file that doesn't change meanwhile. Empty lines are skipped.
+        accept: Whether a row counts. If it raises `InvalidInput`, the line's number is added.
     """
 
     def __init__(self, path: Path, accept: Callable[[Row], bool]) -> None:
@@ -56,14 +56,14 @@ class Rows:
 
 
 def nothing_in(path: Path) -> InvalidInput:
-    """The refusal of a file whose rows teach nothing."""
+    """The error for a file without anything to learn."""
     return InvalidInput(
         f"{path.name} has no answer to learn", hint="At least one assistant message must have weight 1."
     )
 
 
 def accept_line(line: bytes, number: int, accept: Callable[[Row], bool]) -> bool:
-    """Whether `accept` takes the row on this line; errors say which line it is."""
+    """Whether `accept` takes the row on this line; errors get the line's number."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:

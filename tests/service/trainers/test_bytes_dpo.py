@@ -49,12 +49,12 @@ def test_the_reference_stays_what_it_was(train, tuned, chat_with, trainer):
     training, _, checkpoints = train(PAIRS, valid=HELD_OUT[:5], method="dpo", base=tuned, beta=0.3, n_epochs=1)
     now, then = chat_with(training)._weights, trainer.load_model(tuned)._weights
 
-    from tuneway_service.trainers.bytewise.objectives import preference_lessons
+    from tuneway_service.trainers.bytewise.objectives import preference_examples
 
-    def gain(lesson):
-        return now.read(lesson).log_likelihood - then.read(lesson).log_likelihood
+    def gain(example):
+        return now.read(example).log_likelihood - then.read(example).log_likelihood
 
-    pairs = [preference_lessons(row) for row in HELD_OUT[:5]]
+    pairs = [preference_examples(row) for row in HELD_OUT[:5]]
     expected = sum(0.3 * (gain(chosen) - gain(other)) for chosen, other in pairs) / 5
     # the exported model has half the precision
     assert checkpoints[-1].metrics["full_valid_reward_margin"] == pytest.approx(expected, rel=0.02)

@@ -113,7 +113,7 @@ def test_a_damaged_save_is_refused(trainer, prepare, tmp_path):
     trainer.start(run).save(tmp_path / "saved")
     for file in (tmp_path / "saved").glob("energy-*"):
         file.write_bytes(file.read_bytes()[:-1] + b"!")
-    with pytest.raises(InvalidInput, match="saved is no readable model folder"):
+    with pytest.raises(InvalidInput, match="saved is not a readable model folder"):
         trainer.resume(run, tmp_path / "saved")
 
 

@@ -7,31 +7,31 @@ import pytest
 from support.support_chats import chats
 
 from tuneway_service.trainers.bytewise.features import END, Past, blocks, read_cues
-from tuneway_service.trainers.bytewise.objectives import BytesPreference, supervised, supervised_lessons
-from tuneway_service.trainers.bytewise.weights import AdaGrad, Lesson, Weights
+from tuneway_service.trainers.bytewise.objectives import BytesPreference, supervised, supervised_examples
+from tuneway_service.trainers.bytewise.weights import AdaGrad, BytesExample, Weights
 from tuneway_service.trainers.conversation import prompt_context
 from tuneway_service.trainers.metric_sums import MetricSums
 
-LESSONS = [lesson for row in chats(12, seed=31) for lesson in supervised_lessons(row)]
-SEEN = {symbol for lesson in LESSONS for symbol in lesson.symbols.tolist()}
+EXAMPLES = [example for row in chats(12, seed=31) for example in supervised_examples(row)]
+SEEN = {symbol for example in EXAMPLES for symbol in example.symbols.tolist()}
 
 
-def lesson_of(prompt: str, text: bytes) -> Lesson:
-    return Lesson(read_cues(prompt_context(prompt)), np.array([*text, END]))
+def example_of(prompt: str, text: bytes) -> BytesExample:
+    return BytesExample(read_cues(prompt_context(prompt)), np.array([*text, END]))
 
 
 def some_steps(weights: Weights) -> Weights:
     optimiser = AdaGrad(weights.table.shape[1])
     for _ in range(3):
-        for lesson in LESSONS:
-            optimiser.add(weights.read(lesson))
+        for example in EXAMPLES:
+            optimiser.add(weights.read(example))
             optimiser.step(weights, 0.3)
     return weights
 
 
 def test_probabilities_of_all_symbols_add_up_to_one():
     weights = some_steps(Weights(SEEN))
-    for _, block in blocks(LESSONS[0].cues, LESSONS[0].symbols):
+    for _, block in blocks(EXAMPLES[0].cues, EXAMPLES[0].symbols):
         each = np.exp(weights.log_probabilities(block))[:, weights.columns]
         assert each.shape[1] == 257
         assert each.sum(axis=1) == pytest.approx(1, abs=1e-4)
@@ -40,29 +40,29 @@ def test_probabilities_of_all_symbols_add_up_to_one():
 def test_one_column_for_all_unseen_symbols_loses_nothing():
     narrow, full = some_steps(Weights(SEEN)), some_steps(Weights(range(257)))
     assert narrow.table.shape[1] < 40 < full.table.shape[1]
-    foreign = lesson_of("Where is my parcel", "Übergröße".encode())
-    for lesson in (*LESSONS, foreign):
-        assert narrow.read(lesson).log_likelihood == pytest.approx(full.read(lesson).log_likelihood, rel=1e-3)
+    foreign = example_of("Where is my parcel", "Übergröße".encode())
+    for example in (*EXAMPLES, foreign):
+        assert narrow.read(example).log_likelihood == pytest.approx(full.read(example).log_likelihood, rel=1e-3)
 
 
 def test_widening_the_alphabet_changes_no_probability():
     weights = some_steps(Weights(SEEN))
     wider = weights.widened("Größe".encode())
-    lesson = lesson_of("Where is my parcel", "Größe, billing".encode())
-    assert wider.read(lesson).log_likelihood == pytest.approx(weights.read(lesson).log_likelihood, rel=1e-5)
+    example = example_of("Where is my parcel", "Größe, billing".encode())
+    assert wider.read(example).log_likelihood == pytest.approx(weights.read(example).log_likelihood, rel=1e-5)
     assert wider.table is not weights.table
 
 
 def supervised_loss(weights, optimiser=None):
-    tally = MetricSums()
-    supervised(weights, LESSONS[:2], tally, optimiser)
-    return tally.loss
+    sums = MetricSums()
+    supervised(weights, EXAMPLES[:2], sums, optimiser)
+    return sums.loss
 
 
 def preference_loss(weights, optimiser=None):
-    tally = MetricSums()
-    BytesPreference(REFERENCE, beta=0.3)(weights, LESSONS[:2], tally, optimiser)
-    return tally.loss
+    sums = MetricSums()
+    BytesPreference(REFERENCE, beta=0.3)(weights, EXAMPLES[:2], sums, optimiser)
+    return sums.loss
 
 
 REFERENCE = Weights(SEEN)
@@ -92,14 +92,14 @@ def test_the_gradient_is_that_of_the_loss(loss):
 
 def test_answering_sees_the_same_features_as_learning():
     text = b"a rather long answer, longer than the longest n-gram and than a block of positions. " * 8
-    lesson = lesson_of("Anything", text)
+    example = example_of("Anything", text)
     past = Past()
-    for part, block in blocks(lesson.cues, lesson.symbols):
+    for part, block in blocks(example.cues, example.symbols):
         for offset, position in enumerate(range(part.start, part.stop)):
-            now = past.block(lesson.cues)
+            now = past.block(example.cues)
             assert np.array_equal(now.rows[0], block.rows[offset])
             assert np.array_equal(now.scales, block.scales)
-            past.append(int(lesson.symbols[position]))
+            past.append(int(example.symbols[position]))
 
 
 def test_a_message_speaks_no_louder_for_being_long():

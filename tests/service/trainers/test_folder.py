@@ -108,7 +108,7 @@ def test_damage_is_noticed(tmp_path, damage):
         index.unlink()
     else:
         index.write_text("[]")
-    with pytest.raises(InvalidInput, match="model is no readable model folder"):
+    with pytest.raises(InvalidInput, match="model is not a readable model folder"):
         read_folder(folder)
 
 

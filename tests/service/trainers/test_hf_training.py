@@ -17,7 +17,7 @@ from support.tiny_llama import make_tiny_llama
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway_service.graders import Grading
 from tuneway_service.trainers import CheckpointDue, Step, make_trainer
-from tuneway_service.trainers.hf.knobs import ANSWER_TOKENS
+from tuneway_service.trainers.hf.hyperparameters import ANSWER_TOKENS
 
 # PEFT asks Transformers by an older name
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -264,7 +264,7 @@ def test_a_damaged_export_is_refused(trainer, prepared, tmp_path):
     training = trainer.start(prepared())
     training.export(tmp_path / "model")
     (tmp_path / "model" / "tuneway.json").write_text("{}")
-    with pytest.raises(InvalidInput, match="model is no readable model folder"):
+    with pytest.raises(InvalidInput, match="model is not a readable model folder"):
         trainer.load_model(tmp_path / "model")
 
 
@@ -281,7 +281,7 @@ def test_settled_hyperparameters_follow_the_stated_rules(trainer):
 
 def test_a_question_longer_than_the_model_can_read_is_refused(trainer, prepared, chat_with):
     chat = chat_with(trainer.start(prepared()))
-    with pytest.raises(InvalidInput, match="takes 512"):
+    with pytest.raises(InvalidInput, match="context has 512"):
         chat.complete([{"role": "user", "content": "x" * 600}])
 
 

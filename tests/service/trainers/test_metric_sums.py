@@ -15,27 +15,27 @@ def test_what_was_not_measured_has_no_metric():
 
 
 def test_losses_and_guesses_are_means_over_what_each_of_them_counts():
-    tally = MetricSums()
-    tally.lose(3.0, 4)
-    tally.lose(1.0, 4)
-    tally.guess(1, 3)
-    tally.guess(0, 1)
-    assert tally.metrics("train") == {"train_loss": 0.5, "train_mean_token_accuracy": 0.25}
+    sums = MetricSums()
+    sums.add_loss(3.0, 4)
+    sums.add_loss(1.0, 4)
+    sums.add_hits(1, 3)
+    sums.add_hits(0, 1)
+    assert sums.metrics("train") == {"train_loss": 0.5, "train_mean_token_accuracy": 0.25}
 
 
 def test_of_pairs_the_margin_is_a_mean_and_a_tie_is_no_win():
-    tally = MetricSums()
+    sums = MetricSums()
     for margin in (3.0, -1.0, 0.0, 2.0):
-        tally.prefer(margin)
-    assert tally.metrics("valid") == {"valid_reward_margin": 1.0, "valid_reward_accuracy": 0.5}
+        sums.add_pair(margin)
+    assert sums.metrics("valid") == {"valid_reward_margin": 1.0, "valid_reward_accuracy": 0.5}
 
 
 def test_a_mean_of_ones_own_name_stands_beside_the_others():
-    tally = MetricSums()
-    tally.lose(1.0, 1)
+    sums = MetricSums()
+    sums.add_loss(1.0, 1)
     for reward in (0.25, 0.75):
-        tally.add("mean_reward", reward)
-    assert tally.metrics("full_valid") == {"full_valid_loss": 1.0, "full_valid_mean_reward": 0.5}
+        sums.add("mean_reward", reward)
+    assert sums.metrics("full_valid") == {"full_valid_loss": 1.0, "full_valid_mean_reward": 0.5}
 
 
 @pytest.mark.parametrize("heavy", ["torch", "transformers", "numpy"])

@@ -1,8 +1,8 @@
-"""The trainer `bytes`: a small model that learns in seconds, in NumPy alone, and is no language model.
+"""The trainer `bytes`: a small model that learns in seconds with nothing but NumPy. It is not a language model.
 
-It is log-linear: every byte of an answer is predicted from hashed features of the conversation and of the
-answer so far. It learns which answers belong to which words, and texts that repeat; it can't reason, copy or
-know. Sums run in a fixed order on one thread, so the same rows, hyperparameters and seed give the same
+The model is log-linear: it predicts each byte of an answer from hashed features of the conversation and of the answer
+so far. It learns which answers belong to which words, and texts that repeat; it can't reason or copy, and knows
+nothing else. Sums run in a fixed order on one thread, so the same rows, hyperparameters and seed give the same
 weights, byte for byte, on the same machine; another NumPy build or processor may differ in the last digit.
 """
 
@@ -32,7 +32,7 @@ class BytesTrainer:
         return {
             "trainer": self.name,
             "summary": (
-                "A small local learner, not a language model and not a hosted model. It learns short answers "
+                "A small local model, not a language model and not a hosted model. It learns short answers "
                 "that follow from words of the question; it knows nothing else."
             ),
             "kind": "log-linear over the next byte, hashed features of the conversation and of the answer, AdaGrad",
@@ -42,16 +42,16 @@ class BytesTrainer:
         }
 
     def resolve(self, method: str, requested: Mapping[str, Any], n_examples: int) -> dict[str, Any]:
-        """Settle the hyperparameters.
+        """A value for every hyperparameter.
 
-        What is "auto": `n_epochs` by `auto_epochs`; `batch_size` a fiftieth of the examples, between 1 and
+        The values of "auto": `n_epochs` by `auto_epochs`; `batch_size` a fiftieth of the examples, between 1 and
         32; `learning_rate_multiplier` 1, which is an AdaGrad rate of 0.5; `beta` 0.5.
         """
         if method not in ("supervised", "dpo"):
             raise InvalidSpec(
-                f"the trainer 'bytes' can't do {method}",
+                f"the trainer 'bytes' doesn't support {method}",
                 field="method",
-                hint="It does supervised and dpo; for reinforcement choose a trainer 'hf'.",
+                hint="It supports supervised and dpo; for reinforcement choose a trainer 'hf'.",
             )
         defaults: dict[str, Any] = {
             "n_epochs": auto_epochs(n_examples),
@@ -62,16 +62,16 @@ class BytesTrainer:
             defaults["beta"] = 0.5
         return settle(method, requested, defaults)
 
-    # NumPy is imported where a model is made: a service that only settles and describes does without it.
+    # NumPy is imported only where a model is created: the service itself doesn't need it.
 
     def start(self, run: TrainingRun) -> TrainingSession:
-        """Begin a training."""
+        """Start a training."""
         from tuneway_service.trainers.bytewise.training import BytesTraining
 
         return BytesTraining.start(run)
 
     def resume(self, run: TrainingRun, folder: Path) -> TrainingSession:
-        """Go on from a saved folder."""
+        """Resume from a saved folder."""
         from tuneway_service.trainers.bytewise.training import BytesTraining
 
         return BytesTraining.resume(run, folder)

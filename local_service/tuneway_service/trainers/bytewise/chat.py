@@ -1,4 +1,4 @@
-"""Asking the `bytes` model."""
+"""Answers of a `bytes` model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from tuneway_service.trainers.conversation import Context
 
 UNTRAINED = "I am the untrained base of the local trainer `bytes`. I have learned nothing yet."
-"""What weights that are all zero answer: they would otherwise give each byte the same chance."""
+"""The answer of weights that are all zero, which would otherwise give each byte the same probability."""
 
 MAX_TOKENS = 4096
-"""How long an answer may get when nothing else is said. A token is a byte."""
+"""The longest answer unless a limit is given. A token is a byte."""
 
 
 class BytesChat:
@@ -71,12 +71,12 @@ class BytesChat:
 
     def _write(self, context: Context, temperature: float, seed: int | None) -> Iterator[int]:
         cues, past = read_cues(context), Past()
-        random = np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         while True:
             scores = self._weights.scores(past.block(cues))[0, self._weights.columns].astype(np.float64)
             if temperature > 0:
-                chances = np.exp((scores - scores.max()) / temperature).cumsum()
-                symbol = int(np.searchsorted(chances, random.random() * chances[-1], side="right"))
+                totals = np.exp((scores - scores.max()) / temperature).cumsum()
+                symbol = int(np.searchsorted(totals, rng.random() * totals[-1], side="right"))
             else:
                 symbol = int(scores.argmax())
             if symbol == END:
@@ -86,7 +86,7 @@ class BytesChat:
 
 
 def _texts(symbols: Iterator[int]) -> Iterator[str]:
-    """Each byte's text: a character with its last byte, "" before; bytes that are no UTF-8 show as such."""
+    """The text of each byte: a character for its last byte, "" before; invalid UTF-8 is replaced."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for symbol in symbols:
         yield decoder.decode(bytes([symbol]))

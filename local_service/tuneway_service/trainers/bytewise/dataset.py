@@ -1,4 +1,4 @@
-"""The lessons of a file of rows, made once and kept as far as a modest memory goes."""
+"""The examples of a file of rows; as many as fit into a limited memory are kept, the others are made when needed."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from tuneway_service.trainers.bytewise.weights import Lesson
+    from tuneway_service.trainers.bytewise.weights import BytesExample
 
 _KEPT_BYTES = 64 << 20
 
 
 class BytesDataset:
-    """What there is to learn, by row; rows without anything to learn are left out.
+    """The examples to learn, by row; rows without any are left out.
 
     Args:
         path: The rows, as JSONL.
-        read: Makes the lessons of a row.
+        read: Makes the examples of a row.
     """
 
-    def __init__(self, path: Path, read: Callable[[Mapping[str, Any]], list[Lesson]]) -> None:
+    def __init__(self, path: Path, read: Callable[[Mapping[str, Any]], list[BytesExample]]) -> None:
         self.symbols: set[int] = set()
         self._read = read
-        self._kept: list[list[Lesson]] = []
+        self._kept: list[list[BytesExample]] = []
         self._room = _KEPT_BYTES
         self._rows = Rows(path, self._survey)
         if not self._rows:
@@ -35,22 +35,22 @@ class BytesDataset:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> list[Lesson]:
+    def __getitem__(self, index: int) -> list[BytesExample]:
         return self._kept[index] if index < len(self._kept) else self._read(self._rows[index])
 
     @property
     def sha256(self) -> str:
-        """The file's hash."""
+        """The SHA-256 of the file."""
         return self._rows.sha256
 
     def _survey(self, row: Row) -> bool:
-        lessons = self._read(row)
-        for lesson in lessons:
-            self.symbols.update(lesson.symbols.tolist())
-        size = sum(lesson.symbols.nbytes + lesson.cues.hashes.nbytes + 1000 for lesson in lessons)
-        if lessons and size <= self._room:
-            self._kept.append(lessons)
+        examples = self._read(row)
+        for example in examples:
+            self.symbols.update(example.symbols.tolist())
+        size = sum(example.symbols.nbytes + example.cues.hashes.nbytes + 1000 for example in examples)
+        if examples and size <= self._room:
+            self._kept.append(examples)
             self._room -= size
-        elif lessons:
-            self._room = 0  # the kept ones are the first ones
-        return bool(lessons)
+        elif examples:
+            self._room = 0  # only the first rows are kept: stop here
+        return bool(examples)

@@ -1,14 +1,14 @@
-"""What the model looks at: hashed features, each the number of a row of weights.
+"""The features of the model: hashes, each the number of a row of weights.
 
-For the next byte of an answer there are two kinds:
+The next byte of an answer has two kinds of features:
 
-- *n-grams* of the answer so far: its last 0, 1, 2, 3, 4, 6, 9 and 13 bytes (its beginning counts as a byte);
-- *cues*: words of the conversation, each crossed with the answer's last 6 bytes. They come in three groups:
-  the last message (words, pairs of words, beginnings of long words), the turns before it, the instructions.
+- *n-grams* of the answer so far: its last 0, 1, 2, 3, 4, 6, 9 and 13 bytes (its start counts as a byte);
+- *cues*: words of the conversation, each combined with the answer's last 6 bytes. There are three groups: the last
+  message (words, pairs of words, starts of long words), the turns before it, and the instructions.
 
-Long texts are clipped, so that the time for a byte is bounded: of a message its first and last 2,000
-characters and of those the first and last 64 words are read, fewer of older turns and of instructions; beyond
-the first 512 bytes of an answer only the n-grams count.
+Long texts are shortened, so that the time per byte is bounded. Of a message, the first and last 2,000 characters are
+read, and of these the first and last 64 words; of older turns and of instructions, fewer words. After the first 512
+bytes of an answer, only the n-grams are used.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     Hashes = NDArray[np.uint64]
 
 VERSION = 1
-"""Goes up when a change here makes old weights meaningless."""
+"""Increases when a change here makes older weights useless."""
 
 END = 256
-"""The symbol after an answer's last byte; symbols below it are the bytes."""
+"""The symbol after an answer's last byte; smaller symbols are bytes."""
 
 N_GRAM_ROWS = 1 << 14
 CUE_ROWS = (1 << 16) - N_GRAM_ROWS
@@ -47,17 +47,17 @@ CUED_BYTES = 512
 _ORDERS = (0, 1, 2, 3, 4, 6, 9, 13)
 _CROSSED = _ORDERS.index(6)
 _PAST = max(_ORDERS)
-_CLIP = 2000  # characters of a text, at either end
-_BLOCK = 64  # positions of an answer that are computed together: bounds memory
+_CLIP = 2000  # characters that are read at each end of a text
+_BLOCK = 64  # positions of an answer that are computed together, which limits the memory
 
-# Scripts that put no spaces between words (Thai to Lao, kana, Han, Hangul): a character is a word there.
+# In scripts without spaces between words (Thai to Lao, kana, Han, Hangul), each character counts as a word.
 _DENSE = r"\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_DENSE}]|[^\W{_DENSE}]+|[^\w\s]")
 
 
 @dataclass(frozen=True)
 class Cues:
-    """What a context contributes to every position of its answer."""
+    """The features that a context adds to every position of its answer."""
 
     hashes: Hashes
     scales: NDArray[np.float32]
@@ -65,32 +65,32 @@ class Cues:
 
 @dataclass(frozen=True)
 class Block:
-    """Some neighbouring positions: `rows[position, feature]`, each feature's value in `scales`."""
+    """The features of consecutive positions: `rows[position, feature]`, with each feature's value in `scales`."""
 
     rows: NDArray[np.int64]
     scales: NDArray[np.float32]
 
 
 class Past:
-    """The end of an answer that is being written: all that its next byte's n-grams need."""
+    """The end of an answer during generation: what the n-grams of its next byte need."""
 
     def __init__(self) -> None:
         self._items = deque(_beginning(), maxlen=_PAST)
         self._length = 0
 
     def append(self, symbol: int) -> None:
-        """Take the next byte of the answer."""
+        """Append the next byte of the answer."""
         self._items.append(symbol + 1)
         self._length += 1
 
     def block(self, cues: Cues) -> Block:
-        """The features of the byte that comes next."""
+        """The features of the next byte."""
         hashes = _n_grams(np.array(self._items, np.uint64), 1)
         return _block(hashes, cues if self._length < CUED_BYTES else _NO_CUES)
 
 
 def blocks(cues: Cues, symbols: NDArray[np.int64]) -> Iterator[tuple[slice, Block]]:
-    """The features of every symbol of an answer, some positions at a time."""
+    """The features of every symbol of an answer, in blocks of positions."""
     history = np.concatenate([np.array(_beginning(), np.uint64), symbols[:-1].astype(np.uint64) + np.uint64(1)])
     hashes = _n_grams(history, len(symbols))
     for start in range(0, len(symbols), _BLOCK):
@@ -99,7 +99,7 @@ def blocks(cues: Cues, symbols: NDArray[np.int64]) -> Iterator[tuple[slice, Bloc
 
 
 def read_cues(context: Context) -> Cues:
-    """The cues that a context gives."""
+    """The cues of a context."""
     groups = [_group("instructions", _words(context.instructions, 32), 1.0)]
     if context.turns:
         *before, last = context.turns
@@ -111,7 +111,7 @@ def read_cues(context: Context) -> Cues:
 
 
 def _group(name: str, words: list[str], weight: float, *, pairs: bool = False) -> Cues:
-    """The words as cues that share `weight` among them: a long message speaks no louder than a short one."""
+    """The words as cues that share `weight`, so that a long message has no more influence than a short one."""
     texts = set(words)
     if pairs:
         texts |= {f"{a} {b}" for a, b in itertools.pairwise(words)}
@@ -119,7 +119,7 @@ def _group(name: str, words: list[str], weight: float, *, pairs: bool = False) -
     if not texts:
         return _NO_CUES
     seed = zlib.crc32(encoded(name))
-    # Sorted, so that sums run in the same order in every process.
+    # Sorted, so that sums have the same order in every process.
     hashes = np.array(sorted(zlib.crc32(encoded(text), seed) for text in texts), np.uint64)
     return Cues(_mix(hashes), np.full(len(hashes), weight / np.sqrt(len(hashes)), np.float32))
 
@@ -132,12 +132,12 @@ def _words(text: str, limit: int) -> list[str]:
 
 
 def _beginning() -> list[int]:
-    """What stands before an answer's first byte; bytes are counted from 1 here, END can't occur."""
+    """The items before an answer's first byte. Bytes count from 1 here; END never occurs inside of an answer."""
     return [0] * (_PAST - 1) + [END + 1]
 
 
 def _n_grams(history: Hashes, count: int) -> Hashes:
-    """For each of the last `count` positions, the hash of the items before it, for each order."""
+    """For each of the last `count` positions and each order, the hash of the items before it."""
     hashes = np.empty((count, len(_ORDERS)), np.uint64)
     rolling = np.zeros(count, np.uint64)
     for length in range(_PAST + 1):
@@ -156,14 +156,14 @@ def _block(n_grams: Hashes, cues: Cues) -> Block:
 
 
 def _mix(hashes: Hashes) -> Hashes:
-    """Spread the bits (the finaliser of splitmix64); unsigned arrays wrap around silently."""
+    """Mix the bits (the finaliser of splitmix64); unsigned arrays overflow silently."""
     hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return hashes ^ (hashes >> np.uint64(31))
 
 
 def _reduce(hashes: Hashes, size: int) -> NDArray[np.int64]:
-    """Hashes as numbers below `size`."""
+    """Map hashes to numbers below `size`."""
     return (((hashes >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)).astype(np.int64)
 
 

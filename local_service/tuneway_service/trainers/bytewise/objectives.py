@@ -1,4 +1,4 @@
-"""What is learned from a row: an answer (supervised), or to prefer one answer to another (dpo)."""
+"""The objectives: to learn an answer (supervised), or to prefer one answer to another (dpo)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from tuneway_service.trainers.bytewise.features import END, read_cues
-from tuneway_service.trainers.bytewise.weights import Lesson
+from tuneway_service.trainers.bytewise.weights import BytesExample
 from tuneway_service.trainers.conversation import Exchange, encoded, exchanges, preference
 
 if TYPE_CHECKING:
@@ -18,67 +18,70 @@ if TYPE_CHECKING:
     from tuneway_service.trainers.bytewise.weights import AdaGrad, Weights
     from tuneway_service.trainers.metric_sums import MetricSums
 
+    BytesExamples = list[BytesExample]
+
 LONGEST = 4096
-"""Bytes of an answer that are learned; of a longer one the beginning, without its end."""
+"""How many bytes of an answer are learned; of a longer answer, the start without its end."""
 
 
 class BytesObjective(Protocol):
-    """Measures a row's lessons and, given an optimiser, hands it the gradients."""
+    """Measures a row's examples and, if there is an optimiser, gives it the gradients."""
 
-    def __call__(self, weights: Weights, lessons: list[Lesson], tally: MetricSums, optimiser: AdaGrad | None) -> None:
-        """Add the row's figures to the tally."""
+    def __call__(self, weights: Weights, examples: BytesExamples, sums: MetricSums, optimiser: AdaGrad | None) -> None:
+        """Add the row to the sums."""
         ...
 
 
-def supervised_lessons(row: Mapping[str, Any]) -> list[Lesson]:
-    """One for each answer that counts; none, if all have weight 0."""
-    return [_lesson(exchange) for exchange in exchanges(row)]
+def supervised_examples(row: Mapping[str, Any]) -> BytesExamples:
+    """One example for each answer that is learned."""
+    return [_example(exchange) for exchange in exchanges(row)]
 
 
-def supervised(weights: Weights, lessons: list[Lesson], tally: MetricSums, optimiser: AdaGrad | None) -> None:
-    """Cross-entropy of the answers, a mean over symbols; what was asked is never learned."""
-    for lesson in lessons:
-        reading = weights.read(lesson)
-        tally.lose(-reading.log_likelihood, len(lesson.symbols))
-        tally.guess(reading.hits, len(lesson.symbols))
+def supervised(weights: Weights, examples: BytesExamples, sums: MetricSums, optimiser: AdaGrad | None) -> None:
+    """The cross-entropy of the answers, as a mean over symbols; prompts are not learned."""
+    for example in examples:
+        reading = weights.read(example)
+        sums.add_loss(-reading.log_likelihood, len(example.symbols))
+        sums.add_hits(reading.hits, len(example.symbols))
         if optimiser:
             optimiser.add(reading)
 
 
-def preference_lessons(row: Mapping[str, Any]) -> list[Lesson]:
-    """Two: the preferred answer and the other."""
-    return [_lesson(exchange) for exchange in preference(row)]
+def preference_examples(row: Mapping[str, Any]) -> BytesExamples:
+    """Two examples: the preferred answer and the other one."""
+    return [_example(exchange) for exchange in preference(row)]
 
 
 @dataclass(frozen=True)
 class BytesPreference:
     """Direct preference optimisation: the mean of `-log sigmoid(margin)` over pairs.
 
-    The margin is `beta` times how much further the model prefers the one answer to the other than the
-    reference, the model it started from, does. The token accuracy is that of the preferred answers.
+    The model's preference is the log-likelihood of the preferred answer minus that of the other. The margin is `beta`
+    times the difference between this preference and that of the reference, which is the model at the start. The token
+    accuracy is that of the preferred answers.
     """
 
     reference: Weights
     beta: float
 
-    def __call__(self, weights: Weights, lessons: list[Lesson], tally: MetricSums, optimiser: AdaGrad | None) -> None:
-        """Add the pair's figures to the tally."""
-        preferred, other = (weights.read(lesson) for lesson in lessons)
+    def __call__(self, weights: Weights, examples: BytesExamples, sums: MetricSums, optimiser: AdaGrad | None) -> None:
+        """Add the pair to the sums."""
+        preferred, other = (weights.read(example) for example in examples)
         gains = [
-            reading.log_likelihood - self.reference.read(lesson).log_likelihood
-            for reading, lesson in zip((preferred, other), lessons, strict=True)
+            reading.log_likelihood - self.reference.read(example).log_likelihood
+            for reading, example in zip((preferred, other), examples, strict=True)
         ]
         margin = self.beta * (gains[0] - gains[1])
-        tally.lose(float(np.logaddexp(0.0, -margin)), 1)
-        tally.guess(preferred.hits, len(lessons[0].symbols))
-        tally.prefer(margin)
+        sums.add_loss(float(np.logaddexp(0.0, -margin)), 1)
+        sums.add_hits(preferred.hits, len(examples[0].symbols))
+        sums.add_pair(margin)
         if optimiser:
             pull = self.beta / (1 + math.exp(min(margin, 500.0)))
             optimiser.add(preferred, pull)
             optimiser.add(other, -pull)
 
 
-def _lesson(exchange: Exchange) -> Lesson:
+def _example(exchange: Exchange) -> BytesExample:
     answer = encoded(exchange.answer)
     symbols = [*answer[:LONGEST], *([END] if len(answer) <= LONGEST else [])]
-    return Lesson(read_cues(exchange.context), np.array(symbols, np.int64))
+    return BytesExample(read_cues(exchange.context), np.array(symbols, np.int64))

@@ -1,4 +1,4 @@
-"""Weights on disk: only the rows that learned something, and what is needed to understand them later."""
+"""Weights on disk: the rows that aren't zero, and the facts that are needed to read them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 def export_weights(folder: Path, weights: Weights) -> None:
-    """Write a model to chat with: half the precision and half the size of what training works on."""
+    """Write a model for answers, with half the precision and half the size of the weights in training."""
     arrays = weights.to_arrays()
     save_weights(folder, weights, arrays | {"weights": arrays["weights"].astype(np.float16)}, {})
 
 
 def save_weights(folder: Path, weights: Weights, arrays: Arrays, facts: dict[str, Any]) -> None:
-    """Write these arrays, `rows` and `weights` among them."""
+    """Write these arrays, which include `rows` and `weights`."""
     own = {"trainer": "bytes", "features": VERSION, "alphabet": weights.alphabet}
     write_folder(folder, facts | own, arrays)
 
 
 def load_weights(folder: Path) -> tuple[Weights, Arrays, dict[str, Any]]:
-    """The weights of an exported or saved folder, and all that lies beside them."""
+    """The weights of an exported or saved folder, with all arrays and facts."""
     facts, arrays = read_folder(folder)
     writer = (facts.get("trainer"), facts.get("features"))
     if writer != ("bytes", VERSION):

@@ -1,4 +1,4 @@
-"""A training of the `bytes` model: epochs of steps, at rest between any two."""
+"""A training of the `bytes` model: epochs of steps; it can be saved between any two steps."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tuneway_service.trainers.bytewise.dataset import BytesDataset
 from tuneway_service.trainers.bytewise.objectives import (
     BytesObjective,
     BytesPreference,
-    preference_lessons,
+    preference_examples,
     supervised,
-    supervised_lessons,
+    supervised_examples,
 )
 from tuneway_service.trainers.bytewise.store import export_weights, load_weights, save_weights
 from tuneway_service.trainers.bytewise.weights import AdaGrad, Weights
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
     from tuneway_service.trainers.base import TrainingRun
 
 RATE = 0.5
-"""The learning rate that a multiplier of 1 means."""
+"""The learning rate for a multiplier of 1."""
 
 LARGEST_WEIGHT = 10_000
-"""Beyond it a training has run away; an exported model could not hold such weights."""
+"""With a larger weight the training has diverged; an exported model could not store it."""
 
 _POSITION = ("step", "epochs_told", "trained_tokens", "metrics")
-_VALIDATIONS = 20  # batches of the validation rows that are measured over a whole training, or a few more
+_VALIDATIONS = 20  # how many batches of validation rows are measured in a whole training, about
 
 
 class BytesTraining:
-    """A training under way. Make one with `start` or `resume`."""
+    """A training in progress. `start` and `resume` create it."""
 
     def __init__(self, run: TrainingRun, weights: Weights) -> None:
         self._run = run
         self._batch_size: int = run.hyperparameters["batch_size"]
         self._rate = RATE * run.hyperparameters["learning_rate_multiplier"]
-        read = preference_lessons if run.method == "dpo" else supervised_lessons
+        read = preference_examples if run.method == "dpo" else supervised_examples
         self._train = BytesDataset(run.train_path, read)
         self._valid = BytesDataset(run.valid_path, read) if run.valid_path else None
         self._steps_per_epoch = math.ceil(len(self._train) / self._batch_size)
@@ -65,11 +65,11 @@ class BytesTraining:
 
     @property
     def trained_tokens(self) -> int:
-        """Bytes and ends of answers, once for each epoch that learned from them."""
+        """The bytes and ends of answers, counted once for each epoch."""
         return self._trained_tokens
 
     def advance(self) -> Iterator[Progress]:
-        """Train, one step for each item; each epoch ends with a `CheckpointDue`."""
+        """Train: each item is one step, and each epoch ends with a `CheckpointDue`."""
         while True:
             if self._step == (self._epochs_told + 1) * self._steps_per_epoch:
                 self._epochs_told += 1
@@ -83,11 +83,11 @@ class BytesTraining:
     def _learn(self) -> None:
         epoch, index = divmod(self._step, self._steps_per_epoch)
         batch = self._shuffled(epoch)[index * self._batch_size : (index + 1) * self._batch_size]
-        tally = MetricSums()
+        sums = MetricSums()
         for row in batch:
-            lessons = self._train[row]
-            self._objective(self._weights, lessons, tally, self._optimiser)
-            self._trained_tokens += sum(len(lesson.symbols) for lesson in lessons)
+            examples = self._train[row]
+            self._objective(self._weights, examples, sums, self._optimiser)
+            self._trained_tokens += sum(len(example.symbols) for example in examples)
         with np.errstate(over="ignore", invalid="ignore"):
             largest = self._optimiser.step(self._weights, self._rate)
         self._step += 1
@@ -97,10 +97,10 @@ class BytesTraining:
                 field="learning_rate_multiplier",
                 hint="Train with a lower learning_rate_multiplier.",
             )
-        self._metrics = tally.metrics("train") | self._validate()
+        self._metrics = sums.metrics("train") | self._validate()
 
     def _shuffled(self, epoch: int) -> NDArray[np.int64]:
-        """The rows in this epoch's order, which depends on the seed and the epoch alone."""
+        """The rows in this epoch's order, which depends only on the seed and the epoch."""
         if self._order is None or self._order[0] != epoch:
             random = np.random.default_rng([self._run.seed, epoch])
             self._order = (epoch, random.permutation(len(self._train)))
@@ -121,17 +121,17 @@ class BytesTraining:
 
     def _measure(self, rows: Iterable[int]) -> MetricSums:
         assert self._valid is not None
-        tally = MetricSums()
+        sums = MetricSums()
         for row in rows:
-            self._objective(self._weights, self._valid[row], tally, None)
-        return tally
+            self._objective(self._weights, self._valid[row], sums, None)
+        return sums
 
     def export(self, folder: Path) -> None:
-        """Write the model alone."""
+        """Write the model only."""
         export_weights(folder, self._weights)
 
     def save(self, folder: Path) -> None:
-        """Write everything that `resume` needs; rows and their order come from the run itself."""
+        """Write everything that `resume` needs; the rows and their order follow from the run."""
         arrays = self._weights.to_arrays() | {"energy": self._optimiser.energy}
         if isinstance(self._objective, BytesPreference):
             reference = self._objective.reference.to_arrays()
@@ -141,12 +141,12 @@ class BytesTraining:
 
     @classmethod
     def start(cls, run: TrainingRun) -> BytesTraining:
-        """Begin, with a tuned model's weights or with none."""
+        """Start, with the weights of a tuned model or with zeros."""
         return cls(run, load_weights(run.base)[0] if run.base else Weights())
 
     @classmethod
     def resume(cls, run: TrainingRun, folder: Path) -> BytesTraining:
-        """Go on from a folder that `save` wrote."""
+        """Resume from a folder that `save` wrote."""
         weights, arrays, facts = load_weights(folder)
         training = cls(run, weights)
         if facts["run"] != training._identity():
@@ -163,7 +163,7 @@ class BytesTraining:
         return training
 
     def _identity(self) -> dict[str, Any]:
-        """What a save must agree with, for a resume to make sense."""
+        """What must be the same when a training resumes."""
         return {
             "method": self._run.method,
             "hyperparameters": dict(self._run.hyperparameters),

@@ -1,9 +1,9 @@
-"""The model's weights: one row for each hashed feature, one column for each symbol of the alphabet.
+"""The model's weights: a row for each hashed feature, a column for each symbol of the alphabet.
 
-The model gives each of the 257 symbols (256 bytes and the end) a score, the sum of its weights in the rows of
-the features that hold, and the softmax of the scores is its probability. Symbols that never occurred in an
-answer all have the same weights at all times (they start at zero and get the same gradients), so the table
-keeps one column for the lot of them. That loses nothing and makes the table several times smaller.
+The score of a symbol (one of 256 bytes, or the end) is the sum of its weights in the rows of the present features. The
+softmax of the scores gives the probabilities. All symbols that never occur in an answer have the same weights at all
+times: they start at zero and get the same gradients. So they share one column, which loses nothing and makes the
+table several times smaller.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ SYMBOLS = END + 1
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """An answer in its context: what the model sees, and the symbols that it should say."""
+class BytesExample:
+    """One answer to learn: the cues of its context, and its symbols."""
 
     cues: Cues
     symbols: NDArray[np.int64]
 
 
 class Weights:
-    """The table, and the alphabet that names its columns; the last column is every other symbol."""
+    """The table of weights, and the alphabet of its columns; the last column is for all other symbols."""
 
     def __init__(self, alphabet: Iterable[int] = ()) -> None:
         self.alphabet = sorted({*alphabet, END})
@@ -48,21 +48,21 @@ class Weights:
         self.symbols_of_column[size] = SYMBOLS - size
 
     def widened(self, symbols: Iterable[int]) -> Weights:
-        """The same model, with a column of its own for each of these symbols; a copy."""
+        """A copy that has a column of its own for each of these symbols."""
         wider = Weights({*self.alphabet, *symbols})
         wider.table[:] = self.table[:, np.append(self.columns[wider.alphabet], len(self.alphabet))]
         return wider
 
     @property
     def untrained(self) -> bool:
-        """Whether nothing was ever learned."""
+        """Whether all weights are zero."""
         return not self.table.any()
 
     def scores(self, block: Block) -> Floats:
         """The score of each column at each position."""
         total: Floats = (self.table[block.rows] * block.scales[:, None]).sum(axis=1)
         if len(self.alphabet) == SYMBOLS:
-            total[:, -1] = -np.inf  # no symbol is left for it
+            total[:, -1] = -np.inf  # every symbol has a column of its own
         return total
 
     def log_probabilities(self, block: Block) -> Floats:
@@ -74,15 +74,15 @@ class Weights:
         scores -= np.log(total)
         return scores
 
-    def read(self, lesson: Lesson) -> Reading:
-        """Have the model say a lesson's answer, without learning from it."""
+    def read(self, example: BytesExample) -> Reading:
+        """Measure an example, without learning from it."""
         log_likelihood, hits, errors = 0.0, 0, []
-        for part, block in blocks(lesson.cues, lesson.symbols):
-            targets = self.columns[lesson.symbols[part]]
+        for part, block in blocks(example.cues, example.symbols):
+            targets = self.columns[example.symbols[part]]
             positions = np.arange(len(targets))
             logs = self.log_probabilities(block)
             log_likelihood += float(logs[positions, targets].sum(dtype=np.float64))
-            # To guess the last column is to guess no symbol.
+            # The last column stands for several symbols, so it never counts as right.
             hits += int(((logs.argmax(axis=1) == targets) & (targets < len(self.alphabet))).sum())
             gradient = np.exp(logs)
             gradient[positions, targets] -= 1
@@ -90,13 +90,13 @@ class Weights:
         return Reading(log_likelihood, hits, errors)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """The rows that are not zero: which they are, and their weights."""
+        """The numbers and the weights of the rows that aren't zero."""
         rows = np.flatnonzero(self.table.any(axis=1))
         return {"rows": rows.astype(np.uint32), "weights": self.table[rows]}
 
     @classmethod
     def from_arrays(cls, alphabet: list[int], rows: NDArray[Any], values: NDArray[Any]) -> Weights:
-        """The weights that `to_arrays` gave."""
+        """The weights of `to_arrays`."""
         weights = cls(alphabet)
         weights.table[rows] = values
         return weights
@@ -104,7 +104,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Reading:
-    """How the model said an answer: its log-likelihood, symbols guessed right, the gradients of the loss."""
+    """The measures of an example: its log-likelihood, the symbols predicted right, the gradients of the loss."""
 
     log_likelihood: float
     hits: int
@@ -112,18 +112,18 @@ class Reading:
 
 
 class AdaGrad:
-    """Steps that shrink, row by row, with the gradients that a row has seen."""
+    """The optimiser: the steps of each row shrink with the gradients that the row has had."""
 
     def __init__(self, columns: int) -> None:
-        # Not zero: a row's first gradient, however small, would otherwise make a full step.
+        # Not zero, because otherwise a row's first gradient makes a full step, however small it is.
         self.energy = np.full(ROWS, 1e-3, np.float32)
         self._gradient = np.zeros((ROWS, columns), np.float32)
         self._touched = np.zeros(ROWS, np.bool_)
 
     def add(self, reading: Reading, factor: float = 1.0) -> None:
-        """Take a reading's gradients, `factor` times, into the next step."""
+        """Add a reading's gradients, `factor` times, to the next step."""
         for block, errors in reading.errors:
-            # Sorting puts the entries of a row side by side; 16 bits let NumPy sort by radix.
+            # Sorting brings the entries of a row together; with 16 bits, NumPy uses radix sort.
             order = np.argsort(block.rows.astype(np.uint16), axis=None, kind="stable")
             rows = block.rows.ravel()[order]
             position, feature = np.divmod(order, len(block.scales))
@@ -133,7 +133,7 @@ class AdaGrad:
             self._touched[rows[starts]] = True
 
     def step(self, weights: Weights, rate: float) -> float:
-        """Move the weights against the gradients taken since the last step; return the largest one moved."""
+        """Change the weights by the gradients since the last step; returns the largest changed weight."""
         rows = np.flatnonzero(self._touched)
         gradient = self._gradient[rows]
         self.energy[rows] += (gradient * gradient * weights.symbols_of_column).sum(axis=1)

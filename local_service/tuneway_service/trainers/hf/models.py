@@ -1,4 +1,4 @@
-"""Loading a model to tune or to ask, and writing it down: as an adapter to its base, or whole."""
+"""Load a model for training or for answers, and write it: as an adapter of its base, or all weights."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
     from tuneway_service.trainers.hf.base import Base
 
 PROBE = 1 << 20
-"""A file of this size tells whether a disk has room."""
+"""The size of a file that is written to find out whether the disk is full."""
 
 logging.disable_progress_bar()
-# PEFT asks Transformers by an older name: nothing that a user could do anything about
+# PEFT uses a deprecated name of Transformers; users can't do anything about that
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 
 
 @dataclass
 class Tuned:
-    """A model under training or asked, and what belongs to it.
+    """A loaded model, and what belongs to it.
 
     Args:
         model: The model, with its adapter if it has one.
         tokenizer: Its tokenizer.
-        device: Where it is.
+        device: The device that it is on.
         stops: The tokens that end an answer.
-        on_base: Whether what was tuned is an adapter to the trainer's own base, which needn't be written.
+        on_base: Whether only an adapter of the trainer's base model is tuned, so that the base needn't be written.
     """
 
     model: Any
@@ -55,72 +55,72 @@ class Tuned:
 
     @property
     def plain(self) -> Any:
-        """The model beneath its adapter."""
+        """The model without its adapter."""
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
     @property
     def pad(self) -> int:
-        """What fills short rows: no token ever sees it."""
+        """The token that fills short rows; no other token attends to it."""
         return int(self.tokenizer.pad_token_id or 0)
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Half precision where the device is good at it; the weights that learn are in full precision."""
+        """Half precision on devices that support it well; the trained weights are in full precision."""
         if half(self.device):
             autocast: contextlib.AbstractContextManager[Any] = torch.autocast("cuda", dtype=torch.bfloat16)
             return autocast
         return contextlib.nullcontext()
 
     def logits(self, ids: torch.Tensor, kept: torch.Tensor | int, **options: Any) -> torch.Tensor:
-        """The scores of the next token at these places (a number: so many at the end)."""
+        """The logits at these positions; an integer means the last ones."""
         with self.precision():
-            if self._is_told_where:
+            if self._takes_positions:
                 found: torch.Tensor = self.model(input_ids=ids, logits_to_keep=kept, **options).logits
                 return found.float()
             every = self.model(input_ids=ids, **options).logits
             return (every[:, -kept:] if isinstance(kept, int) else every[:, kept]).float()
 
     @cached_property
-    def _is_told_where(self) -> bool:
-        """Whether the model can be told where its last layer, the largest by far, is needed."""
+    def _takes_positions(self) -> bool:
+        """Whether the model can compute its last layer, by far the largest, only at given positions."""
         return "logits_to_keep" in inspect.signature(self.plain.forward).parameters
 
     def learning(self) -> dict[str, torch.Tensor]:
-        """The weights that are trained, by name."""
+        """The trained weights by name."""
         return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
 
 
 def best_device() -> torch.device:
-    """A GPU, if there is one."""
+    """A GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def half(device: torch.device) -> bool:
-    """Whether the device works well in bfloat16."""
+    """Whether the device supports bfloat16 well."""
     return device.type == "cuda" and bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
-def load_to_tune(base: Base, start: Path | None, knobs: Mapping[str, Any], seed: int) -> Tuned:
-    """The model to train: the base, or a tuned one, with a fresh adapter or the one that it has."""
+def load_to_tune(base: Base, start: Path | None, settings: Mapping[str, Any], seed: int) -> Tuned:
+    """The model to train: the base or a tuned model, with a new adapter or its own."""
     device = best_device()
-    # frozen weights lose nothing by bfloat16; those that learn would
-    kind = torch.bfloat16 if half(device) and knobs["lora"] else torch.float32
-    model, on_base = _assembled(base, start, kind, device, rank=knobs["lora_r"] if knobs["lora"] else None)
-    if not knobs["lora"]:
+    # bfloat16 is enough for frozen weights, but not for trained ones
+    kind = torch.bfloat16 if half(device) and settings["lora"] else torch.float32
+    model, on_base = _assembled(base, start, kind, device, rank=settings["lora_r"] if settings["lora"] else None)
+    if not settings["lora"]:
         model.requires_grad_(True)
         on_base = False
     elif not isinstance(model, PeftModel):
         torch.manual_seed(seed)
-        rank = knobs["lora_r"]
+        rank = settings["lora_r"]
         adapter = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
         model = get_peft_model(model, adapter)
-        # by their last names, as people write them: the same file every time, and every program reads it
+        # by the last parts of their names, sorted: the file is the same every time, and other programs can read it
         found = model.peft_config["default"].target_modules
         model.peft_config["default"].target_modules = sorted({name.rpartition(".")[2] for name in found})
     return _whole(model, base, device, on_base=on_base)
 
 
 def load_for_answers(base: Base, folder: Path | None) -> tuple[Tuned, int]:
-    """A model to ask, and how many tokens it can look back on."""
+    """A model for answers, and the length of its context."""
     device = best_device()
     model, on_base = _assembled(base, folder, torch.bfloat16 if half(device) else torch.float32, device, rank=None)
     return _whole(model.eval(), base, device, on_base=on_base), base.context_length
@@ -129,9 +129,9 @@ def load_for_answers(base: Base, folder: Path | None) -> tuple[Tuned, int]:
 def _assembled(
     base: Base, start: Path | None, kind: torch.dtype, device: torch.device, *, rank: int | None
 ) -> tuple[Any, bool]:
-    """The model, and whether it is the base with nothing but an adapter.
+    """The model, and whether it is the base model with at most an adapter.
 
-    An adapter of this rank is kept to be trained on; any other becomes part of the weights.
+    An adapter of this rank is kept and trained further; any other is merged into the weights.
     """
     if start is None or not (start / ADAPTER).exists():
         if start is not None:
@@ -145,12 +145,12 @@ def _assembled(
 
 
 def load_plain(folder: Path, kind: torch.dtype | str, device: torch.device | str = "cpu") -> Any:
-    """A model as Transformers loads it."""
+    """A model, loaded by Transformers."""
     return AutoModelForCausalLM.from_pretrained(folder, dtype=kind, local_files_only=True).to(device)
 
 
 def load_tokenizer(base: Base) -> Any:
-    """The base's tokenizer, which tuning doesn't change."""
+    """The tokenizer of the base model; tuning doesn't change it."""
     return AutoTokenizer.from_pretrained(base.folder(), local_files_only=True)
 
 
@@ -170,10 +170,10 @@ def _as_list(value: int | Iterable[int] | None) -> list[int]:
 
 @contextlib.contextmanager
 def written_whole(folder: Path) -> Iterator[Path]:
-    """A folder to write into, which then stands in the place of `folder`: whole, or not at all.
+    """A folder to write into, which replaces `folder` at the end, completely or not at all.
 
-    The libraries hide that a disk is full behind errors of their own: then the disk is asked, and its `OSError`
-    is what is raised.
+    When the disk is full, the libraries raise errors of their own. Then this writes a file itself, which raises the
+    disk's `OSError`.
     """
     unfinished = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -188,7 +188,7 @@ def written_whole(folder: Path) -> Iterator[Path]:
 
 
 def export(tuned: Tuned, folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write the model alone: its adapter if that is all that was tuned, or all of it. There whole or not at all."""
+    """Write the model only: its adapter if nothing else was tuned, or all weights. The write is atomic."""
     with written_whole(folder) as unfinished:
         _write(tuned, unfinished)
         replace(unfinished / FACTS, json.dumps(facts, indent=1, sort_keys=True).encode())
@@ -198,7 +198,7 @@ def _write(tuned: Tuned, unfinished: Path) -> None:
     if isinstance(tuned.model, PeftModel) and not tuned.on_base:
         write_whole(merged(tuned.model), tuned.tokenizer, unfinished)
     elif isinstance(tuned.model, PeftModel):
-        # "auto" would ask the network whether the vocabulary has grown
+        # the default, "auto", would use the network to find out whether the vocabulary has grown
         tuned.model.save_pretrained(unfinished, save_embedding_layers=False)
         tuned.tokenizer.save_pretrained(unfinished)
         (unfinished / "README.md").unlink(missing_ok=True)
@@ -207,11 +207,11 @@ def _write(tuned: Tuned, unfinished: Path) -> None:
 
 
 def merged(model: Any) -> Any:
-    """The model with its adapter worked into its weights; a copy, since taking it out again would round."""
+    """A copy of the model with its adapter merged; unmerging the model itself would lose precision."""
     return copy.deepcopy(model).merge_and_unload()
 
 
 def write_whole(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A folder that Transformers and vLLM load."""
+    """Write all weights and the tokenizer as a folder that Transformers and vLLM load."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

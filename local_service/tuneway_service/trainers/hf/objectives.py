@@ -1,4 +1,4 @@
-"""What an objective is to the loop, and the rows that it learns from."""
+"""The protocol of an objective, and the examples that it learns from."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ T = TypeVar("T")
 
 
 class HfObjective(Protocol):
-    """What is learned from which rows."""
+    """What a training learns, and from which examples."""
 
     train: HfDataset[Any]
     valid: HfDataset[Any] | None
 
     def prepare(self) -> None:
-        """Find out what must be known of the model as it is at the beginning, unless that is remembered."""
+        """Measure the model before its first step, if the objective needs that and it wasn't restored."""
         ...
 
-    def beginning(self) -> dict[str, torch.Tensor]:
-        """What `prepare` found out, to be saved."""
+    def reference(self) -> dict[str, torch.Tensor]:
+        """The result of `prepare`, to be saved."""
         ...
 
-    def remember(self, beginning: dict[str, torch.Tensor]) -> None:
-        """Take that up again."""
+    def restore(self, reference: dict[str, torch.Tensor]) -> None:
+        """Restore the result of `prepare`."""
         ...
 
     def learn(self, rows: Sequence[int], step: int) -> MetricSums:
-        """Measure training rows, and leave the gradient of their mean loss in the weights."""
+        """Measure training rows, and add the gradient of their mean loss to the weights."""
         ...
 
     def measure(self, rows: Sequence[int], step: int) -> MetricSums:
@@ -44,40 +44,40 @@ class HfObjective(Protocol):
         ...
 
     def tokens(self, row: int) -> int:
-        """How many tokens are learned from a training row."""
+        """The number of tokens that are learned from a training row."""
         ...
 
 
-class Forgetful:
-    """An objective that needs to know nothing of the beginning."""
+class StatelessObjective:
+    """An objective that doesn't need the model's state before the first step."""
 
     def prepare(self) -> None:
-        """Nothing to find out."""
+        """Nothing to measure."""
 
-    def beginning(self) -> dict[str, torch.Tensor]:
+    def reference(self) -> dict[str, torch.Tensor]:
         """Nothing to save."""
         return {}
 
-    def remember(self, beginning: dict[str, torch.Tensor]) -> None:
-        """Nothing to take up."""
+    def restore(self, reference: dict[str, torch.Tensor]) -> None:
+        """Nothing to restore."""
 
 
 class HfDataset(Generic[T]):
-    """What there is to learn, by row; rows without anything to learn are left out.
+    """The examples to learn, by row; rows without any are left out.
 
     Args:
         path: The rows, as JSONL.
-        read: Makes the lesson of a row; something empty, if there is none in it.
+        read: Makes the examples of a row; an empty result means that the row has none.
     """
 
     def __init__(self, path: Path, read: Callable[[Row], T]) -> None:
         self._items: list[T] = []
 
         def take(row: Row) -> bool:
-            lesson = read(row)
-            if lesson:
-                self._items.append(lesson)
-            return bool(lesson)
+            example = read(row)
+            if example:
+                self._items.append(example)
+            return bool(example)
 
         self.sha256 = Rows(path, take).sha256
         if not self._items:

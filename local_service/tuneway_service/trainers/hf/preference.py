@@ -1,7 +1,8 @@
 """Direct preference optimisation: the mean of `-log sigmoid(margin)` over pairs.
 
-The margin is `beta` times how much further the model prefers the one answer to the other than the model that
-it started from does. What that model says of each pair is looked up once, before the first step, and kept.
+A model's preference is the log-probability of the preferred answer minus that of the other. The margin is `beta` times
+the difference between this preference and that of the reference, the model at the start. The preferences of the
+reference are computed once, before the first step, and saved.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class HfPreference:
-    """Prefers one answer to another."""
+    """Learns to prefer one answer to another."""
 
     def __init__(
         self, tuned: Tuned, encoder: Encoder, train: Path, valid: Path | None, room: int, *, beta: float
@@ -40,21 +41,21 @@ class HfPreference:
         self._reference: dict[str, torch.Tensor] = {}
 
     def prepare(self) -> None:
-        """How much the model prefers each pair's first answer before it has learned anything."""
+        """Compute the preferences of the model at the start."""
         if self._reference:
             return
         with torch.no_grad():
-            for name, lessons in (("train", self.train), ("valid", self.valid)):
-                if lessons is not None:
-                    self._reference[name] = self._preferences(list(map(lessons.__getitem__, range(len(lessons)))))
+            for name, dataset in (("train", self.train), ("valid", self.valid)):
+                if dataset is not None:
+                    self._reference[name] = self._preferences(list(map(dataset.__getitem__, range(len(dataset)))))
 
-    def beginning(self) -> dict[str, torch.Tensor]:
-        """These preferences."""
+    def reference(self) -> dict[str, torch.Tensor]:
+        """The preferences of the model at the start."""
         return self._reference
 
-    def remember(self, beginning: dict[str, torch.Tensor]) -> None:
-        """Take them up again."""
-        self._reference = {name: preferences.cpu() for name, preferences in beginning.items()}
+    def restore(self, reference: dict[str, torch.Tensor]) -> None:
+        """Restore them."""
+        self._reference = {name: preferences.cpu() for name, preferences in reference.items()}
 
     def _preferences(self, pairs: Sequence[Pair]) -> torch.Tensor:
         found = torch.zeros(len(pairs))
@@ -63,36 +64,36 @@ class HfPreference:
         return found
 
     def tokens(self, row: int) -> int:
-        """The tokens of both answers."""
+        """The number of tokens of both answers."""
         return sum(example.learned for example in self.train[row])
 
     def learn(self, rows: Sequence[int], step: int) -> MetricSums:  # noqa: ARG002 - it is the same at every step
-        """Every pair counts the same."""
+        """Learn from pairs; each pair has the same weight."""
         return self._go_over(self.train, "train", rows, learn=True)
 
     def measure(self, rows: Sequence[int], step: int) -> MetricSums:  # noqa: ARG002
-        """The same, without learning."""
+        """Measure validation pairs."""
         assert self.valid is not None
         with torch.no_grad():
             return self._go_over(self.valid, "valid", rows, learn=False)
 
-    def _go_over(self, lessons: HfDataset[Pair], name: str, rows: Sequence[int], *, learn: bool) -> MetricSums:
-        tally = MetricSums()
+    def _go_over(self, dataset: HfDataset[Pair], name: str, rows: Sequence[int], *, learn: bool) -> MetricSums:
+        sums = MetricSums()
         reference = self._reference[name][list(rows)]
-        for numbers, part in in_parts([lessons[row] for row in rows], self.room):
+        for numbers, part in in_parts([dataset[row] for row in rows], self.room):
             scored = score(self.tuned, part)
             margins = self.beta * (_preferred(scored) - reference[numbers].to(self.tuned.device))
             losses = -logsigmoid(margins)
             if learn:
                 (losses.sum() / len(rows)).backward()
-            tally.lose(float(losses.detach().sum()), len(numbers))
+            sums.add_loss(float(losses.detach().sum()), len(numbers))
             # the token accuracy is that of the preferred answers
-            tally.guess(int(scored.hits[::2].sum()), int(scored.mask[::2].sum()))
+            sums.add_hits(int(scored.hits[::2].sum()), int(scored.mask[::2].sum()))
             for margin in margins.tolist():
-                tally.prefer(margin)
-        return tally
+                sums.add_pair(margin)
+        return sums
 
 
 def _preferred(scored: Scored) -> torch.Tensor:
-    """Rows come in pairs: how much likelier the first answer is."""
+    """The preference for the first answer of each pair; rows alternate between the two."""
     return scored.per_row[::2] - scored.per_row[1::2]

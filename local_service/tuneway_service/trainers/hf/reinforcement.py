@@ -1,8 +1,8 @@
-"""Reinforcement: the model tries several answers to a question, and what a grader likes becomes likelier.
+"""Reinforcement: the model samples several answers to a question, and answers with a high reward become more likely.
 
-This is GRPO with one update for each batch of answers, so that each is learned from by the model that gave
-it. An answer's advantage is its reward less the mean of its group, over the group's spread; every token of a
-batch counts the same (as in DAPO), and nothing holds the model near its base (TRL's default as well).
+This is GRPO with one update for each batch of answers, so that the model that learns from an answer is the one that
+gave it. An answer's advantage is its reward minus the mean reward of its group, divided by the group's standard
+deviation. Every token of a batch has the same weight (as in DAPO), and there is no KL penalty (TRL's default as well).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tuneway.errors import InvalidInput, InvalidSpec
-from tuneway_service.trainers.hf.knobs import ANSWER_TOKENS, group_size
+from tuneway_service.trainers.hf.hyperparameters import ANSWER_TOKENS, group_size
 from tuneway_service.trainers.hf.messages import conversation
-from tuneway_service.trainers.hf.objectives import Forgetful, HfDataset
+from tuneway_service.trainers.hf.objectives import HfDataset, StatelessObjective
 from tuneway_service.trainers.hf.sampling import answers_to
 from tuneway_service.trainers.hf.scoring import in_parts, score
 from tuneway_service.trainers.metric_sums import MetricSums
@@ -33,27 +33,27 @@ if TYPE_CHECKING:
     Question = tuple[list[int], Mapping[str, Any]]
 
 AT_ONCE = 8
-"""How many answers are graded at the same time: a grader may be a model behind a network."""
+"""How many answers are graded at the same time; a grader may be a model on another machine."""
 EPSILON = 1e-4
 
 
-class HfReinforcement(Forgetful):
-    """Answers that a grader likes."""
+class HfReinforcement(StatelessObjective):
+    """Learns to give answers with a high reward."""
 
     def __init__(
         self, tuned: Tuned, encoder: Encoder, train: Path, valid: Path | None, room: int, *, run: TrainingRun
     ) -> None:
         if run.grade is None:
             raise InvalidSpec("reinforcement needs a grader", field="grader")
-        knobs = run.hyperparameters
+        settings = run.hyperparameters
         self.tuned = tuned
         self.encoder = encoder
         self.room = room
         self._grade = run.grade
         self._seed = run.seed
-        self._group = group_size(knobs["compute_multiplier"])
-        self._valid_answers: int = knobs["eval_samples"]
-        self._longest = ANSWER_TOKENS[knobs["reasoning_effort"]]
+        self._group = group_size(settings["compute_multiplier"])
+        self._valid_answers: int = settings["eval_samples"]
+        self._longest = ANSWER_TOKENS[settings["reasoning_effort"]]
         self.train: HfDataset[Question] = HfDataset(train, self._read)
         self.valid = HfDataset(valid, self._read) if valid else None
         self._learned: dict[int, int] = {}
@@ -70,11 +70,11 @@ class HfReinforcement(Forgetful):
         return prompt, row
 
     def tokens(self, row: int) -> int:
-        """The tokens of the answers that were tried last."""
+        """The number of tokens of the answers that were sampled last."""
         return self._learned.get(row, 0)
 
     def learn(self, rows: Sequence[int], step: int) -> MetricSums:
-        """Try answers, grade them, and learn from how each compares with the others to its question."""
+        """Sample answers, grade them, and learn from how each compares with the others to the same question."""
         questions = [self.train[row] for row in rows]
         examples, gradings = self._try(questions, self._group, f"train/{step}")
         rewards = torch.tensor([grading.reward for grading in gradings]).view(len(rows), self._group)
@@ -84,27 +84,27 @@ class HfReinforcement(Forgetful):
         for numbers, part in in_parts([[example] for example in examples], self.room):
             scored = score(self.tuned, part)
             worth = advantages[numbers].to(self.tuned.device).unsqueeze(1)
-            # the answers come from this very model: the ratio is 1, and only its gradient counts
+            # this model gave the answers, so the ratio is 1, and only its gradient matters
             ratio = (scored.log_probabilities - scored.log_probabilities.detach()).exp()
             (-(worth * ratio * scored.mask).sum() / total).backward()
         for number, row in enumerate(rows):
             own = examples[number * self._group : (number + 1) * self._group]
             self._learned[row] = sum(example.learned for example in own)
-        return _tally(gradings)
+        return _metric_sums(gradings)
 
     def measure(self, rows: Sequence[int], step: int) -> MetricSums:
-        """Let it answer validation questions, and grade that; the same chance at every step."""
+        """Sample and grade answers to validation questions, with the same random numbers at every step."""
         assert self.valid is not None
         del step
         _, gradings = self._try([self.valid[row] for row in rows], self._valid_answers, "valid")
-        return _tally(gradings)
+        return _metric_sums(gradings)
 
     def _try(self, questions: Sequence[Question], count: int, place: str) -> tuple[list[Example], list[Grading]]:
-        """So many answers to each question, graded: as examples, and the gradings."""
-        chance = random.Random(f"{self._seed}/{place}")  # noqa: S311 - no secret
+        """Sample `count` answers to each question, and grade them; returns them as examples, and the gradings."""
+        rng = random.Random(f"{self._seed}/{place}")  # noqa: S311 - no secret
         self.tuned.model.eval()
         prompts = [prompt for prompt, _ in questions for _ in range(count)]
-        answers = answers_to(self.tuned, prompts, self._longest, self.room, seed=chance.getrandbits(32))
+        answers = answers_to(self.tuned, prompts, self._longest, self.room, seed=rng.getrandbits(32))
         self.tuned.model.train()
         items = [item for _, item in questions for _ in range(count)]
         texts = [self.tuned.tokenizer.decode(answer, skip_special_tokens=True) for answer in answers]
@@ -116,7 +116,7 @@ class HfReinforcement(Forgetful):
 
 
 def _check(gradings: Sequence[Grading]) -> None:
-    """A grader that never works teaches nothing: better to stop."""
+    """Raise `InvalidSpec` if the grader failed for all answers: nothing can be learned."""
     if all(grading.errors for grading in gradings):
         flag, text = next(iter(gradings[0].errors.items()))
         raise InvalidSpec(
@@ -126,10 +126,10 @@ def _check(gradings: Sequence[Grading]) -> None:
         )
 
 
-def _tally(gradings: Iterable[Grading]) -> MetricSums:
-    tally = MetricSums()
+def _metric_sums(gradings: Iterable[Grading]) -> MetricSums:
+    sums = MetricSums()
     for grading in gradings:
-        tally.add("mean_reward", grading.reward)
+        sums.add("mean_reward", grading.reward)
         for name, value in grading.scores.items():
-            tally.add(f"score.{name}", value)
-    return tally
+            sums.add(f"score.{name}", value)
+    return sums

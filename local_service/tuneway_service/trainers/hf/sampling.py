@@ -1,4 +1,4 @@
-"""Answers by the dozen, with chance, for reinforcement."""
+"""Samples many answers, for reinforcement."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def answers_to(
     tuned: Tuned, prompts: Sequence[Sequence[int]], longest: int, room: int, *, seed: int
 ) -> list[list[int]]:
-    """An answer to each prompt, up to the token that ends it, as likely as the model finds them.
+    """An answer to each prompt, up to the token that ends it, sampled with the model's own probabilities.
 
-    The same seed gives the same answers: the prompts' order and lengths decide what is worked on together.
+    The same seed gives the same answers: only the prompts' order and lengths decide how they are batched.
     """
     settings = GenerationConfig(
         do_sample=True,
@@ -44,7 +44,7 @@ def answers_to(
 
 
 def _padded(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Prompts with their ends side by side, as answers begin there."""
+    """Prompts padded at the start, so that all answers start at the same position."""
     width = max(map(len, prompts))
     ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])

@@ -1,4 +1,4 @@
-"""What a model makes of examples: the log-probability of each learned token, and whether it was its first guess."""
+"""The log-probability of each learned token of examples, and whether it was the model's first choice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scored:
-    """Of some examples, row by row: the learned tokens' log-probabilities (0 elsewhere), and which were guessed."""
+    """For some examples, row by row: the log-probabilities of learned tokens (0 elsewhere), and which were hits.
+
+    A hit is a token that was the model's first choice; `mask` marks the learned tokens.
+    """
 
     log_probabilities: torch.Tensor
     hits: torch.Tensor
@@ -27,15 +30,15 @@ class Scored:
 
     @property
     def per_row(self) -> torch.Tensor:
-        """The log-probability of each row's answer."""
+        """The log-probability of the answer of each row."""
         return self.log_probabilities.sum(dim=1)
 
 
 def score(tuned: Tuned, examples: Sequence[Example]) -> Scored:
-    """Read examples with the model, all at once.
+    """Score examples with the model, all in one batch.
 
-    They are padded at the end. No token looks ahead, so none sees the padding, and no mask is needed. The
-    scores are worked out where something is learned and nowhere else.
+    They are padded at the end. Tokens attend only to tokens before them, so the padding needs no mask. Logits are
+    computed only at positions where something is learned.
     """
     ids, labels = _padded(examples, tuned.pad, tuned.device)
     kept = (labels[:, 1:] != UNLEARNED).any(dim=0).nonzero().squeeze(1)
@@ -58,9 +61,9 @@ def _padded(examples: Sequence[Example], pad: int, device: torch.device) -> tupl
 
 
 def in_parts(groups: Sequence[Sequence[Example]], room: int) -> Iterator[tuple[list[int], list[Example]]]:
-    """Groups of examples that belong together, as many at a time as fit into `room` tokens; the longest first.
+    """Batches of groups of examples, each as large as fits into `room` tokens; the longest groups come first.
 
-    Gives the groups' numbers, and their examples in a row. Like lengths side by side need little padding.
+    Each batch has the numbers of its groups, and their examples in order. Similar lengths together need little padding.
     """
     lengths = [max(map(len, group)) for group in groups]
     order = sorted(range(len(groups)), key=lambda number: -lengths[number])

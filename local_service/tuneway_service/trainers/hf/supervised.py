@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tuneway_service.trainers.hf.objectives import Forgetful, HfDataset
+from tuneway_service.trainers.hf.objectives import HfDataset, StatelessObjective
 from tuneway_service.trainers.hf.scoring import Scored, in_parts, score
 from tuneway_service.trainers.metric_sums import MetricSums
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tuneway_service.trainers.hf.tokens import Encoder, Example
 
 
-class HfSupervised(Forgetful):
-    """Answers as the rows have them."""
+class HfSupervised(StatelessObjective):
+    """Learns the answers of the rows."""
 
     def __init__(self, tuned: Tuned, encoder: Encoder, train: Path, valid: Path | None, room: int) -> None:
         self.tuned = tuned
@@ -28,11 +28,11 @@ class HfSupervised(Forgetful):
         self.valid = HfDataset(valid, encoder.supervised) if valid else None
 
     def tokens(self, row: int) -> int:
-        """The tokens of its answers."""
+        """The number of tokens of the row's answers."""
         return sum(example.learned for example in self.train[row])
 
     def learn(self, rows: Sequence[int], step: int) -> MetricSums:  # noqa: ARG002 - it is the same at every step
-        """Every learned token of the batch counts the same, whichever part it is read in."""
+        """Learn from rows; each learned token of the batch has the same weight, whichever part it is in."""
         total = sum(self.tokens(row) for row in rows)
         return self._go_over(
             [example for row in rows for example in self.train[row]],
@@ -40,17 +40,17 @@ class HfSupervised(Forgetful):
         )
 
     def measure(self, rows: Sequence[int], step: int) -> MetricSums:  # noqa: ARG002
-        """The same, without learning."""
+        """Measure validation rows."""
         assert self.valid is not None
         with torch.no_grad():
             return self._go_over([example for row in rows for example in self.valid[row]], lambda _: None)
 
     def _go_over(self, examples: Sequence[Example], act: Callable[[Scored], None]) -> MetricSums:
-        tally = MetricSums()
+        sums = MetricSums()
         for _, part in in_parts([[example] for example in examples], self.room):
             scored = score(self.tuned, part)
             act(scored)
             learned = int(scored.mask.sum())
-            tally.lose(-float(scored.log_probabilities.detach().sum()), learned)
-            tally.guess(int(scored.hits.sum()), learned)
-        return tally
+            sums.add_loss(-float(scored.log_probabilities.detach().sum()), learned)
+            sums.add_hits(int(scored.hits.sum()), learned)
+        return sums

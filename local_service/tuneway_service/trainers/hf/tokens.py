@@ -1,9 +1,9 @@
-"""From a row to tokens, and which of them are learned: the answers whose weight isn't 0, and nothing else.
+"""Makes tokens and labels of rows. Only answers whose weight isn't 0 are learned.
 
-A conversation is rendered by the model's own chat template, whole and up to each answer, so that an answer's
-tokens are exactly those that the model must write after the prompt that it is given later. Where a template
-shows earlier turns otherwise than the last one (some drop a model's thoughts), each answer becomes an example
-of its own, with the prompt that it will really have. An answer is learned up to the token that ends the turn.
+The model's own chat template renders each conversation, complete and up to each answer, so that an answer's tokens are
+exactly those that the model has to generate after the prompt that it will get. Some templates render earlier turns
+differently from the last one (they drop a model's thoughts): then each answer becomes an example of its own, with the
+prompt that it will get. An answer is learned up to the token that ends its turn.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from tuneway_service.trainers.base import Message
 
 UNLEARNED = -100
-"""The label of a token that is only read: what PyTorch and Transformers pass over."""
+"""The label of a token that isn't learned, which PyTorch and Transformers ignore."""
 
 PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] + ': ' + message['content'] }}"
     "{{ eos_token if message['role'] == 'assistant' else '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
 )
-"""For models that bring no chat template."""
+"""The template for models that have none."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """Tokens, and for each its label: itself where it is learned, `UNLEARNED` where not."""
+    """Tokens and their labels: the token itself if it is learned, else `UNLEARNED`."""
 
     ids: array[int]
     labels: array[int]
@@ -48,12 +48,12 @@ class Example:
 
     @property
     def learned(self) -> int:
-        """How many tokens are learned. The first token has nothing before it to be foretold from."""
+        """The number of learned tokens. The first token isn't one, because nothing comes before it."""
         return sum(label != UNLEARNED for label in self.labels[1:])
 
     @classmethod
     def of(cls, pieces: Iterable[tuple[Sequence[int], bool]], limit: int) -> Example:
-        """Pieces of tokens, each learned or not; what is beyond the limit is left out."""
+        """From pieces of tokens, each learned or not; tokens beyond the limit are cut off."""
         ids, labels = array("i"), array("i")
         for piece, learned in pieces:
             ids.extend(piece)
@@ -62,12 +62,12 @@ class Example:
 
 
 class Encoder:
-    """Cuts rows into tokens for one model.
+    """Makes examples of rows, for one model.
 
     Args:
-        tokenizer: The model's.
+        tokenizer: The model's tokenizer.
         stops: The tokens that end an answer.
-        context_length: How many tokens an example may have.
+        context_length: The longest example, in tokens.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: Iterable[int], context_length: int) -> None:
@@ -82,7 +82,7 @@ class Encoder:
     # what to learn from
 
     def supervised(self, row: Message) -> list[Example]:
-        """The examples that a row of chat or of prompt and completion makes; none, if nothing is to be learned."""
+        """The examples of a chat or completion row; none if nothing in it is learned."""
         if "prompt" in row and "completion" in row:
             prompt = self.tokenizer(str(row["prompt"]))["input_ids"]
             return self._examples([[(prompt, False), (self._answer(str(row["completion"]), last=True), True)]])
@@ -97,7 +97,7 @@ class Encoder:
         return self._examples(self._pieces(before, through) for before, through in answers)
 
     def preference(self, row: Message) -> tuple[Example, Example]:
-        """The preferred answer and the other one."""
+        """The preferred answer and the other one, as examples."""
         messages, tools = conversation(asked_in(row))
         found = []
         for name in ("preferred_output", "non_preferred_output"):
@@ -107,11 +107,11 @@ class Encoder:
         return found[0], found[1]
 
     def prompt(self, messages: Sequence[Message], tools: Iterable[Message] = ()) -> list[int]:
-        """What the model is given to answer."""
+        """The tokens of the prompt for an answer to these messages."""
         return self._ids(self._render(messages, tools, answer_next=True))
 
     def continued(self, prompt: Sequence[int], answer: Sequence[int]) -> Example:
-        """A prompt and the answer that was given to it."""
+        """A prompt and its answer, as an example."""
         return Example.of([(prompt, False), (answer, True)], self.context_length)
 
     # how
@@ -128,8 +128,8 @@ class Encoder:
             )
         except (TemplateError, TypeError, ValueError, KeyError) as error:
             raise InvalidInput(
-                f"the model's chat template can't show these messages: {error}",
-                hint="Some templates want user and assistant in turn, or no system message.",
+                f"the model's chat template can't render these messages: {error}",
+                hint="Some templates need user and assistant in turn, or no system message.",
             ) from None
         assert isinstance(text, str)
         return text
@@ -140,13 +140,13 @@ class Encoder:
         if number:
             before = self._render(messages[:number], tools, answer_next=True)
             return _common(before, through), through
-        # templates can't show a conversation of nothing: find the words that open an answer
+        # templates can't render an empty conversation: find the text that starts an answer
         opening = self._render(messages[:1], tools, answer_next=True)[len(through) :]
         start = through.find(opening)
         return through[: start + len(opening)] if start >= 0 else "", through
 
     def _pieces(self, before: str, through: str) -> Iterator[tuple[Sequence[int], bool]]:
-        """A prompt and its answer, what comes after the end of the turn left unlearned."""
+        """A prompt and its answer; what follows the end of the turn isn't learned."""
         yield self._ids(before), False
         answer = self._answer(through[len(before) :], last=True)
         end = self._end(answer)
@@ -165,7 +165,7 @@ class Encoder:
             done = len(through)
 
     def _answer(self, text: str, *, last: bool) -> list[int]:
-        """An answer's tokens; the last one ends, even where the template doesn't say so."""
+        """An answer's tokens; the last answer gets an end token if the template adds none."""
         ids = self._ids(text)
         eos = self.tokenizer.eos_token_id
         if last and eos is not None and not self.stops.intersection(ids):
@@ -173,18 +173,18 @@ class Encoder:
         return ids
 
     def _end(self, answer: Sequence[int]) -> int:
-        """Where an answer's turn ends."""
+        """The position after the token that ends the answer's turn."""
         ends = [place for place, token in enumerate(answer, 1) if token in self.stops]
         return ends[-1] if ends else len(answer)
 
     def _ids(self, text: str) -> list[int]:
-        # templates write the special tokens themselves
+        # the template adds the special tokens
         ids: Any = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return list(ids)
 
 
 def _common(one: str, other: str) -> str:
-    """The text that both begin with."""
+    """The common prefix of two texts."""
     return one[
         : next(
             (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))

@@ -1,4 +1,4 @@
-"""A training of a language model: epochs of steps, at rest between any two."""
+"""A training of a language model: epochs of steps; it can be saved between any two steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway_service.trainers.base import CheckpointDue, Progress, Step
-from tuneway_service.trainers.hf.knobs import base_rate, rate_at
+from tuneway_service.trainers.hf.hyperparameters import base_rate, rate_at
 from tuneway_service.trainers.hf.models import export, load_to_tune, written_whole
 from tuneway_service.trainers.hf.preference import HfPreference
 from tuneway_service.trainers.hf.reinforcement import HfReinforcement
@@ -30,31 +30,31 @@ if TYPE_CHECKING:
 STATE = "state.pt"
 LARGEST_NORM = 1.0
 VALIDATIONS = 10
-"""Batches of the validation rows that are measured over a whole training."""
+"""How many batches of validation rows are measured in a whole training."""
 ROOM = {"cpu": 1024, "cuda": 32_768}
-"""How many tokens, padding included, are read at once."""
+"""How many tokens, including padding, are processed at once."""
 
 _POSITION = ("step", "checkpointed", "trained_tokens", "metrics")
 
 
 class HfTraining:
-    """A training under way. Make one with `start` or `resume`."""
+    """A training in progress. `start` and `resume` create it."""
 
     def __init__(self, base: Base, run: TrainingRun) -> None:
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False
-        knobs = run.hyperparameters
+        settings = run.hyperparameters
         self._base = base
         self._run = run
-        self._tuned: Tuned = load_to_tune(base, run.base, knobs, run.seed)
+        self._tuned: Tuned = load_to_tune(base, run.base, settings, run.seed)
         self._tuned.model.train()
         self._objective: HfObjective = self._make_objective()
-        self._batch_size: int = knobs["batch_size"]
+        self._batch_size: int = settings["batch_size"]
         self._steps_per_epoch = math.ceil(len(self._objective.train) / self._batch_size)
-        self.total_steps = self._steps_per_epoch * int(knobs["n_epochs"])
-        self._between_checkpoints: int = knobs.get("eval_interval", self._steps_per_epoch)
+        self.total_steps = self._steps_per_epoch * int(settings["n_epochs"])
+        self._between_checkpoints: int = settings.get("eval_interval", self._steps_per_epoch)
         self._between_validations = math.ceil(self.total_steps / VALIDATIONS)
-        self._rate = base_rate(run.method, base, lora=knobs["lora"]) * knobs["learning_rate_multiplier"]
+        self._rate = base_rate(run.method, base, lora=settings["lora"]) * settings["learning_rate_multiplier"]
         self._weights = self._tuned.learning()
         self._optimiser = torch.optim.AdamW(self._weights.values(), lr=0.0, weight_decay=0.0)
         self._order: tuple[int, list[int]] | None = None
@@ -75,11 +75,11 @@ class HfTraining:
 
     @property
     def trained_tokens(self) -> int:
-        """Tokens of answers, once for each epoch that learned from them."""
+        """The tokens of answers, counted once for each epoch."""
         return self._trained_tokens
 
     def advance(self) -> Iterator[Progress]:
-        """Train, one step for each item; with each full validation comes a `CheckpointDue`."""
+        """Train: each item is one step, and each full validation ends with a `CheckpointDue`."""
         self._tuned.model.eval()
         with _memory(self._run):
             self._objective.prepare()
@@ -102,9 +102,9 @@ class HfTraining:
     def _learn(self) -> None:
         epoch, index = divmod(self._step, self._steps_per_epoch)
         rows = self._shuffled(epoch)[index * self._batch_size : (index + 1) * self._batch_size]
-        # chance that depends on the place alone: a resume needs to remember none
+        # the random numbers depend only on the seed and the step, so a resume needs no saved state of them
         torch.manual_seed(self._run.seed * 1_000_003 + self._step)
-        tally = self._objective.learn(rows, self._step)
+        sums = self._objective.learn(rows, self._step)
         norm = torch.nn.utils.clip_grad_norm_(self._weights.values(), LARGEST_NORM)
         if not torch.isfinite(norm):
             raise InvalidSpec(
@@ -118,10 +118,10 @@ class HfTraining:
         self._optimiser.zero_grad()
         self._trained_tokens += sum(self._objective.tokens(row) for row in rows)
         self._step += 1
-        self._metrics = tally.metrics("train") | self._validate()
+        self._metrics = sums.metrics("train") | self._validate()
 
     def _shuffled(self, epoch: int) -> list[int]:
-        """The rows in this epoch's order, which depends on the seed and the epoch alone."""
+        """The rows in this epoch's order, which depends only on the seed and the epoch."""
         if self._order is None or self._order[0] != epoch:
             order = list(range(len(self._objective.train)))
             random.Random(f"{self._run.seed}/{epoch}").shuffle(order)  # noqa: S311 - no secret
@@ -145,7 +145,7 @@ class HfTraining:
         return metrics
 
     def export(self, folder: Path) -> None:
-        """Write the model alone."""
+        """Write the model only."""
         facts = {
             "trainer": f"hf:{self._base.name}",
             "base_model": self._base.card,
@@ -158,26 +158,26 @@ class HfTraining:
         export(self._tuned, folder, facts)
 
     def save(self, folder: Path) -> None:
-        """Write everything that `resume` needs; rows and their order come from the run itself."""
+        """Write everything that `resume` needs; the rows and their order follow from the run."""
         state = {
             "run": self._identity(),
             "position": {name: getattr(self, f"_{name}") for name in _POSITION},
             "weights": self._weights,
             "optimiser": self._optimiser.state_dict(),
-            "beginning": self._objective.beginning(),
+            "beginning": self._objective.reference(),
         }
         with written_whole(folder) as unfinished:
             torch.save(state, unfinished / STATE)
 
     @classmethod
     def start(cls, base: Base, run: TrainingRun) -> HfTraining:
-        """Begin."""
+        """Start."""
         with _memory(run):
             return cls(base, run)
 
     @classmethod
     def resume(cls, base: Base, run: TrainingRun, folder: Path) -> HfTraining:
-        """Go on from a folder that `save` wrote."""
+        """Resume from a folder that `save` wrote."""
         with _memory(run):
             training = cls(base, run)
         state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
@@ -190,13 +190,13 @@ class HfTraining:
             for name, weight in training._weights.items():
                 weight.copy_(state["weights"][name])
         training._optimiser.load_state_dict(state["optimiser"])
-        training._objective.remember(state["beginning"])
+        training._objective.restore(state["beginning"])
         for name in _POSITION:
             setattr(training, f"_{name}", state["position"][name])
         return training
 
     def _identity(self) -> dict[str, Any]:
-        """What a save must agree with, for a resume to make sense."""
+        """What must be the same when a training resumes."""
         valid = self._objective.valid
         return {
             "base": self._base.name,
@@ -210,20 +210,20 @@ class HfTraining:
 
 @contextmanager
 def _memory(run: TrainingRun) -> Iterator[None]:
-    """Turn what the libraries say when there is no memory left into words that help."""
+    """Replace the libraries' out-of-memory errors by a `MemoryError` that says what to change."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         words = str(error).lower()
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "can't allocate memory" not in words:
             raise
-        knobs = run.hyperparameters
-        lower = [f"context_length (now {knobs['context_length']}) or the longest examples"]
-        if knobs["lora"]:
-            lower.append(f"lora_r (now {knobs['lora_r']})")
+        settings = run.hyperparameters
+        lower = [f"context_length (now {settings['context_length']}) or the longest examples"]
+        if settings["lora"]:
+            lower.append(f"lora_r (now {settings['lora_r']})")
         else:
             lower.insert(0, "what is trained: lora=true instead of all weights")
-        lower.append(f"batch_size (now {knobs['batch_size']})")
+        lower.append(f"batch_size (now {settings['batch_size']})")
         raise MemoryError(
             f"The training needs more memory than there is. Lower {', '.join(lower)}, or take a smaller model."
             f" ({str(error).splitlines()[0][:300]})"

@@ -1,17 +1,17 @@
-"""The hyperparameters of `hf`: what there are, and what "auto" means. Users plan with these rules.
+"""The hyperparameters of `hf`, and the values of "auto". Users plan with these rules.
 
-- `n_epochs`: `auto_epochs`, the hosted service's rule.
-- `batch_size`: a hundredth of the examples, for dpo and reinforcement a fiftieth, between 1 and 32: few examples
-  need every step that they can give. Memory doesn't depend on it: a batch is worked through in parts.
-- `learning_rate_multiplier`: 1, which is the rate of `base_rate`: for LoRA 1e-3 below a billion weights and
-  2e-4 from there, for all weights a tenth of that; dpo and reinforcement take a tenth of the supervised rate.
-  It rises over the first tenth of the steps (100 at most) and falls linearly to 0 at the end.
-- `lora`: true; false trains all weights. `lora_r`: 16; the adapters' scale is twice the rank over the rank.
-- `context_length`: the model's own. Longer examples lose their end.
-- dpo: `beta` 0.1.
-- reinforcement: `compute_multiplier` 1, which is 8 answers to each question; `eval_interval` the steps of an
-  epoch; `eval_samples` 1; `reasoning_effort` says how long an answer may get: low 128 tokens, default 256,
-  medium 512, high 1024.
+- `n_epochs`: by `auto_epochs`, the hosted service's rule.
+- `batch_size`: a hundredth of the examples (for dpo and reinforcement a fiftieth), between 1 and 32, so that few
+  examples still make many steps. Memory doesn't depend on it: a batch is processed in parts.
+- `learning_rate_multiplier`: 1, which is the rate of `base_rate`: for LoRA 1e-3 below a billion weights, and 2e-4
+  from there; for all weights a tenth of that. dpo and reinforcement use a tenth of the supervised rate. The rate
+  rises over the first tenth of the steps (at most 100), then falls linearly to 0.
+- `lora`: true; false trains all weights. `lora_r`: 16; the adapters' alpha is twice the rank.
+- `context_length`: the model's own. The end of longer examples is cut off.
+- dpo: `beta` is 0.1.
+- reinforcement: `compute_multiplier` is 1, which means 8 answers to each question; `eval_interval` is the steps of an
+  epoch; `eval_samples` is 1; `reasoning_effort` sets the longest answer: low 128 tokens, default 256, medium 512,
+  high 1024.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ ANSWER_TOKENS = {"low": 128, "default": 256, "medium": 512, "high": 1024}
 LARGE = 1_000_000_000
 
 
-def settle_knobs(method: str, requested: Mapping[str, Any], n_examples: int, base: Base) -> dict[str, Any]:
-    """Every hyperparameter, none of them "auto"; `InvalidSpec` for what can't be."""
+def resolve_hyperparameters(method: str, requested: Mapping[str, Any], n_examples: int, base: Base) -> dict[str, Any]:
+    """A value for every hyperparameter; raises `InvalidSpec` for methods and values that aren't supported."""
     if method not in METHODS:
-        raise InvalidSpec(f"the trainer 'hf' can't do {method}", field="method", hint=f"It does {', '.join(METHODS)}.")
+        raise InvalidSpec(
+            f"the trainer 'hf' doesn't support {method}", field="method", hint=f"It supports {', '.join(METHODS)}."
+        )
     defaults: dict[str, Any] = {
         "n_epochs": auto_epochs(n_examples),
         "batch_size": min(32, max(1, n_examples // (100 if method == "supervised" else 50))),
@@ -65,14 +67,14 @@ def _check(settled: Mapping[str, Any], base: Base) -> None:
 
 
 def base_rate(method: str, base: Base, *, lora: bool) -> float:
-    """The learning rate that a multiplier of 1 means."""
+    """The learning rate for a multiplier of 1."""
     rate = 1e-3 if base.parameters < LARGE else 2e-4
     rate *= 1.0 if lora else 0.1
     return rate if method == "supervised" else rate * 0.1
 
 
 def rate_at(step: int, total_steps: int) -> float:
-    """The share of the learning rate that holds at a step, counted from 0: up, then down to nothing."""
+    """The share of the learning rate at a step, counted from 0: it rises, then falls to nothing."""
     warm_up = min(100, math.ceil(total_steps / 10))
     if step < warm_up:
         return (step + 1) / warm_up
@@ -80,5 +82,5 @@ def rate_at(step: int, total_steps: int) -> float:
 
 
 def group_size(compute_multiplier: float) -> int:
-    """How many answers are tried for each question."""
+    """The number of answers that are sampled for each question."""
     return min(64, max(2, round(8 * compute_multiplier)))
