@@ -31,7 +31,7 @@ from dagster_tuneway._training import model_version
 from tuneway import Job, Retry, TunewayError, WaitToken
 from tuneway.errors import JobError, NotFound
 from tuneway.models import Phase
-from tuneway.steps import job_summary, training_summary
+from tuneway.steps import job_summary
 
 if TYPE_CHECKING:
     from dagster_tuneway._recipe import AssetRecipe
@@ -179,17 +179,15 @@ class Tick:
         return True
 
     def _succeeded(self, client: Client, submission: WatchedJob, job: Job) -> None:
-        from tuneway.report import gather
-
         recipe = self._recipes[submission.asset]
         if not self._is_materialized(submission):
-            report = gather(client, job)
+            outcome = client.outcome(job, log=True, forgiving=True)
             output = job_summary(job, self._submitted(submission)) | {SUBMISSION: submission.event}
             self._events.append(
                 AssetMaterialization(
                     recipe.keys.model,
-                    description=in_words(job, training_summary(report, client.base_url)),
-                    metadata=model_metadata(report, self._tuneway, self._instance)
+                    description=in_words(outcome),
+                    metadata=model_metadata(outcome, self._tuneway, self._instance)
                     | {"submitted_by": MetadataValue.dagster_run(submission.run)}
                     | output_metadata(output),
                     partition=submission.partition,

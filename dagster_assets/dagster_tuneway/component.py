@@ -89,7 +89,7 @@ class _Params(BaseModel):
     """What `dg scaffold defs` takes."""
 
     base_model: str = Field(default="gpt-4o-mini", description="The model to start from.")
-    training_file: str = Field(default="train.jsonl", description="The training data.")
+    training_data: str = Field(default="train.jsonl", description="The path of the training data.")
 
 
 class FineTunedModelScaffolder(Scaffolder[_Params]):
@@ -103,9 +103,9 @@ class FineTunedModelScaffolder(Scaffolder[_Params]):
     def scaffold(self, request: ScaffoldRequest[_Params]) -> None:
         """Write them."""
         params, place = request.params, request.target_path
-        attributes = {"name": place.name, "base_model": params.base_model, "training_file": params.training_file}
+        attributes = {"name": place.name, "base_model": params.base_model, "training_data": params.training_data}
         scaffold_component(request, attributes)
-        data = place / params.training_file
+        data = place / params.training_data
         if data.parent == place and not data.exists():
             rows = "".join(_ROW.format(number) for number in range(1, 11))
             data.write_text(rows, encoding="utf-8")
@@ -119,7 +119,7 @@ _ROW = (
 
 @scaffold_with(FineTunedModelScaffolder)
 class FineTunedModelComponent(Component, Model, Resolvable):
-    """A fine-tuned model: training file, job, model and registered model, as assets with checks.
+    """A fine-tuned model: its uploaded data, job, model and registered version, as assets with checks.
 
     Paths are relative to the folder of the YAML file. For the other fields see `fine_tuned_model_assets`.
     """
@@ -128,14 +128,19 @@ class FineTunedModelComponent(Component, Model, Resolvable):
 
     name: str = Field(description="What the group, its keys and the registered model are called.")
     base_model: str = Field(description="The model to start from.")
-    training_file: Data = Field(description="A JSONL file, or the asset that yields one.")
-    validation_file: Data | None = Field(default=None, description="Data to measure on, likewise.")
+    training_data: Data = Field(description="The path of a JSONL file, or the asset that yields one.")
+    validation_data: Data | None = Field(default=None, description="Likewise; measured during training.")
     method: Mapping[str, Any] | None = Field(
         default=None, description="The method and its settings: {type: supervised, n_epochs: 3}."
     )
     suffix: str | None = Field(default=None, description="A word in the new model's name.")
     seed: int | None = Field(default=None, description="For trainings that can be repeated.")
     metadata: Mapping[str, str] | None = Field(default=None, description="Pairs of your own, kept on the job.")
+    integrations: Sequence[Mapping[str, Any]] | None = Field(default=None, description="Weights & Biases, as JSON.")
+    hyperparameters: Mapping[str, Any] | None = Field(
+        default=None, description="The old place for them; `method` is the new one."
+    )
+    extra_body: Mapping[str, Any] | None = Field(default=None, description="Fields that only your service knows.")
     reuse: Literal["run", "content", "never"] = Field(
         default="content", description="content: what was trained on the same data in the same way is used again."
     )
@@ -143,6 +148,9 @@ class FineTunedModelComponent(Component, Model, Resolvable):
     timeout: float | None = Field(default=None, description="Seconds to wait for the job.")
     cancel_on_termination: bool = Field(default=False, description="Cancel the job of a run that is terminated.")
     max_usd: float | None = Field(default=None, description="A training that is estimated to cost more is blocked.")
+    data_options: Mapping[str, Any] | None = Field(
+        default=None, description="Further arguments of `tuneway.dataset.validate`: {prices: {my-model: 1.5}}."
+    )
     gates: Sequence[ModelGate] = Field(default=(), description="What the model must show: checks that block.")
     held_out: str | None = Field(default=None, description="Rows that base and tuned model are asked.")
     score: Literal["exact", "contains"] = Field(default="exact", description="How answers to them are scored.")
@@ -187,8 +195,8 @@ class FineTunedModelComponent(Component, Model, Resolvable):
         key = self.resource_key or f"tuneway_{self.name}"
         assets = fine_tuned_model_assets(
             model=self.base_model,
-            training_file=_data(self.training_file, context.path),
-            validation_file=_data(self.validation_file, context.path),
+            training_data=_data(self.training_data, context.path),
+            validation_data=_data(self.validation_data, context.path),
             held_out=None if self.held_out is None else _path(self.held_out, context.path),
             gates=[gate for given in self.gates for gate in _gates(given)],
             resource_key=key,
@@ -200,7 +208,7 @@ class FineTunedModelComponent(Component, Model, Resolvable):
 
 
 _PASSED_ON = set(FineTunedModelComponent.model_fields) - {
-    *("base_model", "training_file", "validation_file", "held_out", "gates", "service", "resource_key"),
+    *("base_model", "training_data", "validation_data", "held_out", "gates", "service", "resource_key"),
 }
 
 
