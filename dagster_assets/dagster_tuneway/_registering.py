@@ -21,7 +21,7 @@ from tuneway.registry.gates import judge
 from tuneway.steps import data_facts, job_id_of, requested_in, version_summary
 
 JOB_TAG = "tuneway/job_id"
-"""On a run that the sensor asked for: which job has ended."""
+"""A tag of the runs that the sensor asks for: the id of the job that has ended."""
 
 
 def register(
@@ -30,7 +30,7 @@ def register(
     """Register the model, and say what the gates say; a refusal blocks everything after it."""
     job = _job_to_register(context, recipe)
     if job is None:
-        context.log.info("The job goes on without a run; the sensor asks for this step when the job has ended.")
+        context.log.info("No run waits for the job: the sensor asks for this step when the job has ended.")
         return
     tuneway = recipe.resource(context)
     with told_to_dagster(tuneway):
@@ -53,7 +53,7 @@ def _job_to_register(context: AssetExecutionContext, recipe: AssetRecipe) -> Map
 
 
 class AssetRegistration:
-    """A model on its way into the registry."""
+    """Registers a model, and keeps what each gate said."""
 
     def __init__(self, context: AssetExecutionContext, recipe: AssetRecipe, tuneway: FineTuningResource) -> None:
         self._context = context
@@ -74,11 +74,11 @@ class AssetRegistration:
 
     @property
     def refusals(self) -> list[Verdict]:
-        """What the gates that refuse say."""
+        """The verdicts of the gates that refuse."""
         return [gate.verdict for gate in self._gates if gate.verdict and not gate.verdict.passed]
 
     def register(self, job: Mapping[str, Any]) -> None:
-        """Register it, and have all gates asked; `job` is the output of the step before."""
+        """Register it, and evaluate all gates; `job` is the output of the step before."""
         context, recipe = self._context, self._recipe
         try:
             self._version = self._tuneway.client.register(
@@ -101,7 +101,7 @@ class AssetRegistration:
             self._ask_gates()
 
     def result(self) -> MaterializeResult[Any]:
-        """What Dagster keeps of it."""
+        """The materialization of the registered version."""
         link = {"job": job_link(self.version.record.job_id, self._tuneway.client.base_url)}
         return MaterializeResult(
             asset_key=self._recipe.keys.registered,
@@ -110,7 +110,7 @@ class AssetRegistration:
         )
 
     def check_results(self) -> list[AssetCheckResult]:
-        """What the gates said."""
+        """The results of the checks: what the gates said."""
         verdicts = {gate.__name__: gate.verdict for gate in self._gates if gate.verdict}
         return _checks.model_check_results(verdicts, self._base, self._recipe.keys.registered)
 
@@ -139,7 +139,7 @@ class AssetRegistration:
 
 
 class Heard:
-    """A gate that remembers what it has said."""
+    """A gate that keeps its verdict."""
 
     def __init__(self, gate: GateLike, name: str) -> None:
         self._gate = gate
@@ -147,6 +147,6 @@ class Heard:
         self.verdict: Verdict | None = None
 
     def __call__(self, candidate: ModelRecord, champion: ModelRecord | None) -> Verdict:
-        """Ask it."""
+        """Evaluate it."""
         (self.verdict,) = judge([self._gate], candidate, champion)
         return self.verdict

@@ -70,7 +70,7 @@ class Attempt:
 
     @property
     def output(self) -> dict[str, Any]:
-        """What the steps after this one are told of the job."""
+        """What this step hands on to the next ones."""
         return job_summary(self.job, self._created)
 
     def submit(self, uploaded: Mapping[str, Any]) -> None:
@@ -90,14 +90,14 @@ class Attempt:
         self._job = self._tuneway.client.jobs.retrieve(job_id_of(created))
 
     def wait(self) -> None:
-        """Wait in the step. When the run is ended, the job goes on, unless it is to be cancelled then."""
+        """Wait in the step. The job goes on when the run is terminated, unless it is to be cancelled then."""
         if self.job.done and self.job.fine_tuned_model:
             return
         with self._cancelling():
             self._job = self._tuneway.client.wait(self.job, timeout=self._recipe.timeout, on_event=self._teller)
 
     def submitted(self) -> MaterializeResult[Any]:
-        """What the submission has given."""
+        """The materialization of the job."""
         job, output = self.job, self.output
         facts = {
             "why": self._why(),
@@ -119,7 +119,7 @@ class Attempt:
         )
 
     def trained(self) -> MaterializeResult[Any]:
-        """What came of the job."""
+        """The materialization of the model."""
         outcome = self._tuneway.client.outcome(self.job, log=True, forgiving=True)
         facts = model_metadata(outcome, self._tuneway, self._context.instance)
         return MaterializeResult(
@@ -148,17 +148,17 @@ class Attempt:
         self._teller(news)
 
     def _why(self) -> str:
-        """Why it is this job, in words."""
+        """Why it is this job, in a sentence."""
         if self._adopted:
             whose = (self.job.metadata or {}).get(ORIGIN, "an earlier run")
-            return f"Adopted, nothing was paid: this data with these settings was given to it by {whose}."
+            return f"Adopted, so nothing is paid: this data was submitted with these settings before, by {whose}."
         if self._reuse == "content":
             return "A new job: nothing has been trained on this data with these settings before."
-        return "A new job: each run trains anew, as the asset or the run's tag says."
+        return "A new job: each run trains again, as the asset or the run's tag says."
 
     @contextmanager
     def _cancelling(self) -> Iterator[None]:
-        """Cancel the job when a person ends the run, if it is to be cancelled then; always let the run end."""
+        """Cancel the job when a person terminates the run, if it is to be cancelled then; always let the run end."""
         try:
             yield
         except DagsterExecutionInterruptedError:

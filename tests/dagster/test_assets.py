@@ -65,7 +65,7 @@ def test_unchanged_data_is_not_trained_again_and_the_asset_says_why(run, service
     assert len(jobs_on(service, "twice/job")) == 1
     assert "A new job" in first["job"].metadata["why"].value
     why = again["job"].metadata["why"].value
-    assert "Adopted, nothing was paid" in why
+    assert "Adopted, so nothing is paid" in why
     assert first["job"].metadata["why"].value != why
     versions = [{name: one.tags["dagster/data_version"] for name, one in made.items()} for made in (first, again)]
     assert versions[0] == versions[1]

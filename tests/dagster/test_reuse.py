@@ -120,7 +120,7 @@ def test_a_runs_tag_has_it_trained_anew(run, service, data):
     made = materializations(run(assets, tags={"tuneway/reuse": "run"}))
 
     assert len(jobs_on(service, "forced/job")) == 2
-    assert "each run trains anew" in made["job"].metadata["why"].value
+    assert "each run trains again" in made["job"].metadata["why"].value
     assert "can't be 'sometimes'" in said(run(assets, fails=True, tags={"tuneway/reuse": "sometimes"}))
 
 
