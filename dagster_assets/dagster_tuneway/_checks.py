@@ -35,29 +35,25 @@ def data_check_specs(asset: AssetKey, max_usd: float | None) -> list[AssetCheckS
     return specs
 
 
-def valid_data_result(report: DatasetReport, asset: AssetKey | None = None) -> AssetCheckResult:
+def valid_data_result(report: DatasetReport) -> AssetCheckResult:
     """The result of the check `valid_data`."""
     from dagster_tuneway._metadata import data_metadata, known, problems
 
     return AssetCheckResult(
         check_name=VALID,
-        asset_key=asset,
         passed=report.ok,
         description=_counts(report),
         metadata=problems(report) | known(data_metadata(report)),
     )
 
 
-def budget_result(
-    report: DatasetReport, max_usd: float, *, refused: bool, asset: AssetKey | None = None
-) -> AssetCheckResult:
+def budget_result(report: DatasetReport, max_usd: float, *, refused: bool) -> AssetCheckResult:
     """The result of the check `within_budget`.
 
     Args:
         report: The data.
         max_usd: The budget.
         refused: Whether the training is refused for it; it isn't by a service that sends no bill.
-        asset: The asset that has the check.
     """
     from dagster_tuneway._metadata import known
 
@@ -68,7 +64,6 @@ def budget_result(
         why = "a service on this machine sends no bill"
     return AssetCheckResult(
         check_name=BUDGET,
-        asset_key=asset,
         passed=not refused,
         description=why,
         metadata=known({"estimated_cost_usd": cost, "max_usd": max_usd, "tokens": report.trained_tokens}),

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 from dagster import (
-    AssetExecutionContext,
     AssetKey,
     AssetsDefinition,
     DagsterInstance,
@@ -19,7 +17,6 @@ from dagster import (
     Definitions,
     Failure,
     JobDefinition,
-    MaterializeResult,
     ReexecutionOptions,
     RunsFilter,
     asset,
@@ -33,6 +30,7 @@ from dagster._utils.interrupts import setup_interrupt_handlers
 from support.parity.order import Order, Outcome, read, serve
 
 from dagster_tuneway import AssetFields, FineTuningResource, fine_tune, fine_tuned_model_assets, output_of
+from tuneway.errors import InvalidSpec
 
 TAG = "parity/run"
 
@@ -67,30 +65,33 @@ def one_step(order: Order) -> tuple[list[AssetsDefinition], AssetKey]:
     """The one-step form, likewise."""
 
     @asset(name=name_of(order))
-    def whole(context: AssetExecutionContext, tuneway: FineTuningResource) -> MaterializeResult[Any]:
+    def whole(context, tuneway: FineTuningResource):  # Dagster takes no annotation of a context that is text
         return fine_tune(context, tuneway, name=order.name, **fields_of(order))
 
     return [whole], whole.key
 
 
-FORMS = {"steps": steps, "one step": one_step}
+FORMS = {"steps": steps, "one": one_step}
 
 
-def job_of(text: str, form: str) -> JobDefinition:
+def job_of(text: str) -> JobDefinition:
     """The assets, as one job; Dagster calls this by name."""
     order = read(text)
-    assets, _ = FORMS[form](order)
+    assets, _ = FORMS[order.form](order)
     resource = FineTuningResource(base_url=order.base_url, registry=order.registry, settle=order.settle)
     everything = define_asset_job("everything", executor_def=in_process_executor)
     definitions = Definitions(assets=assets, jobs=[everything], resources={"tuneway": resource})
     return definitions.resolve_job_def("everything")
 
 
-def run(order: Order, form: str = "steps") -> Outcome:
+def run(order: Order) -> Outcome:
     """Materialize, or execute again."""
     instance = DagsterInstance.get()
-    arguments = (json.dumps(asdict(order)), form)
-    job = build_reconstructable_job("support.parity.with_dagster", "job_of", arguments)
+    text = json.dumps(asdict(order))
+    try:
+        job = build_reconstructable_job("support.parity.with_dagster", "job_of", (text,))
+    except InvalidSpec as error:  # the definitions don't load
+        return Outcome(ended="failed", error=str(error), final=True)
     tag = {TAG: f"{order.pipeline}.{order.run}"}
     before = instance.get_runs(RunsFilter(tags=tag), limit=1)
     again = _again(instance, before[0]) if before else None
@@ -100,7 +101,7 @@ def run(order: Order, form: str = "steps") -> Outcome:
         return Outcome(ended="failed", error=failure.description, final=not failure.allow_retries)
     except DagsterAssetCheckFailedError as failed:  # no policy of Dagster's retries that
         return Outcome(ended="failed", error=str(failed), final=True)
-    _, registered = FORMS[form](order)
+    _, registered = FORMS[order.form](order)
     output = output_of(instance, registered)
     assert output is not None
     return Outcome(ended="succeeded", ref=output["ref"])
