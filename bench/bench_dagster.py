@@ -43,7 +43,7 @@ def sensor(root: str) -> Iterator[tuple[Callable[[str | None], Any], Any]]:
 
     from dagster_tuneway import FineTuningResource, fine_tuned_model_assets, fine_tuning_sensor
 
-    models = fine_tuned_model_assets("bench", training_file="none.jsonl", model="gpt-4o-mini", wait="sensor")
+    models = fine_tuned_model_assets("bench", training_data="none.jsonl", model="gpt-4o-mini", wait="sensor")
     resources = {"tuneway": FineTuningResource(base_url=f"{root}/v1")}
     watching = fine_tuning_sensor(models)
     defs = dg.Definitions(assets=models, sensors=[watching], resources=resources)

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dagster import AssetCheckResult, AssetCheckSpec, AssetKey, Failure
+from dagster import AssetCheckResult, AssetCheckSpec, AssetKey
 
 from tuneway.errors import InvalidSpec
 
@@ -23,7 +23,7 @@ VALID, BUDGET, TRAINED, BASE = "valid_data", "within_budget", "trained", "no_wor
 
 
 def data_check_specs(asset: AssetKey, max_usd: float | None) -> list[AssetCheckSpec]:
-    """What is checked of training data; both keep everything after it from happening."""
+    """The checks of training data; a failed one blocks everything after it."""
     specs = [
         AssetCheckSpec(
             VALID, asset=asset, blocking=True, description="The data has no error that the service would refuse."
@@ -35,42 +35,39 @@ def data_check_specs(asset: AssetKey, max_usd: float | None) -> list[AssetCheckS
     return specs
 
 
-def data_check_results(
-    report: DatasetReport, max_usd: float | None, asset: AssetKey | None = None
-) -> list[AssetCheckResult]:
-    """What the checks of this data say."""
+def valid_data_result(report: DatasetReport) -> AssetCheckResult:
+    """The result of the check `valid_data`."""
     from dagster_tuneway._metadata import data_metadata, known, problems
 
-    facts = known(data_metadata(report))
-    results = [
-        AssetCheckResult(
-            check_name=VALID,
-            asset_key=asset,
-            passed=report.ok,
-            description=_counts(report),
-            metadata=problems(report) | facts,
-        )
-    ]
-    if max_usd is not None:
-        cost = report.cost.usd if report.cost else None
-        results.append(
-            AssetCheckResult(
-                check_name=BUDGET,
-                asset_key=asset,
-                passed=cost is not None and cost <= max_usd,
-                description=_cost_in_words(report, max_usd),
-                metadata=known({"estimated_cost_usd": cost, "max_usd": max_usd, "tokens": report.trained_tokens}),
-            )
-        )
-    return results
+    return AssetCheckResult(
+        check_name=VALID,
+        passed=report.ok,
+        description=_counts(report),
+        metadata=problems(report) | known(data_metadata(report)),
+    )
 
 
-def refuse(results: Iterable[AssetCheckResult]) -> None:
-    """End the step, before anything is sent, if a check of the data has failed."""
-    failed = [result for result in results if not result.passed]
-    if failed:
-        words = "; ".join(str(result.description) for result in failed)
-        raise Failure(f"Nothing was sent: {words}", metadata=failed[0].metadata, allow_retries=False)
+def budget_result(report: DatasetReport, max_usd: float, *, refused: bool) -> AssetCheckResult:
+    """The result of the check `within_budget`.
+
+    Args:
+        report: The data.
+        max_usd: The budget.
+        refused: Whether the training is refused for it; it isn't by a service that sends no bill.
+    """
+    from dagster_tuneway._metadata import known
+
+    cost = report.cost.usd if report.cost else None
+    problem = report.budget_problem(max_usd)
+    why = problem or f"the training is estimated to cost ${cost:,.2f}; max_usd is ${max_usd:,.2f}"
+    if problem and not refused:
+        why = "a service on this machine sends no bill"
+    return AssetCheckResult(
+        check_name=BUDGET,
+        passed=not refused,
+        description=why,
+        metadata=known({"estimated_cost_usd": cost, "max_usd": max_usd, "tokens": report.trained_tokens}),
+    )
 
 
 def _counts(report: DatasetReport) -> str:
@@ -82,18 +79,11 @@ def _counts(report: DatasetReport) -> str:
     return f"{total:,} error{'s' * (total != 1)} in the data, first: {'line ' * bool(first and first.line)}{first}"
 
 
-def _cost_in_words(report: DatasetReport, max_usd: float) -> str:
-    if report.cost is None:
-        return f"no price is known for {report.model}, so it can't be told; give prices={{'{report.model}': …}}"
-    relation = "within" if report.cost.usd <= max_usd else "more than"
-    return f"${report.cost.usd:,.2f} estimated, {relation} the budget of ${max_usd:,.2f}"
-
-
 # --- of the model
 
 
 class NoWorseThanBase:
-    """The gate that asks both models the held-out questions.
+    """A gate that asks the base model and the tuned one the held-out questions.
 
     Args:
         held_out: Rows, or a JSONL file of them.
@@ -106,7 +96,7 @@ class NoWorseThanBase:
         self.evaluation: Any = None
 
     def asking(self, client: Client) -> GateLike:
-        """The gate, for one evaluation with this client."""
+        """The gate, as a function that evaluates with this client."""
 
         def no_worse_than_base(candidate: ModelRecord, _champion: ModelRecord | None) -> Verdict:
             from tuneway.registry import evaluate
@@ -128,7 +118,7 @@ class NoWorseThanBase:
 
 
 def gate_name(gate: Any) -> str:
-    """What a gate's check is called: always the same, and a word that Dagster takes."""
+    """The name of a gate's check: always the same for the same gate, and one that Dagster accepts."""
     text = gate.__name__ if callable(gate) and hasattr(gate, "__name__") else str(gate)
     name = re.sub(r"[^A-Za-z0-9_]+", "_", text.replace("'", "")).strip("_")
     if not name or text == "<lambda>":
@@ -137,7 +127,7 @@ def gate_name(gate: Any) -> str:
 
 
 def model_check_specs(asset: AssetKey, gates: Sequence[GateLike], *, held_out: bool) -> list[AssetCheckSpec]:
-    """What is checked of a model; what fails keeps all that stands on the model from happening."""
+    """The checks of a model; a failed one blocks everything after it."""
     words = {gate_name(gate): _description(gate) for gate in gates}
     if held_out:
         words[BASE] = "On held-out rows the tuned model answers no worse than its base."
@@ -145,7 +135,7 @@ def model_check_specs(asset: AssetKey, gates: Sequence[GateLike], *, held_out: b
 
 
 def model_check_names(gates: Sequence[GateLike], *, held_out: bool) -> list[str]:
-    """What these checks are called."""
+    """The names of these checks."""
     return [*map(gate_name, gates), *([BASE] if held_out else [])]
 
 
@@ -156,7 +146,7 @@ def _description(gate: GateLike) -> str:
 def model_check_results(
     verdicts: Mapping[str, Verdict], base: NoWorseThanBase | None, asset: AssetKey
 ) -> list[AssetCheckResult]:
-    """What the gates said, by the names of their checks."""
+    """The results of these checks: what the gates said."""
     from dagster_tuneway._metadata import evaluation_metadata, verdict_metadata
 
     answers = evaluation_metadata(base.evaluation) if base and base.evaluation else {}

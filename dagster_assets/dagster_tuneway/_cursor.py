@@ -1,4 +1,4 @@
-"""What the sensor remembers from tick to tick: small JSON, in Dagster's own database."""
+"""What the sensor keeps from tick to tick: small JSON, in Dagster's own database."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from tuneway import WaitToken
 from tuneway.errors import InvalidInput
 
 SETTLED = 60.0
-"""So many seconds old are the submissions that the sensor won't read again.
+"""The age in seconds from which the sensor doesn't read a submission again.
 
-The order of Dagster's log isn't the order in which its entries can be seen: of two that are written at once
-the later may show first. Whoever reads on strictly after the last one seen can miss one.
+Entries of Dagster's log don't become visible in their order: of two that are written at once, the later may show
+first. A reader that goes on strictly after the last one that it saw can miss one.
 """
 
 
 class _Kept(BaseModel):
-    """What a later version adds is kept by an earlier one."""
+    """Keeps the fields that a later version adds."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -29,11 +29,11 @@ class WatchedJob(_Kept):
     Args:
         asset: The job's asset.
         partition: Its partition, if it has any.
-        event: The entry of Dagster's log that tells of it; reported once for each.
+        event: The id of the submission's entry in Dagster's log; it is reported once for each.
         run: The run that submitted it.
-        token: The wait.
-        failures: So many looks in a row have failed.
-        nameless: So many looks have shown it succeeded, and its model without a name.
+        token: What to wait for, and until when.
+        failures: How many looks in a row have failed.
+        nameless: How many looks have shown that it succeeded, without its model's name.
     """
 
     asset: str
@@ -46,11 +46,11 @@ class WatchedJob(_Kept):
 
 
 class Cursor(_Kept):
-    """All of it.
+    """All that the sensor keeps.
 
     Args:
-        after: For each asset, up to which entry all submissions have been read for good.
-        known: Those after it that have been read as well.
+        after: For each asset, the entry up to which all submissions are read.
+        known: The later entries that are read as well.
         open: The jobs that are watched.
     """
 
@@ -61,7 +61,7 @@ class Cursor(_Kept):
 
     @classmethod
     def load(cls, text: str | None) -> Self:
-        """From a tick before; empty at the first, or when somebody has reset it."""
+        """Read the cursor of the tick before; it is empty at the first, and after a reset."""
         try:
             return cls.model_validate_json(text) if text else cls()
         except ValidationError as error:
@@ -71,5 +71,5 @@ class Cursor(_Kept):
             ) from None
 
     def dump(self) -> str:
-        """For the next tick."""
+        """Write it for the next tick."""
         return self.model_dump_json(exclude_defaults=True)

@@ -13,7 +13,7 @@ from dagster import AssetKey, AssetsDefinition, AssetSpec, SourceAsset
 
 from dagster_tuneway._names import filled
 from dagster_tuneway._runs import partition_of
-from tuneway.errors import InvalidInput
+from tuneway.errors import InvalidInput, InvalidSpec
 
 if TYPE_CHECKING:
     from dagster import AssetCheckExecutionContext, AssetExecutionContext
@@ -21,15 +21,21 @@ if TYPE_CHECKING:
 Row: TypeAlias = Mapping[str, Any]
 AssetLike: TypeAlias = AssetKey | AssetsDefinition | AssetSpec | SourceAsset
 Data: TypeAlias = str | PathLike[str] | Iterable[Row] | Callable[..., Any]
-"""A path, in which `{partition_key}` stands for the partition; rows; or a function of the context that gives
-one of these."""
+"""A path, in which `{partition_key}` stands for the partition; rows; or a function of the context that gives one
+of these."""
 
 _ASSETS = (AssetKey, AssetsDefinition, AssetSpec, SourceAsset)
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """One file's worth of data, as the user named it: the asset that yields it, or else where it is."""
+    """Where one file's worth of data comes from: an asset that yields it, or what the user gave.
+
+    Args:
+        name: `training_data` or `validation_data`.
+        asset: The asset, if it is one.
+        given: What was given, if it isn't.
+    """
 
     name: str
     asset: AssetKey | None = None
@@ -37,7 +43,7 @@ class DataSource:
 
     @classmethod
     def of(cls, name: str, given: Data | AssetLike) -> DataSource:
-        """Tell an asset from data."""
+        """Tell an asset from other data."""
         if not _is_asset(given):
             return cls(name, given=given)
         if isinstance(given, AssetKey):
@@ -48,6 +54,12 @@ class DataSource:
         self, context: AssetExecutionContext | AssetCheckExecutionContext, loaded: Mapping[str, Any], folder: Path
     ) -> Path:
         """The data as a file; rows are written into the folder."""
+        if self.asset is not None and self.name not in loaded:
+            raise InvalidSpec(
+                f"{self.name}: {self.asset.to_user_string()} is an asset, whose value isn't loaded here",
+                field=self.name,
+                hint="Take it as an argument of your asset, and give its value.",
+            )
         given = loaded[self.name] if self.asset else self.given
         if callable(given):
             given = given(context)
@@ -63,7 +75,7 @@ def _is_asset(given: Any) -> TypeGuard[AssetLike]:
 
 
 def _written(rows: Any, path: Path, asset: AssetKey | None) -> Path:
-    """Rows as lines: the same rows give the same bytes, and so the same hash."""
+    """Write rows as lines of JSON: the same rows give the same bytes, and so the same hash."""
     whose = f"the asset {asset.to_user_string()}" if asset else path.stem
     if isinstance(rows, Mapping | bytes) or not isinstance(rows, Iterable):
         raise InvalidInput(

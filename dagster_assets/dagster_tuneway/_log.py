@@ -1,4 +1,4 @@
-"""What is written down of a step: news in the run's log, and the step's output in Dagster's event log."""
+"""What Dagster keeps of a step: news in the run's log, and the step's output in the event log."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from dagster_tuneway.resource import FineTuningResource
 
 OUTPUT = "tuneway"
-"""The metadata that holds a step's output, for the steps after it."""
+"""The name of the metadata entry that holds a step's output, for the steps after it."""
 
 _LINES = 50
 
 
 class Teller:
-    """Writes news into the run's log, of a long training at most so many steps: each line is a database row."""
+    """Writes news into the run's log: of a long training about 50 steps, since each line is a row in a database."""
 
     def __init__(self, log: Any) -> None:
         self._log = log
@@ -50,9 +50,9 @@ def output_metadata(output: dict[str, Any]) -> dict[str, Any]:
 
 
 def output_of(instance: DagsterInstance, asset: AssetKey, partition: str | None = None) -> dict[str, Any] | None:
-    """What an asset's latest materialization has handed on; None if it has none.
+    """The output that an asset's latest materialization hands on; None if there is none.
 
-    It is read from Dagster's own event log: any step in any process, or on any machine, can.
+    It is read from Dagster's event log, which every process and machine of an installation shares.
     """
     where = AssetRecordsFilter(asset_key=asset, asset_partitions=None if partition is None else [partition])
     records = instance.fetch_materializations(where, limit=1).records
@@ -60,7 +60,7 @@ def output_of(instance: DagsterInstance, asset: AssetKey, partition: str | None 
 
 
 def output_in(record: EventLogRecord) -> dict[str, Any] | None:
-    """What a materialization has handed on."""
+    """The output that a materialization hands on."""
     materialization = record.asset_materialization
     kept = materialization.metadata.get(OUTPUT) if materialization else None
     value = kept.value if kept is not None else None
@@ -68,7 +68,11 @@ def output_in(record: EventLogRecord) -> dict[str, Any] | None:
 
 
 def required_output(instance: DagsterInstance, asset: AssetKey, partition: str | None) -> dict[str, Any]:
-    """The same, where there must be one."""
+    """The output of an asset that has to be materialized before.
+
+    Raises:
+        Failure: It isn't.
+    """
     output = output_of(instance, asset, partition)
     if output is None:
         of = f" for {partition}" if partition else ""
@@ -78,7 +82,7 @@ def required_output(instance: DagsterInstance, asset: AssetKey, partition: str |
 
 @contextmanager
 def told_to_dagster(tuneway: FineTuningResource | None) -> Iterator[None]:
-    """Let our errors fail the step with their own words; what no retry cures isn't retried by a policy."""
+    """Fail the step with the error's own text. Dagster's retry policy leaves alone what no retry cures."""
     try:
         yield
     except TunewayError as error:

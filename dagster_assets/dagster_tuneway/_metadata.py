@@ -6,19 +6,20 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 
+from tuneway.models import metric_name
 from tuneway.steps import data_summary, job_page, training_summary
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
     from dagster_tuneway.resource import FineTuningResource
-    from tuneway import DatasetReport, Job
-    from tuneway.models import Checkpoint
+    from tuneway import DatasetReport, Outcome
+    from tuneway.models import Checkpoint, Event, MetricRow
     from tuneway.registry import Evaluation, ModelVersion, Verdict
-    from tuneway.report import Report
 
 _SHOWN = 300
 
@@ -60,9 +61,17 @@ def problems(report: DatasetReport) -> dict[str, Any]:
     return found
 
 
+def uploaded_metadata(report: DatasetReport, file_id: str, folder: str) -> dict[str, Any]:
+    """What Dagster shows of uploaded data; a path in the step's own folder, which is gone soon, is left out."""
+    facts = data_metadata(report)
+    if Path(report.path).parent == Path(folder):
+        del facts["path"]
+    return known({"file": file_id} | facts) | problems(report)
+
+
 def data_metadata(report: DatasetReport) -> dict[str, Any]:
     """What is in the data, and what training on it would cost."""
-    facts = data_summary(report, report.path)
+    facts = data_summary(report)
     held_out = report.validation
     return {
         "rows": facts["rows"],
@@ -83,98 +92,102 @@ def data_metadata(report: DatasetReport) -> dict[str, Any]:
 
 
 def known(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what isn't known; whole numbers that Dagster plots beside fractions stay whole."""
+    """Leave out what isn't known."""
     return {name: value for name, value in metadata.items() if value is not None}
 
 
 # --- a model
 
 
-def model_metadata(report: Report, tuneway: FineTuningResource, instance: DagsterInstance) -> dict[str, Any]:
+def model_metadata(outcome: Outcome, tuneway: FineTuningResource, instance: DagsterInstance) -> dict[str, Any]:
     """What came of a training: numbers over time, the curve, checkpoints, cost, and where to read on."""
-    job, base_url = report.job, tuneway.client.base_url
-    facts = training_summary(report, base_url)
+    job, facts = outcome.job, training_summary(outcome)
     return known(
         {
-            "summary": MetadataValue.md(in_words(job, facts)),
-            "loss": loss_line(report),
-            "loss_curve": loss_curve(report),
-            "fine_tuned_model": job.fine_tuned_model,
+            "summary": MetadataValue.md(in_words(outcome)),
+            "loss": loss_line(outcome),
+            "loss_curve": loss_curve(outcome),
+            "fine_tuned_model": outcome.model,
             "base_model": job.model,
             "trained_by": facts["trainer"],
             **{name: float(value) for name, value in facts["metrics"].items()},
-            "trained_tokens": job.trained_tokens,
+            "trained_tokens": facts["trained_tokens"],
             "duration_seconds": None if facts["seconds"] is None else float(facts["seconds"]),
             "cost_usd": facts["usd"],
             "seed": job.seed,
-            "checkpoints": checkpoint_table(report.checkpoints),
-            "job": job_link(job.id, base_url),
-            "report": report_page(report, tuneway, instance),
-            "notes": "\n".join(report.notes) or None,
+            "checkpoints": checkpoint_table(outcome.checkpoints),
+            "job": job_link(job.id, outcome.service_url),
+            "report": report_page(outcome, tuneway, instance),
+            "notes": "\n".join(outcome.missing) or None,
         }
     )
 
 
-def in_words(job: Job, facts: Mapping[str, Any]) -> str:
+def in_words(outcome: Outcome) -> str:
     """What trained the model, in a sentence."""
-    model = f"`{job.fine_tuned_model}`" if job.fine_tuned_model else "A model that the service doesn't name"
-    by = f", trained by `{facts['trainer']}`" if facts["trainer"] else ""
+    job = outcome.job
+    model = f"`{outcome.model}`" if outcome.model else "A model that the service doesn't name"
+    by = f", trained by `{outcome.trainer}`" if outcome.trainer else ""
     method = (job.method or {}).get("type")
     how = f" ({method})" if method else ""
     tokens = f" on {job.trained_tokens:,} tokens" if job.trained_tokens else ""
     return f"{model}: tuned from `{job.model}`{how}{by}{tokens}, by job `{job.id}`."
 
 
-def loss_line(report: Report) -> str | None:
-    """The training loss as a line of text: of Markdown longer than a line Dagster shows a link."""
+def loss_line(outcome: Outcome) -> str | None:
+    """The training loss as a line of text: Dagster shows Markdown longer than a line as a link only."""
     from tuneway.report import sparkline
 
-    told = [event.metrics.get("train_loss") for event in report.events if event.type == "metrics"]
-    losses = [loss for loss in told if isinstance(loss, int | float) and loss > 0]
+    by_step = sorted((step, value) for (name, step), value in outcome.points.items() if name == "train_loss")
+    losses = [loss for _, loss in by_step if loss > 0]
     if not losses:
         return None
     line = sparkline([math.log(loss) for loss in losses])
     return f"{line}  {losses[0]:.3g} → {losses[-1]:.3g} in {len(losses):,} steps, log scale"
 
 
-def loss_curve(report: Report) -> MetadataValue[Any] | None:
-    """The losses by step as an image inside of the text; a PNG where a renderer is installed."""
+def loss_curve(outcome: Outcome) -> MetadataValue[Any] | None:
+    """The losses by step as an image inside the text; a PNG where a renderer is installed."""
     from tuneway.errors import MissingExtra
     from tuneway.report import curve_png, curve_svg, data_uri
 
-    rows = [*report.events, *report.rows]
-    if not training_summary(report, "")["metrics"]:
+    if not outcome.points:
         return None
+    rows: list[Event | MetricRow] = [*outcome.events, *outcome.trained.rows]
     try:
-        image: str | bytes = curve_png(rows, report.checkpoints, zoom=1)
+        image: str | bytes = curve_png(rows, outcome.checkpoints, zoom=1)
     except MissingExtra:
-        image = curve_svg(rows, report.checkpoints, theme="light")
+        image = curve_svg(rows, outcome.checkpoints, theme="light")
     return MetadataValue.md(f"![Loss by training step]({data_uri(image)})")
 
 
 def checkpoint_table(checkpoints: Sequence[Checkpoint]) -> MetadataValue[Any] | None:
-    """The checkpoints, one a row."""
+    """The checkpoints, one in each row."""
     if not checkpoints:
         return None
-    names = sorted({name for one in checkpoints for name in one.metrics or {}} - {"step"})
     rows = [
-        {"step": one.step_number, **(one.metrics or {}), "model": one.fine_tuned_model_checkpoint}
+        {
+            **{metric_name(name): value for name, value in (one.metrics or {}).items()},
+            "step": one.step_number,
+            "model": one.fine_tuned_model_checkpoint,
+        }
         for one in sorted(checkpoints, key=lambda one: one.step_number or 0)
     ]
+    names = sorted({name for row in rows for name in row} - {"step", "model"})
     return table(rows, step="int", **dict.fromkeys(names, "float"), model="string")
 
 
-def report_page(report: Report, tuneway: FineTuningResource, instance: DagsterInstance) -> MetadataValue[Any] | None:
-    """The whole report as a page of its own, in a file; None where nothing can be kept."""
-    from tuneway.report import render_html
+def report_page(outcome: Outcome, tuneway: FineTuningResource, instance: DagsterInstance) -> MetadataValue[Any] | None:
+    """The whole report as an HTML page in a file; None if it can't be written."""
+    from tuneway.report import Report, render_html
 
     try:
         folder = Path(tuneway.reports or Path(instance.storage_directory()) / "tuneway").resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        page = folder / f"{report.job.id}.html"
-        page.write_text(render_html(report), encoding="utf-8")
+        page = folder / f"{quote(outcome.job.id, safe='')}.html"  # an id comes from the service: it names no folder
+        page.write_text(render_html(Report.of(outcome)), encoding="utf-8")
     except (OSError, NotImplementedError):
-        return None  # a report is worth reading, not worth failing a training for
+        return None  # a missing report is no reason to fail a training
     return MetadataValue.path(str(page))
 
 

@@ -1,7 +1,7 @@
 """The functions that Dagster runs.
 
-It looks at their annotations as they are: none of them may be text, as `from __future__ import annotations`
-would have it.
+Dagster reads their annotations as they are. So none of them is text, and this file doesn't have
+`from __future__ import annotations`.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ Function = Callable[..., Any]
 
 
 def uploading(recipe: AssetRecipe) -> Function:
-    """Check and upload."""
+    """The step that checks and uploads."""
 
     def upload(context: AssetExecutionContext, **loaded: Any) -> Any:
         from dagster_tuneway import _uploading
@@ -27,7 +27,7 @@ def uploading(recipe: AssetRecipe) -> Function:
 
 
 def training(recipe: AssetRecipe) -> Function:
-    """Submit and wait."""
+    """The step that submits and waits."""
 
     def train(context: AssetExecutionContext) -> Any:
         from dagster_tuneway import _training
@@ -38,7 +38,7 @@ def training(recipe: AssetRecipe) -> Function:
 
 
 def registering(recipe: AssetRecipe) -> Function:
-    """Register."""
+    """The step that registers."""
 
     def register(context: AssetExecutionContext) -> Any:
         from dagster_tuneway import _registering
@@ -49,7 +49,7 @@ def registering(recipe: AssetRecipe) -> Function:
 
 
 def looking(recipe: AssetRecipe) -> Function:
-    """Look at the latest job, now."""
+    """The check that looks at the latest job."""
 
     def trained(context: AssetCheckExecutionContext) -> AssetCheckResult:
         from dagster_tuneway import _training
@@ -60,7 +60,7 @@ def looking(recipe: AssetRecipe) -> Function:
 
 
 def checking(source: DataSource, max_usd: float | None, options: Mapping[str, Any]) -> Function:
-    """Check data that a user's asset yields."""
+    """The checks of data that a user's asset yields."""
 
     def check_data(context: AssetCheckExecutionContext, **loaded: Any) -> Any:
         from dagster_tuneway import _uploading

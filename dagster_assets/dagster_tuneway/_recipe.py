@@ -1,13 +1,14 @@
-"""What `fine_tuned_model_assets` was told, checked when the definitions are loaded."""
+"""What a group of assets was told, checked when the definitions are loaded."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from dagster import (
     AssetKey,
@@ -20,14 +21,24 @@ from dagster import (
 from dagster_tuneway._checks import model_check_names
 from dagster_tuneway._data import DataSource
 from dagster_tuneway._names import filled, with_partition
-from dagster_tuneway._runs import Reuse, check_word
+from dagster_tuneway._runs import partition_of
+from tuneway.errors import InvalidSpec
+from tuneway.requester import Reuse, check_reuse
 
 if TYPE_CHECKING:
+    from dagster import AssetExecutionContext
+
+    from dagster_tuneway.fields import AssetFields
     from dagster_tuneway.resource import FineTuningResource
-    from tuneway import JobSpec
-    from tuneway.registry import GateLike
+    from tuneway import JobSpec, Recipe
+    from tuneway.registry import GateLike, RegistrationFields
+    from tuneway.registry.registration import Choice
 
 Waiting = Literal["step", "sensor"]
+
+_LATER = "known-at-run-time.jsonl"
+_ANY_REGISTRY = "sqlite:///known-at-run-time.db"
+"""Stand in for what only a step knows, so that everything else can be checked when the definitions are loaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,54 +63,80 @@ class Keys:
 
 @dataclass(frozen=True, kw_only=True)
 class AssetRecipe:
-    """One group of assets: from where, what to train, how to wait, what to check, where to register."""
+    """One group of assets: the core's recipe, whose data may come from other assets, and what Dagster adds to it.
+
+    Args:
+        name: The group's name: the default of the suffix and of the registered model's name.
+        keys: The assets.
+        training: Where the training data comes from.
+        validation: Where the validation data comes from.
+        fields: All other fields of the core's `Recipe`.
+        registers: Whether the model is registered.
+        asks_for_registering: Whether the sensor asks for the run that registers the model.
+
+    The other fields are those of `fine_tuned_model_assets`.
+    """
 
     name: str
     keys: Keys
     training: DataSource
     validation: DataSource | None
-    settings: Mapping[str, Any]
+    fields: Mapping[str, Any]
     reuse: Reuse = "content"
     wait: Waiting = "step"
     timeout: float | None = None
     cancel_on_termination: bool = False
-    max_usd: float | None = None
-    data_options: Mapping[str, Any] = field(default_factory=dict)
     gates: Sequence[GateLike] = ()
     held_out: Any = None
     score: Any = "exact"
     alias: str | None = None
-    checkpoint: Literal["last", "best"] = "last"
+    checkpoint: Choice = "last"
     register_as: str | None = None
+    registers: bool = True
     partitions_def: PartitionsDefinition[str] | None = None
     resource_key: str = "tuneway"
     asks_for_registering: bool = True
 
+    @classmethod
+    def of(cls, given: AssetFields, **more: Any) -> Self:
+        """Take the shared fields apart: where the data comes from, what is Dagster's own, what is the core's."""
+        fields: dict[str, Any] = dict(given)
+        training, validation = fields.pop("training_data", None), fields.pop("validation_data", None)
+        if training is None:
+            raise InvalidSpec("training_data: there is none", field="training_data")
+        own = {name: fields.pop(name) for name in _OWN if name in fields}
+        return cls(
+            training=DataSource.of("training_data", training),
+            validation=None if validation is None else DataSource.of("validation_data", validation),
+            fields=fields,
+            **own,
+            **more,
+        )
+
     def __post_init__(self) -> None:
         from tuneway.flows import check_room
-        from tuneway.registry.records import check_alias, check_name
+        from tuneway.registry import check_registration
 
-        check_name(self.model_name(None))
+        check_reuse(self.reuse)
+        if self.wait not in get_args(Waiting):
+            raise InvalidSpec(f"wait: {self.wait!r}", field="wait", hint="'step' or 'sensor'.")
+        if self.held_out is not None and not self.registers:
+            raise InvalidSpec("held_out: there is no name to register the model under", field="held_out")
         _ = self.check_names
-        check_word("reuse", self.reuse, get_args(Reuse))
-        check_word("wait", self.wait, get_args(Waiting))
-        if self.alias is not None:
-            check_alias(self.alias)
-        spec = self.spec("file-", "file-" if self.validation else None, None)
-        check_room(spec.metadata, keep_origin=self.cancel_on_termination)
+        recipe = self._anywhere
+        check_room(recipe.metadata, keep_origin=self.cancel_on_termination)
+        then = self.then(None, registry=_ANY_REGISTRY)
+        check_registration(**then, training=recipe, validated=self.validation is not None)
 
     def resource(self, context: Any) -> FineTuningResource:
         """The resource, in a step, a check or a sensor."""
         resource: FineTuningResource = getattr(context.resources, self.resource_key)
         return resource
 
-    def data_settings(self) -> dict[str, Any]:
-        """What the check of the data has to know of the training."""
-        method = self.settings.get("method") or {}
-        inner = method.get(str(method.get("type"))) or method
-        epochs = (inner.get("hyperparameters") or inner).get("n_epochs")
-        told = {"model": self.base, "grader": inner.get("grader"), "n_epochs": epochs}
-        return told | dict(self.data_options)
+    @property
+    def max_usd(self) -> float | None:
+        """The budget, if there is one."""
+        return self._anywhere.max_usd
 
     @property
     def check_names(self) -> list[str]:
@@ -109,41 +146,66 @@ class AssetRecipe:
     @property
     def base(self) -> str:
         """The model to start from."""
-        return str(self.settings["model"])
+        return self._anywhere.model
 
     @cached_property
     def code_version(self) -> str:
-        """What is trained on any data: other settings are another version of the code."""
-        return hashlib.sha256(json.dumps(self.settings, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        """A hash of everything that is trained but for the data: other settings are another version of the code."""
+        settings = self._anywhere.model_dump(
+            mode="json", exclude_none=True, exclude={"training_data", "validation_data", "max_usd", "data_options"}
+        )
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+    def recipe(self, context: AssetExecutionContext, loaded: Mapping[str, Any], folder: Path) -> Recipe:
+        """The core's recipe for this step: its data as files; rows are written into the folder."""
+        training = self.training.file(context, loaded, folder)
+        validation = self.validation.file(context, loaded, folder) if self.validation else None
+        return self._recipe(training, validation, partition_of(context))
 
     def spec(self, training_file: str, validation_file: str | None, partition: str | None) -> JobSpec:
-        """What to train; a partition's model has the partition in its name, and so is a model of its own."""
-        from tuneway import JobSpec
+        """The core's job specification, for data that is uploaded."""
+        recipe = self._recipe(_LATER, _LATER if validation_file else None, partition)
+        return recipe.spec(training_file, validation_file)
 
-        files = {"training_file": training_file, "validation_file": validation_file}
-        suffix = with_partition(str(self.settings.get("suffix") or self.name), partition)
-        return JobSpec(**dict(self.settings) | files | {"suffix": suffix})
+    def then(self, partition: str | None, *, registry: str | None) -> RegistrationFields:
+        """How the model is to be registered."""
+        return {
+            "name": self.model_name(partition) if self.registers else None,
+            "registry": registry,
+            "alias": self.alias,
+            "checkpoint": self.checkpoint,
+            "gates": self.gates,
+        }
 
     def model_name(self, partition: str | None) -> str:
         """What the model is called in the registry.
 
-        Of a customer's partitions each is a model of its own; models of one day after the other are versions
-        of one model, so that each is compared with the one before.
+        Customers' partitions are a model each. Days are versions of one model, so that each is compared with the
+        one before.
         """
         if self.register_as is not None:
             return filled(self.register_as, partition)
         words = _lasting(self.partitions_def, partition)
         return with_partition(self.name, "-".join(words) if words else None)
 
+    @cached_property
+    def _anywhere(self) -> Recipe:
+        """The recipe, as far as it is known without data and partition."""
+        return self._recipe(_LATER, _LATER if self.validation else None, None)
 
-def settings_of(**given: Any) -> dict[str, Any]:
-    """What was given of a job's specification, as JSON."""
-    return {name: _as_json(value) for name, value in given.items() if value is not None}
+    def _recipe(self, training_data: str | Path, validation_data: str | Path | None, partition: str | None) -> Recipe:
+        """A partition's model has the partition in its suffix, so that equal data still makes a model for each."""
+        from tuneway import Recipe
+
+        suffix = with_partition(str(self.fields.get("suffix") or self.name), partition)
+        data = {"training_data": training_data, "validation_data": validation_data}
+        return Recipe(**{**self.fields, **data, "suffix": suffix})
 
 
-def _as_json(value: Any) -> Any:
-    dump = getattr(value, "model_dump", None)
-    return dump(mode="json", exclude_none=True) if dump else value
+_OWN = frozenset({
+    "reuse", "timeout", "cancel_on_termination", "gates", "held_out", "score", "alias", "checkpoint"
+})  # fmt: skip
+"""The shared fields that aren't the core recipe's."""
 
 
 def _lasting(partitions: PartitionsDefinition[str] | None, partition: str | None) -> list[str]:

@@ -13,37 +13,36 @@ from dagster_tuneway._log import output_metadata, output_of, required_output, to
 from dagster_tuneway._metadata import job_link, version_metadata
 from dagster_tuneway._names import filled
 from dagster_tuneway._recipe import AssetRecipe
-from dagster_tuneway._runs import partition_of, registry_origin
+from dagster_tuneway._runs import partition_of, requester_of
 from dagster_tuneway.resource import FineTuningResource
 from tuneway.errors import GateRefused, NotRegistered
 from tuneway.registry import CHAMPION, GateLike, ModelRecord, ModelVersion, Verdict, default_uri, open_registry
 from tuneway.registry.gates import judge
-from tuneway.steps import job_id_of, requested_in, version_summary
+from tuneway.steps import data_facts, job_id_of, requested_in, version_summary
 
 JOB_TAG = "tuneway/job_id"
-"""On a run that the sensor asked for: which job has ended."""
+"""A tag of the runs that the sensor asks for: the id of the job that has ended."""
 
 
 def register(
     context: AssetExecutionContext, recipe: AssetRecipe
 ) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
-    """Register the model, and say what the gates say; a refusal keeps what comes after it from happening."""
+    """Register the model, and say what the gates say; a refusal blocks everything after it."""
     job = _job_to_register(context, recipe)
     if job is None:
-        context.log.info("The job goes on without a run; the sensor asks for this step when the job has ended.")
+        context.log.info("No run waits for the job: the sensor asks for this step when the job has ended.")
         return
     tuneway = recipe.resource(context)
-    data = output_of(context.instance, recipe.keys.training_file, partition_of(context))
     with told_to_dagster(tuneway):
         registration = AssetRegistration(context, recipe, tuneway)
-        registration.register(job, data)
+        registration.register(job)
     yield registration.result()
     wanted = {key.name for key in context.selected_asset_check_keys}
     yield from (result for result in registration.check_results() if result.check_name in wanted)
 
 
 def _job_to_register(context: AssetExecutionContext, recipe: AssetRecipe) -> Mapping[str, Any] | None:
-    """The job that the sensor names, or the model's; none where this very run submits one without waiting."""
+    """The job that the sensor names, or the model's; None where this very run submits one without waiting."""
     named = context.run.tags.get(JOB_TAG)
     if named:
         model = output_of(context.instance, recipe.keys.model, partition_of(context))
@@ -54,7 +53,7 @@ def _job_to_register(context: AssetExecutionContext, recipe: AssetRecipe) -> Map
 
 
 class AssetRegistration:
-    """A model on its way into the registry."""
+    """Registers a model, and keeps what each gate said."""
 
     def __init__(self, context: AssetExecutionContext, recipe: AssetRecipe, tuneway: FineTuningResource) -> None:
         self._context = context
@@ -75,22 +74,23 @@ class AssetRegistration:
 
     @property
     def refusals(self) -> list[Verdict]:
-        """What the gates that refuse say."""
+        """The verdicts of the gates that refuse."""
         return [gate.verdict for gate in self._gates if gate.verdict and not gate.verdict.passed]
 
-    def register(self, job: Mapping[str, Any], data: Mapping[str, Any] | None) -> None:
-        """Register it, and have all gates asked; `job` and `data` are what earlier steps have handed on."""
+    def register(self, job: Mapping[str, Any]) -> None:
+        """Register it, and evaluate all gates; `job` is the output of the step before."""
+        context, recipe = self._context, self._recipe
         try:
             self._version = self._tuneway.client.register(
                 job_id_of(job),
-                name=self._recipe.model_name(partition_of(self._context)),
-                alias=self._recipe.alias,
+                name=recipe.model_name(partition_of(context)),
                 registry=self._tuneway.registry,
-                checkpoint=self._recipe.checkpoint,
+                alias=recipe.alias,
+                checkpoint=recipe.checkpoint,
                 gates=self._gates,
                 requested=requested_in(job),
-                data=[data] if data else (),
-                origin=registry_origin(self._context, self._recipe.keys.registered),
+                data=self._data(job),
+                origin=requester_of(context, recipe.keys.registered),
             )
         except GateRefused as refusal:
             self._context.log.warning(str(refusal))
@@ -101,7 +101,7 @@ class AssetRegistration:
             self._ask_gates()
 
     def result(self) -> MaterializeResult[Any]:
-        """What Dagster keeps of it."""
+        """The materialization of the registered version."""
         link = {"job": job_link(self.version.record.job_id, self._tuneway.client.base_url)}
         return MaterializeResult(
             asset_key=self._recipe.keys.registered,
@@ -110,12 +110,21 @@ class AssetRegistration:
         )
 
     def check_results(self) -> list[AssetCheckResult]:
-        """What the gates said."""
+        """The results of the checks: what the gates said."""
         verdicts = {gate.__name__: gate.verdict for gate in self._gates if gate.verdict}
         return _checks.model_check_results(verdicts, self._base, self._recipe.keys.registered)
 
+    def _data(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Hash, rows and tokens of the data; the registry takes those that belong to the job's files, by the hash."""
+        facts = data_facts(job)
+        if facts:
+            return facts
+        # an earlier version's output doesn't have them, nor a job that only the run's tag names
+        partition = partition_of(self._context)
+        return data_facts(output_of(self._context.instance, self._recipe.keys.training_file, partition))
+
     def _ask_gates(self) -> None:
-        """Ask those whom the registry hadn't to ask, since there was no alias to move."""
+        """Evaluate the gates that the registry skipped because no alias moves."""
         try:
             registry = open_registry(self._tuneway.registry or default_uri())
             champion = registry.get(f"{self.version.name}@{CHAMPION}").record
@@ -130,7 +139,7 @@ class AssetRegistration:
 
 
 class Heard:
-    """A gate that remembers what it has said."""
+    """A gate that keeps its verdict."""
 
     def __init__(self, gate: GateLike, name: str) -> None:
         self._gate = gate
@@ -138,6 +147,6 @@ class Heard:
         self.verdict: Verdict | None = None
 
     def __call__(self, candidate: ModelRecord, champion: ModelRecord | None) -> Verdict:
-        """Ask it."""
+        """Evaluate it."""
         (self.verdict,) = judge([self._gate], candidate, champion)
         return self.verdict

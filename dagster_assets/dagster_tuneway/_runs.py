@@ -1,54 +1,58 @@
-"""What a run is to the core: who asks for a job, and whether a person has ended the run."""
+"""What a run means to the core: who asks for a job, whose job it is, and whether a person has ended the run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from dagster import DagsterRunStatus
+from dagster import DagsterRunStatus, RunsFilter
 
 from tuneway.errors import InvalidSpec
+from tuneway.requester import Requester, Reuse, check_reuse
 
 if TYPE_CHECKING:
     from dagster import AssetCheckExecutionContext, AssetExecutionContext, AssetKey, DagsterInstance, DagsterRun
 
-    from tuneway.registry import Origin
-
-Reuse = Literal["run", "content", "never"]
+    from tuneway import Job
 
 REUSE_TAG = "tuneway/reuse"
-"""A run with this tag reuses as it says, whatever the assets say: `run` trains anew, data changed or not."""
+"""A run's tag that overrides `reuse` of the assets: with `run` it trains again, whether or not the data changed."""
 
 _AUTOMATIC = "dagster/retry_number"
+_ROOT = "dagster/root_run_id"
+
+_LONGEST_PLACE = 440
+"""Characters of the origin mark before the run's id: a mark is cut at 512, and the id has to stay on it."""
 
 
-def key_of(context: AssetExecutionContext, asset: AssetKey, reuse: Reuse) -> str:
-    """Who asks, the same for each attempt of this asset and partition: retries and re-executions included.
+def requester_of(context: AssetExecutionContext, asset: AssetKey, *, keep_origin: bool = False) -> Requester:
+    """Who asks for this asset's job: the same for retries of the step and for re-executions of the run.
 
-    With `reuse="never"` a re-execution by a person asks anew; what Dagster itself retries doesn't.
+    The partition is no part of it. It is in the model's suffix, and so in the job's content.
     """
     run = context.run
-    asker = _asked_by_person(context.instance, run) if reuse == "never" else run.root_run_id or run.run_id
-    return "/".join(["dagster", asker, *asset.path, *_partition(context)])
-
-
-def origin_of(context: AssetExecutionContext, asset: AssetKey) -> str:
-    """The same in a person's words, kept on the job."""
-    place = asset.to_user_string()
-    partition = partition_of(context)
-    return f"dagster: {place}{f' [{partition}]' if partition else ''} / run {context.run.run_id}"
-
-
-def registry_origin(context: AssetExecutionContext, asset: AssetKey) -> Origin:
-    """The same for the model registry."""
-    from tuneway.registry import Origin
-
-    return Origin(
+    requester = Requester(
         engine="dagster",
         pipeline=asset.to_user_string(),
-        run=context.run.run_id,
-        text=origin_of(context, asset),
+        run=_root(run),
+        occasion=_asked_by_person(context.instance, run),
+        keep_origin=keep_origin,
     )
+    return _marked(requester, context, run.run_id)
+
+
+def is_own(context: AssetExecutionContext, job: Job, requester: Requester) -> bool:
+    """Whether this run has made the job, or another run of the same root: one that it retries or executes again.
+
+    A job that was adopted by its content carries the origin mark of the run that made it.
+    """
+    from tuneway.flows import made_by
+
+    root = _root(context.run)
+    others = context.instance.get_runs(RunsFilter(tags={_ROOT: root}))
+    runs = [context.run.run_id, root, *(run.run_id for run in others)]
+    return any(made_by(job, _marked(requester, context, run_id)) for run_id in runs)
 
 
 def partition_of(context: AssetExecutionContext | AssetCheckExecutionContext) -> str | None:
@@ -66,23 +70,15 @@ def partition_of(context: AssetExecutionContext | AssetCheckExecutionContext) ->
 
 
 def reuse_in(context: AssetExecutionContext, reuse: Reuse) -> Reuse:
-    """What is reused: as the run's tag says, else as the asset says."""
-    said = context.run.tags.get(REUSE_TAG, reuse)
-    check_word(f"the run's tag {REUSE_TAG}", said, get_args(Reuse))
-    return cast("Reuse", said)
-
-
-def check_word(what: str, word: object, words: Sequence[str]) -> None:
-    """Name a word that isn't one of these."""
-    if word not in words:
-        raise InvalidSpec(f"{what} can't be {word!r}: it is one of {', '.join(words)}", field=what)
+    """Which existing jobs will do: as the run's tag says, else as the asset says."""
+    return check_reuse(context.run.tags.get(REUSE_TAG, reuse), field=f"the run's tag {REUSE_TAG}")
 
 
 def ended_by_person(context: AssetExecutionContext) -> bool:
-    """Whether an interrupt means that somebody wants this run to end, and not only its process.
+    """Whether an interrupt means that a person has ended the run, and not only that its process has to stop.
 
-    A run worker is told to stop for many reasons. Whoever ends a run has it marked first. A run that was
-    started in this very process has no such mark: there the interrupt is a person's Ctrl-C.
+    A run worker is told to stop for many reasons. When a person terminates a run, Dagster marks the run first. A
+    run that was started in this very process has no such mark: there the interrupt is a person's Ctrl-C.
     """
     run = context.instance.get_run_by_id(context.run.run_id)
     if run is None or run.remote_job_origin is None:
@@ -90,13 +86,20 @@ def ended_by_person(context: AssetExecutionContext) -> bool:
     return run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED)
 
 
-def _partition(context: AssetExecutionContext) -> list[str]:
+def _marked(requester: Requester, context: AssetExecutionContext, run_id: str) -> Requester:
+    """The same requester with an origin mark that names one of its runs, so that people find that run."""
     partition = partition_of(context)
-    return [] if partition is None else [partition]
+    deployment = f"{requester.deployment} / " if requester.deployment else ""
+    place = f"{deployment}{requester.pipeline}{f' [{partition}]' if partition else ''}"
+    return replace(requester, mark=f"dagster: {place[:_LONGEST_PLACE]} / run {run_id}")
+
+
+def _root(run: DagsterRun) -> str:
+    return run.root_run_id or run.run_id
 
 
 def _asked_by_person(instance: DagsterInstance, run: DagsterRun) -> str:
-    """The run that this one is an automatic retry of; or itself."""
+    """The run that a person asked for: this one, or the one that it is an automatic retry of."""
     while _AUTOMATIC in run.tags and run.parent_run_id:
         parent = instance.get_run_by_id(run.parent_run_id)
         if parent is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster import (
     AssetCheckExecutionContext,
@@ -20,14 +20,17 @@ from dagster import (
 from dagster_tuneway._log import Teller, output_metadata, output_of, required_output, told_to_dagster
 from dagster_tuneway._metadata import job_link, known, model_metadata
 from dagster_tuneway._recipe import AssetRecipe
-from dagster_tuneway._runs import Reuse, ended_by_person, key_of, origin_of, partition_of, reuse_in
+from dagster_tuneway._runs import ended_by_person, is_own, partition_of, requester_of, reuse_in
 from dagster_tuneway.resource import FineTuningResource
-from tuneway import Job, JobSpec, Retry, WaitToken
+from tuneway import Job, JobSpec, Recipe, Retry, WaitToken
 from tuneway.errors import JobError, TunewayError
 from tuneway.flows import CONTENT, ORIGIN, deadline_after
-from tuneway.progress import JobAdopted, News
-from tuneway.report import gather
-from tuneway.steps import job_summary
+from tuneway.progress import JobAdopted, JobCreated, News
+from tuneway.requester import Reuse
+from tuneway.steps import data_facts, file_id_of, job_id_of, job_summary, validation_file_id_of
+
+if TYPE_CHECKING:
+    from tuneway.client._fine_tune import StartedJob
 
 
 def train(context: AssetExecutionContext, recipe: AssetRecipe) -> Iterator[MaterializeResult[Any]]:
@@ -53,11 +56,11 @@ class Attempt:
         self._recipe = recipe
         self._tuneway = tuneway
         self._teller = Teller(context.log)
-        self._origin = origin_of(context, recipe.keys.job)
+        self._requester = requester_of(context, recipe.keys.job, keep_origin=recipe.cancel_on_termination)
         self._adopted = False
-        self._sha256: str | None = None
+        self._made: str | None = None  # the id of the job that this attempt has created
         self._job: Job | None = None
-        self._asked: JobSpec | Mapping[str, Any] | None = None
+        self._created: Mapping[str, Any] = {}
 
     @property
     def job(self) -> Job:
@@ -66,49 +69,43 @@ class Attempt:
         return self._job
 
     @property
-    def handed_on(self) -> dict[str, Any]:
-        """What the steps after this one are told of the job."""
-        return job_summary(self.job, self._asked)
+    def output(self) -> dict[str, Any]:
+        """What this step hands on to the next ones."""
+        return job_summary(self.job, self._created)
 
-    def submit(self, data: Mapping[str, Any]) -> None:
-        """Have the one job for this data, which was uploaded."""
-        recipe, context, reuse = self._recipe, self._context, self._reuse
-        self._sha256 = data["sha256"]
-        spec = recipe.spec(data["file_id"], data.get("validation_file_id"), partition_of(context))
-        self._asked = spec
-        with self._cancelling():
-            self._job = self._tuneway.client.submit(
-                spec,
-                key=key_of(context, recipe.keys.job, reuse),
-                # each run has a key of its own where nothing is to be reused; a key's own job is adopted
-                reuse="content" if reuse == "content" else "run",
-                origin=self._origin,
-                keep_origin=recipe.cancel_on_termination,
-                on_event=self._hear,
-            )
+    def submit(self, uploaded: Mapping[str, Any]) -> None:
+        """Have the one job for this data: the output of the step that uploaded it."""
+        # outputs of earlier versions name the validation file at the top
+        validation_file = validation_file_id_of(uploaded) or uploaded.get("validation_file_id")
+        spec = self._recipe.spec(file_id_of(uploaded), validation_file, partition_of(self._context))
+        self._start(spec, data=uploaded)
 
-    def take(self, submitted: Mapping[str, Any]) -> None:
-        """Go on with a job that was submitted before."""
-        self._asked = submitted
-        self._job = self._tuneway.client.jobs.retrieve(submitted["job_id"])
+    def start(self, recipe: Recipe) -> StartedJob:
+        """Have the one job for this recipe: its data is checked and uploaded first."""
+        return self._start(recipe)
+
+    def take(self, created: Mapping[str, Any]) -> None:
+        """Go on with a job that was submitted before: the output of the step that did."""
+        self._created = created
+        self._job = self._tuneway.client.jobs.retrieve(job_id_of(created))
 
     def wait(self) -> None:
-        """Wait in the step. When the run is ended, the job goes on, unless it is to be cancelled then."""
+        """Wait in the step. The job goes on when the run is terminated, unless it is to be cancelled then."""
         if self.job.done and self.job.fine_tuned_model:
             return
         with self._cancelling():
             self._job = self._tuneway.client.wait(self.job, timeout=self._recipe.timeout, on_event=self._teller)
 
     def submitted(self) -> MaterializeResult[Any]:
-        """What the submission has given."""
-        job, output = self.job, self.handed_on
+        """The materialization of the job."""
+        job, output = self.job, self.output
         facts = {
             "why": self._why(),
             "status": job.status,
             "job": job_link(job.id, self._tuneway.client.base_url),
             "base_model": job.model,
             "training_file": job.training_file,
-            "sha256": self._sha256,
+            "sha256": next((fact["sha256"] for fact in data_facts(output)), None),
             "seed": job.seed,
         }
         if self._recipe.wait == "sensor":
@@ -122,12 +119,12 @@ class Attempt:
         )
 
     def trained(self) -> MaterializeResult[Any]:
-        """What came of the job."""
-        report = gather(self._tuneway.client, self.job)
-        facts = model_metadata(report, self._tuneway, self._context.instance)
+        """The materialization of the model."""
+        outcome = self._tuneway.client.outcome(self.job, log=True, forgiving=True)
+        facts = model_metadata(outcome, self._tuneway, self._context.instance)
         return MaterializeResult(
             asset_key=self._recipe.keys.model,
-            metadata=facts | output_metadata(self.handed_on),
+            metadata=facts | output_metadata(self.output),
             data_version=DataVersion(model_version(self.job)),
         )
 
@@ -135,22 +132,33 @@ class Attempt:
     def _reuse(self) -> Reuse:
         return reuse_in(self._context, self._recipe.reuse)
 
+    def _start(self, what: Recipe | JobSpec, data: Mapping[str, Any] | None = None) -> StartedJob:
+        then = self._recipe.then(partition_of(self._context), registry=self._tuneway.registry)
+        with self._cancelling():
+            started = self._tuneway.client.start(what, self._requester, reuse=self._reuse, on_event=self._hear, **then)
+            self._job = started.job
+        self._created = job_summary(started.job, started.spec, data=data or started.report)
+        return started
+
     def _hear(self, news: News) -> None:
-        self._adopted = self._adopted or isinstance(news, JobAdopted)
+        if isinstance(news, JobAdopted):
+            self._adopted, self._job = True, news.job
+        elif isinstance(news, JobCreated):
+            self._made = news.job.id
         self._teller(news)
 
     def _why(self) -> str:
-        """Why it is this job, in words."""
+        """Why it is this job, in a sentence."""
         if self._adopted:
             whose = (self.job.metadata or {}).get(ORIGIN, "an earlier run")
-            return f"Adopted, nothing was paid: this data with these settings was given to it by {whose}."
+            return f"Adopted, so nothing is paid: this data was submitted with these settings before, by {whose}."
         if self._reuse == "content":
             return "A new job: nothing has been trained on this data with these settings before."
-        return "A new job: each run trains anew, as the asset or the run's tag says."
+        return "A new job: each run trains again, as the asset or the run's tag says."
 
     @contextmanager
     def _cancelling(self) -> Iterator[None]:
-        """Cancel the job when a person ends the run, if it is to be cancelled then; always let the run end."""
+        """Cancel the job when a person terminates the run, if it is to be cancelled then; always let the run end."""
         try:
             yield
         except DagsterExecutionInterruptedError:
@@ -161,25 +169,29 @@ class Attempt:
             raise
 
     def _cancel(self) -> None:
+        job = self._job
+        if job is not None and job.id != self._made and not is_own(self._context, job, self._requester):
+            self._context.log.info("The run was terminated: %s goes on, since another run has made it", job.id)
+            return
         try:
-            # the client that waits was interrupted by a signal in the middle of anything
+            # the signal may have interrupted the client that waits in the middle of anything
             with self._tuneway.new_client(timeout=10.0, retry=Retry(attempts=3, patience=10.0)) as client:
-                # before there is an answer, a job is known by who asked for it
-                gone = [client.cancel(self._job.id)] if self._job else client.cancel_made_by(self._origin)
-            for job in gone:
-                self._context.log.info("The run was terminated: %s is %s", job.id, job.status)
+                # before the service has answered, a job is known only by who asked for it
+                gone = [client.cancel(job.id)] if job else client.cancel_made_by(self._requester)
+            for one in gone:
+                self._context.log.info("The run was terminated: %s is %s", one.id, one.status)
         except TunewayError as error:
             words = "The run was terminated, and its job can't be cancelled, so it goes on: %s"
-            self._context.log.error(words, error)  # noqa: TRY400 - people read this, and it says all
+            self._context.log.error(words, error)  # noqa: TRY400 - a traceback tells the reader nothing more
 
 
 def model_version(job: Job) -> str:
-    """What tells one model from another: what the service calls it."""
+    """What tells one model from another: the service's name for it."""
     return job.fine_tuned_model or job.id
 
 
 def look(context: AssetCheckExecutionContext, recipe: AssetRecipe) -> AssetCheckResult:
-    """What a look at the latest job tells: the check that the sensor reports, when somebody runs it."""
+    """Look at the latest job: what the check `trained`, which the sensor reports, does when a person runs it."""
     tuneway = recipe.resource(context)
     output = output_of(context.instance, recipe.keys.job)
     if output is None:

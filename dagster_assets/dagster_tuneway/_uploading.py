@@ -1,10 +1,9 @@
-"""The first step: check the data, tell what was found, and have it on the service."""
+"""The first step: check the data, tell what was found, and upload it."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +18,14 @@ from dagster import (
 from dagster_tuneway import _checks
 from dagster_tuneway._data import DataSource
 from dagster_tuneway._log import Teller, output_metadata, told_to_dagster
-from dagster_tuneway._metadata import data_metadata, known, problems
+from dagster_tuneway._metadata import uploaded_metadata
 from dagster_tuneway._recipe import AssetRecipe
-from dagster_tuneway.resource import FineTuningResource
-from tuneway.steps import data_summary
+from dagster_tuneway._runs import partition_of, requester_of, reuse_in
+from tuneway.errors import InvalidDataset, OverBudget
+from tuneway.steps import file_summary
 
 if TYPE_CHECKING:
-    from tuneway import DatasetReport
+    from tuneway import Client, DatasetReport, Recipe
 
 
 def upload(
@@ -34,15 +34,19 @@ def upload(
     """Do the step."""
     tuneway = recipe.resource(context)
     with tempfile.TemporaryDirectory(prefix="tuneway-") as folder, told_to_dagster(tuneway):
-        data = CheckedData.read(context, recipe, tuneway, loaded, Path(folder))
-        results = _checks.data_check_results(data.report, recipe.max_usd)
-        yield from results
-        _checks.refuse(results)
-        output = data.send(context, tuneway)
+        given = recipe.recipe(context, loaded, Path(folder))
+        report, refusal = _checked(context, recipe, given)
+        yield _checks.valid_data_result(report)
+        if report.ok and given.max_usd is not None:
+            yield _checks.budget_result(report, given.max_usd, refused=refusal is not None)
+        if refusal is not None:
+            raise refusal
+        tell_warnings(context, report)
+        output = _uploaded(tuneway.client, given, report, Teller(context.log))
     yield MaterializeResult(
         asset_key=recipe.keys.training_file,
-        metadata=data.metadata(output) | output_metadata(output),
-        data_version=DataVersion(data.version),
+        metadata=uploaded_metadata(report, output["file_id"], folder) | output_metadata(output),
+        data_version=DataVersion(_version(report)),
     )
 
 
@@ -53,70 +57,50 @@ def check(
     max_usd: float | None,
     options: Mapping[str, Any],
 ) -> Iterator[AssetCheckResult]:
-    """Check data that an asset has yielded, and do no more."""
+    """Check data that an asset has yielded, and do no more. Which service it is for isn't known here."""
     from tuneway.dataset import validate
 
     with tempfile.TemporaryDirectory(prefix="tuneway-") as folder, told_to_dagster(None):
         report = validate(source.file(context, loaded, Path(folder)), **options)
-    yield from _checks.data_check_results(report, max_usd)
+    yield _checks.valid_data_result(report)
+    if max_usd is not None:
+        yield _checks.budget_result(report, max_usd, refused=report.budget_problem(max_usd) is not None)
 
 
-@dataclass(frozen=True)
-class CheckedData:
-    """Training data as files, and what was found in them.
+def tell_warnings(context: AssetExecutionContext, report: DatasetReport) -> None:
+    """Write what is doubtful in the data into the run's log."""
+    for one in filter(None, (report, report.validation)):
+        for problem in one.warnings:
+            context.log.warning("%s: %s", Path(one.path).name, problem)
 
-    Args:
-        training: The file to train on.
-        validation: The file to measure on.
-        report: What the check has found.
-        lasting: Whether the files are the user's, and will be there when somebody looks for them.
-    """
 
-    training: Path
-    validation: Path | None
-    report: DatasetReport
-    lasting: bool
+def _checked(
+    context: AssetExecutionContext, recipe: AssetRecipe, given: Recipe
+) -> tuple[DatasetReport, InvalidDataset | OverBudget | None]:
+    """What the core found in the data, and why it refuses it, if it does."""
+    tuneway = recipe.resource(context)
+    try:
+        report = tuneway.client.check(
+            given,
+            requester_of(context, recipe.keys.job, keep_origin=recipe.cancel_on_termination),
+            reuse=reuse_in(context, recipe.reuse),
+            **recipe.then(partition_of(context), registry=tuneway.registry),
+        )
+    except (InvalidDataset, OverBudget) as refusal:
+        return refusal.report, refusal
+    return report, None
 
-    @classmethod
-    def read(
-        cls,
-        context: AssetExecutionContext,
-        recipe: AssetRecipe,
-        tuneway: FineTuningResource,
-        loaded: Mapping[str, Any],
-        folder: Path,
-    ) -> CheckedData:
-        """Find the data, write it into the folder if it is rows, and check it."""
-        training = recipe.training.file(context, loaded, folder)
-        validation = recipe.validation.file(context, loaded, folder) if recipe.validation else None
-        report = tuneway.client.validate(training, **recipe.data_settings() | {"validation_file": validation})
-        for problem in report.warnings:
-            context.log.warning("%s: %s", training.name, problem)
-        return cls(training, validation, report, lasting=training.parent != folder)
 
-    @property
-    def version(self) -> str:
-        """The content: the same data is the same version, wherever it lies and whoever made it."""
-        report = self.report
-        if report.validation is None:
-            return report.sha256
-        return f"{report.sha256[:32]}.{report.validation.sha256[:32]}"
+def _uploaded(client: Client, given: Recipe, report: DatasetReport, teller: Teller) -> dict[str, Any]:
+    """Upload the data, which was checked; gives the step's output."""
+    if given.validation_data is None:
+        return file_summary(client.upload(given.training_data, report=report, on_event=teller), report)
+    pair = client.upload(given.training_data, validation_data=given.validation_data, report=report, on_event=teller)
+    return file_summary(pair.training, report, validation=pair.validation)
 
-    def send(self, context: AssetExecutionContext, tuneway: FineTuningResource) -> dict[str, Any]:
-        """Have it on the service; gives the step's output."""
-        teller, client = Teller(context.log), tuneway.client
-        file = client.upload(self.training, validate=False, on_event=teller)
-        output = data_summary(self.report, str(self.training)) | {"file_id": file.id, "filename": file.filename}
-        if not self.lasting:
-            del output["path"]
-        if self.validation is not None and self.report.validation is not None:
-            held_out = client.upload(self.validation, validate=False, on_event=teller)
-            output |= {"validation_file_id": held_out.id, "validation_sha256": self.report.validation.sha256}
-        return output
 
-    def metadata(self, output: Mapping[str, Any]) -> dict[str, Any]:
-        """What Dagster shows of it."""
-        facts = data_metadata(self.report)
-        if not self.lasting:
-            del facts["path"]
-        return known({"file": output["file_id"]} | facts) | problems(self.report)
+def _version(report: DatasetReport) -> str:
+    """The content: the same data is the same version, wherever it lies and whoever made it."""
+    if report.validation is None:
+        return report.sha256
+    return f"{report.sha256[:32]}.{report.validation.sha256[:32]}"

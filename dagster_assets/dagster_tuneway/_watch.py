@@ -1,8 +1,8 @@
-"""One tick of the sensor: read what was submitted, look at all that is open, report what has ended.
+"""One tick of the sensor: read what was submitted, look at all open jobs, report those that have ended.
 
-Dagster writes down what a tick reports, and only then the cursor. A daemon that dies in between runs the
-tick again from the old cursor. So a tick asks Dagster's log what has been reported before: each submission
-is reported once, whenever the daemon died, and even when the cursor is lost.
+Dagster stores what a tick reports, and then the cursor. A daemon that dies in between evaluates the tick again
+from the old cursor. So a tick looks up in Dagster's log what was reported before: each submission is reported
+once, whenever the daemon dies, and even when the cursor is lost.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dagster_tuneway._training import model_version
 from tuneway import Job, Retry, TunewayError, WaitToken
 from tuneway.errors import JobError, NotFound
 from tuneway.models import Phase
-from tuneway.steps import job_summary, training_summary
+from tuneway.steps import job_summary
 
 if TYPE_CHECKING:
     from dagster_tuneway._recipe import AssetRecipe
@@ -44,7 +44,7 @@ NAMING_LOOKS = 3
 TOLERANCE = 8
 REQUEST_SECONDS = 10.0
 SUBMISSION = "submission"
-"""Which submission a report is about, in its metadata."""
+"""The name of the metadata entry that says which submission a report is about."""
 
 Event = AssetMaterialization | AssetCheckEvaluation
 
@@ -56,7 +56,7 @@ class Tick:
         context: Dagster's.
         recipes: The groups whose jobs are watched.
         tuneway: The account.
-        time_limit: Seconds; what can't be done in them is left to the next tick.
+        time_limit: Seconds; what isn't done by then is left to the next tick.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Tick:
         self._requests: list[RunRequest] = []
 
     def run(self) -> SensorResult:
-        """Do it."""
+        """Evaluate the tick."""
         for asset in self._recipes:
             self._read(asset)
         watched = [one for one in self._cursor.open if one.asset in self._recipes]
-        left = [one for one in self._cursor.open if one.asset not in self._recipes]  # perhaps back with the next deploy
+        left = [one for one in self._cursor.open if one.asset not in self._recipes]  # may be back after a deployment
         if watched:
             retry = Retry(attempts=2, patience=self._left() / 4)
             timeout = min(self._tuneway.timeout, REQUEST_SECONDS)
@@ -98,7 +98,7 @@ class Tick:
     # --- what was submitted
 
     def _read(self, asset: str) -> None:
-        """Take up the submissions that this sensor doesn't know."""
+        """Watch the submissions that this sensor doesn't know yet."""
         cursor, known = self._cursor, set(self._cursor.known.get(asset, []))
         young: list[int] = []
         after, moment = cursor.after.get(asset, 0), time.time()
@@ -124,7 +124,7 @@ class Tick:
     def _take_up(self, asset: str, record: Any) -> None:
         wait = (output_in(record) or {}).get("wait")
         if wait is None or any(one.event == record.storage_id for one in self._cursor.open):
-            return  # of a time when its step waited for it
+            return  # its step has waited for it
         submission = WatchedJob(
             asset=asset,
             partition=record.partition_key,
@@ -137,11 +137,11 @@ class Tick:
     # --- what became of it
 
     def _look(self, client: Client, watched: list[WatchedJob]) -> list[WatchedJob]:
-        """Look at all at once; gives those that stay open, those first that weren't looked at."""
+        """Look at all of them at once; gives those that stay open, first those that weren't seen."""
         seen = client.look([one.token for one in watched], timeout=self._left() / 2)
         errors = [sight for sight in seen if isinstance(sight, TunewayError) and not isinstance(sight, JobError)]
         if len(errors) == len(seen) and not any(isinstance(error, NotFound) for error in errors):
-            raise errors[0]  # a red tick is seen by people, and nothing is lost by it
+            raise errors[0]  # people see a failed tick, and nothing is lost by it
         unseen: list[WatchedJob] = []
         alive: list[WatchedJob] = []
         for submission, sight in zip(watched, seen, strict=True):
@@ -152,7 +152,7 @@ class Tick:
         return unseen + alive
 
     def _is_settled(self, client: Client, submission: WatchedJob, sight: Job | TunewayError) -> bool:
-        """Report what has ended; what can't be told of one job is left to the next tick, and stops no other."""
+        """Report a job that has ended. Trouble with one job is left to the next tick, and stops no other."""
         try:
             return self._ended(client, submission, sight)
         except TunewayError as error:
@@ -160,14 +160,14 @@ class Tick:
             return False
 
     def _ended(self, client: Client, submission: WatchedJob, sight: Job | TunewayError) -> bool:
-        """Report a job that has ended, and say whether it has."""
+        """Report a job if it has ended, and say whether it has."""
         if isinstance(sight, Job):
             submission.failures = 0
             if sight.phase is not Phase.SUCCEEDED:
                 return False
             submission.nameless += 1
             if not sight.fine_tuned_model and submission.nameless < NAMING_LOOKS:
-                return False  # some services name it a little later
+                return False  # some services name the model a little later
             self._succeeded(client, submission, sight)
             return True
         if not isinstance(sight, JobError):
@@ -179,17 +179,15 @@ class Tick:
         return True
 
     def _succeeded(self, client: Client, submission: WatchedJob, job: Job) -> None:
-        from tuneway.report import gather
-
         recipe = self._recipes[submission.asset]
         if not self._is_materialized(submission):
-            report = gather(client, job)
+            outcome = client.outcome(job, log=True, forgiving=True)
             output = job_summary(job, self._submitted(submission)) | {SUBMISSION: submission.event}
             self._events.append(
                 AssetMaterialization(
                     recipe.keys.model,
-                    description=in_words(job, training_summary(report, client.base_url)),
-                    metadata=model_metadata(report, self._tuneway, self._instance)
+                    description=in_words(outcome),
+                    metadata=model_metadata(outcome, self._tuneway, self._instance)
                     | {"submitted_by": MetadataValue.dagster_run(submission.run)}
                     | output_metadata(output),
                     partition=submission.partition,
@@ -209,14 +207,14 @@ class Tick:
             )
 
     def _submitted(self, submission: WatchedJob) -> dict[str, Any] | None:
-        """What the submission has handed on."""
+        """The output of the step that submitted."""
         key = self._recipes[submission.asset].keys.job
         where = AssetRecordsFilter(asset_key=key, storage_ids=[submission.event])
         records = self._instance.fetch_materializations(where, limit=1).records
         return output_in(records[0]) if records else None
 
     def _is_there(self, recipe: AssetRecipe, partition: str | None) -> bool:
-        """Whether a run can be asked for: one for a partition that was deleted would fail every tick from now on."""
+        """Whether a run can be asked for: asking for a deleted partition would fail every tick from now on."""
         if recipe.partitions_def is None:
             return partition is None
         return partition in recipe.partitions_def.get_partition_keys(dynamic_partitions_store=self._instance)

@@ -24,8 +24,9 @@ def training_data_check(
 
     Args:
         asset: The asset.
-        model: What is to be trained: decides on the tokenizer, the longest example and the price.
-        max_usd: A budget: the check `within_budget`.
+        model: The model to start from: it decides on the tokenizer, the longest example and the price.
+        max_usd: A budget, held against the estimated cost: the check `within_budget`. Which service the data is
+            for isn't known here, so the check also fails where that service would send no bill.
         data_options: Further arguments of `tuneway.dataset.validate`.
     """
     source = DataSource.of("training_data", asset)

@@ -47,17 +47,17 @@ class FromAsset(Model, Resolvable):
 
 
 class ModelGate(Model, Resolvable):
-    """What one of the model's metrics must show: a bound, or no less than the champion's."""
+    """What one of the model's metrics must show: a bound, or no worse than the champion's."""
 
     metric: str = Field(description="full_valid_loss, valid_mean_token_accuracy, …")
     max: float | None = None
     min: float | None = None
     no_worse_than_champion: bool = False
-    tolerance: float = Field(default=0.0, description="So much worse than the champion's is still no worse.")
+    tolerance: float = Field(default=0.0, description="By how much it may be worse than the champion's.")
 
 
 class ServiceSettings(Model, Resolvable):
-    """The service and the account; what is left out comes from the environment of the run."""
+    """The service and the account. Settings that aren't given come from the environment of the run."""
 
     base_url: str | None = None
     api_key_env: str | None = Field(default=None, description="The environment variable that holds the key.")
@@ -86,26 +86,26 @@ def _resolve_partitions(context: ResolutionContext, model: Any) -> PartitionsDef
 
 
 class _Params(BaseModel):
-    """What `dg scaffold defs` takes."""
+    """The parameters of `dg scaffold defs`."""
 
     base_model: str = Field(default="gpt-4o-mini", description="The model to start from.")
-    training_file: str = Field(default="train.jsonl", description="The training data.")
+    training_data: str = Field(default="train.jsonl", description="The path of the training data.")
 
 
 class FineTunedModelScaffolder(Scaffolder[_Params]):
-    """Writes a `defs.yaml` that works, and a few rows of data to begin with."""
+    """Writes a `defs.yaml` that works, and a few rows of data to start with."""
 
     @classmethod
     def get_scaffold_params(cls) -> type[_Params]:
-        """What can be given."""
+        """The parameters that can be given."""
         return _Params
 
     def scaffold(self, request: ScaffoldRequest[_Params]) -> None:
-        """Write them."""
+        """Write the files."""
         params, place = request.params, request.target_path
-        attributes = {"name": place.name, "base_model": params.base_model, "training_file": params.training_file}
+        attributes = {"name": place.name, "base_model": params.base_model, "training_data": params.training_data}
         scaffold_component(request, attributes)
-        data = place / params.training_file
+        data = place / params.training_data
         if data.parent == place and not data.exists():
             rows = "".join(_ROW.format(number) for number in range(1, 11))
             data.write_text(rows, encoding="utf-8")
@@ -119,41 +119,55 @@ _ROW = (
 
 @scaffold_with(FineTunedModelScaffolder)
 class FineTunedModelComponent(Component, Model, Resolvable):
-    """A fine-tuned model: training file, job, model and registered model, as assets with checks.
+    """A fine-tuned model: its uploaded data, job, model and registered version, as assets with checks.
 
     Paths are relative to the folder of the YAML file. For the other fields see `fine_tuned_model_assets`.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    name: str = Field(description="What the group, its keys and the registered model are called.")
+    name: str = Field(description="The name of the group, of its keys and of the registered model.")
     base_model: str = Field(description="The model to start from.")
-    training_file: Data = Field(description="A JSONL file, or the asset that yields one.")
-    validation_file: Data | None = Field(default=None, description="Data to measure on, likewise.")
+    training_data: Data = Field(description="The path of a JSONL file, or the asset that yields one.")
+    validation_data: Data | None = Field(default=None, description="Likewise; measured during training.")
     method: Mapping[str, Any] | None = Field(
         default=None, description="The method and its settings: {type: supervised, n_epochs: 3}."
     )
-    suffix: str | None = Field(default=None, description="A word in the new model's name.")
-    seed: int | None = Field(default=None, description="For trainings that can be repeated.")
+    suffix: str | None = Field(default=None, description="A word in the new model's name; by default the group's name.")
+    seed: int | None = Field(
+        default=None, description="The same seed and data give the same training, as far as the service can."
+    )
     metadata: Mapping[str, str] | None = Field(default=None, description="Pairs of your own, kept on the job.")
+    integrations: Sequence[Mapping[str, Any]] | None = Field(default=None, description="Weights & Biases, as JSON.")
+    hyperparameters: Mapping[str, Any] | None = Field(
+        default=None, description="The old place for them; `method` is the new one."
+    )
+    extra_body: Mapping[str, Any] | None = Field(default=None, description="Fields that only your service knows.")
     reuse: Literal["run", "content", "never"] = Field(
-        default="content", description="content: what was trained on the same data in the same way is used again."
+        default="content", description="content: a job on the same data with the same settings is used again."
     )
     wait: Literal["step", "sensor"] = Field(default="step", description="sensor: no run waits for the job.")
     timeout: float | None = Field(default=None, description="Seconds to wait for the job.")
-    cancel_on_termination: bool = Field(default=False, description="Cancel the job of a run that is terminated.")
+    cancel_on_termination: bool = Field(
+        default=False, description="Cancel the job when somebody terminates the run that made it."
+    )
     max_usd: float | None = Field(default=None, description="A training that is estimated to cost more is blocked.")
+    data_options: Mapping[str, Any] | None = Field(
+        default=None, description="Further arguments of `tuneway.dataset.validate`: {prices: {my-model: 1.5}}."
+    )
     gates: Sequence[ModelGate] = Field(default=(), description="What the model must show: checks that block.")
-    held_out: str | None = Field(default=None, description="Rows that base and tuned model are asked.")
+    held_out: str | None = Field(
+        default=None, description="A JSONL file of rows that the base model and the tuned one are asked."
+    )
     score: Literal["exact", "contains"] = Field(default="exact", description="How answers to them are scored.")
     alias: str | None = Field(default=None, description="champion, challenger or a word of your own.")
     checkpoint: Literal["last", "best"] = Field(default="last", description="Which checkpoint is registered.")
     register_as: str | None = Field(default=None, description="The model's name in the registry.")
-    key_prefix: Sequence[str] | None = Field(default=None, description="Before the name, in the assets' keys.")
-    group_name: str | None = Field(default=None, description="The name, unless given.")
+    key_prefix: Sequence[str] | None = Field(default=None, description="Comes before the name in the assets' keys.")
+    group_name: str | None = Field(default=None, description="By default the name.")
     owners: Sequence[str] | None = Field(default=None, description='E-mail addresses, "team:name".')
     tags: Mapping[str, str] | None = Field(default=None, description="For the assets.")
-    pool: str | None = Field(default=None, description="How many jobs run at once is this pool's limit.")
+    pool: str | None = Field(default=None, description="The concurrency pool whose limit is how many jobs run at once.")
     partitions_def: Annotated[
         PartitionsDefinition | None,
         Resolver(
@@ -176,19 +190,19 @@ class FineTunedModelComponent(Component, Model, Resolvable):
         Resolver.default(model_field_type=str | None, description="How old the model may get."),
     ] = None
     service: ServiceSettings | None = Field(
-        default=None, description="The service, for this component alone; else as the environment of the run says."
+        default=None, description="The service for this component; by default as the environment of the run says."
     )
     resource_key: str | None = Field(
-        default=None, description="A `FineTuningResource` of the project's to use instead of one of its own."
+        default=None, description="A `FineTuningResource` of the project to use instead of an own one."
     )
 
     def build_defs(self, context: ComponentLoadContext) -> Definitions:
-        """The assets, with their resource and, if it is the sensor that waits, the sensor."""
+        """The assets, their resource, and the sensor if they wait with one."""
         key = self.resource_key or f"tuneway_{self.name}"
         assets = fine_tuned_model_assets(
             model=self.base_model,
-            training_file=_data(self.training_file, context.path),
-            validation_file=_data(self.validation_file, context.path),
+            training_data=_data(self.training_data, context.path),
+            validation_data=_data(self.validation_data, context.path),
             held_out=None if self.held_out is None else _path(self.held_out, context.path),
             gates=[gate for given in self.gates for gate in _gates(given)],
             resource_key=key,
@@ -200,7 +214,7 @@ class FineTunedModelComponent(Component, Model, Resolvable):
 
 
 _PASSED_ON = set(FineTunedModelComponent.model_fields) - {
-    *("base_model", "training_file", "validation_file", "held_out", "gates", "service", "resource_key"),
+    *("base_model", "training_data", "validation_data", "held_out", "gates", "service", "resource_key"),
 }
 
 
@@ -219,7 +233,7 @@ def _gates(given: ModelGate) -> list[Any]:
 
     bounded = given.max is not None or given.min is not None
     gates: list[Any] = []
-    if bounded or not given.no_worse_than_champion:  # a gate that bounds nothing says so itself
+    if bounded or not given.no_worse_than_champion:  # a gate without a bound raises
         gates.append(Gate(given.metric, max=given.max, min=given.min))
     if given.no_worse_than_champion:
         gates.append(NoWorseThanChampion(given.metric, tolerance=given.tolerance))

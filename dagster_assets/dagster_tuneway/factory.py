@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Unpack
 
 from dagster import (
     AssetCheckSpec,
@@ -21,13 +20,9 @@ from dagster import (
 )
 
 from dagster_tuneway import _checks, _ops
-from dagster_tuneway._data import AssetLike, Data, DataSource
-from dagster_tuneway._recipe import AssetRecipe, Keys, Waiting, settings_of
-from dagster_tuneway._runs import Reuse
-
-if TYPE_CHECKING:
-    from tuneway import DPO, Reinforcement, Supervised
-    from tuneway.registry import GateLike
+from dagster_tuneway._data import DataSource
+from dagster_tuneway._recipe import AssetRecipe, Keys, Waiting
+from dagster_tuneway.fields import AssetFields
 
 _Made = list[AssetsDefinition | AssetSpec]
 
@@ -36,7 +31,7 @@ class FineTunedModelAssets(list[AssetsDefinition | AssetSpec]):
     """The definitions of one model, and their keys, for assets that depend on them.
 
     Args:
-        recipe: What they do.
+        recipe: What to train and how.
         made: The definitions.
     """
 
@@ -46,153 +41,77 @@ class FineTunedModelAssets(list[AssetsDefinition | AssetSpec]):
 
     @property
     def training_file(self) -> AssetKey:
-        """The data on the service."""
+        """The uploaded data."""
         return self.recipe.keys.training_file
 
     @property
     def job(self) -> AssetKey:
-        """The job."""
+        """The fine-tuning job."""
         return self.recipe.keys.job
 
     @property
     def fine_tuned_model(self) -> AssetKey:
-        """What the job has made."""
+        """The model that the job has made."""
         return self.recipe.keys.model
 
     @property
     def registered_model(self) -> AssetKey:
-        """Its version in the registry."""
+        """The model's version in the registry."""
         return self.recipe.keys.registered
 
 
 def fine_tuned_model_assets(
     name: str,
     *,
-    training_file: Data | AssetLike,
-    model: str,
-    validation_file: Data | AssetLike | None = None,
-    method: Supervised | DPO | Reinforcement | Mapping[str, Any] | None = None,
-    suffix: str | None = None,
-    seed: int | None = None,
-    metadata: Mapping[str, str] | None = None,
-    integrations: Sequence[Any] | None = None,
-    hyperparameters: Mapping[str, Any] | None = None,
-    extra_body: Mapping[str, Any] | None = None,
-    reuse: Reuse = "content",
     wait: Waiting = "step",
-    timeout: float | None = None,
-    cancel_on_termination: bool = False,
-    max_usd: float | None = None,
-    data_options: Mapping[str, Any] | None = None,
-    gates: Sequence[GateLike] = (),
-    held_out: str | PathLike[str] | Sequence[Mapping[str, Any]] | None = None,
-    score: Literal["exact", "contains"] | Callable[[str, str], float | bool] = "exact",
-    alias: str | None = None,
-    checkpoint: Literal["last", "best"] = "last",
     register_as: str | None = None,
     key_prefix: str | Sequence[str] | None = None,
-    group_name: str | None = None,
-    owners: Sequence[str] | None = None,
-    tags: Mapping[str, str] | None = None,
-    code_version: str | None = None,
-    deps: Sequence[Any] = (),
     partitions_def: PartitionsDefinition[str] | None = None,
     automation_condition: AutomationCondition[Any] | None = None,
     freshness_policy: Any = None,
     retry_policy: RetryPolicy | None = None,
     pool: str | None = None,
+    group_name: str | None = None,
+    owners: Sequence[str] | None = None,
+    tags: Mapping[str, str] | None = None,
+    code_version: str | None = None,
+    deps: Sequence[Any] = (),
     resource_key: str = "tuneway",
+    **fields: Unpack[AssetFields],
 ) -> FineTunedModelAssets:
     """Make the four assets of a fine-tuned model: `training_file`, `job`, `fine_tuned_model`, `registered_model`.
 
-        assets = fine_tuned_model_assets("support_router", training_file="train.jsonl", model="gpt-4o-mini")
+        assets = fine_tuned_model_assets("support_router", training_data="train.jsonl", model="gpt-4o-mini")
         defs = Definitions(assets=assets, resources={"tuneway": FineTuningResource()})
 
-    Their keys start with the name. Each has a data version made of its content (the data's hash; the hash of
-    data and settings; the model's own name), so Dagster knows what is out of date, and shows why. `job` and
-    `fine_tuned_model` are one step, which holds its place in the pool for as long as the job runs.
+    Each has a data version made of its content, so Dagster knows what is out of date, and shows why. `job` and
+    `fine_tuned_model` are one step, which keeps its slot in the pool for as long as the job runs.
 
     Args:
-        name: What the group, its keys and the registered model are called.
-        training_file: The path of a JSONL file, rows, a function of the context that gives one of these, or
-            the asset that yields one of these. In a path, `{partition_key}` stands for the partition.
-        model: The model to start from.
-        validation_file: Data to measure on, likewise.
-        method: `Supervised(…)`, `DPO(…)`, `Reinforcement(…)`, or the same as JSON.
-        suffix: A word in the new model's name; the group's name, unless given. A partition is added to it.
-        seed: The same seed and data give the same training, as far as the service can.
-        metadata: Up to 14 pairs of your own, kept on the job; 13 with `cancel_on_termination`.
-        integrations: Up to five, Weights & Biases among them.
-        hyperparameters: The old place for them; `method` is the new one.
-        extra_body: Fields that only your service knows.
-        reuse: What a materialization may use again. "content", the default: whatever trains the same data in
-            the same way, whoever made it and when; so materializing unchanged data costs nothing, as one
-            expects of an asset. "run": only what this run, its retries and its re-executions have made; a
-            new run trains anew. "never": the same, but a re-execution by a person trains anew as well. One
-            run can be told otherwise by its tag `tuneway/reuse`. Failed and cancelled jobs are never used.
-        wait: "step": in the step, which goes on where it was when it is retried or executed again. "sensor":
-            nowhere; the run ends when the job is submitted, and `fine_tuning_sensor` reports what becomes of
-            it.
-        timeout: Seconds to wait. The job goes on, and the next attempt waits on; with a sensor, the check
-            `trained` fails.
-        cancel_on_termination: Whether the job is cancelled when somebody terminates the run. It isn't when a
-            worker goes away.
-        max_usd: More than this estimated cost fails the check `within_budget`, and nothing is sent.
-        data_options: Further arguments of `tuneway.dataset.validate`, such as `prices`.
-        gates: What the version must show (`tuneway.registry`): each is a check on `registered_model` that
-            blocks what comes after it, and keeps the alias where it is.
-        held_out: Rows that both the base model and the tuned one are asked: the check `no_worse_than_base`.
-        score: How answers to them are scored.
-        alias: "champion", "challenger" or a word of your own, moved to the version if the gates agree.
-        checkpoint: "last" is the job's own model, "best" the checkpoint with the lowest validation loss.
-        register_as: The model's name in the registry. Unless given, it is the group's name, with the
-            partition added if that isn't a time: of customers each has a model of its own, of days each has
-            a version.
-        key_prefix: Before the name, in the assets' keys.
-        group_name: The name, unless given.
-        owners: Who looks after the assets: e-mail addresses, "team:name".
-        tags: For the assets.
-        code_version: A hash of the settings, unless given.
-        deps: Further assets that `training_file` depends on, such as what a path's file is made by.
+        name: The name of the group, the first part of its keys, and the default of the registered model's name.
+        wait: "step": the step waits; a retry or a re-execution goes on waiting. "sensor": the run ends when the job
+            is submitted, and `fine_tuning_sensor` reports how it ends.
+        register_as: The model's name in the registry; by default the group's, with the partition unless it is a time.
+        key_prefix: Comes before the name in the assets' keys.
         partitions_def: One model for each partition.
-        automation_condition: For each asset: `AutomationCondition.eager()` trains when the data is new.
-        freshness_policy: For `fine_tuned_model`: how old the model may get.
-        retry_policy: For each step; an error that no retry cures isn't retried.
-        pool: The concurrency pool of the step that trains, and so how many jobs run at once.
+        automation_condition: Of each asset: `AutomationCondition.eager()` trains when the data is new.
+        freshness_policy: Of `fine_tuned_model`: how old the model may get.
+        retry_policy: Of each step; an error that no retry cures isn't retried.
+        pool: The concurrency pool of the step that trains: its limit is how many jobs run at once.
+        group_name: By default the name.
+        owners: Who looks after the assets: e-mail addresses, "team:name".
+        tags: Of the assets.
+        code_version: By default a hash of the fields that say how to train.
+        deps: Further assets that `training_file` depends on.
         resource_key: The resource's name.
+        fields: What to train, and what shall happen with the model: see `AssetFields`.
     """
-    path = [key_prefix] if isinstance(key_prefix, str) else list(key_prefix or [])
-    recipe = AssetRecipe(
-        name=name,
-        keys=Keys.of([*path, name]),
-        training=DataSource.of("training_data", training_file),
-        validation=None if validation_file is None else DataSource.of("validation_data", validation_file),
-        settings=settings_of(
-            model=model,
-            method=method,
-            suffix=suffix,
-            seed=seed,
-            metadata=metadata,
-            integrations=integrations,
-            hyperparameters=hyperparameters,
-            extra_body=extra_body,
-        ),
-        reuse=reuse,
-        wait=wait,
-        timeout=timeout,
-        cancel_on_termination=cancel_on_termination,
-        max_usd=max_usd,
-        data_options=data_options or {},
-        gates=gates,
-        held_out=held_out,
-        score=score,
-        alias=alias,
-        checkpoint=checkpoint,
-        register_as=register_as,
-        partitions_def=partitions_def,
-        resource_key=resource_key,
+    prefix = [key_prefix] if isinstance(key_prefix, str) else list(key_prefix or [])
+    recipe = AssetRecipe.of(
+        fields, name=name, keys=Keys.of([*prefix, name]), wait=wait, register_as=register_as,
+        partitions_def=partitions_def, resource_key=resource_key,
         asks_for_registering=automation_condition is None,
-    )
+    )  # fmt: skip
     common = {
         "group_name": group_name or re.sub(r"\W", "_", name),
         "owners": owners,
@@ -200,8 +119,7 @@ def fine_tuned_model_assets(
         "automation_condition": automation_condition,
     }
     workshop = _Workshop(recipe, common, retry_policy=retry_policy, pool=pool)
-    made = workshop.build(deps=deps, code_version=code_version, freshness_policy=freshness_policy)
-    return FineTunedModelAssets(recipe, made)
+    return FineTunedModelAssets(recipe, workshop.build(deps, code_version, freshness_policy))
 
 
 class _Workshop:
@@ -215,14 +133,14 @@ class _Workshop:
         self._retry_policy = retry_policy
         self._pool = pool
 
-    def build(self, *, deps: Sequence[Any], code_version: str | None, freshness_policy: Any) -> _Made:
+    def build(self, deps: Sequence[Any], code_version: str | None, freshness_policy: Any) -> _Made:
         recipe, keys = self._recipe, self._recipe.keys
         words = f"`{recipe.base}`, tuned on `{keys.training_file.to_user_string()}`"
         trains = {"code_version": code_version or recipe.code_version}
         sources = [source.asset for source in (recipe.training, recipe.validation) if source and source.asset]
         data = self._spec(
             keys.training_file,
-            "Training data, checked and on the service.",
+            "Training data, checked and uploaded.",
             kinds={"tuneway", "jsonl"},
             deps=[*sources, *deps],
         )
@@ -272,7 +190,7 @@ class _Workshop:
         trained = asset_check(
             asset=model.key,
             name=_checks.TRAINED,
-            description="The job has ended well. The sensor reports it.",
+            description="The job has succeeded. The sensor reports it.",
             required_resource_keys={recipe.resource_key},
         )
         return [train, model, trained(_ops.looking(recipe))]
@@ -281,7 +199,7 @@ class _Workshop:
         recipe = self._recipe
         checks = _checks.model_check_specs(registered.key, recipe.gates, held_out=recipe.held_out is not None)
 
-        # where the sensor asks for it later, the step has nothing to give in the run that submits
+        # with a sensor, the run that submits has nothing to register yet: the step gives nothing then
         later = recipe.wait == "sensor"
         return self._step("register", [registered], checks=checks, can_subset=later)(_ops.registering(recipe))
 

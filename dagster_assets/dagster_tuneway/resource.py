@@ -20,9 +20,9 @@ class FineTuningResource(ConfigurableResource["FineTuningResource"]):
 
         resources={"tuneway": FineTuningResource(api_key=EnvVar("OPENAI_API_KEY"))}
 
-    What is left out comes from the environment of the run, as for `tuneway.Client`: OPENAI_BASE_URL,
+    Settings that aren't given come from the environment of the run, as for `tuneway.Client`: OPENAI_BASE_URL,
     OPENAI_API_KEY, OPENAI_ORG_ID, OPENAI_PROJECT_ID, TUNEWAY_REGISTRY_URI. Give a key as `EnvVar`: Dagster
-    shows other settings to whoever may see the resource.
+    shows all other settings to everybody who may see the resource.
     """
 
     base_url: str | None = Field(default=None, description="The service's address; OpenAI's own, unless given.")
@@ -31,13 +31,13 @@ class FineTuningResource(ConfigurableResource["FineTuningResource"]):
     project: str | None = Field(default=None, description="For an account with several.")
     timeout: float = Field(default=60.0, description="Seconds that one request may take in all.")
     settle: float | None = Field(
-        default=None, description="Seconds within which the service is trusted to show what a request has done."
+        default=None, description="Seconds within which the service shows what a request has done."
     )
-    lookup_pages: int = Field(default=100, description="A search gives up, and fails closed, after so many pages.")
+    lookup_pages: int = Field(default=100, description="The most pages that a search reads; then nothing is created.")
     dialect: str | None = Field(default=None, description="openai or azure; guessed from the address.")
     api_version: str | None = Field(default=None, description="Azure's dated API version.")
     poll: dict[str, float] | None = Field(
-        default=None, description="How often a wait looks: minimum, maximum, growth, jitter, tolerance."
+        default=None, description="How often a job is polled: minimum, maximum, growth, jitter, tolerance."
     )
     registry: str | None = Field(
         default=None, description="Where models are registered: sqlite:///models.db, mlflow:http://…"
@@ -57,7 +57,7 @@ class FineTuningResource(ConfigurableResource["FineTuningResource"]):
         return client
 
     def new_client(self, **settings: Any) -> Client:
-        """A client of its own, for where the shared one may be in the middle of something; close it."""
+        """Make another client, for when the shared one may be in the middle of a request; close it after use."""
         from tuneway import Client
 
         return Client(**self._settings() | settings)
@@ -74,13 +74,13 @@ class FineTuningResource(ConfigurableResource["FineTuningResource"]):
             await client.aclose()
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002 - Dagster's own face
-        """Close the client, if one was made; Dagster calls this when the run, or the tick, is over."""
+        """Close the client, if one was made; Dagster calls this when the run or the tick is over."""
         client, self._client = self._client, None
         if client is not None:
             client.close()
 
     def _settings(self) -> dict[str, Any]:
-        """The arguments of a client; what wasn't given is left to the environment."""
+        """The arguments of a client; those that aren't given come from the environment."""
         given = {name: getattr(self, name) for name in type(self).model_fields if name not in _NOT_THE_CLIENTS}
         settings = {name: value for name, value in given.items() if value is not None}
         if "poll" in settings:

@@ -1,4 +1,4 @@
-"""The sensor: waits for all jobs without a run, a worker or a thread."""
+"""The sensor: waits for all jobs, and needs no run, worker or thread for it."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def fine_tuning_sensor(
         tone = fine_tuned_model_assets("tone", ..., wait="sensor")
         Definitions(assets=[*router, *tone], sensors=[fine_tuning_sensor(router, tone)], resources=...)
 
-    Each tick looks at all open jobs at once: a hundred cost one request. When one has succeeded, it reports
-    the materialization of `fine_tuned_model`, with all that a run would have told, and asks for a run of
-    `registered_model` (unless that has an automation condition of its own). When one has failed, was
-    cancelled or didn't end in time, it reports the check `trained` as failed, with the service's own reason.
+    Each tick looks at all open jobs at once: a hundred cost one request. When a job has succeeded, the sensor
+    reports the materialization of `fine_tuned_model`, with the same metadata as a run, and asks for a run of
+    `registered_model` (unless that has an automation condition of its own). When a job has failed, was cancelled
+    or didn't end in time, it reports the check `trained` as failed, with the service's own reason.
 
-    Each submission is reported once, whatever dies and whenever: what was reported is read from Dagster's
+    Each submission is reported once, whatever dies and whenever: what was reported before is read from Dagster's
     own log, not only from the sensor's cursor.
 
     Args:
-        models: What `fine_tuned_model_assets(…, wait="sensor")` has made, with the same resource for all.
-        name: The sensor's.
-        minimum_interval_seconds: So often it looks.
-        time_limit: Seconds that a tick may take; what is left is done in the next one. Dagster's own limit
-            is 60, unless DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS says otherwise.
-        default_status: Whether it runs without having been switched on.
-        description: For the UI.
+        models: Results of `fine_tuned_model_assets(…, wait="sensor")`, all with the same resource.
+        name: The sensor's name.
+        minimum_interval_seconds: The least time between two ticks.
+        time_limit: Seconds that a tick may take; what is left is done in the next one. Dagster's own limit is 60,
+            unless DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS says otherwise.
+        default_status: Whether it is on without having been switched on.
+        description: What Dagster shows of it.
     """
     recipes = [model.recipe for model in models]
     keys = {recipe.resource_key for recipe in recipes}
@@ -69,7 +69,7 @@ def fine_tuning_sensor(
         name=name,
         evaluation_fn=evaluate,
         minimum_interval_seconds=minimum_interval_seconds,
-        description=description or "Looks at all open fine-tuning jobs, and reports what has become of them.",
+        description=description or "Looks at all open fine-tuning jobs, and reports those that have ended.",
         default_status=default_status,
         asset_selection=AssetSelection.assets(*(recipe.keys.registered for recipe in recipes)),
         required_resource_keys=keys,

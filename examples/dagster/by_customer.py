@@ -34,7 +34,7 @@ def tickets_of(context: dg.AssetExecutionContext) -> Iterator[dict[str, Any]]:
 
 routers = fine_tuned_model_assets(
     "router",
-    training_file=tickets_of,
+    training_data=tickets_of,
     model="gpt-4o-mini",
     partitions_def=dg.StaticPartitionsDefinition(list(CUSTOMERS)),
     wait="sensor",

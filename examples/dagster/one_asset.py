@@ -20,7 +20,7 @@ def support_router(context: dg.AssetExecutionContext, tuneway: FineTuningResourc
     return fine_tune(
         context,
         tuneway,
-        training_file=DATA / "support_train.jsonl",
+        training_data=DATA / "support_train.jsonl",
         model="gpt-4o-mini",
         method={"type": "supervised", "n_epochs": 1},
         name="support-router",

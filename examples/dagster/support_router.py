@@ -31,8 +31,8 @@ def tickets() -> str:
 
 router = fine_tuned_model_assets(
     "support_router",
-    training_file=tickets,
-    validation_file=DATA / "support_valid.jsonl",
+    training_data=tickets,
+    validation_data=DATA / "support_valid.jsonl",
     model="gpt-4o-mini",
     method=Supervised(n_epochs=3),
     seed=7,

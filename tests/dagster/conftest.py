@@ -56,6 +56,13 @@ def resources(service, registry, tmp_path):
 
 
 @pytest.fixture
+def hosted(monkeypatch):
+    """The service is taken for one elsewhere, which sends bills."""
+    monkeypatch.setattr("tuneway.client._settings.is_local", lambda _url: False)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+
+
+@pytest.fixture
 def instance():
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance

@@ -14,7 +14,7 @@ PARTITIONS = dg.StaticPartitionsDefinition([f"customer-{number:02}" for number i
 
 
 def group(name, **more):
-    return fine_tuned_model_assets(name, training_file=DATA, model="gpt-4o-mini", **more)
+    return fine_tuned_model_assets(name, training_data=DATA, model="gpt-4o-mini", **more)
 
 
 # what waits in its step, each step in a process of its own

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -10,19 +12,22 @@ import pytest
 from support.dagster_runs import checks, failure, jobs_on, materializations, resources_of, said, written
 from support.support_chats import chats
 
-from dagster_tuneway import fine_tuned_model_assets, output_of
-from tuneway import Supervised
+from dagster_tuneway import FineTuningResource, fine_tuned_model_assets, output_of
+from dagster_tuneway._metadata import report_page
+from tuneway import Job, Outcome, Supervised
 from tuneway.errors import InvalidSpec
+from tuneway.flows import Trained
 from tuneway.registry import Gate, NoWorseThanChampion, open_registry
+from tuneway.steps import data_facts, version_summary
 
 
-def assets_of(name, training_file, **more):
-    return fine_tuned_model_assets(name, **{"training_file": training_file, "model": "gpt-4o-mini"} | more)
+def assets_of(name, training_data, **more):
+    return fine_tuned_model_assets(name, **{"training_data": training_data, "model": "gpt-4o-mini"} | more)
 
 
 def test_a_run_trains_on_the_file_and_registers_the_model(run, service, server, data, registry):
     held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
-    assets = assets_of("whole", str(data), validation_file=held_out, alias="champion", seed=7, suffix="router")
+    assets = assets_of("whole", str(data), validation_data=held_out, alias="champion", seed=7, suffix="router")
 
     made = materializations(run(assets))
 
@@ -60,7 +65,7 @@ def test_unchanged_data_is_not_trained_again_and_the_asset_says_why(run, service
     assert len(jobs_on(service, "twice/job")) == 1
     assert "A new job" in first["job"].metadata["why"].value
     why = again["job"].metadata["why"].value
-    assert "Adopted, nothing was paid" in why
+    assert "Adopted, so nothing is paid" in why
     assert first["job"].metadata["why"].value != why
     versions = [{name: one.tags["dagster/data_version"] for name, one in made.items()} for made in (first, again)]
     assert versions[0] == versions[1]
@@ -91,12 +96,13 @@ def test_the_model_is_shown_with_numbers_curve_checkpoints_and_links(run, real, 
     held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
 
     resources = resources_of(real, registry, data.parent)
-    made = materializations(run(assets_of("shown", str(data), validation_file=held_out), resources=resources))
+    made = materializations(run(assets_of("shown", str(data), validation_data=held_out), resources=resources))
 
     (job,) = jobs_on(real, "shown/job")
     told = made["fine_tuned_model"].metadata
-    for name in ("train_loss", "train_accuracy", "valid_loss", "full_valid_loss", "duration_seconds"):
+    for name in ("train_loss", "train_mean_token_accuracy", "valid_loss", "full_valid_loss", "duration_seconds"):
         assert isinstance(told[name], dg.FloatMetadataValue), name
+    assert not [name for name in told if name.endswith("_accuracy") and "mean_token" not in name], "told twice"
     assert told["trained_tokens"].value == job.trained_tokens
     assert told["trained_by"].value == "bytes"
     assert told["loss_curve"].value.startswith("![Loss by training step](data:image/")
@@ -111,8 +117,18 @@ def test_the_model_is_shown_with_numbers_curve_checkpoints_and_links(run, real, 
     kinds = {column.name: column.type for column in table.schema.columns}
     assert kinds["step"] == "int"
     assert kinds["full_valid_loss"] == "float"
+    assert "full_valid_mean_token_accuracy" in kinds
     assert len(table.records) == 3
     assert table.records[-1].data["model"].endswith(str(table.records[-1].data["step"]))
+
+
+def test_a_jobs_id_that_is_a_path_names_no_folder(instance, tmp_path):
+    outcome = Outcome(trained=Trained(job=Job(id="../../x", status="succeeded")), service_url="https://llm.example/v1")
+
+    page = report_page(outcome, FineTuningResource(reports=str(tmp_path / "a" / "b")), instance)
+
+    assert Path(page.value) == tmp_path / "a" / "b" / "..%2F..%2Fx.html"
+    assert Path(page.value).exists()
 
 
 def test_the_data_is_shown_with_its_rows_tokens_and_cost(run, data):
@@ -142,8 +158,6 @@ def test_the_next_asset_can_ask_for_what_was_handed_on(run, instance, service, d
 
 
 def test_nothing_of_the_key_is_in_what_dagster_keeps(instance, data, service, registry, monkeypatch):
-    from dagster_tuneway import FineTuningResource
-
     monkeypatch.setenv("THE_KEY", "sk-very-secret")
     resource = FineTuningResource(base_url=service.base_url, registry=registry, api_key=dg.EnvVar("THE_KEY"), settle=0)
 
@@ -172,8 +186,8 @@ def test_data_may_be_what_an_asset_yields(run, service, tmp_path, data, rows, ki
 
 
 def test_the_same_rows_are_the_same_data_wherever_they_come_from(run, data, rows):
-    def sha256(name, training_file):
-        made = materializations(run(assets_of(name, training_file), selection=f'key:"{name}/training_file"'))
+    def sha256(name, training_data):
+        made = materializations(run(assets_of(name, training_data), selection=f'key:"{name}/training_file"'))
         return made["training_file"].metadata["sha256"].value
 
     by_rows = sha256("by_rows", rows)
@@ -191,6 +205,32 @@ def test_what_is_no_data_is_named(run):
     result = run([numbers, *assets_of("odd", numbers)], fails=True)
 
     assert "the asset numbers gave a int, which is no training data" in said(result)
+
+
+def test_data_is_read_once_to_check_it_and_once_to_send_it(run, data):
+    held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
+    opened = []
+
+    def note(event, arguments):
+        if event == "open" and str(arguments[0]) in {str(data), str(held_out)}:
+            opened.append(Path(arguments[0]).name)
+
+    assets = assets_of("read", str(data), validation_data=held_out)
+    with heard(note):
+        run(assets)
+
+    assert sorted(opened) == ["train.jsonl"] * 2 + ["valid.jsonl"] * 2
+
+
+@contextmanager
+def heard(hook):
+    """Tells a hook what Python does, as long as the block lasts; an audit hook can't be removed."""
+    on = [True]
+    sys.addaudithook(lambda *event: hook(*event) if on else None)
+    try:
+        yield
+    finally:
+        on.clear()
 
 
 # --- Checks of the data. ---
@@ -216,6 +256,7 @@ def test_bad_data_is_refused_with_its_lines_before_anything_is_sent(run, service
     assert jobs_on(service, "bad/job") == []
 
 
+@pytest.mark.usefixtures("hosted")
 def test_a_budget_blocks_what_would_cost_more(run, service, data):
     result = run(assets_of("dear", str(data), max_usd=0.0001), fails=True)
 
@@ -226,12 +267,25 @@ def test_a_budget_blocks_what_would_cost_more(run, service, data):
     assert jobs_on(service, "dear/job") == []
 
 
+@pytest.mark.usefixtures("hosted")
 def test_a_budget_lets_through_what_costs_less(run, data):
-    result = run(assets_of("cheap", str(data), max_usd=5))
+    assets = assets_of("cheap", str(data), max_usd=5)
 
-    assert checks(result)["within_budget"].passed
+    check = checks(run(assets, selection=[assets.training_file]))["within_budget"]
+
+    assert check.passed
+    assert "max_usd is $5.00" in check.description
 
 
+def test_a_service_on_this_machine_sends_no_bill(run, service, data):
+    check = checks(run(assets_of("free", str(data), max_usd=0.0001)))["within_budget"]
+
+    assert check.passed
+    assert check.description == "a service on this machine sends no bill"
+    assert len(jobs_on(service, "free/job")) == 1
+
+
+@pytest.mark.usefixtures("hosted")
 def test_a_budget_that_cannot_be_told_blocks(run, data):
     unpriced = assets_of("unpriced", str(data), model="llama", max_usd=5)
     priced = assets_of("priced", str(data), model="llama", max_usd=5, data_options={"prices": {"llama": 1.0}})
@@ -268,7 +322,7 @@ def test_an_asset_of_ones_own_gets_the_checks_too(run, instance, data, rows):
 def test_gates_are_checks_with_their_numbers(run, data):
     held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
     gates = [Gate("full_valid_loss", max=9), NoWorseThanChampion("full_valid_loss")]
-    assets = assets_of("gated", str(data), validation_file=held_out, gates=gates, held_out=chats(3, seed=4))
+    assets = assets_of("gated", str(data), validation_data=held_out, gates=gates, held_out=chats(3, seed=4))
 
     found = checks(run(assets))
 
@@ -302,11 +356,11 @@ def test_a_gate_that_refuses_keeps_the_alias_and_what_comes_after(run, data, reg
 
 def test_the_champion_is_compared_with_where_no_alias_is_moved_too(run, data, rows, registry):
     held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
-    run(assets_of("beside", str(data), validation_file=held_out, alias="champion"))
+    run(assets_of("beside", str(data), validation_data=held_out, alias="champion"))
     written(data, rows[:12])
     gates = [NoWorseThanChampion("full_valid_loss", tolerance=100)]
 
-    result = run(assets_of("beside", str(data), validation_file=held_out, gates=gates))
+    result = run(assets_of("beside", str(data), validation_data=held_out, gates=gates))
 
     (check,) = [one for name, one in checks(result).items() if name.endswith("champions")]
     assert check.metadata["compared_with"].value == 1
@@ -342,6 +396,13 @@ def test_a_failed_job_fails_the_asset_with_the_services_own_reason(run, service,
         ({"seed": -1}, "seed"),
         ({"alias": "latest"}, "alias"),
         ({"metadata": {"tuneway_key": "x"}}, "tuneway_"),
+        ({"checkpoint": "first"}, "checkpoint"),
+        ({"checkpoint": "best"}, "without validation data no checkpoint is the best"),
+        ({"gates": [Gate("full_valid_loss", max=1)]}, "full_valid_loss can't be measured: there is no validation data"),
+        ({"gates": [Gate("train_los", max=1)]}, "Did you mean 'train_loss'"),
+        ({"max_usd": -1}, "max_usd"),
+        ({"training_file": "train.jsonl"}, "training_file"),
+        ({"colour": "blue"}, "colour"),
     ],
 )
 def test_a_wrong_setting_is_named_when_the_definitions_are_loaded(data, wrong, word):
@@ -368,6 +429,69 @@ def test_each_asset_can_be_materialized_by_itself(run, service, data, registry):
 
     assert len(jobs_on(service, "parts/job")) == 1
     assert open_registry(registry).get("parts").record.requested == {"n_epochs": 3, "batch_size": "auto"}
+
+
+def test_each_step_hands_on_what_it_does_in_every_engine(run, instance, service, data, registry):
+    held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
+    assets = assets_of("outputs", str(data), validation_data=held_out)
+    for key in (assets.training_file, assets.job, assets.fine_tuned_model, assets.registered_model):
+        run(assets, selection=[key])
+
+    uploaded, created, trained, registered = (
+        output_of(instance, key)
+        for key in (assets.training_file, assets.job, assets.fine_tuned_model, assets.registered_model)
+    )
+    (job,) = jobs_on(service, "outputs/job")
+    told = {"file_id", "filename", "bytes", "sha256", "rows", "tokens", "validation"}
+    assert uploaded.keys() == uploaded["validation"].keys() == told
+    assert (uploaded["rows"], uploaded["validation"]["rows"]) == (24, 12)
+    assert created == {
+        "job_id": job.id,
+        "status": created["status"],
+        "model": "gpt-4o-mini",
+        "fine_tuned_model": created["fine_tuned_model"],
+        "trained_tokens": created["trained_tokens"],
+        "data": data_facts(uploaded),
+    }
+    assert trained == created | {
+        "status": "succeeded", "fine_tuned_model": job.fine_tuned_model, "trained_tokens": job.trained_tokens
+    }  # fmt: skip
+    version = open_registry(registry).get("outputs")
+    assert registered == version_summary(version)
+    assert (version.record.training.rows, version.record.validation.rows) == (24, 12)
+
+
+def test_the_step_that_creates_the_job_knows_that_nothing_was_uploaded_to_measure_on(run, service, data):
+    held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
+    before = assets_of("late", str(data))
+    run(before, selection=[before.training_file])
+    assets = assets_of("late", str(data), validation_data=held_out, gates=[Gate("full_valid_loss", max=9)])
+
+    result = run(assets, selection=[assets.job], fails=True)
+
+    assert "full_valid_loss can't be measured: there is no validation data" in said(result)
+    assert jobs_on(service, "late/job") == []
+
+
+def test_what_a_version_before_has_handed_on_is_understood(run, instance, client, data, registry):
+    """As the first version wrote it; it stays readable."""
+    held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
+    report = client.validate(data)
+    files = client.upload(data), client.upload(validation_data=held_out)
+    output = {
+        "path": str(data), "sha256": report.sha256, "size_bytes": report.size_bytes, "format": "chat", "rows": 24,
+        "tokens": 100, "tokens_exact": False, "trained_tokens": 300, "usd": None, "warnings": 0,
+        "file_id": files[0].id, "filename": files[0].filename, "validation_file_id": files[1].id,
+        "validation_sha256": "0" * 64,
+    }  # fmt: skip
+    assets = assets_of("old", str(data), validation_data=held_out)
+    instance.report_runless_asset_event(dg.AssetMaterialization(assets.training_file, metadata={"tuneway": output}))
+
+    run(assets, selection=[assets.job, assets.fine_tuned_model, assets.registered_model])
+
+    record = open_registry(registry).get("old").record
+    assert (record.training.rows, record.training.tokens) == (24, 100)
+    assert record.validation.id == files[1].id
 
 
 def test_the_assets_have_kinds_owners_a_group_and_their_place_in_the_graph(data, resources):

@@ -23,7 +23,7 @@ def eager(resources, instance, rows):
         return state["rows"]
 
     assets = fine_tuned_model_assets(
-        "eager", training_file=tickets, model="gpt-4o-mini", automation_condition=dg.AutomationCondition.eager()
+        "eager", training_data=tickets, model="gpt-4o-mini", automation_condition=dg.AutomationCondition.eager()
     )
     defs = dg.Definitions(assets=[tickets, *assets], resources=resources)
     return defs, tickets, assets, state
@@ -54,7 +54,7 @@ def test_new_data_trains_by_itself_and_once(eager, instance, resources, service,
 
 def test_the_model_may_get_only_so_old(data, resources):
     policy = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=30), warn_window=timedelta(days=25))
-    assets = fine_tuned_model_assets("old", training_file=str(data), model="m", freshness_policy=policy)
+    assets = fine_tuned_model_assets("old", training_data=str(data), model="m", freshness_policy=policy)
 
     graph = dg.Definitions(assets=assets, resources=resources).resolve_asset_graph()
 
@@ -63,7 +63,7 @@ def test_the_model_may_get_only_so_old(data, resources):
 
 
 def test_what_is_out_of_date_and_why_is_known_from_the_content(instance, resources, data, rows):
-    assets = fine_tuned_model_assets("stale", training_file=str(data), model="gpt-4o-mini")
+    assets = fine_tuned_model_assets("stale", training_data=str(data), model="gpt-4o-mini")
 
     def status(assets):
         defs = dg.Definitions(assets=assets, resources=resources)
@@ -82,5 +82,5 @@ def test_what_is_out_of_date_and_why_is_known_from_the_content(instance, resourc
     dg.materialize(assets, instance=instance, resources=resources, selection=[assets.training_file])
     assert status(assets) == (StaleStatus.STALE, ["has a new dependency data version"])
 
-    other = fine_tuned_model_assets("stale", training_file=str(data), model="gpt-4o-mini", seed=8)
+    other = fine_tuned_model_assets("stale", training_data=str(data), model="gpt-4o-mini", seed=8)
     assert "has a new code version" in status(other)[1]

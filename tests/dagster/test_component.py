@@ -13,7 +13,7 @@ import yaml
 from dagster.components.testing import create_defs_folder_sandbox
 from support.dagster_runs import checks, jobs_on
 
-from dagster_tuneway import FineTunedModelComponent, FineTuningResource
+from dagster_tuneway import AssetFields, FineTunedModelComponent, FineTuningResource
 from tuneway.registry import open_registry
 
 PYPROJECT = """
@@ -67,7 +67,7 @@ def load(tmp_path):
     """Gives the definitions that a YAML file with these attributes makes."""
 
     def definitions(**attributes):
-        attributes = {"name": "router", "base_model": "gpt-4o-mini", "training_file": "train.jsonl"} | attributes
+        attributes = {"name": "router", "base_model": "gpt-4o-mini", "training_data": "train.jsonl"} | attributes
         content = {"type": "dagster_tuneway.FineTunedModelComponent", "attributes": attributes}
         with create_defs_folder_sandbox() as sandbox:
             place = sandbox.scaffold_component(FineTunedModelComponent, "router", defs_yaml_contents=content)
@@ -87,7 +87,7 @@ def test_a_few_lines_of_yaml_are_the_four_assets_with_a_resource_of_their_own(lo
 
 def test_what_the_yaml_says_is_what_is_trained(load, run, server, service, data, rows, registry):
     defs, _ = load(
-        training_file=str(data),
+        training_data=str(data),
         method={"type": "supervised", "n_epochs": 2},
         seed=11,
         alias="champion",
@@ -105,6 +105,12 @@ def test_what_the_yaml_says_is_what_is_trained(load, run, server, service, data,
     assert len(jobs_on(service, "router/job")) == 1
 
 
+def test_each_field_of_the_assets_is_one_of_the_yaml():
+    shared = AssetFields.__annotations__.keys() - {"model"}  # Dagster's own method has this name: it is base_model
+
+    assert shared <= FineTunedModelComponent.model_fields.keys()
+
+
 def test_paths_are_relative_to_the_yaml(load, run, service):
     defs, place = load(service={"base_url": service.base_url})
     (upload,) = [asset for asset in defs.assets if asset.keys == {dg.AssetKey(["router", "training_file"])}]
@@ -117,7 +123,7 @@ def test_paths_are_relative_to_the_yaml(load, run, service):
 
 def test_the_yaml_can_name_an_asset_partitions_a_pool_and_a_condition(load):
     defs, _ = load(
-        training_file={"asset": "raw/tickets"},
+        training_data={"asset": "raw/tickets"},
         partitions_def={"type": "static", "partition_keys": ["acme", "globex"]},
         automation_condition="{{ automation_condition.eager() }}",
         pool="gpu",
@@ -186,7 +192,7 @@ def test_a_scaffolded_project_passes_its_checks(project):
     place = project / "src" / "shop" / "defs" / "support_router"
     assert yaml.safe_load((place / "defs.yaml").read_text()) == {
         "type": "dagster_tuneway.FineTunedModelComponent",
-        "attributes": {"name": "support_router", "base_model": "gpt-4o-mini", "training_file": "train.jsonl"},
+        "attributes": {"name": "support_router", "base_model": "gpt-4o-mini", "training_data": "train.jsonl"},
     }
 
     for what in ("yaml", "defs"):
@@ -202,7 +208,7 @@ def test_a_mistake_in_the_yaml_is_named_with_its_line(project):
     place.mkdir()
     (place / "defs.yaml").write_text(
         "type: dagster_tuneway.FineTunedModelComponent\n\nattributes:\n  name: router\n  base_model: m\n"
-        "  training_file: t.jsonl\n  max_dollars: 3\n"
+        "  training_data: t.jsonl\n  max_dollars: 3\n"
     )
 
     status, said = dg_command(project, "check", "yaml")

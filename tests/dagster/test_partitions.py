@@ -15,9 +15,9 @@ DAYS = dg.DailyPartitionsDefinition("2026-01-01")
 BOTH = dg.MultiPartitionsDefinition({"customer": STATIC, "day": DAYS})
 
 
-def assets_of(name, training_file, partitions_def, **more):
+def assets_of(name, training_data, partitions_def, **more):
     return fine_tuned_model_assets(
-        name, training_file=training_file, model="gpt-4o-mini", partitions_def=partitions_def, **more
+        name, training_data=training_data, model="gpt-4o-mini", partitions_def=partitions_def, **more
     )
 
 

@@ -9,13 +9,14 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
-from support.dagster_runs import jobs_on, materializations, said
+from support.dagster_runs import jobs_on, materializations, said, written
+from support.support_chats import chats
 
 from dagster_tuneway import FineTuningResource, _log, fine_tune, fine_tuned_model_assets
-from dagster_tuneway._runs import key_of
+from dagster_tuneway._runs import requester_of
 from tuneway.errors import InvalidSpec
 from tuneway.progress import JobChanged, JobCreated
-from tuneway.registry import open_registry
+from tuneway.registry import Gate, open_registry
 
 
 class LosesItsWorker(FineTuningResource):
@@ -64,7 +65,7 @@ def slowly(server):
 
 
 def assets_of(name, data, **more):
-    return fine_tuned_model_assets(name, training_file=str(data), model="gpt-4o-mini", **more)
+    return fine_tuned_model_assets(name, training_data=str(data), model="gpt-4o-mini", **more)
 
 
 @pytest.mark.parametrize("reuse", ["run", "content", "never"])
@@ -119,7 +120,7 @@ def test_a_runs_tag_has_it_trained_anew(run, service, data):
     made = materializations(run(assets, tags={"tuneway/reuse": "run"}))
 
     assert len(jobs_on(service, "forced/job")) == 2
-    assert "each run trains anew" in made["job"].metadata["why"].value
+    assert "each run trains again" in made["job"].metadata["why"].value
     assert "can't be 'sometimes'" in said(run(assets, fails=True, tags={"tuneway/reuse": "sometimes"}))
 
 
@@ -197,6 +198,49 @@ def test_a_run_that_is_ended_while_it_submits_cancels_what_it_has_asked_for(
     assert job.status == "cancelled"
 
 
+def test_a_terminated_run_leaves_a_job_alone_that_another_run_has_made(instance, resources, service, data, interrupted):
+    interrupted["news"] = JobCreated  # the first run is ended while it submits, and leaves its job
+    with pytest.raises(dg.DagsterExecutionInterruptedError):
+        dg.materialize(assets_of("shared", data), instance=instance, resources=resources)
+    interrupted["news"] = JobChanged
+
+    with pytest.raises(dg.DagsterExecutionInterruptedError):
+        dg.materialize(assets_of("shared", data, cancel_on_termination=True), instance=instance, resources=resources)
+
+    (job,) = jobs_on(service, "shared/job")
+    assert job.status == "validating_files"
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_a_terminated_re_execution_cancels_the_job_that_its_first_run_has_made(instance, service, losing, data):
+    assets = assets_of("executed_again", data, cancel_on_termination=True)
+
+    _, again = run_twice(instance, assets, losing, tags={})
+
+    (job,) = jobs_on(service, "executed_again/job")
+    assert not again.success
+    assert job.status == "cancelled"
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_a_terminated_run_cancels_its_own_job_on_a_service_that_drops_its_marks(
+    instance, resources, server, data, monkeypatch
+):
+    tell = _log.Teller.__call__
+    assets = assets_of("unmarked", data, cancel_on_termination=True)
+
+    def drop(self, news):
+        for job in server.service.jobs:
+            job["metadata"] = {}
+        tell(self, news)
+
+    monkeypatch.setattr(_log.Teller, "__call__", drop)
+    with pytest.raises(dg.DagsterExecutionInterruptedError):
+        dg.materialize(assets, instance=instance, resources=resources)
+
+    assert [job["status"] for job in server.service.jobs] == ["cancelled"]
+
+
 @pytest.mark.parametrize(("cancel", "room"), [(False, 14), (True, 13)])
 def test_more_pairs_than_leave_room_for_ours_are_refused_when_the_definitions_are_loaded(data, cancel, room):
     def fill(pairs):
@@ -208,20 +252,49 @@ def test_more_pairs_than_leave_room_for_ours_are_refused_when_the_definitions_ar
         fill(room + 1)
 
 
-# --- Keys. ---
+# --- Who asks. ---
 
 
-@pytest.mark.parametrize("reuse", ["run", "never"])
-def test_a_key_says_who_asks_and_not_how_often(instance, reuse):
-    keys = []
+@pytest.fixture
+def requester_in(instance):
+    """Gives the requester of an asset `a/job` in a run of it."""
 
-    @dg.asset(key=["a", "job"], partitions_def=dg.StaticPartitionsDefinition(["x", "y"]))
-    def asked(context):
-        keys.append(key_of(context, context.asset_key, reuse))
+    def ask(partition, **arguments):
+        asked = []
 
-    runs = [dg.materialize([asked], instance=instance, partition_key=key) for key in "xy"]
+        @dg.asset(key=["a", "job"], partitions_def=dg.StaticPartitionsDefinition(["x", "y" * 600]))
+        def asking(context):
+            asked.append(requester_of(context, context.asset_key))
+            return dg.MaterializeResult()
 
-    assert keys == [f"dagster/{run.run_id}/a/job/{key}" for run, key in zip(runs, "xy", strict=True)]
+        result = dg.materialize([asking], instance=instance, partition_key=partition, **arguments)
+        return asked[0], result.run_id
+
+    return ask
+
+
+def test_a_requester_names_asset_and_run_and_leaves_the_partition_to_the_content(requester_in):
+    requester, run = requester_in("x")
+
+    assert requester.names("run") == {"engine": "dagster", "pipeline": "a/job", "run": run}
+    assert requester.names("never") == {"engine": "dagster", "pipeline": "a/job", "run": run, "occasion": run}
+    assert requester.origin == f"dagster: a/job [x] / run {run}"
+
+
+def test_a_deployment_is_part_of_the_key_and_of_the_origin(requester_in, monkeypatch):
+    monkeypatch.setenv("TUNEWAY_DEPLOYMENT", "staging")
+
+    requester, run = requester_in("x")
+
+    assert requester.names("run")["deployment"] == "staging"
+    assert requester.origin == f"dagster: staging / a/job [x] / run {run}"
+
+
+def test_the_origin_names_the_run_however_long_the_partitions_key_is(requester_in):
+    requester, run = requester_in("y" * 600)
+
+    assert len(requester.origin) < 512
+    assert requester.origin.endswith(f" / run {run}")
 
 
 # --- An asset of one's own. ---
@@ -231,7 +304,7 @@ def test_an_asset_of_ones_own_has_it_all_in_one_call(run, service, data, losing,
     @dg.asset(retry_policy=dg.RetryPolicy(max_retries=1))
     def mine(context, tuneway: FineTuningResource):
         return fine_tune(
-            context, tuneway, training_file=data, model="gpt-4o-mini", name="mine", alias="champion",
+            context, tuneway, training_data=data, model="gpt-4o-mini", name="mine", alias="champion",
             method={"type": "supervised", "n_epochs": 2},
         )  # fmt: skip
 
@@ -246,18 +319,52 @@ def test_an_asset_of_ones_own_has_it_all_in_one_call(run, service, data, losing,
     assert made.tags["dagster/data_version"] == job.fine_tuned_model
 
 
-def test_it_refuses_bad_data_small_budgets_and_bad_models(run, service, data, rows):
+def test_what_it_registers_has_the_rows_and_tokens_of_its_data(run, data, registry):
+    held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
+
+    run([asset_with(data, name="counted", validation_data=held_out)])
+
+    record = open_registry(registry).get("counted").record
+    assert (record.training.rows, record.validation.rows) == (24, 12)
+    assert record.training.tokens > record.validation.tokens > 0
+    assert (record.origin.engine, record.origin.pipeline) == ("dagster", "mine")
+
+
+def asset_with(data, **more):
+    @dg.asset
+    def mine(context, tuneway: FineTuningResource):
+        return fine_tune(context, tuneway, **{"training_data": data, "model": "gpt-4o-mini"} | more)
+
+    return mine
+
+
+def test_it_refuses_bad_data_small_budgets_and_bad_models(run, service, data, rows, monkeypatch):
     def refuses(_candidate, _champion):
         return False
 
-    def asset_with(**more):
-        @dg.asset
-        def mine(context, tuneway: FineTuningResource):
-            return fine_tune(context, tuneway, **{"training_file": data, "model": "gpt-4o-mini"} | more)
-
-        return mine
-
-    assert "error" in said(run([asset_with(training_file=rows[:3])], fails=True))
-    assert "more than the budget" in said(run([asset_with(max_usd=0.00001)], fails=True))
+    assert "error" in said(run([asset_with(rows[:3])], fails=True))
+    with monkeypatch.context() as patch:
+        patch.setattr("tuneway.client._settings.is_local", lambda _url: False)
+        patch.setenv("OPENAI_API_KEY", "none")
+        assert "more than max_usd" in said(run([asset_with(data, max_usd=0.00001)], fails=True))
     assert jobs_on(service, "dagster: mine") == []
-    assert "refused: the gate returned False" in said(run([asset_with(name="m", gates=[refuses])], fails=True))
+    refused = said(run([asset_with(data, name="m", gates=[refuses])], fails=True))
+    assert "refused: the gate returned False" in refused
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"alias": "champion"}, "no name to register"),
+        ({"held_out": [{"messages": []}]}, "no name to register"),
+        ({"name": "m", "gates": [Gate("full_valid_loss", max=1)]}, "no validation data"),
+        ({"name": "m", "checkpoint": "best"}, "no checkpoint is the best"),
+        ({"reuse": "sometimes"}, "reuse can't be"),
+        ({"training_file": "file-1"}, "training_file"),
+        ({"training_data": dg.AssetKey("tickets")}, "tickets is an asset"),
+        ({"training_data": None}, "training_data: there is none"),
+    ],
+)
+def test_a_wrong_argument_is_named_before_anything_is_sent(run, server, data, wrong, words):
+    assert words in said(run([asset_with(data, **wrong)], fails=True))
+    assert not server.arrived

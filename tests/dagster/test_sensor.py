@@ -13,7 +13,7 @@ from support.fault_server import answer
 
 from dagster_tuneway import fine_tuned_model_assets, fine_tuning_sensor, output_of
 from dagster_tuneway._registering import JOB_TAG
-from tuneway import report
+from tuneway import Client
 from tuneway.errors import InvalidInput, InvalidSpec, ServerError
 from tuneway.registry import Gate, open_registry
 
@@ -75,7 +75,7 @@ def router(data, server):
 
 
 def group(name, data, **more):
-    return fine_tuned_model_assets(name, training_file=str(data), model="gpt-4o-mini", wait="sensor", **more)
+    return fine_tuned_model_assets(name, training_data=str(data), model="gpt-4o-mini", wait="sensor", **more)
 
 
 def reports(instance, assets, partition=None):
@@ -393,16 +393,16 @@ def test_what_cannot_be_told_of_one_job_stops_no_other(run, instance, service, s
     for name in ("odd", "good"):
         server.service.train(jobs_on(service, f"{name}/job")[0].id)
     (unreadable,) = jobs_on(service, "odd/job")
-    gather = report.gather
+    outcome = Client.outcome
 
     def refuse(client, job, **more):
         if job.id == unreadable.id:
             raise ServerError("the service broke")
-        return gather(client, job, **more)
+        return outcome(client, job, **more)
 
     daemon = daemon(odd, good)
     with monkeypatch.context() as patch:
-        patch.setattr(report, "gather", refuse)
+        patch.setattr(Client, "outcome", refuse)
         daemon.tick()
     assert [len(reports(instance, one)[0]) for one in (odd, good)] == [0, 1]
 
@@ -511,6 +511,6 @@ def test_a_sensor_watches_one_account_and_only_what_waits_for_it(data):
     with pytest.raises(InvalidSpec, match="2 resources"):
         fine_tuning_sensor(group("one", data), group("two", data, resource_key="other"))
     with pytest.raises(InvalidSpec, match="waited for in their step"):
-        fine_tuning_sensor(fine_tuned_model_assets("step", training_file=str(data), model="m"))
+        fine_tuning_sensor(fine_tuned_model_assets("step", training_data=str(data), model="m"))
     with pytest.raises(InvalidSpec, match="0 resources"):
         fine_tuning_sensor()

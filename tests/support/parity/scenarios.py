@@ -166,11 +166,6 @@ TABLE = {
         data=bad_data,
         expects=NOTHING | {"error": "train.jsonl:2:"},
         forms=BOTH,
-        differs={
-            "Dagster": differs(
-                "error", why="All errors with their lines are a table on the data's check; the failure names the first."
-            )
-        },
     ),
     "failed": Scenario(
         title="the job fails",

@@ -1,6 +1,7 @@
-"""The Dagster assets: one group of them, materialized as `dagster api execute_run` does, in an instance that stays.
+"""The Dagster assets: materialized as `dagster api execute_run` does, in an instance that stays.
 
-The same run is a re-execution: of what has failed, else of all.
+In the step-by-step form they are a group of assets; in the one-step form, one asset that calls `fine_tune`. The same
+run is a re-execution: of what has failed, else of all.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import asdict
 
 from dagster import (
     AssetKey,
+    AssetsDefinition,
     DagsterInstance,
     DagsterRun,
     Definitions,
@@ -17,6 +19,7 @@ from dagster import (
     JobDefinition,
     ReexecutionOptions,
     RunsFilter,
+    asset,
     build_reconstructable_job,
     define_asset_job,
     execute_job,
@@ -26,42 +29,69 @@ from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._utils.interrupts import setup_interrupt_handlers
 from support.parity.order import Order, Outcome, read, serve
 
-from dagster_tuneway import FineTuningResource, fine_tuned_model_assets, output_of
+from dagster_tuneway import AssetFields, FineTuningResource, fine_tune, fine_tuned_model_assets, output_of
+from tuneway.errors import InvalidSpec
 
 TAG = "parity/run"
 
 
 def name_of(order: Order) -> str:
-    """What its group of assets is called."""
+    """The name of its assets."""
     return order.pipeline.replace("-", "_")
+
+
+def fields_of(order: Order) -> AssetFields:
+    """What both forms are told."""
+    return {
+        "training_data": order.train,
+        "validation_data": order.valid,
+        "reuse": order.reuse,
+        "timeout": order.timeout,
+        "cancel_on_termination": order.stoppable,
+        "gates": order.gates,
+        "alias": order.alias,
+        "checkpoint": order.checkpoint,
+        **order.spec,
+    }
+
+
+def steps(order: Order) -> tuple[list[AssetsDefinition], AssetKey]:
+    """The step-by-step form, and the asset whose output is the registered version."""
+    made = fine_tuned_model_assets(name_of(order), register_as=order.name, **fields_of(order))
+    return list(made), made.registered_model
+
+
+def one_step(order: Order) -> tuple[list[AssetsDefinition], AssetKey]:
+    """The one-step form, likewise."""
+
+    @asset(name=name_of(order))
+    def whole(context, tuneway: FineTuningResource):  # Dagster takes no annotation of a context that is text
+        return fine_tune(context, tuneway, name=order.name, **fields_of(order))
+
+    return [whole], whole.key
+
+
+FORMS = {"steps": steps, "one": one_step}
 
 
 def job_of(text: str) -> JobDefinition:
     """The assets, as one job; Dagster calls this by name."""
     order = read(text)
-    assets = fine_tuned_model_assets(
-        name_of(order),
-        training_file=order.train,
-        validation_file=order.valid,
-        reuse=order.reuse,
-        timeout=order.timeout,
-        cancel_on_termination=order.stoppable,
-        gates=order.gates,
-        alias=order.alias,
-        checkpoint=order.checkpoint,
-        register_as=order.name,
-        **order.spec,
-    )
+    assets, _ = FORMS[order.form](order)
     resource = FineTuningResource(base_url=order.base_url, registry=order.registry, settle=order.settle)
     everything = define_asset_job("everything", executor_def=in_process_executor)
-    definitions = Definitions(assets=list(assets), jobs=[everything], resources={"tuneway": resource})
+    definitions = Definitions(assets=assets, jobs=[everything], resources={"tuneway": resource})
     return definitions.resolve_job_def("everything")
 
 
 def run(order: Order) -> Outcome:
     """Materialize, or execute again."""
     instance = DagsterInstance.get()
-    job = build_reconstructable_job("support.parity.with_dagster", "job_of", (json.dumps(asdict(order)),))
+    text = json.dumps(asdict(order))
+    try:
+        job = build_reconstructable_job("support.parity.with_dagster", "job_of", (text,))
+    except InvalidSpec as error:  # the definitions don't load
+        return Outcome(ended="failed", error=str(error), final=True)
     tag = {TAG: f"{order.pipeline}.{order.run}"}
     before = instance.get_runs(RunsFilter(tags=tag), limit=1)
     again = _again(instance, before[0]) if before else None
@@ -71,7 +101,8 @@ def run(order: Order) -> Outcome:
         return Outcome(ended="failed", error=failure.description, final=not failure.allow_retries)
     except DagsterAssetCheckFailedError as failed:  # no policy of Dagster's retries that
         return Outcome(ended="failed", error=str(failed), final=True)
-    output = output_of(instance, AssetKey([name_of(order), "registered_model"]))
+    _, registered = FORMS[order.form](order)
+    output = output_of(instance, registered)
     assert output is not None
     return Outcome(ended="succeeded", ref=output["ref"])
 

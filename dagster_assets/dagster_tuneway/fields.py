@@ -1,0 +1,56 @@
+"""The fields that the assets, `fine_tune` and the component share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Literal, Required
+
+from tuneway.models import JSON, TrainingFields
+
+if TYPE_CHECKING:
+    from dagster_tuneway._data import AssetLike, Data
+    from tuneway.registry import GateLike
+    from tuneway.registry.registration import Choice
+    from tuneway.requester import Reuse
+
+
+class AssetFields(TrainingFields, total=False):
+    """What to train, and what shall happen with the model: the fields of the core's `Recipe`, and Dagster's own.
+
+    Attributes:
+        training_data: The path of a JSONL file, rows, or a function of the context that gives one of these; for
+            `fine_tuned_model_assets` also the asset that yields one of these. In a path, `{partition_key}` stands
+            for the partition.
+        validation_data: Likewise; measured during training, required for reinforcement.
+        max_usd: A training that is estimated to cost more is refused before anything is sent. A service on this
+            machine sends no bill.
+        data_options: Further arguments of `tuneway.dataset.validate`, such as `prices`.
+        reuse: Which existing jobs will do. "content", the default: whatever trains the same data in the same way,
+            whoever made it, so materializing unchanged data costs nothing. "run": what this run, its retries and
+            its re-executions have made; a new run trains again. "never": the same, but a re-execution by a person
+            trains again as well. The run's tag `tuneway/reuse` overrides it. Failed and cancelled jobs are never
+            used.
+        timeout: Seconds to wait for the job. It goes on when they have passed, and the next attempt waits for it.
+        cancel_on_termination: Whether the job is cancelled when somebody terminates the run that made it. It isn't
+            when a worker is evicted.
+        alias: "champion", "challenger" or a word of your own, moved to the version if the gates agree.
+        checkpoint: "last" is the job's own model, "best" the checkpoint with the lowest validation loss.
+        gates: What the version must show before the alias moves (`tuneway.registry`).
+        held_out: Rows, or a JSONL file of them: both the base model and the tuned one are asked, and the tuned one
+            must answer no worse.
+        score: How these answers are scored: "exact", "contains", or a function of the expected text and the answer.
+    """
+
+    training_data: Required[Data | AssetLike]
+    validation_data: Data | AssetLike | None
+    max_usd: float | None
+    data_options: JSON | None
+    reuse: Reuse
+    timeout: float | None
+    cancel_on_termination: bool
+    alias: str | None
+    checkpoint: Choice
+    gates: Sequence[GateLike]
+    held_out: str | PathLike[str] | Sequence[Mapping[str, object]] | None
+    score: Literal["exact", "contains"] | Callable[[str, str], float | bool]
