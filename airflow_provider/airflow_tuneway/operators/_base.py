@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_tuneway._errors import told_to_airflow
+from airflow_tuneway._runs import requester_of
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
 from airflow_tuneway.links import FineTuningJobLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tuneway import Client
+    from tuneway import Client, Requester
     from tuneway.progress import News
 
 
@@ -24,11 +25,12 @@ class TunewayOperator(BaseOperator):
     """A step on the service that a connection names.
 
     Args:
-        conn_id: The connection: of type `tuneway`, or an `openai` one as it is.
+        conn_id: The connection: of type `tuneway`, or of type `openai` as it is.
     """
 
     template_fields: Sequence[str] = ("conn_id",)
     ui_color: str = "#e3eefb"
+    key: str | None = None
 
     def __init__(self, *, conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -38,6 +40,10 @@ class TunewayOperator(BaseOperator):
     def hook(self) -> FineTuningHook:
         """The connection, made when a task first needs it."""
         return FineTuningHook(self.conn_id)
+
+    def requester(self, ti: Any) -> Requester:
+        """This task as the one who asks."""
+        return requester_of(ti, retries=self.retries or 0, key=self.key)
 
     def execute(self, context: Context) -> Any:
         """Do the step; Airflow calls this."""
@@ -77,9 +83,3 @@ class JobOperator(TunewayOperator):
 
         with told_to_airflow():
             return job_id_of(self.job)
-
-
-def as_json(value: Any) -> Any:
-    """An argument that may be one of the core's models, as Airflow can store and render it."""
-    dump = getattr(value, "model_dump", None)
-    return dump(mode="json", exclude_none=True) if dump else value
