@@ -10,9 +10,9 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_tuneway._compat import conf
 from airflow_tuneway._connection import poll_of
-from airflow_tuneway._errors import refuse, told_to_airflow
+from airflow_tuneway._errors import airflow_errors, refuse
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
-from airflow_tuneway.links import FineTuningJobLink, leave_job
+from airflow_tuneway.links import FineTuningJobLink, store_job
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -80,9 +80,9 @@ class FineTuningJobSensor(BaseSensorOperator):
         from tuneway.errors import WaitTimeout
         from tuneway.steps import job_id_of, job_summary
 
-        with told_to_airflow(), FineTuningHook(self.conn_id).new_client() as client:
+        with airflow_errors(), FineTuningHook(self.conn_id).new_client() as client:
             job_id = job_id_of(self.job)
-            leave_job(context, job_id, client.base_url, self.conn_id)
+            store_job(context, job_id, client.base_url, self.conn_id)
             try:
                 # a wait whose deadline has passed: it looks once, and judges the job as every wait does
                 job = client.wait(WaitToken(job_id=job_id, deadline=time.time()))

@@ -90,9 +90,8 @@ def test_a_missing_or_unknown_argument_is_named_when_the_dag_is_parsed():
         CreateFineTuningJobOperator(task_id="create", model="m")
     with pytest.raises(TypeError, match="modle"):
         FineTuneOperator(task_id="tune", modle="m", **TRAINING)
-    with DAG("mapped", start_date=START, schedule=None):
-        with pytest.raises(TypeError, match="path"):
-            FineTuneOperator.partial(task_id="tune", model="m").expand(path=["a.jsonl"])
+    with DAG("mapped", start_date=START, schedule=None), pytest.raises(TypeError, match="path"):
+        FineTuneOperator.partial(task_id="tune", model="m").expand(path=["a.jsonl"])
 
 
 # --- What is refused when a DAG is parsed. ---

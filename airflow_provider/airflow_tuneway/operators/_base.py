@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_tuneway._errors import told_to_airflow
+from airflow_tuneway._errors import airflow_errors
 from airflow_tuneway._runs import requester_of
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
 from airflow_tuneway.links import FineTuningJobLink
@@ -48,7 +48,7 @@ class TunewayOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Do the step; Airflow calls this."""
         try:
-            with told_to_airflow():
+            with airflow_errors():
                 return self.work(self.hook.client, context)
         finally:
             self.hook.close()
@@ -81,5 +81,5 @@ class JobOperator(TunewayOperator):
         """The job's id, wherever it was."""
         from tuneway.steps import job_id_of
 
-        with told_to_airflow():
+        with airflow_errors():
             return job_id_of(self.job)

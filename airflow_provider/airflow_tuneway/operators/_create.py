@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_tuneway.links import FineTuningJobLink, leave_job
+from airflow_tuneway.links import FineTuningJobLink, store_job
 from airflow_tuneway.operators._base import TunewayOperator
 from airflow_tuneway.operators._training import (
     RENDERERS,
@@ -73,5 +73,5 @@ class CreateFineTuningJobOperator(SubmittingOperator):
 
         given = fields_of(self, SPEC_FIELDS)
         started = client.start(as_spec(given), self.requester(context["ti"]), reuse=self.reuse, on_event=self.tell)
-        leave_job(context, started.job.id, client.base_url, self.conn_id)
+        store_job(context, started.job.id, client.base_url, self.conn_id)
         return job_summary(started.job, started.spec, data={"data": facts_of_files(given)})

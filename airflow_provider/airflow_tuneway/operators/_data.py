@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_tuneway._errors import told_to_airflow
+from airflow_tuneway._errors import airflow_errors
 from airflow_tuneway.operators._base import TunewayOperator
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ValidateTrainingDataOperator(BaseOperator):
         from tuneway.dataset import validate
         from tuneway.steps import data_summary
 
-        with told_to_airflow():
+        with airflow_errors():
             report = validate(
                 self.training_data,
                 validation_data=self.validation_data,

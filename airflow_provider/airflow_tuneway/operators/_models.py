@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_tuneway.assets import outlets_for, tell_asset
-from airflow_tuneway.links import leave_job
+from airflow_tuneway.links import store_job
 from airflow_tuneway.operators._base import JobOperator, TunewayOperator
 from airflow_tuneway.operators._training import (
     REGISTRATION_FIELDS,
@@ -111,7 +111,7 @@ class RegisterModelOperator(PublishingOperator, JobOperator):
 
     def work(self, client: Client, context: Context) -> dict[str, Any]:
         """Register."""
-        leave_job(context, self.job_id, client.base_url, self.conn_id)
+        store_job(context, self.job_id, client.base_url, self.conn_id)
         return self.publish(client, context, self.job_id, self.job)
 
 

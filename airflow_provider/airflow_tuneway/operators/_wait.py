@@ -17,10 +17,10 @@ from airflow_tuneway._compat import (
     conf,
 )
 from airflow_tuneway._connection import poll_of
-from airflow_tuneway._errors import refuse, told_to_airflow
+from airflow_tuneway._errors import airflow_errors, refuse
 from airflow_tuneway._runs import as_arguments, is_over, is_own, run_of
 from airflow_tuneway.hooks import FineTuningHook
-from airflow_tuneway.links import JOB_ID, leave_job
+from airflow_tuneway.links import JOB_ID, store_job
 from airflow_tuneway.operators._base import JobOperator, TunewayOperator
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class WaitingOperator(TunewayOperator):
         from tuneway import WaitToken
 
         ti = context["ti"]
-        leave_job(context, job_id, client.base_url, self.conn_id)
+        store_job(context, job_id, client.base_url, self.conn_id)
         budget = self._budget()
         token = WaitToken(job_id=job_id, deadline=None if budget is None else time.time() + budget)
         if self.deferrable and not _has_ended(client, job_id):
@@ -109,7 +109,7 @@ class WaitingOperator(TunewayOperator):
             timed_out = error["kind"] == "WaitTimeout"
             refuse(error, final=timed_out and self._time_is_up(context["ti"], event["job_id"]))
         try:
-            with told_to_airflow():
+            with airflow_errors():
                 return self.done(context, Job.model_validate(event["job"]))
         finally:
             self.hook.close()
