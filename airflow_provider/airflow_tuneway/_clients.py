@@ -1,7 +1,7 @@
-"""One async client per connection and loop, lent to all who wait there.
+"""One async client per connection and event loop, shared by all waits there.
 
-A triggerer runs a thousand triggers in one loop. With a client of its own, each would have its own
-connections and its own poll; with one for all, `tuneway` asks the service once for all of them.
+A triggerer runs a thousand triggers in one loop. Each with a client of its own would have its own connections and its
+own poll; on a shared client, one request asks for all of their jobs.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from tuneway.client import lending
 
 @asynccontextmanager
 async def lease(conn_id: str, poll: Mapping[str, float] | None = None) -> AsyncIterator[AsyncClient]:
-    """Lend the client of a connection. The last to leave closes it.
+    """Borrow the client of a connection. The last one to give it back closes it.
 
-    The settings decide which client it is, so a connection that has changed meanwhile gets a new one.
+    Waits with the same settings share a client, so a connection that was changed meanwhile gets a new one.
     """
     settings = await asyncio.to_thread(lambda: client_settings(BaseHook.get_connection(conn_id), poll))
     async with lending.lease(settings, make=AsyncClient) as client:

@@ -1,4 +1,4 @@
-"""Names that Airflow 3.2 has moved into its task SDK; on 3.1 they are where they have been."""
+"""Names that Airflow 3.2 moved into its task SDK, imported from where this Airflow has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a connection says, as the arguments of a client."""
+"""From a connection to the arguments of a client."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _PASSED_ON = ("organization", "project", "timeout", "settle", "lookup_pages", "d
 
 
 def client_settings(connection: Connection, poll: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """What a client is made from: the arguments of `tuneway.Client`."""
+    """The arguments of `tuneway.Client`, as far as the connection says them."""
     extra = dict(connection.extra_dejson)
-    extra |= extra.pop("openai_client_kwargs", None) or {}  # what Airflow's own OpenAI connections carry
+    extra |= extra.pop("openai_client_kwargs", None) or {}  # as Airflow's own OpenAI provider stores them
     if extra.get("auth_type", "api_key") != "api_key":
         from tuneway.errors import InvalidInput
 
         raise InvalidInput(
-            f"connection {connection.conn_id!r} signs in by {extra['auth_type']}, and tuneway only by an API key",
+            f"connection {connection.conn_id!r} signs in by {extra['auth_type']}, and tuneway only knows API keys",
             hint="Give the connection a key, or make one of type tuneway beside it.",
         )
     settings = {name: extra[name] for name in _PASSED_ON if extra.get(name) not in (None, "")}
@@ -34,8 +34,19 @@ def client_settings(connection: Connection, poll: Mapping[str, float] | None = N
     return settings
 
 
+def poll_of(poll: Mapping[str, float] | None, interval: float | None) -> Mapping[str, float] | None:
+    """The schedule of a wait: as it is given, or one with a fixed interval in seconds."""
+    if interval is None:
+        return poll
+    if poll is not None:
+        from tuneway.errors import InvalidSpec
+
+        raise InvalidSpec("poll and poll_interval can't both be given", field="poll_interval", hint="Give one of them.")
+    return {"minimum": interval, "maximum": interval}
+
+
 def _address(connection: Connection) -> str | None:
-    """The host as it is when it is an address; else one made of the parts that a connection URI has."""
+    """The host, if it is an address; else an address made of the parts of a connection's URI."""
     host = connection.host
     if not host or "://" in host:
         return host or None

@@ -1,4 +1,4 @@
-"""From the core's errors to what Airflow makes of them: fail for good, or try again."""
+"""The core's errors as Airflow's own: those that fail a task for good, and those that it retries."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from airflow_tuneway._compat import AirflowException, AirflowFailException
 
 
 @contextmanager
-def told_to_airflow() -> Iterator[None]:
-    """Let what no retry cures fail the task at once; the rest is retried as the task says."""
+def airflow_errors() -> Iterator[None]:
+    """Raise an error that no retry cures as one that fails the task at once; others are retried as the task says."""
     from tuneway.errors import TunewayError
 
     try:
@@ -32,6 +32,6 @@ def as_payload(error: Exception) -> dict[str, Any]:
 
 
 def refuse(error: Mapping[str, Any], *, final: bool = False) -> NoReturn:
-    """Raise what a trigger told."""
+    """Raise the error that a trigger's event describes."""
     kind = AirflowFailException if final or not error["retryable"] else AirflowException
     raise kind(error["message"])

@@ -1,4 +1,4 @@
-"""The pages behind the plugin. Who may see a task may see the report of its job."""
+"""The pages of the plugin. A user who may see a task's XComs may see the report of its job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tuneway.report import gather, render_html
 
 
 def make_app() -> FastAPI:
-    """The pages as an application of their own."""
+    """The application that serves the pages."""
     app = FastAPI(openapi_url=None)
     may_see = Depends(requires_access_dag("GET", DagAccessEntity.XCOM))
 
@@ -33,13 +33,13 @@ def make_app() -> FastAPI:
             with FineTuningHook(told[CONN_ID]).new_client() as client:
                 return HTMLResponse(render_html(gather(client, told[JOB_ID])))
         except TunewayError as error:
-            return _note("The service doesn't tell", str(error), status=502)
+            return _note("The service doesn't answer", str(error), status=502)
 
     return app
 
 
 def _told(dag_id: str, run_id: str, task_id: str, map_index: int) -> dict[str, Any]:
-    """Which job a task is about, as it has left word."""
+    """Which job a task is about, and on which connection, from its XComs."""
     what = select(XComModel.key, XComModel.value).where(
         XComModel.dag_id == dag_id,
         XComModel.run_id == run_id,

@@ -1,55 +1,83 @@
-"""What a task is to the core: who asks for a job, and what became of the task."""
+"""Who a task is to the core, and whose job a task may cancel."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from airflow_tuneway._compat import conf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
-    from tuneway.registry import Origin
+    from tuneway import Job, Requester
 
 OVER = frozenset({"failed", "success", "skipped", "upstream_failed", "removed"})
-"""The states that a person (or a DAG run that ends) puts a waiting task in for good.
+"""The states in which a person, or the end of the DAG run, leaves a waiting task for good.
 
-All others mean that the task goes on somewhere, or will: deferred, when only its triggerer has changed;
-running, when its worker is evicted; queued or scheduled, when it was cleared.
+Every other state means that the task goes on: deferred, when only its triggerer changed; running, when its worker was
+evicted; queued or scheduled, when it was cleared.
 """
 
 
-def key_of(ti: RuntimeTaskInstanceProtocol, *, reuse: str, retries: int) -> str:
-    """Who asks, the same for each attempt of this task in this run.
+def requester_of(ti: RuntimeTaskInstanceProtocol, *, retries: int, key: str | None = None) -> Requester:
+    """The task as a requester: the same for each try of this task in this run.
 
-    With `reuse="never"` each clear asks anew, and its retries adopt what it made. Airflow tells the two
-    apart: `max_tries` grows when a task is cleared, and stays while it is retried.
+    Airflow tells a clear from a retry by `max_tries`, which grows when a task is cleared and stays while it is
+    retried. So `reuse="never"` makes a new job after each clear, and retries adopt it.
+
+    Args:
+        ti: The task instance.
+        retries: How often the task is retried.
+        key: The user's word for deliberate repeats.
     """
-    key = f"airflow/{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"
-    if reuse != "never":
-        return key
-    return f"{key}/since-try-{ti.max_tries - retries + 1}"
+    from tuneway import Requester
+
+    return Requester(
+        engine="airflow",
+        pipeline=ti.dag_id,
+        run=ti.run_id,
+        step=ti.task_id,
+        key=key,
+        occasion=f"since-try-{ti.max_tries - retries + 1}",
+        **_deployment(),
+    )
 
 
-def origin_of(ti: RuntimeTaskInstanceProtocol) -> str:
-    """The same in a person's words, kept on the job."""
-    mapped = ti.map_index is not None and ti.map_index >= 0
-    place = f"{ti.task_id}[{ti.map_index}]" if mapped else ti.task_id
-    return f"airflow: {ti.dag_id} / {ti.run_id} / {place}"
+def run_of(ti: Any) -> Requester:
+    """The task's whole run as a requester: what any of its tasks asked for."""
+    from tuneway import Requester
+
+    return Requester(engine="airflow", pipeline=ti.dag_id, run=ti.run_id, **_deployment())
 
 
-def registry_origin(ti: RuntimeTaskInstanceProtocol) -> Origin:
-    """The same for the model registry."""
-    from tuneway.registry import Origin
+def as_arguments(requester: Requester) -> dict[str, Any]:
+    """A requester as the arguments that make it again in another process, where the environment may differ."""
+    from dataclasses import asdict
 
-    return Origin(engine="airflow", pipeline=ti.dag_id, run=ti.run_id, text=origin_of(ti))
+    given = {name: value for name, value in asdict(requester).items() if value}
+    return given | {"deployment": requester.deployment}
+
+
+def is_own(job: Job, requester: Requester) -> bool:
+    """Whether this requester has made the job, so that its kill may cancel it.
+
+    A requester without a step stands for all tasks of its run: a step that waits doesn't know which task made the job.
+    """
+    from tuneway.flows import ORIGIN, made_by
+
+    if requester.step is not None:
+        return made_by(job, requester)
+    origin = (job.metadata or {}).get(ORIGIN) or ""
+    return origin.startswith(f"{requester.origin} / ")
 
 
 def is_over(ti: Any) -> bool:
-    """Whether a task that was told to stop is over, or will be run on elsewhere; blocking.
+    """Whether a task that was told to stop is over, or will go on elsewhere; blocking.
 
-    Airflow tells a task to stop for many reasons and doesn't say which; the task's state does. When it
-    can't be read, the task isn't over: a job that runs on can be adopted, one that is cancelled is lost.
+    Airflow stops a task for many reasons and doesn't say which, but the task's state tells. If the state can't be
+    read, the task counts as going on: a job that runs on can be adopted, a cancelled one is lost.
     """
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -57,3 +85,9 @@ def is_over(ti: Any) -> bool:
         dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
     )
     return any(state in OVER for state in states.get(ti.run_id, {}).values())
+
+
+def _deployment() -> dict[str, Any]:
+    """`[tuneway] deployment` if it is set; without it, the core reads its own variable."""
+    configured = conf.get("tuneway", "deployment", fallback=None)
+    return {"deployment": configured} if configured else {}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def model_asset(name: str, **more: Any) -> Asset:
-    """The asset that stands for a registered model, over all its versions.
+    """The asset of a registered model, over all its versions.
 
         with DAG("evaluate", schedule=model_asset("support-router")): ...
 
@@ -24,7 +24,7 @@ def model_asset(name: str, **more: Any) -> Asset:
 
 
 def version_of(event: Any) -> dict[str, Any]:
-    """The version that an event of a model's asset tells of, told by a task, a watcher or over Airflow's API."""
+    """The version in an event of a model's asset, whether a task, a watcher or Airflow's API made the event."""
     version: dict[str, Any] = event.extra.get("payload", event.extra)
     return version
 
@@ -38,7 +38,7 @@ def outlets_for(operator: Any, name: str | None, arguments: dict[str, Any]) -> d
 
 
 def tell_asset(context: Context, name: str, told: dict[str, Any]) -> None:
-    """Let the asset's event carry the version, if the task has the asset as outlet."""
+    """Put the version into the asset's event, if the task has the asset as an outlet."""
     asset = model_asset(name)
     if any(getattr(outlet, "uri", None) == asset.uri for outlet in context["outlets"]):
         context["outlet_events"][asset].extra = told

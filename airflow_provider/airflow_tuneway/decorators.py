@@ -1,10 +1,10 @@
 """`@task.fine_tune`: a function says what to train, and its task trains it.
 
 @task.fine_tune(name="support-router", deferrable=True)
-def tune(file_id):
-return JobSpec(model="gpt-4o-mini", training_file=file_id, method=Supervised(n_epochs=3))
+def tune(path):
+return Recipe(model="gpt-4o-mini", training_data=path, method=Supervised(n_epochs=3))
 
-tune(upload.output)
+tune("/data/train.jsonl")
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ try:
 except ImportError:  # Airflow 3.1
     from airflow.utils.operator_helpers import determine_kwargs  # type: ignore[attr-defined]
 
-from airflow_tuneway.operators import FineTuneOperator
+from airflow_tuneway.operators._fine_tune import OneStepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.bases.decorator import TaskDecorator
 
-    from tuneway import JobSpec
+    from tuneway import JobSpec, Recipe
 
 
-class _FineTuneDecoratedOperator(DecoratedOperator, FineTuneOperator):
-    """A fine-tune whose specification a function gives when the task runs."""
+class _FineTuneDecoratedOperator(DecoratedOperator, OneStepOperator):
+    """A fine-tune whose recipe a function gives when the task runs."""
 
-    template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *FineTuneOperator.template_fields)
+    template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *OneStepOperator.template_fields)
     template_fields_renderers: ClassVar[dict[str, str]] = {
         **DecoratedOperator.template_fields_renderers,
-        **FineTuneOperator.template_fields_renderers,
+        **OneStepOperator.template_fields_renderers,
     }
     custom_operator_name: str = "@task.fine_tune"
 
@@ -47,38 +47,29 @@ class _FineTuneDecoratedOperator(DecoratedOperator, FineTuneOperator):
         op_kwargs: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs.pop("multiple_outputs", None)  # what the function returns isn't the task's output
-        super().__init__(
-            python_callable=python_callable,
-            op_args=op_args,
-            op_kwargs=op_kwargs,
-            model="as the function says",
-            **kwargs,
-        )
-        self._given: JobSpec | None = None
+        kwargs.pop("multiple_outputs", None)  # it was guessed from the function, whose value isn't the task's output
+        super().__init__(python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, **kwargs)
+        self._given: Any = None
 
     def execute(self, context: Context) -> Any:
         """Ask the function, then train."""
-        from tuneway import JobSpec
-
         context_merge(context, self.op_kwargs)
         arguments = determine_kwargs(self.python_callable, self.op_args, context)
-        given = self.python_callable(*self.op_args, **arguments)
-        self._given = given if isinstance(given, JobSpec) else JobSpec(**given)
-        return FineTuneOperator.execute(self, context)
+        self._given = self.python_callable(*self.op_args, **arguments)
+        return OneStepOperator.execute(self, context)
 
-    def spec(self) -> JobSpec:
+    def training(self) -> Recipe | JobSpec | Mapping[str, Any]:
         """What the function gave."""
-        assert self._given is not None
-        return self._given
+        given: Recipe | JobSpec | Mapping[str, Any] = self._given
+        return given
 
 
 def fine_tune_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
-    """Make a task of a function that returns a `JobSpec`, or a mapping of its fields.
+    """Make a task of a function that returns a `Recipe`, a `JobSpec`, or a mapping of the fields of either.
 
     Args:
         python_callable: The function.
-        kwargs: The arguments of `FineTuneOperator`, without those that make the specification.
+        kwargs: The arguments of `SubmittingOperator`, `WaitingOperator` and `PublishingOperator`.
     """
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=_FineTuneDecoratedOperator, **kwargs

@@ -1,4 +1,4 @@
-"""The connection: from what Airflow keeps to a client that talks to the service."""
+"""The hook: from a connection to a client of its service."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class FineTuningHook(BaseHook):
 
     The connection's host is the service's address, its password the key. `extra` may hold `organization`,
     `project`, `registry`, `timeout` (of one request), `settle`, `poll`, `dialect` and `api_version`. A
-    connection of type `openai` is taken as it is.
+    connection of type `openai` works as it is.
 
     Args:
         conn_id: The connection.
-        poll: How often a wait looks, where it isn't to be as the connection says: fields of `tuneway.Poll`.
+        poll: How often a wait looks: fields of `tuneway.Poll`, in place of those of the connection.
     """
 
     conn_name_attr: ClassVar[str] = "conn_id"
@@ -51,12 +51,12 @@ class FineTuningHook(BaseHook):
 
     @cached_property
     def connection(self) -> Connection:
-        """What Airflow keeps."""
+        """The connection, as Airflow stores it."""
         return self.get_connection(self.conn_id)
 
     @property
     def registry(self) -> str | None:
-        """Where models are registered, if the connection says so."""
+        """The address of the model registry, if the connection says it."""
         value: str | None = self.connection.extra_dejson.get("registry")
         return value
 
@@ -66,7 +66,7 @@ class FineTuningHook(BaseHook):
         return self.new_client()
 
     def new_client(self, **settings: Any) -> Client:
-        """A client of its own, for where the shared one is in the middle of something: a signal handler."""
+        """Make another client, for a signal handler that may have interrupted the hook's own in a request."""
         from tuneway import Client
 
         return Client(**client_settings(self.connection, self.poll), **settings)
@@ -76,9 +76,9 @@ class FineTuningHook(BaseHook):
         return self.client
 
     def shared_client(self) -> AbstractAsyncContextManager[AsyncClient]:
-        """An async client that everything on this loop with the same connection shares.
+        """The async client that everything on this event loop with the same connection shares.
 
-        With it they share one poll: a thousand waits cost about as much as one.
+        Its waits share one poll: a thousand of them cost about as much as one.
         """
         from airflow_tuneway._clients import lease
 
@@ -91,7 +91,7 @@ class FineTuningHook(BaseHook):
             client.close()
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask the service for a job, which needs the address and the key to be right and changes nothing."""
+        """List one job: that needs the right address and key, and changes nothing."""
         from tuneway import Retry
         from tuneway.errors import TunewayError
 

@@ -1,4 +1,4 @@
-"""What OpenLineage is told: data by its hash, the model, the job between them."""
+"""Lineage for OpenLineage: the data by its hash, the model, and the job between them."""
 
 from __future__ import annotations
 

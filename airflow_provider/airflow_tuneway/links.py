@@ -1,4 +1,4 @@
-"""From a task to its job, with one click."""
+"""The link from a task to its job."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ JOB_ID, JOB_URL, CONN_ID = "job_id", "job_url", "conn_id"
 
 
 class FineTuningJobLink(BaseOperatorLink):
-    """The job's page: the hosted one or the local service's; where there is none, the report that we show."""
+    """The job's page at its service; for a service without such a page, the report in Airflow's own pages."""
 
     @property
     def name(self) -> str:
-        """What the button says."""
+        """The text of the button."""
         return "Fine-tuning job"
 
     @property
     def xcom_key(self) -> str:
-        """Where the web server finds the address, without running any of our code."""
+        """The XCom with the address: the web server reads it, and runs no code of the operator."""
         return JOB_URL
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
-        """The address that the task has left."""
+        """The address that the task has stored."""
         from airflow.sdk.bases.xcom import BaseXCom
 
         return BaseXCom.get_value(ti_key=ti_key, key=JOB_URL) or ""  # type: ignore[arg-type]  # as Airflow does
 
 
-def leave_job(context: Context, job_id: str, base_url: str, conn_id: str) -> None:
-    """Note at once which job a task is about: links and kills need it while the task is deferred."""
+def store_job(context: Context, job_id: str, base_url: str, conn_id: str) -> None:
+    """Store which job a task is about, as soon as that is known: links and time-outs of deferred tasks need it."""
     ti = context["ti"]
     ti.xcom_push(key=JOB_ID, value=job_id)
     ti.xcom_push(key=JOB_URL, value=job_url(ti, job_id, base_url))
@@ -43,14 +43,14 @@ def leave_job(context: Context, job_id: str, base_url: str, conn_id: str) -> Non
 
 
 def job_url(ti: Any, job_id: str, base_url: str) -> str:
-    """Where a person can look at a job."""
+    """The page on which a person can look at a job."""
     from tuneway.steps import job_page
 
     return job_page(job_id, base_url) or report_path(ti)
 
 
 def report_path(ti: Any) -> str:
-    """The page that our plugin shows for a task."""
+    """The path of the plugin's report for a task."""
     index = -1 if ti.map_index is None else ti.map_index
     dag, run, task = (quote(part, safe="") for part in (ti.dag_id, ti.run_id, ti.task_id))
     return f"/tuneway/report/{dag}/{run}/{task}/{index}"

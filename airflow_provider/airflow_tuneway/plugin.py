@@ -16,7 +16,7 @@ PREFIX = "/tuneway"
 
 
 class _Pages:
-    """The pages, made when the first is asked for: workers load plugins too, and never show one."""
+    """The pages, made with the first request: workers load plugins as well, and never show a page."""
 
     def __init__(self) -> None:
         self._app: Any = None

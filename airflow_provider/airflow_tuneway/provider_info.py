@@ -12,6 +12,15 @@ FORM = {
     "relabeling": {"host": "Base URL", "password": "API key"},
     "placeholders": {"host": "https://api.openai.com/v1"},
 }
+DEPLOYMENT = {
+    "description": "The name of this Airflow, such as staging. Set it where several installations share an account "
+    "and have DAGs and runs of the same names: jobs of one are never taken for jobs of the other. Without it the "
+    "environment variable TUNEWAY_DEPLOYMENT counts.",
+    "version_added": None,
+    "type": "string",
+    "example": "staging",
+    "default": None,
+}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -34,6 +43,7 @@ def get_provider_info() -> dict[str, Any]:
         "task-decorators": [{"name": "fine_tune", "class-name": "airflow_tuneway.decorators.fine_tune_task"}],
         "extra-links": ["airflow_tuneway.links.FineTuningJobLink"],
         "asset-uris": [{"schemes": ["tuneway"], "handler": None}],
+        "config": {"tuneway": {"description": "Fine-tuning jobs.", "options": {"deployment": DEPLOYMENT}}},
     }
 
 

@@ -1,4 +1,4 @@
-"""A sensor: waits for a job that somebody else is responsible for."""
+"""A sensor: waits for a job that others are responsible for."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_tuneway._compat import conf
-from airflow_tuneway._errors import refuse, told_to_airflow
+from airflow_tuneway._connection import poll_of
+from airflow_tuneway._errors import airflow_errors, refuse
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
-from airflow_tuneway.links import FineTuningJobLink, leave_job
+from airflow_tuneway.links import FineTuningJobLink, store_job
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
 class FineTuningJobSensor(BaseSensorOperator):
-    """Wait until a job has succeeded, and leave it alone whatever becomes of the task.
+    """Wait until a job has succeeded, and never cancel it, whatever becomes of the task.
 
     Args:
         job: The job's id, or the output of a step that has one.
         conn_id: The connection.
         deferrable: Whether to wait without a worker; `[operators] default_deferrable` decides, unless given.
-        poll: How often the triggerer looks, where it isn't to be as the connection says.
+        poll: How often the triggerer looks: fields of `tuneway.Poll`, in place of those of the connection.
+        poll_interval: Seconds between two looks of the triggerer; short for `poll={"minimum": s, "maximum": s}`.
 
-    For `poke_interval`, `mode`, `timeout` and `soft_fail` see Airflow's sensors.
+    For `poke_interval`, which counts without a triggerer, and `mode`, `timeout` and `soft_fail` see Airflow's sensors.
     """
 
     template_fields: Sequence[str] = ("job", "conn_id")
@@ -40,6 +42,7 @@ class FineTuningJobSensor(BaseSensorOperator):
         conn_id: str = DEFAULT_CONN_ID,
         deferrable: bool | None = None,
         poll: Mapping[str, float] | None = None,
+        poll_interval: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -48,10 +51,10 @@ class FineTuningJobSensor(BaseSensorOperator):
         self.deferrable = (
             conf.getboolean("operators", "default_deferrable", fallback=False) if deferrable is None else deferrable
         )
-        self.poll = poll
+        self.poll = poll_of(poll, poll_interval)
 
     def execute(self, context: Context) -> Any:
-        """Look now; if it isn't the end yet, wait as configured."""
+        """Look now; if the job hasn't ended, wait as configured."""
         if not self.deferrable:
             return super().execute(context)
         look = self.poke(context)
@@ -77,11 +80,11 @@ class FineTuningJobSensor(BaseSensorOperator):
         from tuneway.errors import WaitTimeout
         from tuneway.steps import job_id_of, job_summary
 
-        with told_to_airflow(), FineTuningHook(self.conn_id).new_client() as client:
+        with airflow_errors(), FineTuningHook(self.conn_id).new_client() as client:
             job_id = job_id_of(self.job)
-            leave_job(context, job_id, client.base_url, self.conn_id)
+            store_job(context, job_id, client.base_url, self.conn_id)
             try:
-                # a wait whose time is up already: one look, with all that a wait knows to judge it by
+                # a wait whose deadline has passed: it looks once, and judges the job as every wait does
                 job = client.wait(WaitToken(job_id=job_id, deadline=time.time()))
             except WaitTimeout:
                 return PokeReturnValue(is_done=False)

@@ -1,4 +1,4 @@
-"""The trigger: waits for a job without a worker, among a thousand others, on one poll."""
+"""Triggers: one waits for a job without a worker, on a poll that all waits share; one watches for new versions."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 from airflow_tuneway._clients import lease
 from airflow_tuneway._errors import as_payload
-from airflow_tuneway._runs import is_over
+from airflow_tuneway._runs import is_over, is_own, run_of
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
-from tuneway import AsyncClient, Job, WaitToken
+from tuneway import AsyncClient, Job, Requester, WaitToken
 from tuneway.errors import NotRegistered, TunewayError
 from tuneway.progress import Logged, News
 
 TOLD = "tuneway_told"
-"""The XCom that says how far a job's log has been told, so that another triggerer goes on from there."""
+"""The XCom with the position in the job's log up to which it is told: another triggerer goes on from there."""
 
 CANCEL_SECONDS = 25.0
-"""For cancelling a job when the task is killed; Airflow gives 30."""
+"""The time to cancel a job in when the task is killed; Airflow gives 30 seconds."""
 
 
 class FineTuningJobTrigger(BaseTrigger):
@@ -32,8 +32,10 @@ class FineTuningJobTrigger(BaseTrigger):
     Args:
         token: The wait, as `WaitToken` dumps it: the job, the absolute deadline.
         conn_id: The connection.
-        poll: How often to look, where it isn't to be as the connection says.
+        poll: How often to look: fields of `tuneway.Poll`, in place of those of the connection.
         cancel_on_kill: Whether the job is cancelled when the task is ended by a person.
+        maker: The arguments of a `tuneway.Requester`: only jobs that it has made are cancelled. Left out, as in
+            triggers that an earlier version stored, it is the task's run.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class FineTuningJobTrigger(BaseTrigger):
         *,
         poll: Mapping[str, float] | None = None,
         cancel_on_kill: bool = True,
+        maker: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.token = dict(token)
         self.conn_id = conn_id
         self.poll = dict(poll) if poll else None
         self.cancel_on_kill = cancel_on_kill
+        self.maker = dict(maker) if maker else None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What Airflow stores."""
@@ -57,6 +61,7 @@ class FineTuningJobTrigger(BaseTrigger):
             "conn_id": self.conn_id,
             "poll": self.poll,
             "cancel_on_kill": self.cancel_on_kill,
+            "maker": self.maker,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -71,7 +76,7 @@ class FineTuningJobTrigger(BaseTrigger):
         yield TriggerEvent(outcome)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
-        """Cancel the job if a person ended the task.
+        """Cancel the job if a person ended the task, and the task's run has made the job.
 
         Airflow calls this as well when the trigger merely moves to another triggerer, so the task's state
         decides.
@@ -80,19 +85,24 @@ class FineTuningJobTrigger(BaseTrigger):
             return
         job_id = self.token["job_id"]
         if not await asyncio.to_thread(is_over, self.task_instance):
-            self.log.info("The task goes on elsewhere: %s is left alone", job_id)
+            self.log.info("The task goes on elsewhere, and so does %s", job_id)
             return
+        maker = Requester(**self.maker) if self.maker else run_of(self.task_instance)
         async with (
             asyncio.timeout(CANCEL_SECONDS),
             lease(self.conn_id, self.poll) as client,
         ):
+            if not is_own(await client.jobs.retrieve(job_id), maker):
+                self.log.info("The task was ended: %s was made elsewhere and goes on", job_id)
+                return
             job = await client.cancel(job_id)
         self.log.info("The task was ended: %s is %s", job_id, job.status)
 
     async def _wait(self, client: AsyncClient, token: WaitToken) -> Job:
-        """Wait, telling news as they come.
+        """Wait, and write each piece of news into this task's log as it comes.
 
-        A shared poll hears the news of all; they are handed over to this task, whose log they belong in.
+        The shared poll calls its listeners outside of this task, where the log would be another's; so news goes
+        through a queue.
         """
         news: asyncio.Queue[News | None] = asyncio.Queue()
         telling = asyncio.create_task(self._tell(news))
@@ -107,7 +117,7 @@ class FineTuningJobTrigger(BaseTrigger):
         return job
 
     async def _tell(self, news: asyncio.Queue[News | None]) -> None:
-        """Write news into the task's log, each once: how far it has come is noted before it is told."""
+        """Write news into the task's log, each once: the position is stored before the lines are written."""
         while True:
             batch = [await news.get()]
             while not news.empty():
@@ -121,12 +131,12 @@ class FineTuningJobTrigger(BaseTrigger):
                 self.log.info("%s", item)
 
     async def _resumed(self) -> WaitToken:
-        """The wait, from where another triggerer left off."""
+        """The wait, from the position that another triggerer has stored."""
         token = WaitToken.model_validate(self.token)
         try:
             noted = await asyncio.to_thread(_read_note, self.task_instance)
         except Exception:
-            self.log.exception("How far the log was told could not be read; it is told from its beginning")
+            self.log.exception("The position in the job's log could not be read; the log is told from its beginning")
             noted = None
         if noted is None or noted.job_id != token.job_id:
             return token
@@ -136,7 +146,7 @@ class FineTuningJobTrigger(BaseTrigger):
         try:
             await asyncio.to_thread(_write_note, self.task_instance, token)
         except Exception:
-            self.log.exception("How far the log was told could not be noted; a restart tells it again")
+            self.log.exception("The position in the job's log could not be stored; a restart tells these lines again")
 
 
 class ModelVersionTrigger(BaseEventTrigger):

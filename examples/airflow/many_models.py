@@ -1,4 +1,4 @@
-"""One task, many models: each language gets its own, all wait on one poll and none holds a worker."""
+"""One mapped task, many models: one for each language. All of them wait on one poll, and none holds a worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ with DAG(
     @task
     def languages() -> list[dict[str, str]]:
         """What to train: a model for each file."""
-        return [{"path": str(path), "name": f"router-{path.stem}"} for path in sorted(Path(DATA).glob("*.jsonl"))]
+        files = sorted(Path(DATA).glob("*.jsonl"))
+        return [{"training_data": str(path), "name": f"router-{path.stem}"} for path in files]
 
     FineTuneOperator.partial(
         task_id="fine_tune",

@@ -1,8 +1,8 @@
 """Every night: check the data, train, and make the new model the champion if it is no worse than the old one.
 
-Copy this file into your DAGs folder. It needs one connection, `tuneway_default`, whose host is the
-service's address and whose password is its key: the hosted one, or `tuneway serve` on this machine. A
-retry finds what the try before it made: nothing is uploaded or paid for twice.
+Copy this file into your DAGs folder. It needs one connection, `tuneway_default`: its host is the service's address,
+hosted or `tuneway serve` on this machine, and its password the API key. A retry finds what the try before it has
+made: nothing is uploaded or paid for twice.
 """
 
 from __future__ import annotations
@@ -32,14 +32,13 @@ with DAG(
     default_args={"retries": 3, "retry_delay": timedelta(seconds=30)},
     tags=["fine-tuning"],
 ):
-    validate = ValidateTrainingDataOperator(task_id="validate", path=TRAIN, validation_file=VALID, model="gpt-4o-mini")
-    train = UploadTrainingFileOperator(task_id="upload_train", path=TRAIN)
-    valid = UploadTrainingFileOperator(task_id="upload_valid", path=VALID)
+    data = {"training_data": TRAIN, "validation_data": VALID}
+    validate = ValidateTrainingDataOperator(task_id="validate", model="gpt-4o-mini", **data)
+    upload = UploadTrainingFileOperator(task_id="upload", **data)
     create = CreateFineTuningJobOperator(
         task_id="create",
         model="gpt-4o-mini",
-        training_file=train.output,
-        validation_file=valid.output,
+        training_file=upload.output,  # the validation file comes along
         method={"type": "supervised", "n_epochs": 3},
         suffix="support-router",
         seed=7,
@@ -50,10 +49,9 @@ with DAG(
     RegisterModelOperator(
         task_id="register",
         job=wait.output,
-        data=validate.output,
         name="support-router",
         alias="champion",
         gates=[Gate("full_valid_loss", max=1.0), NoWorseThanChampion("full_valid_loss", tolerance=0.05)],
         reason="{{ run_id }}",
     )
-    validate >> [train, valid]
+    validate >> upload

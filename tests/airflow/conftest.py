@@ -32,6 +32,26 @@ from support.support_chats import chats  # noqa: E402
 HERE = Path(__file__).parent
 
 
+class Supervisor:
+    """What a task's supervisor answers, from memory."""
+
+    def __init__(self):
+        self.xcoms = {}
+        self.state = "deferred"
+
+    def send(self, message):
+        from airflow.sdk.execution_time.comms import GetTaskStates, GetXCom, SetXCom, TaskStatesResult, XComResult
+
+        if isinstance(message, SetXCom):
+            self.xcoms[message.key] = message.value
+            return None
+        if isinstance(message, GetXCom):
+            return XComResult(key=message.key, value=self.xcoms.get(message.key))
+        if isinstance(message, GetTaskStates):
+            return TaskStatesResult(task_states={"run": dict.fromkeys(message.task_ids, self.state)})
+        raise AssertionError(f"not expected: {message}")
+
+
 def pytest_collection_modifyitems(items):
     """Airflow and what it stands on warn about themselves; warnings about our code stay errors."""
     for item in items:
@@ -81,6 +101,16 @@ def data(tmp_path):
     seed = abs(hash(str(tmp_path))) % 1_000_000
     path.write_text("\n".join(map(json.dumps, chats(24, seed=seed))) + "\n")
     return path
+
+
+@pytest.fixture
+def supervisor(monkeypatch):
+    """Stands in for the process that a task, or a trigger, has above it."""
+    from airflow.sdk.execution_time import task_runner
+
+    supervisor = Supervisor()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
+    return supervisor
 
 
 @pytest.fixture

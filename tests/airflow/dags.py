@@ -20,7 +20,7 @@ START = datetime(2026, 1, 1)  # noqa: DTZ001 - Airflow takes it for UTC
 RETRIED = {"retries": 3, "retry_delay": timedelta(seconds=1)}
 TUNE = {
     "task_id": "tune",
-    "path": DATA,
+    "training_data": DATA,
     "model": "gpt-4o-mini",
     "method": {"type": "supervised", "n_epochs": 1},
     "metadata": {"run": "{{ run_id }}"},

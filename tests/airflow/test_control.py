@@ -65,7 +65,7 @@ def test_a_model_can_be_deleted_by_a_step_and_deleted_again(run, service, data):
     with DAG("made_and_deleted", schedule=None) as dag:
         method = {"type": "supervised", "n_epochs": 1}
         tune = FineTuneOperator(
-            task_id="tune", path=str(data), model="gpt-4o-mini", method=method, name="router", timeout=60
+            task_id="tune", training_data=str(data), model="gpt-4o-mini", method=method, name="router", timeout=60
         )
         tune >> DeleteFineTunedModelOperator(task_id="delete", model=tune.output)
         tune >> WaitForFineTuningJobOperator(task_id="wait", job=tune.output)

@@ -45,8 +45,7 @@ def test_one_task_trains_a_model_for_each_file(run, service, monkeypatch, tmp_pa
     assert {version.record.training.sha256 for version in versions.values()} == {
         _sha256(tmp_path / f"{language}.jsonl") for language in languages
     }
-    places = {version.record.origin.text.rsplit(" / ", 1)[1] for version in versions.values()}
-    assert places == {"fine_tune[0]", "fine_tune[1]", "fine_tune[2]"}
+    assert {version.record.origin.step for version in versions.values()} == {"fine_tune"}
 
 
 def test_the_nightly_model_becomes_the_champion(run, service, monkeypatch, tmp_path, example):
@@ -58,6 +57,8 @@ def test_the_nightly_model_becomes_the_champion(run, service, monkeypatch, tmp_p
     champion = open_registry(f"sqlite:///{tmp_path / 'models.db'}").get("support-router@champion")
     assert champion.record.job_id == told["wait", "job_id"]
     assert champion.record.metrics["full_valid_loss"] <= 1.0
+    assert champion.record.training.rows
+    assert champion.record.validation.rows
 
 
 def _sha256(path):

@@ -68,7 +68,7 @@ def test_steps_run_on_such_a_connection(run, stuck, monkeypatch, data):
         "AIRFLOW_CONN_OPENAI_DEFAULT", json.dumps({"conn_type": "openai", "host": stuck.base_url, "password": "k"})
     )
     with DAG("on_openai_connection", schedule=None) as dag:
-        upload = UploadTrainingFileOperator(task_id="upload", path=str(data), conn_id="openai_default")
+        upload = UploadTrainingFileOperator(task_id="upload", training_data=str(data), conn_id="openai_default")
         CreateFineTuningJobOperator(
             task_id="create", model="gpt-4o-mini", training_file=upload.output, conn_id="openai_default"
         )

@@ -134,14 +134,16 @@ def test_a_step_can_be_stored_and_loaded_as_the_scheduler_does():
     from tuneway import Supervised
 
     with DAG("stored", schedule=None) as dag:
-        FineTuneOperator(task_id="tune", path="t.jsonl", model="m", method=Supervised(n_epochs=2), name="router")
+        FineTuneOperator(
+            task_id="tune", training_data="t.jsonl", model="m", method=Supervised(n_epochs=2), name="router"
+        )
         WaitForFineTuningJobOperator.partial(task_id="wait").expand(job=["ftjob-1", "ftjob-2"])
 
     loaded = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
 
     tune = loaded.get_task("tune")
     assert tune.template_fields_renderers["method"] == "json"
-    assert "path" in tune.template_fields
+    assert "training_data" in tune.template_fields
     assert [outlet.uri for outlet in tune.outlets] == ["tuneway://models/router"]
     assert [link.name for link in tune.operator_extra_links] == ["Fine-tuning job"]
     assert loaded.get_task("wait").is_mapped
@@ -219,7 +221,27 @@ def test_the_sensor_gives_what_came_of_the_job(run, service, data, deferrable):
         assert told["sense", "return_value"]["requested"] == {"n_epochs": 1}
 
 
-def test_a_function_can_say_what_to_train(run, service, data, tmp_path):
+def _recipe(data, uploaded):
+    from tuneway import Recipe, Supervised
+
+    return Recipe(model="gpt-4o-mini", training_data=data, method=Supervised(n_epochs=1), suffix="said")
+
+
+def _specification(data, uploaded):
+    from tuneway import JobSpec, Supervised
+    from tuneway.steps import file_id_of
+
+    file = file_id_of(uploaded)
+    return JobSpec(model="gpt-4o-mini", training_file=file, method=Supervised(n_epochs=1), suffix="said")
+
+
+def _fields(data, uploaded):
+    method = {"type": "supervised", "n_epochs": 1}
+    return {"model": "gpt-4o-mini", "training_file": uploaded, "method": method, "suffix": "said"}
+
+
+@pytest.mark.parametrize(("says", "rows"), [(_recipe, 24), (_specification, None), (_fields, 24)])
+def test_a_function_can_say_what_to_train(run, service, data, tmp_path, says, rows):
     from airflow.sdk import task
 
     from airflow_tuneway.operators import UploadTrainingFileOperator
@@ -227,12 +249,10 @@ def test_a_function_can_say_what_to_train(run, service, data, tmp_path):
     with DAG("said", schedule=None) as dag:
 
         @task.fine_tune(name="said-router", deferrable=True, timeout=60)
-        def tune(file_id):
-            from tuneway import JobSpec, Supervised
+        def tune(uploaded):
+            return says(str(data), uploaded)
 
-            return JobSpec(model="gpt-4o-mini", training_file=file_id, method=Supervised(n_epochs=1), suffix="said")
-
-        tune(UploadTrainingFileOperator(task_id="upload", path=str(data)).output)
+        tune(UploadTrainingFileOperator(task_id="upload", training_data=str(data)).output)
 
     state, told = run(dag)
 
@@ -242,3 +262,4 @@ def test_a_function_can_say_what_to_train(run, service, data, tmp_path):
         assert ":said:" in client.jobs.retrieve(told["tune", "job_id"]).fine_tuned_model
     registered = open_registry(f"sqlite:///{tmp_path / 'models.db'}").get("said-router")
     assert registered.record.requested == {"n_epochs": 1}
+    assert registered.record.training.rows == rows

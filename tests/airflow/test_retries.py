@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_tuneway._compat import AirflowFailException, TaskDeferralTimeout
-from airflow_tuneway._runs import key_of
+from airflow_tuneway._runs import requester_of
 from airflow_tuneway.operators import (
     CancelFineTuningJobOperator,
     CreateFineTuningJobOperator,
@@ -18,7 +18,7 @@ from airflow_tuneway.operators import (
     UploadTrainingFileOperator,
     WaitForFineTuningJobOperator,
 )
-from tuneway import Client, JobSpec
+from tuneway import Client, JobSpec, Requester, WaitTimeout
 
 START = datetime(2026, 1, 1)  # noqa: DTZ001 - Airflow takes it for UTC
 AT_ONCE = {"retry_delay": timedelta(0)}
@@ -42,8 +42,9 @@ def jobs_of(service, data):
         return [job for job in client.jobs.list() if job.training_file == file_id]
 
 
-def made(client, data):
-    return client.jobs.create(JobSpec(model="gpt-4o-mini", training_file=client.upload(data)))
+def made(client, data, **by):
+    spec = JobSpec(model="gpt-4o-mini", training_file=client.upload(data))
+    return client.submit(spec, requester=Requester(**by))
 
 
 @pytest.mark.parametrize("reuse", ["run", "content", "never"])
@@ -51,7 +52,7 @@ def test_a_retried_task_adopts_its_job(run, service, data, tries, reuse):
     with DAG(f"retried_{reuse}", start_date=START, schedule=None, default_args=AT_ONCE) as dag:
         DiesAfterSubmitting(
             task_id="tune",
-            path=str(data),
+            training_data=str(data),
             model="gpt-4o-mini",
             method=SHORT,
             reuse=reuse,
@@ -70,28 +71,65 @@ def test_a_retried_task_adopts_its_job(run, service, data, tries, reuse):
 @pytest.mark.parametrize(("reuse", "jobs"), [("run", 2), ("content", 1)])
 def test_another_run_makes_its_own_job_unless_content_is_reused(run, service, data, reuse, jobs):
     with DAG(f"another_run_{reuse}", start_date=START, schedule=None) as dag:
-        FineTuneOperator(task_id="tune", path=str(data), model="gpt-4o-mini", method=SHORT, reuse=reuse, timeout=60)
+        FineTuneOperator(
+            task_id="tune", training_data=str(data), model="gpt-4o-mini", method=SHORT, reuse=reuse, timeout=60
+        )
 
     assert [run(dag)[0], run(dag)[0]] == ["success", "success"]
 
     assert len(jobs_of(service, data)) == jobs
 
 
+def task_instance(**more):
+    given = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "max_tries": 2}
+    return SimpleNamespace(**given | more)
+
+
 def test_a_clear_asks_anew_only_where_nothing_is_reused():
-    def ti(max_tries):
-        return SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, max_tries=max_tries)
+    first = requester_of(task_instance(), retries=2)
+    # cleared after one try: Airflow allows as many again
+    cleared = requester_of(task_instance(max_tries=1 + 2), retries=2)
 
-    first, cleared = ti(max_tries=2), ti(max_tries=1 + 2)  # cleared after one try: Airflow allows as many again
+    assert first.names("never") != cleared.names("never")
+    assert first.names("run") == cleared.names("run")
 
-    assert key_of(first, reuse="never", retries=2) != key_of(cleared, reuse="never", retries=2)
-    assert key_of(first, reuse="run", retries=2) == key_of(cleared, reuse="run", retries=2)
+
+def test_who_asks_is_the_task_of_the_run_and_the_users_key_without_the_map_index():
+    asks = requester_of(task_instance(map_index=3), retries=2, key="second")
+
+    assert asks.origin == "airflow: d / r / t / second"
+    assert asks == requester_of(task_instance(map_index=4), retries=2, key="second")
+    assert asks.names("run") != requester_of(task_instance(), retries=2).names("run")
+
+
+def test_the_deployment_is_the_configured_one_else_the_variables(monkeypatch):
+    assert requester_of(task_instance(), retries=0).deployment is None
+
+    monkeypatch.setenv("TUNEWAY_DEPLOYMENT", "variable")
+    assert requester_of(task_instance(), retries=0).deployment == "variable"
+
+    monkeypatch.setenv("AIRFLOW__TUNEWAY__DEPLOYMENT", "configured")
+    assert requester_of(task_instance(), retries=0).origin == "airflow: configured / d / r / t"
+
+
+def test_mapped_tasks_of_equal_content_share_a_job_unless_they_have_keys(run, service, data):
+    with DAG("mapped", start_date=START, schedule=None) as dag:
+        same = {"model": "gpt-4o-mini", "method": SHORT, "timeout": 60}
+        one = FineTuneOperator.partial(task_id="one", **same).expand(training_data=[str(data)] * 2)
+        keyed = FineTuneOperator.partial(task_id="keyed", training_data=str(data), **same)
+        one >> keyed.expand(key=["{{ dag.dag_id }}-a", "{{ dag.dag_id }}-b"])
+
+    assert run(dag)[0] == "success"
+
+    askers = sorted(job.metadata["tuneway_origin"].split(" / ", 2)[2] for job in jobs_of(service, data))
+    assert askers == ["keyed / mapped-a", "keyed / mapped-b", "one"]
 
 
 def test_bad_data_fails_the_task_at_once_and_names_the_line(run, service, tmp_path, tries, capsys):
     bad = tmp_path / "bad.jsonl"
     bad.write_text(json.dumps({"messages": [{"role": "usr", "content": "?"}]}) + "\n")
     with DAG("bad_data", start_date=START, schedule=None, default_args=AT_ONCE) as dag:
-        UploadTrainingFileOperator(task_id="upload", path=str(bad), retries=3)
+        UploadTrainingFileOperator(task_id="upload", training_data=str(bad), retries=3)
 
     state, _ = run(dag)
 
@@ -116,7 +154,7 @@ def test_a_job_that_was_cancelled_fails_the_task_at_once(run, stuck, data, tries
 def test_when_the_time_is_up_the_job_goes_on_and_a_retry_waits_on(run, stuck, data, tries, deferrable):
     with DAG(f"time_up_{deferrable}", start_date=START, schedule=None, default_args=AT_ONCE) as dag:
         FineTuneOperator(
-            task_id="tune", path=str(data), model="gpt-4o-mini", retries=1, deferrable=deferrable, timeout=0.3
+            task_id="tune", training_data=str(data), model="gpt-4o-mini", retries=1, deferrable=deferrable, timeout=0.3
         )
 
     state, _ = run(dag)
@@ -133,7 +171,7 @@ def test_when_the_time_is_up_the_job_is_cancelled_if_so_configured_and_no_other_
     with DAG(f"time_up_cancel_{deferrable}", start_date=START, schedule=None, default_args=AT_ONCE) as dag:
         FineTuneOperator(
             task_id="tune",
-            path=str(data),
+            training_data=str(data),
             model="gpt-4o-mini",
             retries=2,
             deferrable=deferrable,
@@ -150,12 +188,12 @@ def test_when_the_time_is_up_the_job_is_cancelled_if_so_configured_and_no_other_
 
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_execution_timeout_counts_while_deferred_and_else(run, stuck, data, deferrable):
-    with Client(base_url=stuck.base_url) as client:
-        job = made(client, data)
     with DAG(f"execution_timeout_{deferrable}", start_date=START, schedule=None) as dag:
+        upload = UploadTrainingFileOperator(task_id="upload", training_data=str(data))
+        create = CreateFineTuningJobOperator(task_id="create", model="gpt-4o-mini", training_file=upload.output)
         WaitForFineTuningJobOperator(
             task_id="wait",
-            job=job.id,
+            job=create.output,
             deferrable=deferrable,
             execution_timeout=timedelta(seconds=1),
             cancel_on_timeout=True,
@@ -164,19 +202,22 @@ def test_execution_timeout_counts_while_deferred_and_else(run, stuck, data, defe
     state, _ = run(dag)
 
     assert state == "failed"
-    with Client(base_url=stuck.base_url) as client:
-        assert client.jobs.retrieve(job.id).status == "cancelled"
+    assert [job.status for job in jobs_of(stuck, data)] == ["cancelled"]
 
 
 @pytest.mark.parametrize(
-    ("cancel", "raised", "status"),
-    [(True, AirflowFailException, "cancelled"), (False, TaskDeferralTimeout, "validating_files")],
+    ("cancel", "run_id", "raised", "status"),
+    [
+        (True, "r", AirflowFailException, "cancelled"),
+        (True, "another", TaskDeferralTimeout, "validating_files"),
+        (False, "r", TaskDeferralTimeout, "validating_files"),
+    ],
 )
-def test_a_deferral_that_airflow_itself_ends_is_cleaned_up_after(stuck, data, cancel, raised, status):
+def test_a_deferral_that_airflow_itself_ends_is_cleaned_up_after(stuck, data, cancel, run_id, raised, status):
     with Client(base_url=stuck.base_url) as client:
-        job = made(client, data)
+        job = made(client, data, engine="airflow", pipeline="d", run=run_id, step="create")
         wait = WaitForFineTuningJobOperator(task_id="wait", job=job.id, cancel_on_timeout=cancel)
-        left = SimpleNamespace(map_index=-1, xcom_pull=lambda **_: job.id)
+        left = task_instance(task_id="wait", xcom_pull=lambda **_: job.id)
 
         with pytest.raises(raised):
             wait.resume_execution("__fail__", {"error": "Trigger timeout"}, {"ti": left})
@@ -184,9 +225,35 @@ def test_a_deferral_that_airflow_itself_ends_is_cleaned_up_after(stuck, data, ca
         assert client.jobs.retrieve(job.id).status == status
 
 
+class KilledWhileItWaits(FineTuneOperator):
+    """Is killed at each piece of news; before it waits there is nothing to cancel."""
+
+    def tell(self, news):
+        self.on_kill()
+
+
+@pytest.mark.parametrize(("pipeline", "status"), [("d", "cancelled"), ("another", "validating_files")])
+def test_a_kill_on_a_worker_cancels_only_what_the_task_has_made(stuck, data, supervisor, pipeline, status):
+    supervisor.state = "failed"
+    told = {}
+    ti = task_instance(run_id="run", task_id="tune", xcom_push=lambda key, value: told.update({key: value}))
+    with Client(base_url=stuck.base_url) as client:
+        by = {"engine": "airflow", "pipeline": pipeline, "run": "run", "step": "tune"}
+        job = made(client, data, **by)
+        tune = KilledWhileItWaits(
+            task_id="tune", training_data=data, model="gpt-4o-mini", reuse="content", deferrable=False, timeout=2
+        )
+
+        with pytest.raises((AirflowFailException, WaitTimeout)):
+            tune.execute({"ti": ti})
+
+        assert told["job_id"] == job.id
+        assert client.jobs.retrieve(job.id).status == status
+
+
 def test_a_job_can_be_cancelled_by_a_step_of_its_own(run, stuck, data):
     with DAG("cancel_step", start_date=START, schedule=None) as dag:
-        upload = UploadTrainingFileOperator(task_id="upload", path=str(data))
+        upload = UploadTrainingFileOperator(task_id="upload", training_data=str(data))
         create = CreateFineTuningJobOperator(task_id="create", model="gpt-4o-mini", training_file=upload.output)
         CancelFineTuningJobOperator(task_id="cancel", job=create.output)
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk import DAG
 from support.any_airflow import TaskDeferred
+from support.support_chats import chats
 
 from airflow_tuneway.operators import (
     CreateFineTuningJobOperator,
@@ -20,8 +21,9 @@ from airflow_tuneway.operators import (
     WaitForFineTuningJobOperator,
 )
 from airflow_tuneway.sensors import FineTuningJobSensor
-from tuneway import Client, JobSpec
+from tuneway import Client, InvalidSpec, JobSpec, dataset
 from tuneway.registry import DataFile, ModelRecord, open_registry
+from tuneway.steps import data_facts, data_summary, file_summary, job_summary
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -29,11 +31,29 @@ START = datetime(2026, 1, 1)  # noqa: DTZ001 - Airflow takes it for UTC
 SHORT = {"type": "supervised", "n_epochs": 1}
 
 
+@pytest.fixture
+def valid(tmp_path):
+    """Validation data that goes with the training data."""
+    path = tmp_path / "valid.jsonl"
+    path.write_text("\n".join(map(json.dumps, chats(5, seed=abs(hash(str(path))) % 1_000_000))) + "\n")
+    return path
+
+
+@pytest.fixture
+def registered(tmp_path):
+    """Gives the record that a DAG has written, without what differs from job to job."""
+
+    def read(ref="support-router"):
+        return open_registry(f"sqlite:///{tmp_path / 'models.db'}").get(ref)
+
+    return read
+
+
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_the_four_steps_hand_each_other_their_outputs(run, service, data, tmp_path, deferrable):
+def test_the_four_steps_hand_each_other_their_outputs(run, service, data, registered, deferrable):
     with DAG("four_steps", start_date=START, schedule=None) as dag:
-        checked = ValidateTrainingDataOperator(task_id="validate", path=str(data))
-        upload = UploadTrainingFileOperator(task_id="upload", path=str(data))
+        checked = ValidateTrainingDataOperator(task_id="validate", training_data=str(data))
+        upload = UploadTrainingFileOperator(task_id="upload", training_data=str(data))
         create = CreateFineTuningJobOperator(
             task_id="create",
             model="gpt-4o-mini",
@@ -52,21 +72,45 @@ def test_the_four_steps_hand_each_other_their_outputs(run, service, data, tmp_pa
         job = client.jobs.retrieve(told["create", "job_id"])
     assert job.status == "succeeded"
     assert told["wait", "fine_tuned_model"] == job.fine_tuned_model
-    version = open_registry(f"sqlite:///{tmp_path / 'models.db'}").get("support-router@champion")
+    version = registered("support-router@champion")
     assert version.record.job_id == job.id
-    assert version.record.origin.pipeline == "four_steps"
+    assert (version.record.origin.pipeline, version.record.origin.step) == ("four_steps", "register")
     assert version.record.requested == told["create", "requested"] == {"n_epochs": 1, "batch_size": "auto"}
     assert version.record.resolved["batch_size"] > 0
     assert told["register", "return_value"]["model_id"] == job.fine_tuned_model
     assert all(len(json.dumps(value)) < 1000 for value in told.values())
 
 
+def test_each_step_gives_the_same_json_as_in_every_engine(run, service, data, valid):
+    with DAG("outputs", start_date=START, schedule=None) as dag:
+        both = {"training_data": str(data), "validation_data": str(valid)}
+        checked = ValidateTrainingDataOperator(task_id="validate", **both)
+        upload = UploadTrainingFileOperator(task_id="upload", **both)
+        checked >> upload
+        CreateFineTuningJobOperator(task_id="create", model="gpt-4o-mini", training_file=upload.output, method=SHORT)
+
+    state, told = run(dag)
+
+    assert state == "success"
+    report = dataset.validate(data, validation_data=valid)
+    assert told["validate", "return_value"] == data_summary(report)
+    with Client(base_url=service.base_url) as client:
+        files = client.upload(data, validation_data=valid)
+        job = client.jobs.retrieve(told["create", "job_id"])
+    assert told["upload", "return_value"] == file_summary(files.training, report, validation=files.validation)
+    assert told["upload", "file_id"] == files.training.id
+    assert (job.training_file, job.validation_file) == (files.training.id, files.validation.id)
+    created = told["create", "return_value"]
+    assert created.keys() == job_summary(job, {"requested": {"n_epochs": 1}}, data=report).keys()
+    assert created["data"] == data_facts(report)
+
+
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_one_step_does_all_four(run, service, data, tmp_path, deferrable):
+def test_one_step_does_all_four(run, service, data, registered, deferrable):
     with DAG("one_step", start_date=START, schedule=None) as dag:
         FineTuneOperator(
             task_id="tune",
-            path=str(data),
+            training_data=str(data),
             model="gpt-4o-mini",
             method=SHORT,
             name="support-router",
@@ -77,10 +121,52 @@ def test_one_step_does_all_four(run, service, data, tmp_path, deferrable):
     state, told = run(dag)
 
     assert state == "success"
-    version = open_registry(f"sqlite:///{tmp_path / 'models.db'}").get("support-router")
+    version = registered()
     assert told["tune", "ref"] == version.ref == "support-router:1"
     assert told["tune", "job_id"] == version.record.job_id
     assert version.record.requested == {"n_epochs": 1}
+    assert (version.record.origin.pipeline, version.record.origin.step) == ("one_step", "tune")
+
+
+def test_one_step_and_the_steps_one_by_one_write_the_same_record(run, service, data, valid, registered):
+    training = {"model": "gpt-4o-mini", "method": SHORT, "seed": 7}
+    with DAG("in_steps", start_date=START, schedule=None) as in_steps:
+        upload = UploadTrainingFileOperator(task_id="upload", training_data=str(data), validation_data=str(valid))
+        create = CreateFineTuningJobOperator(task_id="create", training_file=upload.output, **training)
+        wait = WaitForFineTuningJobOperator(task_id="wait", job=create.output, timeout=60)
+        RegisterModelOperator(task_id="register", job=wait.output, name="in-steps")
+    with DAG("of_files", start_date=START, schedule=None) as of_files:
+        train = UploadTrainingFileOperator(task_id="train", training_data=str(data))
+        beside = UploadTrainingFileOperator(task_id="valid", validation_data=str(valid))
+        FineTuneOperator(
+            task_id="tune", training_file=train.output, validation_file=beside.output, name="of-files", **training
+        )
+    with DAG("in_one", start_date=START, schedule=None) as in_one:
+        both = {"training_data": str(data), "validation_data": str(valid)}
+        FineTuneOperator(task_id="tune", name="in-one", deferrable=True, timeout=60, **both, **training)
+
+    assert [run(dag)[0] for dag in (in_steps, of_files, in_one)] == ["success"] * 3
+
+    kept = {"requested", "resolved", "training", "validation", "method", "base_model", "checkpoint_choice", "metrics"}
+    records = [registered(name).record.model_dump(include=kept) for name in ("in-steps", "of-files", "in-one")]
+    assert records[0] == records[1] == records[2]
+    report = dataset.validate(data, validation_data=valid)
+    assert [(records[0][name]["rows"], records[0][name]["tokens"]) for name in ("training", "validation")] == [
+        (report.rows, report.tokens.total),
+        (report.validation.rows, report.validation.tokens.total),
+    ]
+
+
+def test_without_a_name_one_step_gives_the_job_and_what_is_known_of_its_data(run, service, data):
+    with DAG("no_name", start_date=START, schedule=None) as dag:
+        FineTuneOperator(task_id="tune", training_data=str(data), model="gpt-4o-mini", method=SHORT, deferrable=True)
+
+    state, told = run(dag)
+
+    assert state == "success"
+    assert told["tune", "return_value"]["fine_tuned_model"]
+    assert told["tune", "requested"] == {"n_epochs": 1}
+    assert told["tune", "data"] == data_facts(dataset.validate(data))
 
 
 def test_before_it_defers_a_step_leaves_word_of_its_job_and_takes_its_pace_and_deadline_along(stuck, data):
@@ -109,7 +195,20 @@ def test_before_it_defers_a_step_leaves_word_of_its_job_and_takes_its_pace_and_d
         "conn_id": "tuneway_default",
         "poll": pace,
         "cancel_on_kill": True,
+        "maker": {"engine": "airflow", "deployment": None, "pipeline": "d", "run": "r"},
     }
+
+
+def test_an_interval_in_seconds_is_a_schedule_that_does_not_grow():
+    waits = (
+        WaitForFineTuningJobOperator(task_id="wait", job="ftjob-1", poll_interval=30),
+        FineTuneOperator(task_id="tune", model="m", training_data="t.jsonl", poll_interval=30),
+        FineTuningJobSensor(task_id="sense", job="ftjob-1", poll_interval=30),
+    )
+
+    assert [wait.poll for wait in waits] == [{"minimum": 30, "maximum": 30}] * 3
+    with pytest.raises(InvalidSpec, match="poll_interval"):
+        WaitForFineTuningJobOperator(task_id="wait", job="ftjob-1", poll_interval=30, poll={"minimum": 5})
 
 
 @pytest.mark.parametrize("configured", ["True", "False"])

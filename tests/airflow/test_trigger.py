@@ -8,31 +8,15 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import GetTaskStates, GetXCom, SetXCom, TaskStatesResult, XComResult
 from blockbuster import blockbuster_ctx
 
 from airflow_tuneway._clients import lease
 from airflow_tuneway.triggers import FineTuningJobTrigger
-from tuneway import Client, JobSpec, Supervised, WaitToken
+from tuneway import Client, JobSpec, Requester, Supervised, WaitToken
 
+pytestmark = pytest.mark.usefixtures("supervisor")
 
-class Supervisor:
-    """What a triggerer's supervisor answers, from memory."""
-
-    def __init__(self):
-        self.xcoms = {}
-        self.state = "deferred"
-
-    def send(self, message):
-        if isinstance(message, SetXCom):
-            self.xcoms[message.key] = message.value
-            return None
-        if isinstance(message, GetXCom):
-            return XComResult(key=message.key, value=self.xcoms.get(message.key))
-        if isinstance(message, GetTaskStates):
-            return TaskStatesResult(task_states={"run": {"wait": self.state}})
-        raise AssertionError(f"not expected: {message}")
+MAKER = {"engine": "airflow", "pipeline": "dag", "run": "run", "step": "wait"}
 
 
 class Log:
@@ -48,16 +32,10 @@ class Log:
         raise AssertionError(text % values)
 
 
-@pytest.fixture(autouse=True)
-def supervisor(monkeypatch):
-    supervisor = Supervisor()
-    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
-    return supervisor
-
-
 def deferred(job_id, *, deadline=None, **arguments):
     """A trigger as a triggerer has it: stored, loaded, and told which task it is for."""
-    path, stored = FineTuningJobTrigger(token={"v": 1, "job_id": job_id, "deadline": deadline}, **arguments).serialize()
+    token = {"v": 1, "job_id": job_id, "deadline": deadline}
+    path, stored = FineTuningJobTrigger(token=token, **{"maker": MAKER} | arguments).serialize()
     assert path == "airflow_tuneway.triggers.FineTuningJobTrigger"
     trigger = FineTuningJobTrigger(**json.loads(json.dumps(stored)))
     trigger.task_instance = SimpleNamespace(dag_id="dag", run_id="run", task_id="wait", map_index=-1)
@@ -77,12 +55,15 @@ def in_a_loop_that_nothing_blocks(coroutine):
     return asyncio.run(main())
 
 
-def made(service, data, **more):
+def made(service, data, by=MAKER, **more):
+    with Client(base_url=service.base_url, settle=0.2) as client:
+        spec = JobSpec(model="gpt-4o-mini", training_file=client.upload(data), method=Supervised(n_epochs=1), **more)
+        return client.submit(spec, requester=Requester(**by)).id
+
+
+def status_of(service, job_id):
     with Client(base_url=service.base_url) as client:
-        file = client.upload(data)
-        return client.jobs.create(
-            JobSpec(model="gpt-4o-mini", training_file=file, method=Supervised(n_epochs=1), **more)
-        ).id
+        return client.jobs.retrieve(job_id).status
 
 
 def test_the_end_of_the_job_is_the_events_payload(service, data):
@@ -98,13 +79,14 @@ def test_the_end_of_the_job_is_the_events_payload(service, data):
 def test_what_is_stored_holds_no_secret(stuck, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_SECRET", json.dumps({"conn_type": "tuneway", "password": "sk-very-secret"}))
 
-    _, stored = FineTuningJobTrigger(token={"v": 1, "job_id": "ftjob-1"}, conn_id="secret").serialize()
+    trigger = FineTuningJobTrigger(token={"v": 1, "job_id": "ftjob-1"}, conn_id="secret", maker=MAKER)
 
-    assert stored == {
+    assert trigger.serialize()[1] == {
         "token": {"v": 1, "job_id": "ftjob-1"},
         "conn_id": "secret",
         "poll": None,
         "cancel_on_kill": True,
+        "maker": MAKER,
     }
 
 
@@ -192,8 +174,7 @@ def test_only_a_task_that_is_over_takes_its_job_along(stuck, data, supervisor, s
 
     in_a_loop_that_nothing_blocks(deferred(job_id).on_kill())
 
-    with Client(base_url=stuck.base_url) as client:
-        assert client.jobs.retrieve(job_id).status == status
+    assert status_of(stuck, job_id) == status
 
 
 def test_a_job_lives_on_after_a_kill_if_so_configured(stuck, data, supervisor):
@@ -202,8 +183,43 @@ def test_a_job_lives_on_after_a_kill_if_so_configured(stuck, data, supervisor):
 
     in_a_loop_that_nothing_blocks(deferred(job_id, cancel_on_kill=False).on_kill())
 
-    with Client(base_url=stuck.base_url) as client:
-        assert client.jobs.retrieve(job_id).status == "validating_files"
+    assert status_of(stuck, job_id) == "validating_files"
+
+
+@pytest.mark.parametrize(
+    ("by", "maker", "status"),
+    [
+        (MAKER, MAKER, "cancelled"),
+        (MAKER | {"pipeline": "other"}, MAKER, "validating_files"),  # adopted with reuse="content"
+        (MAKER | {"step": "other"}, MAKER, "validating_files"),
+        (MAKER | {"deployment": "staging"}, MAKER, "validating_files"),
+        # a step that only waits: any task of its run may have made the job
+        (MAKER | {"step": "create"}, {"engine": "airflow", "pipeline": "dag", "run": "run"}, "cancelled"),
+        (MAKER | {"run": "other"}, {"engine": "airflow", "pipeline": "dag", "run": "run"}, "validating_files"),
+        (MAKER | {"run": "run-2"}, {"engine": "airflow", "pipeline": "dag", "run": "run"}, "validating_files"),
+    ],
+)
+def test_a_kill_cancels_only_what_the_task_has_made(stuck, data, supervisor, by, maker, status):
+    job_id = made(stuck, data, by)
+    supervisor.state = "failed"
+
+    in_a_loop_that_nothing_blocks(deferred(job_id, maker=maker).on_kill())
+
+    assert status_of(stuck, job_id) == status
+
+
+@pytest.mark.parametrize(("run", "status"), [("run", "cancelled"), ("other", "validating_files")])
+def test_a_trigger_that_an_earlier_version_stored_can_be_loaded_and_killed(stuck, data, supervisor, run, status):
+    origin = f"airflow: dag / {run} / wait[3]"  # as earlier versions named a mapped task
+    job_id = made(stuck, data, MAKER | {"mark": origin})
+    stored = {"token": {"v": 1, "job_id": job_id}, "conn_id": "tuneway_default", "poll": None, "cancel_on_kill": True}
+    trigger = FineTuningJobTrigger(**stored)
+    trigger.task_instance = SimpleNamespace(dag_id="dag", run_id="run", task_id="wait", map_index=3)
+    supervisor.state = "failed"
+
+    in_a_loop_that_nothing_blocks(trigger.on_kill())
+
+    assert status_of(stuck, job_id) == status
 
 
 def test_a_triggerer_that_stops_leaves_the_job_alone(stuck, data):
@@ -217,8 +233,7 @@ def test_a_triggerer_that_stops_leaves_the_job_alone(stuck, data):
         return waiting.cancelled()
 
     assert in_a_loop_that_nothing_blocks(stopped())
-    with Client(base_url=stuck.base_url) as client:
-        assert client.jobs.retrieve(job_id).status == "validating_files"
+    assert status_of(stuck, job_id) == "validating_files"
 
 
 def test_a_job_that_failed_is_told_with_the_services_reason(stuck, data):

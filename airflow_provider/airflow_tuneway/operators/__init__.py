@@ -1,11 +1,11 @@
 """The steps of a fine-tune as operators: each one's output is the next one's input, as it is.
 
-    upload   = UploadTrainingFileOperator(task_id="upload", path="/data/train.jsonl")
+    upload   = UploadTrainingFileOperator(task_id="upload", training_data="/data/train.jsonl")
     create   = CreateFineTuningJobOperator(task_id="create", model="gpt-4o-mini", training_file=upload.output)
     wait     = WaitForFineTuningJobOperator(task_id="wait", job=create.output, deferrable=True)
     register = RegisterModelOperator(task_id="register", job=wait.output, name="support-router")
 
-DAG files are parsed all the time, so nothing heavy is imported here: the core is, when a task runs.
+Airflow parses DAG files all the time, so nothing heavy is imported here: the core is imported when a task runs.
 """
 
 from airflow_tuneway.operators._control import (

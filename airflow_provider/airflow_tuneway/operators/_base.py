@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_tuneway._errors import told_to_airflow
+from airflow_tuneway._errors import airflow_errors
+from airflow_tuneway._runs import requester_of
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
 from airflow_tuneway.links import FineTuningJobLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tuneway import Client
+    from tuneway import Client, Requester
     from tuneway.progress import News
 
 
@@ -24,11 +25,12 @@ class TunewayOperator(BaseOperator):
     """A step on the service that a connection names.
 
     Args:
-        conn_id: The connection: of type `tuneway`, or an `openai` one as it is.
+        conn_id: The connection: of type `tuneway`, or of type `openai` as it is.
     """
 
     template_fields: Sequence[str] = ("conn_id",)
     ui_color: str = "#e3eefb"
+    key: str | None = None
 
     def __init__(self, *, conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -39,10 +41,14 @@ class TunewayOperator(BaseOperator):
         """The connection, made when a task first needs it."""
         return FineTuningHook(self.conn_id)
 
+    def requester(self, ti: Any) -> Requester:
+        """This task as the one who asks."""
+        return requester_of(ti, retries=self.retries or 0, key=self.key)
+
     def execute(self, context: Context) -> Any:
         """Do the step; Airflow calls this."""
         try:
-            with told_to_airflow():
+            with airflow_errors():
                 return self.work(self.hook.client, context)
         finally:
             self.hook.close()
@@ -75,11 +81,5 @@ class JobOperator(TunewayOperator):
         """The job's id, wherever it was."""
         from tuneway.steps import job_id_of
 
-        with told_to_airflow():
+        with airflow_errors():
             return job_id_of(self.job)
-
-
-def as_json(value: Any) -> Any:
-    """An argument that may be one of the core's models, as Airflow can store and render it."""
-    dump = getattr(value, "model_dump", None)
-    return dump(mode="json", exclude_none=True) if dump else value

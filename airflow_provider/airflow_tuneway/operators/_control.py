@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_tuneway.links import leave_job
+from airflow_tuneway.links import store_job
 from airflow_tuneway.operators._base import JobOperator
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class CancelFineTuningJobOperator(JobOperator):
 
     def work(self, client: Client, context: Context) -> str:
         """Cancel."""
-        leave_job(context, self.job_id, client.base_url, self.conn_id)
+        store_job(context, self.job_id, client.base_url, self.conn_id)
         return client.cancel(self.job_id).status
 
 
@@ -27,7 +27,7 @@ class PauseFineTuningJobOperator(JobOperator):
 
     def work(self, client: Client, context: Context) -> str:
         """Pause."""
-        leave_job(context, self.job_id, client.base_url, self.conn_id)
+        store_job(context, self.job_id, client.base_url, self.conn_id)
         return client.pause(self.job_id).status
 
 
@@ -36,5 +36,5 @@ class ResumeFineTuningJobOperator(JobOperator):
 
     def work(self, client: Client, context: Context) -> str:
         """Resume."""
-        leave_job(context, self.job_id, client.base_url, self.conn_id)
+        store_job(context, self.job_id, client.base_url, self.conn_id)
         return client.resume(self.job_id).status

@@ -1,4 +1,4 @@
-"""The steps before a job: check the data, have it on the service."""
+"""The steps before a job: check the data, upload it."""
 
 from __future__ import annotations
 
@@ -7,100 +7,126 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_tuneway._errors import told_to_airflow
+from airflow_tuneway._errors import airflow_errors
 from airflow_tuneway.operators._base import TunewayOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from tuneway import Client
+    from tuneway.recipe import Data
+
+DATA = ("training_data", "validation_data", "data_options")
 
 
 class ValidateTrainingDataOperator(BaseOperator):
-    """Check training data on this side, before anything is paid for.
+    """Check data on this side, before anything is sent or paid for. No connection is needed.
 
-    No connection is needed. The output says what is in it: rows, tokens, what the training would cost.
-    Errors fail the task at once, and name their lines.
+    The output says what is in the data: rows, tokens, what the training would cost; `validation` says the same of
+    the validation data. Errors fail the task at once, and name their lines.
 
     Args:
-        path: The file.
+        training_data: The path of a JSONL file.
+        validation_data: Likewise. Given both, they are checked as a pair: a row that is in both is an error.
         model: The model to train, for its limits and prices.
-        validation_file: The file to measure on, checked beside it.
-        options: Further options of `tuneway.dataset.validate`.
+        data_options: Further arguments of `tuneway.dataset.validate`.
     """
 
-    template_fields: Sequence[str] = ("path", "model", "validation_file", "options")
-    template_fields_renderers = {"options": "json"}  # noqa: RUF012 - Airflow's own form
+    template_fields: Sequence[str] = (*DATA, "model")
+    template_fields_renderers = {"data_options": "json"}  # noqa: RUF012 - Airflow's own form
 
     def __init__(
         self,
         *,
-        path: str,
+        training_data: Data | None = None,
+        validation_data: Data | None = None,
         model: str | None = None,
-        validation_file: str | None = None,
-        options: Mapping[str, Any] | None = None,
+        data_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
-        self.path = path
+        self.training_data = training_data
+        self.validation_data = validation_data
         self.model = model
-        self.validation_file = validation_file
-        self.options = options
+        self.data_options = data_options
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Check."""
         from tuneway.dataset import validate
         from tuneway.steps import data_summary
 
-        with told_to_airflow():
-            report = validate(self.path, model=self.model, validation_file=self.validation_file, **(self.options or {}))
-            for problem in report.warnings:
-                self.log.warning("%s: %s", self.path, problem)
+        with airflow_errors():
+            report = validate(
+                self.training_data,
+                validation_data=self.validation_data,
+                model=self.model,
+                **(self.data_options or {}),
+            )
+            for one in filter(None, (report, report.validation)):
+                for problem in one.warnings:
+                    self.log.warning("%s: %s", one.path, problem)
             report.raise_for_errors()
-        self.log.info("%s: %s rows, %s tokens, no errors", self.path, report.rows, report.tokens.total)
-        return data_summary(report, self.path)
+        self.log.info("%s: %s rows, %s tokens, no errors", report.path, report.rows, report.tokens.total)
+        return data_summary(report)
 
 
 class UploadTrainingFileOperator(TunewayOperator):
-    """Have a file on the service: checked, hashed, streamed, and never sent twice. The output is its id.
+    """Have data on the service: checked, hashed, streamed, and never sent twice.
+
+    The output is the next step's `training_file`, or its `validation_file` if only validation data is given. It
+    says the file's id, rows and tokens; `validation` says the same of the validation file.
 
     Args:
-        path: The file.
-        validate: Whether to check it first; errors fail the task before anything is sent.
-        purpose: What the service is told that it is for.
-        expires_after: Seconds after which the service deletes it.
-        options: Further options of `tuneway.dataset.validate`.
+        training_data: The path of a JSONL file.
+        validation_data: Likewise. Given both, they are checked as a pair: a row that is in both is an error, which
+            can't be told of files that are uploaded apart.
+        validate: Whether to check the data first; errors fail the task before anything is sent. Without the check
+            the output doesn't know rows and tokens.
+        purpose: What the service is told that the files are for.
+        expires_after: Seconds after which the service deletes them.
+        data_options: Further arguments of `tuneway.dataset.validate`.
     """
 
-    template_fields: Sequence[str] = (*TunewayOperator.template_fields, "path", "options")
-    template_fields_renderers = {"options": "json"}  # noqa: RUF012 - Airflow's own form
+    template_fields: Sequence[str] = (*TunewayOperator.template_fields, *DATA)
+    template_fields_renderers = {"data_options": "json"}  # noqa: RUF012 - Airflow's own form
 
     def __init__(
         self,
         *,
-        path: str,
+        training_data: Data | None = None,
+        validation_data: Data | None = None,
         validate: bool = True,
         purpose: str = "fine-tune",
         expires_after: int | None = None,
-        options: Mapping[str, Any] | None = None,
+        data_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
-        self.path = path
+        self.training_data = training_data
+        self.validation_data = validation_data
         self.validate = validate
         self.purpose = purpose
         self.expires_after = expires_after
-        self.options = options
+        self.data_options = data_options
 
-    def work(self, client: Client, context: Context) -> str:
+    def work(self, client: Client, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Upload, or find what is there."""
-        file = client.upload(
-            self.path,
+        from tuneway.steps import file_summary
+
+        data: dict[str, Any] = {"training_data": self.training_data, "validation_data": self.validation_data}
+        report = None
+        if self.validate:
+            report = client.validate(**data, on_event=self.tell, **(self.data_options or {}))
+            report.raise_for_errors()
+        sent: Any = client.upload(
+            **data,
+            report=report,
             validate=self.validate,
             purpose=self.purpose,
             expires_after=self.expires_after,
             on_event=self.tell,
-            **(self.options or {}),
         )
-        context["ti"].xcom_push(key="filename", value=file.filename)
-        return file.id
+        file, beside = sent if isinstance(sent, tuple) else (sent, None)
+        return file_summary(file, report, validation=beside)

@@ -2,63 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_tuneway.operators._create import SubmittingOperator
 from airflow_tuneway.operators._models import PUBLISHING_FIELDS, PublishingOperator
+from airflow_tuneway.operators._training import (
+    DATA_FIELDS,
+    FILE_FIELDS,
+    RENDERERS,
+    TRAINING_FIELDS,
+    as_training,
+    facts_of_files,
+    fields_of,
+    with_fields,
+)
 from airflow_tuneway.operators._wait import WaitingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tuneway import Client, Job
+    from tuneway import Client, Job, JobSpec, Recipe, Requester
+
+FIELDS = (*TRAINING_FIELDS, *DATA_FIELDS, *FILE_FIELDS)
+
+ASKED = "tuneway_asked"
+"""The XCom that keeps over a deferral what was asked for, and what is known of the data: a create step's output."""
 
 
-REQUESTED = "requested"
-"""The XCom that keeps over a deferral what was asked of the training: a function that says it isn't called twice."""
+class OneStepOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
+    """Check, upload, create, wait and register in one task, whoever says what to train.
 
-
-class FineTuneOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
-    """Upload, create, wait and register in one task. The output is the version, or the job without a `name`.
-
-    Every step of it can be repeated: a retry finds the file, adopts the job, and registers it once.
-
-    Args:
-        path: The training data; left out, `training_file` is a file that is on the service already.
-        validation_path: The data to measure on, likewise.
-
-    For the other arguments see `SubmittingOperator`, `WaitingOperator` and `PublishingOperator`.
+    Everything is checked before anything is sent: the data, the fields, and how the model is to be registered.
+    Each part can be repeated: a retry finds the files, adopts the job, and registers it once.
     """
 
-    template_fields: Sequence[str] = (
-        *SubmittingOperator.template_fields,
-        *PUBLISHING_FIELDS,
-        *("path", "validation_path", "timeout"),
-    )
+    template_fields: Sequence[str] = (*SubmittingOperator.template_fields, *PUBLISHING_FIELDS, "timeout")
 
-    def __init__(self, *, path: str | None = None, validation_path: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.path = path
-        self.validation_path = validation_path
+    @abstractmethod
+    def training(self) -> Recipe | JobSpec | Mapping[str, Any]:
+        """What to train: a recipe, a specification, or the fields of either."""
 
     def work(self, client: Client, context: Context) -> Any:
-        """Upload and submit, then wait."""
-        if self.path is not None:
-            self.training_file = client.upload(self.path, on_event=self.tell).id
-        if self.validation_path is not None:
-            self.validation_file = client.upload(self.validation_path, on_event=self.tell).id
-        spec = self.spec()
-        job = self.submit(client, context, spec)
-        context["ti"].xcom_push(key=REQUESTED, value=spec.requested)
-        return self.await_job(client, context, job.id)
+        """Do all that comes before the wait, then wait."""
+        from tuneway.steps import job_summary
+
+        given = self.training()
+        started = client.start(
+            as_training(given),
+            self.requester(context["ti"]),
+            reuse=self.reuse,
+            on_event=self.tell,
+            **self.registration(),
+        )
+        known = {"data": facts_of_files(given)} if started.report is None else started.report
+        context["ti"].xcom_push(key=ASKED, value=job_summary(started.job, started.spec, data=known))
+        return self.await_job(client, context, started.job.id)
 
     def done(self, context: Context, job: Job) -> dict[str, Any]:
-        """Register."""
+        """Register, if there is a name."""
         from tuneway.steps import job_summary
 
         ti = context["ti"]
-        requested = ti.xcom_pull(task_ids=self.task_id, key=REQUESTED, map_indexes=ti.map_index) or {}
+        asked = ti.xcom_pull(task_ids=self.task_id, key=ASKED, map_indexes=ti.map_index)
         if self.name is None:
-            return job_summary(job, {"requested": requested})
-        return self.publish(self.hook.client, context, job, requested)
+            return job_summary(job, asked)
+        return self.publish(self.hook.client, context, job, asked)
+
+    def maker(self, ti: Any) -> Requester:
+        """The task itself: a job that it adopted from another isn't its own."""
+        return self.requester(ti)
+
+
+class FineTuneOperator(OneStepOperator):
+    """Check, upload, create, wait and register in one task. The output is the version, or the job without a `name`.
+
+    Everything is checked before anything is sent: the data, the fields, and how the model is to be registered.
+    Each part can be repeated: a retry finds the files, adopts the job, and registers it once.
+
+    Args:
+        model: The model to start from.
+        training_data: The path of a JSONL file.
+        validation_data: Likewise; checked with the training data as a pair, and measured during training.
+        max_usd: A training that is estimated to cost more is refused before anything is sent.
+        data_options: Further arguments of `tuneway.dataset.validate`, such as `prices`.
+        training_file: In place of `training_data`, the id of a file that is uploaded already, or the output of the
+            step that uploaded it.
+        validation_file: Likewise, in place of `validation_data`.
+        fields: The other fields of `tuneway.Recipe`: `method`, `suffix`, `seed`, `metadata`, `integrations`,
+            `hyperparameters`, `extra_body`.
+
+    All of them are templates. For the other arguments see `SubmittingOperator`, `WaitingOperator` and
+    `PublishingOperator`.
+    """
+
+    template_fields: Sequence[str] = (*OneStepOperator.template_fields, *FIELDS)
+    template_fields_renderers = RENDERERS
+
+    @with_fields(*FIELDS, required=("model",))
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+    def training(self) -> dict[str, Any]:
+        """The fields, as they are after rendering."""
+        return fields_of(self, FIELDS)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from airflow_tuneway._runs import registry_origin
 from airflow_tuneway.assets import outlets_for, tell_asset
-from airflow_tuneway.links import leave_job
+from airflow_tuneway.links import store_job
 from airflow_tuneway.operators._base import JobOperator, TunewayOperator
+from airflow_tuneway.operators._training import (
+    REGISTRATION_FIELDS,
+    check_registration_early,
+    fields_of,
+    with_fields,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from tuneway import Client, Job
-    from tuneway.registry import GateLike, ModelRecord
+    from tuneway.registry import ModelRecord
 
 PUBLISHING_FIELDS = ("name", "alias", "registry", "reason", "data")
+"""Those that are templates."""
 
 
 class PublishingOperator(TunewayOperator):
@@ -28,53 +34,50 @@ class PublishingOperator(TunewayOperator):
     Args:
         name: The model's name, over all its versions.
         alias: "champion", "challenger" or a word of your own, moved to this version if the gates agree.
-        registry: Where to; else as the connection says, else TUNEWAY_REGISTRY_URI.
-        checkpoint: "last" is the job's own model, "best" the checkpoint with the lowest validation loss.
+        registry: The registry's address; else as the connection says, else TUNEWAY_REGISTRY_URI.
+        checkpoint: "last" (the default) is the job's own model, "best" the checkpoint with the lowest validation
+            loss.
         gates: What the version must show before the alias moves (`tuneway.registry`). A refusal fails the
             task for good; the version is registered all the same.
-        reason: Why, for the history.
-        data: The output of the step that checked the data: rows and tokens for the record.
+        reason: Why, for the model's history.
+        data: The output of the step that checked the data: rows and tokens for the record, where the steps before
+            don't know them.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str | None = None,
-        alias: str | None = None,
-        registry: str | None = None,
-        checkpoint: Literal["last", "best"] = "last",
-        gates: Sequence[GateLike] = (),
-        reason: str | None = None,
-        data: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    name: str | None
+    registry: str | None
+
+    @with_fields(*REGISTRATION_FIELDS)
+    def __init__(self, *, data: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         kwargs.setdefault("multiple_outputs", True)
-        super().__init__(**outlets_for(self, name, kwargs))
-        self.name = name
-        self.alias = alias
-        self.registry = registry
-        self.checkpoint = checkpoint
-        self.gates = gates
-        self.reason = reason
+        super().__init__(**outlets_for(self, self.name, kwargs))
+        check_registration_early(fields_of(self, REGISTRATION_FIELDS))
         self.data = data
         self._record: ModelRecord | None = None
 
-    def publish(self, client: Client, context: Context, job: str | Job, requested: Mapping[str, Any]) -> dict[str, Any]:
-        """Register, and tell whoever waits for the model's asset."""
-        from tuneway.steps import version_summary
+    def registration(self) -> dict[str, Any]:
+        """How the model is registered."""
+        given = fields_of(self, REGISTRATION_FIELDS)
+        registry = self.registry or self.hook.registry
+        return given | ({"registry": registry} if registry else {})
 
-        assert self.name is not None
+    def publish(self, client: Client, context: Context, job: str | Job, asked: Any) -> dict[str, Any]:
+        """Register, and tell whoever waits for the model's asset.
+
+        Args:
+            client: The service.
+            context: The task's.
+            job: The job.
+            asked: What the steps before have told: what was asked for, and on which data.
+        """
+        from tuneway.steps import data_facts, requested_in, version_summary
+
         version = client.register(
             job,
-            name=self.name,
-            alias=self.alias,
-            registry=self.registry or self.hook.registry,
-            checkpoint=self.checkpoint,
-            gates=self.gates,
-            requested=requested,
-            data=[self.data] if self.data else (),
-            origin=registry_origin(context["ti"]),
-            reason=self.reason,
+            **self.registration(),
+            requested=requested_in(asked),
+            data=[*data_facts(asked), *data_facts(self.data)],
+            origin=self.requester(context["ti"]),
         )
         for warning in version.warnings:
             self.log.warning("%s", warning)
@@ -94,7 +97,8 @@ class RegisterModelOperator(PublishingOperator, JobOperator):
     """Register a succeeded job's model, once, with its lineage. The output is the version.
 
     Args:
-        job: The output of the step that waited for it; or its id, which doesn't say what was asked for.
+        job: The output of the step that waited for it; or its id, which doesn't say what was asked for, nor on
+            how many rows.
         name: The model's name.
 
     For the other arguments see `PublishingOperator`.
@@ -107,10 +111,8 @@ class RegisterModelOperator(PublishingOperator, JobOperator):
 
     def work(self, client: Client, context: Context) -> dict[str, Any]:
         """Register."""
-        from tuneway.steps import requested_in
-
-        leave_job(context, self.job_id, client.base_url, self.conn_id)
-        return self.publish(client, context, self.job_id, requested_in(self.job))
+        store_job(context, self.job_id, client.base_url, self.conn_id)
+        return self.publish(client, context, self.job_id, self.job)
 
 
 class DeleteFineTunedModelOperator(TunewayOperator):

@@ -16,19 +16,20 @@ from airflow_tuneway._compat import (
     TaskDeferralTimeout,
     conf,
 )
-from airflow_tuneway._errors import refuse, told_to_airflow
-from airflow_tuneway._runs import is_over
+from airflow_tuneway._connection import poll_of
+from airflow_tuneway._errors import airflow_errors, refuse
+from airflow_tuneway._runs import as_arguments, is_over, is_own, run_of
 from airflow_tuneway.hooks import FineTuningHook
-from airflow_tuneway.links import JOB_ID, leave_job
+from airflow_tuneway.links import JOB_ID, store_job
 from airflow_tuneway.operators._base import JobOperator, TunewayOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tuneway import Client, Job
+    from tuneway import Client, Job, Requester
 
 GRACE = timedelta(minutes=5)
-"""So much later than our own deadline Airflow ends a deferral, if there is no triggerer to do it."""
+"""How much later than our own deadline Airflow ends a deferral, in case no triggerer does."""
 
 LEAST_SECONDS = 0.001
 
@@ -36,16 +37,20 @@ LEAST_SECONDS = 0.001
 class WaitingOperator(TunewayOperator):
     """A step that waits for a job.
 
+    A job is cancelled only if this run has made it: a job that was adopted from another run, or that somebody else
+    made, goes on. `CancelFineTuningJobOperator` cancels any job.
+
     Args:
         deferrable: Whether to wait without a worker; `[operators] default_deferrable` decides, unless given.
-        timeout: Seconds (or a timedelta) to wait, for each attempt; `execution_timeout` counts as well,
-            which Airflow itself doesn't heed while a task is deferred. Restarts of a triggerer don't
-            lengthen it.
-        cancel_on_kill: Whether the job is cancelled when a person ends the task. It isn't when a worker
-            or a triggerer goes away, nor when the task is cleared: the next attempt adopts it.
+        timeout: Seconds (or a timedelta) to wait, for each try; `execution_timeout` counts as well,
+            which Airflow itself ignores while a task is deferred. A restart of a triggerer doesn't lengthen it.
+        cancel_on_kill: Whether the job is cancelled when a person ends the task. It goes on when a worker
+            or a triggerer goes away, or when the task is cleared: the next try adopts it.
         cancel_on_timeout: Whether the job is cancelled when the time is up. If so, the task fails for
-            good: a retry would pay for another job. If not, the job goes on, and a retry waits on.
-        poll: How often to look, where it isn't to be as the connection says: fields of `tuneway.Poll`.
+            good, since a retry would pay for another job. If not, the job goes on, and a retry waits on.
+        poll: How often to look: fields of `tuneway.Poll`, in place of those of the connection.
+        poll_interval: Seconds between two looks; short for `poll={"minimum": s, "maximum": s}`. A job that says when
+            it will be done is looked at less often until then.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class WaitingOperator(TunewayOperator):
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = False,
         poll: Mapping[str, float] | None = None,
+        poll_interval: float | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("multiple_outputs", True)
@@ -66,26 +72,28 @@ class WaitingOperator(TunewayOperator):
         self.timeout: float | None = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
-        self.poll = poll
+        self.poll = poll_of(poll, poll_interval)
         self._waits_for: tuple[Any, str] | None = None
 
     def await_job(self, client: Client, context: Context, job_id: str) -> Any:
         """Wait: in the triggerer, or here."""
         from tuneway import WaitToken
 
-        leave_job(context, job_id, client.base_url, self.conn_id)
+        ti = context["ti"]
+        store_job(context, job_id, client.base_url, self.conn_id)
         budget = self._budget()
         token = WaitToken(job_id=job_id, deadline=None if budget is None else time.time() + budget)
         if self.deferrable and not _has_ended(client, job_id):
             from airflow_tuneway.triggers import TOLD, FineTuningJobTrigger
 
-            context["ti"].xcom_push(key=TOLD, value=token.dump())  # nothing yet
+            ti.xcom_push(key=TOLD, value=token.dump())  # no line of the job's log is told so far
             self.defer(
                 trigger=FineTuningJobTrigger(
                     token=token.model_dump(exclude_none=True),
                     conn_id=self.conn_id,
                     poll=self.poll,
                     cancel_on_kill=self.cancel_on_kill,
+                    maker=as_arguments(self.maker(ti)),
                 ),
                 method_name="execute_complete",
                 timeout=None if budget is None else timedelta(seconds=budget) + GRACE,
@@ -99,9 +107,9 @@ class WaitingOperator(TunewayOperator):
         error = event["error"]
         if error is not None:
             timed_out = error["kind"] == "WaitTimeout"
-            refuse(error, final=timed_out and self._time_is_up(event["job_id"]))
+            refuse(error, final=timed_out and self._time_is_up(context["ti"], event["job_id"]))
         try:
-            with told_to_airflow():
+            with airflow_errors():
                 return self.done(context, Job.model_validate(event["job"]))
         finally:
             self.hook.close()
@@ -111,21 +119,23 @@ class WaitingOperator(TunewayOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout as error:
-            job_id = context["ti"].xcom_pull(task_ids=self.task_id, key=JOB_ID, map_indexes=context["ti"].map_index)
-            if job_id and self._time_is_up(job_id):
+            ti = context["ti"]
+            job_id = ti.xcom_pull(task_ids=self.task_id, key=JOB_ID, map_indexes=ti.map_index)
+            if job_id and self._time_is_up(ti, job_id):
                 raise AirflowFailException(f"{job_id} didn't end in time, and was cancelled") from error
             raise
 
     def on_kill(self) -> None:
-        """Cancel the job if a person ended the task; one whose worker only goes away is left to the next try."""
+        """Cancel the job if a person ended the task; if only the worker goes away, the next try adopts it."""
         if not self.cancel_on_kill or self._waits_for is None:
             return
         ti, job_id = self._waits_for
-        if not is_over(ti):
-            return
-        # the client that waits was interrupted by a signal in the middle of anything
-        with self.hook.new_client() as client:
-            self.log.info("The task was ended: %s is %s", job_id, client.cancel(job_id).status)
+        if is_over(ti):
+            self._cancel(ti, job_id, why="The task was ended")
+
+    def maker(self, ti: Any) -> Requester:
+        """Whose jobs this step may cancel: those of any task of its run."""
+        return run_of(ti)
 
     @abstractmethod
     def done(self, context: Context, job: Job) -> Any:
@@ -134,31 +144,41 @@ class WaitingOperator(TunewayOperator):
     def _wait_here(self, client: Client, context: Context, token: Any) -> Any:
         from tuneway.errors import WaitTimeout
 
-        self._waits_for = context["ti"], token.job_id
+        ti = context["ti"]
+        self._waits_for = ti, token.job_id
         try:
             job = client.wait(token, on_event=self.tell)
         except (WaitTimeout, AirflowTaskTimeout) as error:
-            if self._time_is_up(token.job_id):
+            if self._time_is_up(ti, token.job_id):
                 raise AirflowFailException(f"{token.job_id} didn't end in time, and was cancelled") from error
             raise
         finally:
             self._waits_for = None
         return self.done(context, job)
 
-    def _time_is_up(self, job_id: str) -> bool:
-        """Do with the job as configured; gives whether it was cancelled, and didn't end well just now."""
+    def _time_is_up(self, ti: Any, job_id: str) -> bool:
+        """Do with the job as configured; gives whether it was cancelled, and hasn't succeeded just now."""
         if not self.cancel_on_timeout:
             return False
         from tuneway.errors import TunewayError
         from tuneway.models import Phase
 
         try:
-            with self.hook.new_client() as client:
-                job = client.cancel(job_id)
+            job = self._cancel(ti, job_id, why="The time is up")
         except TunewayError as error:
             raise AirflowException(f"{job_id} didn't end in time, and can't be cancelled: {error}") from error
-        self.log.info("The time is up: %s is %s", job_id, job.status)
-        return job.phase is not Phase.SUCCEEDED
+        return job is not None and job.phase is not Phase.SUCCEEDED
+
+    def _cancel(self, ti: Any, job_id: str, *, why: str) -> Job | None:
+        """Cancel the job if this run has made it; gives the job as it is then, None if it was left alone."""
+        # a client of its own: a signal may have interrupted the one that waits in the middle of anything
+        with self.hook.new_client() as client:
+            if not is_own(client.jobs.retrieve(job_id), self.maker(ti)):
+                self.log.info("%s: %s was made elsewhere and goes on", why, job_id)
+                return None
+            job = client.cancel(job_id)
+        self.log.info("%s: %s is %s", why, job_id, job.status)
+        return job
 
     def _budget(self) -> float | None:
         """Seconds to wait."""
@@ -176,7 +196,10 @@ class WaitingOperator(TunewayOperator):
 class WaitForFineTuningJobOperator(WaitingOperator, JobOperator):
     """Wait until a job has succeeded. The output says what came of it: the model's name, trained tokens.
 
-    For the arguments see `WaitingOperator`.
+    For the other arguments see `WaitingOperator`.
+
+    Args:
+        job: The output of the step that created it, or its id.
     """
 
     template_fields: Sequence[str] = (*JobOperator.template_fields, "timeout")
@@ -193,10 +216,10 @@ class WaitForFineTuningJobOperator(WaitingOperator, JobOperator):
 
 
 def _has_ended(client: Client, job_id: str) -> bool:
-    """Whether there is nothing to wait for: an adopted job is often over, and deferring takes seconds."""
+    """Whether there is nothing to wait for: an adopted job often has ended, and a deferral takes seconds."""
     from tuneway.errors import TunewayError
 
     try:
         return client.jobs.retrieve(job_id).done
     except TunewayError:
-        return False  # the wait bears with more than one look does
+        return False  # the wait tolerates several failed looks

@@ -1,5 +1,6 @@
-"""The Airflow provider: a DAG of the five steps, as `airflow dags test` runs it, in a database that stays.
+"""The Airflow provider: a DAG of the five steps, or of one that does it all.
 
+It is run as `airflow dags test` does, in a database that stays.
 The same run is the same DAG with the same logical date: Airflow clears it, and gives it the same name.
 """
 
@@ -25,6 +26,7 @@ from support.parity.order import Order, Outcome, serve  # noqa: E402
 
 from airflow_tuneway.operators import (  # noqa: E402
     CreateFineTuningJobOperator,
+    FineTuneOperator,
     RegisterModelOperator,
     UploadTrainingFileOperator,
     ValidateTrainingDataOperator,
@@ -34,6 +36,9 @@ from airflow_tuneway.operators import (  # noqa: E402
 HOME = Path(os.environ["AIRFLOW_HOME"])
 DAGS = HOME / "dags"
 START = datetime(2026, 1, 1, tzinfo=UTC)
+
+LAST = ("register", "fine_tune")
+"""The last step in each form of the pipeline."""
 
 errors: list[BaseException] = []
 refs: list[str] = []
@@ -50,43 +55,49 @@ class Ends:
     @hookimpl
     def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
         """A task has succeeded."""
-        if task_instance.task_id == "register":
-            refs.append(task_instance.xcom_pull(task_ids="register", key="ref"))
+        if task_instance.task_id in LAST:
+            refs.append(task_instance.xcom_pull(task_ids=task_instance.task_id, key="ref"))
 
 
 def dag_of(order: Order) -> DAG:
-    """The steps, each handing its output to the next."""
-    training = {name: value for name, value in order.spec.items() if name != "model"}
+    """The pipeline as a DAG, in the order's form."""
     with DAG(order.pipeline, start_date=START, schedule=None) as dag:
-        check = ValidateTrainingDataOperator(
-            task_id="validate", path=order.train, validation_file=order.valid, model=order.model
-        )
-        train = UploadTrainingFileOperator(task_id="upload", path=order.train)
-        valid = UploadTrainingFileOperator(task_id="upload_valid", path=order.valid) if order.valid else None
-        create = CreateFineTuningJobOperator(
-            task_id="create",
-            model=order.model,
-            training_file=train.output,
-            validation_file=valid.output if valid else None,
-            reuse=order.reuse,
-            **training,
-        )
-        wait = WaitForFineTuningJobOperator(
-            task_id="wait", job=create.output, deferrable=not order.stoppable, timeout=order.timeout
-        )
-        RegisterModelOperator(
-            task_id="register",
-            job=wait.output,
-            data=check.output,
-            name=order.name,
-            alias=order.alias,
-            checkpoint=order.checkpoint,
-            gates=order.gates,
-        )
-        check >> train
-        if valid:
-            train >> valid
+        (one_step if order.form == "one" else steps)(order)
     return dag
+
+
+def steps(order: Order) -> None:
+    """Five steps, each handing its output to the next."""
+    data = {"training_data": order.train, "validation_data": order.valid}
+    check = ValidateTrainingDataOperator(task_id="validate", model=order.model, **data)
+    upload = UploadTrainingFileOperator(task_id="upload", **data)
+    create = CreateFineTuningJobOperator(task_id="create", training_file=upload.output, reuse=order.reuse, **order.spec)
+    wait = WaitForFineTuningJobOperator(task_id="wait", job=create.output, **waiting(order))
+    RegisterModelOperator(task_id="register", job=wait.output, **registration(order))
+    check >> upload
+
+
+def one_step(order: Order) -> None:
+    """One step that does all of it."""
+    FineTuneOperator(
+        task_id="fine_tune",
+        training_data=order.train,
+        validation_data=order.valid,
+        reuse=order.reuse,
+        **order.spec,
+        **waiting(order),
+        **registration(order),
+    )
+
+
+def waiting(order: Order) -> dict[str, Any]:
+    """How a step waits: where a signal reaches it, if a person is to stop it."""
+    return {"deferrable": not order.stoppable, "timeout": order.timeout}
+
+
+def registration(order: Order) -> dict[str, Any]:
+    """How a step registers."""
+    return {"name": order.name, "alias": order.alias, "checkpoint": order.checkpoint, "gates": order.gates}
 
 
 def run(order: Order) -> Outcome:

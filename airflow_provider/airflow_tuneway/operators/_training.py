@@ -1,0 +1,150 @@
+"""What operators are told of a training: the names of its fields, and how they become a recipe or a specification.
+
+Airflow has to know the names when it parses a DAG file, where importing the core would take too long, so they stand
+here once more. A test compares them with the core's types.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from tuneway import JobSpec, Recipe
+
+TRAINING_FIELDS = ("model", "method", "suffix", "seed", "metadata", "integrations", "hyperparameters", "extra_body")
+"""The fields that a recipe and a job specification share."""
+
+FILE_FIELDS = ("training_file", "validation_file")
+DATA_FIELDS = ("training_data", "validation_data", "max_usd", "data_options")
+SPEC_FIELDS = (*TRAINING_FIELDS, *FILE_FIELDS)
+RECIPE_FIELDS = (*TRAINING_FIELDS, *DATA_FIELDS)
+REGISTRATION_FIELDS = ("name", "registry", "alias", "checkpoint", "gates", "reason")
+
+JSON_FIELDS = ("method", "metadata", "integrations", "hyperparameters", "extra_body", "data_options")
+RENDERERS = dict.fromkeys(JSON_FIELDS, "json")
+
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+def with_fields(*fields: str, required: Sequence[str] = ()) -> Callable[[Init], Init]:
+    """Let a constructor take these fields and keep each as an attribute; what is left out is None.
+
+    The fields become a part of the constructor's signature: there Airflow looks up which of the `default_args` an
+    operator takes, and which arguments `partial` and `expand` may be given.
+    """
+
+    def decorate(init: Init) -> Init:
+        @functools.wraps(init)
+        def take(self: Any, **arguments: Any) -> None:
+            for name in fields:
+                value = arguments.pop(name, None)
+                setattr(self, name, as_json(value) if name in JSON_FIELDS else value)
+            init(self, **arguments)
+
+        own = inspect.signature(init)
+        more = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=inspect.Parameter.empty if name in required else None
+            )
+            for name in fields
+        ]
+        first, *others = own.parameters.values()
+        take.__signature__ = own.replace(parameters=[first, *more, *others])  # type: ignore[attr-defined]
+        return take  # type: ignore[return-value]
+
+    return decorate
+
+
+def as_json(value: Any) -> Any:
+    """An argument that may be, or hold, one of the core's models, as Airflow can store and render it."""
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json", exclude_none=True) if dump else value
+
+
+def fields_of(operator: Any, names: Sequence[str]) -> dict[str, Any]:
+    """The fields that an operator was given."""
+    given = {name: getattr(operator, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def as_training(given: Recipe | JobSpec | Mapping[str, Any]) -> Recipe | JobSpec:
+    """What to train: a recipe, or a specification if the fields name files that are uploaded already."""
+    from tuneway import Recipe
+    from tuneway.errors import InvalidSpec
+    from tuneway.models import TrainingSpec
+
+    if isinstance(given, TrainingSpec):
+        return given
+    if not isinstance(given, Mapping):
+        raise InvalidSpec(
+            f"a {type(given).__name__} doesn't say what to train",
+            hint="Give a Recipe, a JobSpec, or a mapping of the fields of either.",
+        )
+    fields = {name: value for name, value in given.items() if value is not None}
+    uploaded = "training_file" in fields and "training_data" not in fields
+    return as_spec(fields) if uploaded else Recipe(**fields)
+
+
+def as_spec(fields: Mapping[str, Any]) -> JobSpec:
+    """A job specification; its files are ids, or outputs of the step that uploaded them."""
+    from tuneway import JobSpec
+    from tuneway.steps import file_id_of, validation_file_id_of
+
+    training, validation = fields["training_file"], fields.get("validation_file")
+    beside = file_id_of(validation) if validation is not None else validation_file_id_of(training)
+    return JobSpec(**{**fields, "training_file": file_id_of(training), "validation_file": beside})
+
+
+def facts_of_files(given: Any) -> list[dict[str, Any]]:
+    """Hash, rows and tokens of the files, where they are outputs of the step that checked and uploaded them."""
+    from tuneway.steps import data_facts
+
+    files = [given.get(name) for name in FILE_FIELDS] if isinstance(given, Mapping) else []
+    return [fact for file in files for fact in data_facts(file)]
+
+
+# --- Words that are checked when a DAG file is parsed. ---
+
+_PLAIN = {
+    "reuse": re.compile(r"run|content|never"),
+    "checkpoint": re.compile(r"last|best"),
+    "name": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"),
+    "alias": re.compile(r"(?!latest|previous)[a-z]{1,64}"),
+}
+"""What the core surely accepts. It is imported, and asked, only for what doesn't look like this."""
+
+
+def check_reuse_early(reuse: object) -> None:
+    """Refuse an unknown word when the DAG file is parsed."""
+    if not _is_plain("reuse", reuse):
+        from tuneway.requester import check_reuse
+
+        check_reuse(reuse)
+
+
+def check_registration_early(given: Mapping[str, Any]) -> None:
+    """Refuse wrong words and gates when the DAG file is parsed; templates and the registry are checked when it runs."""
+    words = {name: value for name, value in given.items() if isinstance(value, str) and not _is_template(value)}
+    named, gates = "name" in given, given.get("gates")
+    plain = all(_is_plain(name, value) for name, value in words.items() if name in _PLAIN)
+    if plain and not gates and (named or "alias" not in given):
+        return
+    from tuneway.registry import check_registration
+
+    checked: dict[str, Any] = {name: words[name] for name in ("alias", "checkpoint") if name in words}
+    name = words.get("name", "a-template") if named else None
+    check_registration(**checked, name=name, gates=gates or ())
+
+
+def _is_plain(name: str, value: object) -> bool:
+    return isinstance(value, str) and _PLAIN[name].fullmatch(value) is not None
+
+
+def _is_template(value: str) -> bool:
+    return "{{" in value or "{%" in value
