@@ -70,7 +70,7 @@ def check_registration(
         for field, given in (("alias", alias), ("gates", list(gates))):
             if given:
                 raise InvalidSpec(
-                    f"{field}: the model isn't registered without a name", field=field, hint="Give a name as well."
+                    f"{field}: there is no name to register the model under", field=field, hint="Give a name as well."
                 )
     else:
         check_name(name)
