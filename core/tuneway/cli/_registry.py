@@ -101,6 +101,17 @@ class Reason:
     ] = None
 
 
+def registration(registering: Registering, gates: Gates, reason: Reason, place: Place) -> dict[str, Any]:
+    """How to register a model, from the options of a command: `RegistrationFields` without the name."""
+    return {
+        "registry": place.registry,
+        "alias": registering.alias,
+        "checkpoint": registering.checkpoint.value,
+        "gates": gates.all(),
+        "reason": reason.reason,
+    }
+
+
 def _gate(text: str) -> GateLike:
     from tuneway.registry import Gate
 

@@ -45,6 +45,26 @@ ReuseOption = Annotated[
 ]
 
 
+Prices = Annotated[
+    Path | None,
+    typer.Option(metavar="JSON", help='A file with prices of your own: {"model": dollars per million tokens}.'),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a training may cost."""
+
+    max_usd: Annotated[
+        float | None, typer.Option(metavar="USD", help="Refuse a training that is estimated to cost more.")
+    ] = None
+    prices: Prices = None
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of a recipe."""
+        return {"max_usd": self.max_usd, "data_options": {"prices": self.prices} if self.prices else None}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """The method and its hyperparameters; the service chooses those that are left out."""

@@ -36,7 +36,10 @@ def create(
     *,
     model: Annotated[str | None, typer.Option("--model", "-m", metavar="NAME", help="The base model.")] = None,
     validation_file: Annotated[
-        str | None, typer.Option(metavar="ID", help="The id of an uploaded validation file.")
+        str | None,
+        typer.Option(
+            metavar="ID", help="The id of an uploaded validation file. Default: the one that `upload` printed."
+        ),
     ] = None,
     spec: Annotated[
         Path | None,

@@ -13,7 +13,7 @@ from tuneway.cli._connect import Connection
 from tuneway.cli._exits import ExitCode
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
-from tuneway.cli._spec import read_json
+from tuneway.cli._spec import Prices, read_json
 from tuneway.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -30,10 +30,6 @@ ValidationData = Annotated[
 ]
 Model = Annotated[
     str | None, typer.Option("--model", "-m", metavar="NAME", help="The base model, for its limits and its price.")
-]
-Prices = Annotated[
-    Path | None,
-    typer.Option(metavar="JSON", help='A file with prices of your own: {"model": dollars per million tokens}.'),
 ]
 
 

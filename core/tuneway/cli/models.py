@@ -13,7 +13,7 @@ from tuneway._words import moment
 from tuneway.cli._connect import Connection
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
-from tuneway.cli._registry import COLUMNS, Gates, Place, Reason, Registering, facts, row, warn
+from tuneway.cli._registry import COLUMNS, Gates, Place, Reason, Registering, facts, registration, row, warn
 from tuneway.cli._steps import step_output
 from tuneway.errors import InvalidInput
 
@@ -138,13 +138,9 @@ def register(
         version = client.register(
             job_id,
             name=name,
-            alias=registering.alias,
-            registry=place.registry,
-            checkpoint=registering.checkpoint.value,
-            gates=gates.all(),
-            reason=reason.reason,
             requested=requested_in(given),
             data=data_facts(given),
+            **registration(registering, gates, reason, place),
         )
     _print_version(
         version, output, f"{version.ref} is registered" if version.new else f"{version.ref} was registered already"

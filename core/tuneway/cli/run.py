@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tuneway.cli._connect import Connection
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
-from tuneway.cli._registry import Gates, Place, Reason, Registering
-from tuneway.cli._spec import Reuse, ReuseOption, Training
+from tuneway.cli._registry import Gates, Place, Reason, Registering, registration
+from tuneway.cli._spec import Budget, Reuse, ReuseOption, Training
 from tuneway.cli._waiting import Waiting
-from tuneway.cli.data import Prices
 from tuneway.requester import Requester
-
-if TYPE_CHECKING:
-    from tuneway.registry import RegistrationFields
 
 
 def run(
@@ -34,10 +30,6 @@ def run(
     validation_data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Validation data, measured during training.")
     ] = None,
-    max_usd: Annotated[
-        float | None, typer.Option(metavar="USD", help="Refuse a training that is estimated to cost more.")
-    ] = None,
-    prices: Prices = None,
     key: Annotated[
         str | None,
         typer.Option(metavar="WORDS", help="Who asks; the same on every retry. Default: the model's name."),
@@ -45,6 +37,7 @@ def run(
     reuse: ReuseOption = Reuse.RUN,
     register: Annotated[bool, typer.Option("--register/--no-register", help="Register the model at the end.")] = True,
     training: Training,
+    budget: Budget,
     waiting: Waiting,
     registering: Registering,
     gates: Gates,
@@ -69,23 +62,12 @@ def run(
 
     name = name or _name_of(training_data)
     recipe = training.recipe(
-        model=model,
-        training_data=training_data,
-        validation_data=validation_data,
-        max_usd=max_usd,
-        data_options={"prices": prices} if prices else None,
+        model=model, training_data=training_data, validation_data=validation_data, **budget.fields()
     )
-    then: RegistrationFields = {
-        "name": name if register else None,
-        "registry": place.registry,
-        "alias": registering.alias,
-        "checkpoint": registering.checkpoint.value,
-        "gates": gates.all(),
-        "reason": reason.reason,
-    }
+    then = registration(registering, gates, reason, place)
     with connection.client() as client, showing(output) as show:
         journey = Journey(client, show, Requester(engine="command line", key=key or name))
-        made = journey.go(recipe, waiting, reuse=reuse.value, **then)
+        made = journey.go(recipe, waiting, reuse=reuse.value, name=name if register else None, **then)
     if output.json:
         output.record(journey.result(made))
         return
