@@ -142,7 +142,8 @@ def _show_fields(function: griffe.Function, told: griffe.Object, modules: griffe
     if told.docstring is not None:
         known = {name: one for name, one in _arguments(told) if name != last[0].name}
         texts = {field.name: field.told(one) for field, one in zip(fields, shown, strict=True)}
-        _tell(told.docstring, texts | known)
+        merged = texts | known
+        _tell(told.docstring, {one.name: merged[one.name] for one in function.parameters if one.name in merged})
 
 
 def _fields_of(typed: Any) -> Iterator[Field]:
