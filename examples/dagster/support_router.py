@@ -1,4 +1,4 @@
-"""A model that routes support tickets: checked data, a budget, a champion, trained anew when the data is new.
+"""A model that routes support tickets: checked data, a budget, a champion, trained again when the data is new.
 
     tuneway serve --model gpt-4o-mini=bytes &
     export OPENAI_BASE_URL=http://127.0.0.1:8765/v1

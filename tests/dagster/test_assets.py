@@ -13,10 +13,11 @@ from support.dagster_runs import checks, failure, jobs_on, materializations, res
 from support.support_chats import chats
 
 from dagster_tuneway import FineTuningResource, fine_tuned_model_assets, output_of
-from dagster_tuneway._metadata import report_page
+from dagster_tuneway._metadata import checkpoint_table, report_page
 from tuneway import Job, Outcome, Supervised
 from tuneway.errors import InvalidSpec
 from tuneway.flows import Trained
+from tuneway.models import Checkpoint
 from tuneway.registry import Gate, NoWorseThanChampion, open_registry
 from tuneway.steps import data_facts, version_summary
 
@@ -120,6 +121,14 @@ def test_the_model_is_shown_with_numbers_curve_checkpoints_and_links(run, real, 
     assert "full_valid_mean_token_accuracy" in kinds
     assert len(table.records) == 3
     assert table.records[-1].data["model"].endswith(str(table.records[-1].data["step"]))
+
+
+def test_a_checkpoints_metrics_have_their_one_name_however_the_service_spells_them():
+    marks = [Checkpoint(id="ckpt-1", step_number=5, metrics={"step": 5, "train_accuracy": 0.5})]
+
+    table = checkpoint_table(marks)
+
+    assert [column.name for column in table.schema.columns] == ["step", "train_mean_token_accuracy", "model"]
 
 
 def test_a_jobs_id_that_is_a_path_names_no_folder(instance, tmp_path):

@@ -223,18 +223,10 @@ def test_a_terminated_re_execution_cancels_the_job_that_its_first_run_has_made(i
 
 
 @pytest.mark.usefixtures("interrupted")
-def test_a_terminated_run_cancels_its_own_job_on_a_service_that_drops_its_marks(
-    instance, resources, server, data, monkeypatch
-):
-    tell = _log.Teller.__call__
+def test_a_terminated_run_cancels_its_own_job_on_a_service_that_drops_its_marks(instance, resources, server, data):
+    server.service.keeps_metadata = False
     assets = assets_of("unmarked", data, cancel_on_termination=True)
 
-    def drop(self, news):
-        for job in server.service.jobs:
-            job["metadata"] = {}
-        tell(self, news)
-
-    monkeypatch.setattr(_log.Teller, "__call__", drop)
     with pytest.raises(dg.DagsterExecutionInterruptedError):
         dg.materialize(assets, instance=instance, resources=resources)
 
