@@ -39,7 +39,7 @@ class Broken(AssertionError):
 
 @functools.cache
 def intent(reuse: Reuse, nonce: str = "") -> Intent:
-    """What a client's wish is called: the flow's own answer, for the file that all schedules have."""
+    """The intent of a client, computed by the flow itself, for the file that all schedules use."""
     from support.sim_world import KEY as ASKED
     from support.sim_world import SPEC
 
@@ -120,7 +120,7 @@ class Witness:
                 self.counts["cancels sent"] += 1
                 job = self.world.service.job(path.split("/")[-2])
                 if job["metadata"].get(KEY) != memory.intent.key:
-                    raise Broken(f"{client.name} cancels {job['id']}, which was made for another wish")
+                    raise Broken(f"{client.name} cancels {job['id']}, which was made for another intent")
 
     def hears(self, client: Client, request: Request, heard: Response | TransportError) -> None:
         """A reply arrives, or what comes instead."""
@@ -160,7 +160,7 @@ class Witness:
         """A client has its job."""
         wanted = self._memories[client.name].intent
         if (job.metadata or {}).get(wanted.label) != wanted.value:
-            raise Broken(f"{client.name} has {job.id}, which isn't what it wished for")
+            raise Broken(f"{client.name} has {job.id}, which isn't what it asked for")
 
     def failed(self, client: Client, error: TunewayError) -> None:
         """A process ends with an error."""
@@ -190,21 +190,22 @@ class Witness:
     # --- when it is over ---
 
     def check_one(self) -> None:
-        """At most one job lives for each wish; exactly one, where nothing else ended any."""
+        """Check that at most one job lives for each intent, and exactly one if nothing else ended any."""
         for key in (intent("run").key, intent("content").key):
             alive = self.alive(key)
             if len(alive) > 1:
-                raise Broken(f"{len(alive)} jobs live for one wish: {', '.join(job['id'] for job in alive)}")
+                raise Broken(f"{len(alive)} jobs live for one intent: {', '.join(job['id'] for job in alive)}")
         key = intent("run").key
         made = [job for job in self.world.service.jobs if job["metadata"].get(KEY) == key]
         if made and not self._deaths and not self.alive(key):
             raise Broken("no job lives, though nobody but clients ended any")
 
     def check_same_end(self) -> None:
-        """Everybody ends with the same job, or with an error.
+        """Check that all clients end with the same job, or with an error.
 
-        By content, any job that trains the same will do, and who looked when another wish's job was the only
-        one has that. Of the jobs that were made for the wish itself, they have the same.
+        With `reuse="content"`, any job with the same content may be adopted. So a client has the job of another
+        intent if that was the only one when it looked. Of the jobs that were created for the intent itself, all
+        clients have the same.
         """
         ways: tuple[Reuse, ...] = ("run", "content")
         for way in ways:

@@ -46,7 +46,7 @@ class Stage:
         return self.driver.run(flow, dies_at=dies_at)
 
     def rival(self, **fields: Any) -> dict[str, Any]:
-        """A job for the same wish as `submit`'s, made by somebody else: what it is called, another service tells."""
+        """Adds a job with the intent of `submit`, made by another client. Its marks come from a second service."""
         elsewhere = FakeService(files=self.service.files)
         twin = Stage(elsewhere, VirtualDriver(elsewhere)).submit()
         return self.service.add_job(metadata=dict(twin.metadata or {}), **fields)
@@ -74,5 +74,5 @@ class Stage:
 
     @property
     def trail(self) -> list[str]:
-        """What happened; what identifies the wish is left out."""
+        """What happened, without the request that identifies the file."""
         return [step for step in self.driver.trail if step != "GET /files/file-1"]

@@ -88,7 +88,7 @@ class TrainingSpec(Strict):
 
     @field_validator("metadata")
     @classmethod
-    def _leave_our_names_alone(cls, value: Metadata | None) -> Metadata | None:
+    def _refuse_reserved_names(cls, value: Metadata | None) -> Metadata | None:
         taken = [name for name in value or {} if name.startswith("tuneway_")]
         if taken:
             raise ValueError(f"names that start with 'tuneway_' are reserved: {', '.join(taken)}")

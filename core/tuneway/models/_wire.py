@@ -23,6 +23,7 @@ def _absent_if_wrong(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 
 
 Soft = Annotated[T | None, WrapValidator(_absent_if_wrong)]
+"""A field that is None if it is absent or has another type."""
 Name = Soft[Annotated[str, Field(min_length=1)]]
 """The id of another object; an empty one counts as absent."""
 

@@ -410,13 +410,13 @@ def test_a_last_line_without_an_end_is_fine_and_a_wrong_one_is_wrong(tmp_path):
     assert validate(path, tokenizer="estimate").counts == {"jsonl.syntax": 1}
 
 
-def test_a_last_line_without_an_end_has_twins_like_any_other(tmp_path):
+def test_a_last_line_without_an_end_can_be_a_duplicate(tmp_path):
     path = tmp_path / "train.jsonl"
     path.write_bytes(to_bytes(good_rows()) + json.dumps(good_rows()[3]).encode())
     assert found_in(validate(path, tokenizer="estimate")) == [(11, "row.duplicate", None)]
 
 
-def test_half_a_character_at_the_end_is_a_cut_and_not_an_encoding(tmp_path):
+def test_half_a_character_at_the_end_is_reported_as_a_cut_file(tmp_path):
     path = tmp_path / "train.jsonl"
     path.write_bytes(to_bytes(good_rows()) + '{"prompt": "é'.encode()[:-1])
     assert validate(path, tokenizer="estimate").counts == {"jsonl.truncated": 1}

@@ -32,7 +32,7 @@ def naive(rows: Rows, earlier: Rows | None = None) -> list[tuple[int, int]]:
 
 
 @given(rows=rows_of, limit=st.sampled_from([0, 1, 5, 100]))
-def test_all_twins_are_found_whatever_fits_in_memory(rows, limit):
+def test_all_duplicates_are_found_whatever_fits_in_memory(rows, limit):
     seen = remember(rows, hash, limit)
     assert sorted(duplicates(seen)) == naive(rows)
     seen.close()
@@ -48,7 +48,7 @@ def test_all_rows_of_both_files_are_found_whichever_is_on_disk(rows, other, limi
 
 
 @given(rows=rows_of, other=rows_of, digest=digest_of, limit=st.sampled_from([0, 100]))
-def test_a_shared_digest_alone_accuses_nobody(rows, other, digest, limit):
+def test_equal_digests_alone_are_no_duplicates(rows, other, digest, limit):
     seen, earlier = remember(rows, digest, limit), remember(other, digest, limit)
     assert set(duplicates(seen)) <= set(naive(rows))
     assert set(overlap(seen, earlier)) <= set(naive(rows, other))

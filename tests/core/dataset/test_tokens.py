@@ -103,7 +103,7 @@ def test_tools_and_images_make_a_count_inexact(splintr, tmp_path, row):
     assert not validate(write(tmp_path / "train.jsonl", [*good_rows(), row])).tokens.exact
 
 
-def test_half_a_character_is_counted_all_the_same(splintr, tmp_path):
+def test_a_lone_surrogate_is_counted_too(splintr, tmp_path):
     assert validate(write(tmp_path / "train.jsonl", [chat(say("assistant", "a\ud800b"))])).tokens.total > 7
 
 

@@ -189,7 +189,7 @@ def test_a_report_of_a_bad_file_stays_small(tmp_path):
     assert "secretsecret" not in dumped
 
 
-def test_nothing_shown_still_counts(tmp_path):
+def test_problems_that_are_not_shown_are_counted(tmp_path):
     report = validate(write(tmp_path / "train.jsonl", [*good_rows(), "{}"]), max_shown=0)
     assert (report.errors, report.counts, report.ok) == ([], {"row.format": 1}, False)
 
@@ -310,7 +310,7 @@ def test_a_validation_file_has_the_format_of_the_training_file(tmp_path, train):
     assert validate(train, validation_data=valid).validation.counts == {"row.format": 10}
 
 
-def test_twins_are_found_however_far_apart(tmp_path):
+def test_duplicates_are_found_however_far_apart(tmp_path):
     # more rows than are kept in memory, so that they go by way of the disk
     rows = [{"prompt": str(n), "completion": "x"} for n in range(140_000)]
     train = write(tmp_path / "train.jsonl", [*rows, rows[3], rows[3]])

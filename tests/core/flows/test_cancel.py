@@ -35,7 +35,7 @@ def test_a_job_that_has_ended_is_given_back_as_it_is(stage, status):
     assert run(stage).status == status
 
 
-def test_a_lost_reply_is_no_trouble(stage):
+def test_a_cancel_with_a_lost_reply_succeeds(stage):
     stage.driver.trouble[CANCEL] = [lost_after(ConnectionLost("gone"))]
     assert run(stage).status == "cancelled"
 

@@ -1,4 +1,4 @@
-"""What makes two wishes the same: the names by which a job is found again."""
+"""The key and the content of an intent, by which a job is found again, and the origin."""
 
 # mypy: warn-return-any=False
 
@@ -36,7 +36,7 @@ def service() -> FakeService:
 
 @pytest.fixture
 def name(service):
-    """Names a wish."""
+    """Computes the intent of a spec."""
 
     def name(*, key: str | None = "k", reuse: Reuse = "run", nonce: str = "", **spec: Any) -> Intent:
         return named(service, Requester(key=key), reuse=reuse, nonce=nonce, **spec)
@@ -45,12 +45,12 @@ def name(service):
 
 
 def named(service, requester: Requester, *, reuse: Reuse = "run", nonce: str = "", **spec: Any) -> Intent:
-    """Names the wish of a requester."""
+    """Computes the intent of a requester."""
     job = JobSpec(**{"model": "base", "training_file": "file-1"} | spec)
     return VirtualDriver(service).run(identify(Account(), job, requester, reuse=reuse, nonce=nonce))
 
 
-def test_the_same_wish_has_the_same_name_everywhere_and_for_ever(name):
+def test_the_same_intent_always_has_the_same_key_and_content(name):
     """Written down: a name that changes with a release would pay for running jobs again."""
     intent = name(method=EPOCHS, suffix="süß", seed=7)
     assert intent.content == "87c8fb62ecbedf00d7941adf0c1eabce"
@@ -63,7 +63,7 @@ def test_the_order_of_a_dict_does_not_matter(name):
     assert name(method=one) == name(method=two)
 
 
-def test_how_it_is_written_does_not_matter(name):
+def test_equal_values_in_another_form_have_the_same_content(name):
     assert name(method=Supervised(hyperparameters=Hyperparameters(n_epochs=3))) == name(
         method=EPOCHS, validation_file=None
     )
@@ -92,7 +92,7 @@ def test_metadata_and_integrations_do_not_matter(name):
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_everything_else_does(name, change):
+def test_every_other_field_changes_the_content(name, change):
     assert name().key != name(**change).key
 
 
@@ -113,19 +113,19 @@ def test_who_asks_is_part_of_the_key_and_not_of_the_content(name):
     assert (monday.label, monday.value) == (KEY, monday.key)
 
 
-def test_asked_for_by_content_the_key_does_not_matter(name):
+def test_with_reuse_content_the_requester_does_not_matter(name):
     monday, tuesday = name(key="monday", reuse="content"), name(key="tuesday", reuse="content")
     assert monday.key == tuesday.key == name(key=None).key
     assert (monday.label, monday.value) == (CONTENT, monday.content)
 
 
-def test_asked_for_anew_each_call_is_its_own(name):
+def test_with_reuse_never_each_call_has_its_own_key(name):
     assert name(reuse="never", nonce="1").key != name(reuse="never", nonce="2").key
     assert name(reuse="never", nonce="1").key != name(reuse="run", nonce="1").key
     assert name(reuse="never", key=None, nonce="1").label == KEY
 
 
-def test_the_content_of_a_job_made_before_keeps_its_name(name):
+def test_the_content_of_earlier_jobs_stays_the_same(name):
     """Jobs of before aren't paid for again where the content decides."""
     assert name(reuse="content", method=EPOCHS, suffix="süß", seed=7).value == "87c8fb62ecbedf00d7941adf0c1eabce"
 
@@ -133,7 +133,7 @@ def test_the_content_of_a_job_made_before_keeps_its_name(name):
 @pytest.mark.parametrize(
     "change", [{"engine": "dagster"}, {"pipeline": "b"}, {"run": "2"}, {"step": "b"}, {"key": "b"}]
 )
-def test_each_word_of_the_requester_makes_another_key(service, change):
+def test_each_field_of_the_requester_changes_the_key(service, change):
     given = {"engine": "airflow", "pipeline": "a", "run": "1", "step": "a", "key": "a"}
     assert named(service, Requester(**given)).key != named(service, Requester(**given | change)).key
 
@@ -155,7 +155,7 @@ def test_a_deliberate_repeat_is_told_from_a_retry_by_its_occasion(service):
     assert named(service, first).key == named(service, second).key
 
 
-def test_a_word_that_is_no_kind_of_reuse_is_refused(service):
+def test_an_unknown_reuse_is_refused(service):
     with pytest.raises(InvalidSpec, match="reuse can't be 'always': it is one of run, content, never") as caught:
         named(service, Requester(key="k"), reuse="always")
     assert caught.value.field == "reuse"
@@ -173,13 +173,13 @@ NIGHTLY = Requester(engine="airflow", pipeline="nightly", run="1", step="tune", 
 
 
 @pytest.mark.parametrize("reuse", ["run", "content", "never"])
-def test_a_requester_knows_its_own_job_again(service, reuse):
+def test_a_requester_recognises_its_own_job(service, reuse):
     assert flows.made_by(made(service, NIGHTLY, reuse), NIGHTLY)
 
 
 @pytest.mark.parametrize("reuse", ["run", "content", "never"])
 @pytest.mark.parametrize("change", [{"run": "2"}, {"step": "other"}, {"engine": "prefect"}, {"deployment": "staging"}])
-def test_a_job_that_another_made_is_not_its_own(service, reuse, change):
+def test_a_job_of_another_requester_is_not_its_own(service, reuse, change):
     assert not flows.made_by(made(service, NIGHTLY, reuse), dataclasses.replace(NIGHTLY, **change))
 
 
@@ -189,7 +189,7 @@ def test_its_own_job_is_known_by_the_key_where_the_origin_had_no_room(service):
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {"team": "search"}])
-def test_a_job_without_marks_is_nobodys(metadata):
+def test_a_job_without_marks_belongs_to_no_requester(metadata):
     assert not flows.made_by(Job(id="ftjob-1", status="running", metadata=metadata), NIGHTLY)
     assert not flows.made_by(Job(id="ftjob-1", status="running", metadata=metadata), Requester())
 
@@ -226,7 +226,7 @@ def test_an_origin_that_must_be_kept_takes_a_pair_more():
     assert "at most 13" in str(caught.value)
 
 
-def test_no_metadata_is_no_trouble():
+def test_a_job_without_metadata_gets_the_marks():
     flows.check_room(None, keep_origin=True)
     assert Intent("k", "c", "o", KEY, "k").marks(None) == {KEY: "k", CONTENT: "c", ORIGIN: "o"}
 
@@ -263,5 +263,5 @@ def test_a_files_hash_survives_in_its_name(name):
 
 
 @pytest.mark.parametrize("name", [None, "", "train.jsonl", f"train.sha256-{SHA[:-1]}.jsonl", f"sha256-{SHA}x.jsonl"])
-def test_other_names_carry_none(name):
+def test_a_name_without_a_hash_gives_none(name):
     assert flows.hash_in(name) is None

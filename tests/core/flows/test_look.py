@@ -7,7 +7,7 @@ from tuneway.flows import WaitToken, look
 from tuneway.models import Job
 
 
-def sights(stage, *ids, until=None):
+def looked(stage, *ids, until=None):
     return stage.driver.run(look(stage.account, [WaitToken(job_id=job_id) for job_id in ids], until=until))
 
 
@@ -16,7 +16,7 @@ def test_a_look_gives_each_job_or_the_error_that_a_wait_would_raise(stage):
         stage.service.add_job(id=f"ftjob-{number}")
         if status != "running":
             stage.service.finish(f"ftjob-{number}", status)
-    alive, done, failed, absent = sights(stage, "ftjob-0", "ftjob-1", "ftjob-2", "ftjob-9")
+    alive, done, failed, absent = looked(stage, "ftjob-0", "ftjob-1", "ftjob-2", "ftjob-9")
     assert isinstance(alive, Job)
     assert isinstance(done, Job)
     assert (alive.done, done.status) == (False, "succeeded")
@@ -25,15 +25,15 @@ def test_a_look_gives_each_job_or_the_error_that_a_wait_would_raise(stage):
     assert "ftjob-9" in str(absent)
 
 
-def test_what_there_is_no_time_for_is_not_asked(stage):
+def test_jobs_that_there_is_no_time_for_are_not_read(stage):
     stage.service.add_job(id="ftjob-1")
-    (sight,) = sights(stage, "ftjob-1", until=stage.driver.now)
-    assert isinstance(sight, RequestTimeout)
+    (result,) = looked(stage, "ftjob-1", until=stage.driver.now)
+    assert isinstance(result, RequestTimeout)
     assert stage.trail == []
 
 
 def test_a_look_never_sleeps(stage):
     for number in range(5):
         stage.service.add_job(id=f"ftjob-{number}")
-    sights(stage, *(f"ftjob-{number}" for number in range(5)))
+    looked(stage, *(f"ftjob-{number}" for number in range(5)))
     assert stage.driver.slept == []

@@ -54,7 +54,7 @@ class Actor:
 
 
 class Pipelines(RuleBasedStateMachine):
-    """Three clients of one wish, a service that lags, and somebody who ends jobs."""
+    """Three clients of one intent, a service that lags, and a person who ends jobs."""
 
     @initialize(filters=st.booleans(), tells=st.booleans(), cap=st.sampled_from([1, 100]))
     def open(self, filters: bool, tells: bool, cap: int) -> None:

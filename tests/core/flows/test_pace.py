@@ -22,7 +22,7 @@ def accepted(pace: Pace, now: float = NOW, **headers: str) -> None:
     pace.heard(200, {name.replace("_", "-"): value for name, value in headers.items()}, sent_at=now, now=now)
 
 
-def test_nobody_waits_while_all_is_well():
+def test_requests_wait_for_nothing_without_refusals():
     pace = Pace()
     for _ in range(1000):
         assert pace.reserve(NOW) == 0.0
@@ -148,7 +148,7 @@ def test_one_refusal_slows_every_flow_of_the_account():
     assert driver.slept == [9.0]
 
 
-def test_a_storm_is_weathered_at_the_rate_that_the_service_allows():
+def test_many_requests_at_once_succeed_at_the_rate_that_the_service_allows():
     """A service that takes ten requests a second, and a hundred that start at once and try until they succeed."""
     driver, pace, allowed = VirtualDriver(FakeService()), Pace(), 10
     taken: list[float] = []

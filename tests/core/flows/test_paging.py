@@ -61,7 +61,7 @@ def test_a_service_that_ignores_the_cursor_is_read_once(service):
     assert not pages.stuck
 
 
-def test_one_that_also_promises_more_leaves_the_pager_stuck(service):
+def test_a_service_that_ignores_the_cursor_and_says_that_there_is_more_leaves_the_pager_stuck(service):
     everything = reply({"data": [{"id": name, "status": "running"} for name in NEWEST_FIRST], "has_more": True})
     pages = pager()
     assert VirtualDriver(service, [everything] * 9).run(read(pages)) == NEWEST_FIRST
@@ -78,6 +78,6 @@ def test_a_page_that_fails_is_asked_for_again(service):
     assert VirtualDriver(service, [None, refuse(503, "in trouble")]).run(read(pager())) == NEWEST_FIRST
 
 
-def test_an_impatient_pager_asks_once(service):
+def test_a_pager_that_is_not_persistent_asks_once(service):
     with pytest.raises(ServerError):
         VirtualDriver(service, [None, refuse(503, "in trouble")]).run(read(pager(persistent=False)))

@@ -145,30 +145,30 @@ def test_pauses_differ_between_two_that_fail_together():
         ({"retry-after": email.utils.formatdate(1_000_030, usegmt=True)}, 30.0),
     ],
 )
-def test_the_services_own_wish_counts(headers, pause):
+def test_the_pause_that_the_service_asks_for_counts(headers, pause):
     driver, page = run(LOOK, refuse(503, "in trouble", **headers))
     assert page.data == []
     assert driver.slept == [pytest.approx(pause)]
 
 
-@pytest.mark.parametrize("wish", ["0", email.utils.formatdate(999_000, usegmt=True)])
-def test_a_wish_for_no_pause_or_a_past_one_is_no_pause(wish):
-    driver, page = run(LOOK, refuse(503, "in trouble", **{"retry-after": wish}))
+@pytest.mark.parametrize("asked", ["0", email.utils.formatdate(999_000, usegmt=True)])
+def test_a_retry_after_of_zero_or_in_the_past_is_no_pause(asked):
+    driver, page = run(LOOK, refuse(503, "in trouble", **{"retry-after": asked}))
     assert page.data == []
     assert driver.slept == []
 
 
-@pytest.mark.parametrize("wish", ["-5", "nan", "inf", "1e12", "soon", "", "Fri, 99 Nov 2026 00:00:00 GMT"])
-def test_nonsense_is_no_wish(wish):
-    driver, page = run(LOOK, refuse(503, "in trouble", **{"retry-after": wish}))
+@pytest.mark.parametrize("asked", ["-5", "nan", "inf", "1e12", "soon", "", "Fri, 99 Nov 2026 00:00:00 GMT"])
+def test_an_invalid_retry_after_is_ignored(asked):
+    driver, page = run(LOOK, refuse(503, "in trouble", **{"retry-after": asked}))
     assert page.data == []
     (pause,) = driver.slept
     assert 0 < pause <= 0.5
 
 
-@pytest.mark.parametrize("wish", ["121", "86400", email.utils.formatdate(2_000_000, usegmt=True)])
-def test_a_wish_beyond_our_patience_is_an_error_at_once(wish):
-    driver, error = run(LOOK, refuse(503, "in trouble", **{"retry-after": wish}))
+@pytest.mark.parametrize("asked", ["121", "86400", email.utils.formatdate(2_000_000, usegmt=True)])
+def test_a_retry_after_beyond_the_patience_is_an_error_at_once(asked):
+    driver, error = run(LOOK, refuse(503, "in trouble", **{"retry-after": asked}))
     assert isinstance(error, ServerError)
     assert (error.retry_after or 0) > 120
     assert driver.slept == []
@@ -192,7 +192,7 @@ def test_every_repetition_is_told_with_its_reason():
     assert (second.attempt, second.error.message) == (2, "gone")
 
 
-def test_what_is_no_error_of_ours_is_not_repeated():
+def test_an_error_that_is_not_of_our_tree_is_not_repeated():
     driver, error = run(LOOK, RuntimeError("a bug"))
     assert isinstance(error, RuntimeError)
     assert driver.slept == []

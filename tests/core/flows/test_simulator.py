@@ -107,7 +107,7 @@ def test_a_broken_promise_is_shown_with_its_seed_and_can_be_replayed(capsys, mon
     seed = int(told.rpartition("--replay ")[2])
     assert f"seed {seed}: Broken: " in told
     assert main(["--replay", str(seed)]) == 1
-    assert "jobs live for one wish" in capsys.readouterr().out.splitlines()[-1]
+    assert "jobs live for one intent" in capsys.readouterr().out.splitlines()[-1]
 
 
 # --- flows with one thing missing ---
@@ -266,18 +266,18 @@ def telling_an_old_view_of_the_log_again(patch: pytest.MonkeyPatch) -> None:
 
 MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], dict[str, object], str]] = [
     (without_the_look_before_a_create, {}, "creates without having seen that there is nothing"),
-    (without_the_window, SHARP, "2 jobs live for one wish"),
-    (with_half_the_window, SHARP, "2 jobs live for one wish"),
-    (with_a_look_before_the_window_is_over, SHARP, "2 jobs live for one wish"),
-    (adopting_at_once, SHARP, "2 jobs live for one wish"),
-    (never_cancelling_doubles, {}, "jobs live for one wish"),
+    (without_the_window, SHARP, "2 jobs live for one intent"),
+    (with_half_the_window, SHARP, "2 jobs live for one intent"),
+    (with_a_look_before_the_window_is_over, SHARP, "2 jobs live for one intent"),
+    (adopting_at_once, SHARP, "2 jobs live for one intent"),
+    (never_cancelling_doubles, {}, "jobs live for one intent"),
     (each_for_oneself, {"fate": "succeeds"}, "no job lives, though nobody but clients ended any"),
-    (cancelling_what_others_made, {}, "which was made for another wish"),
+    (cancelling_what_others_made, {}, "which was made for another intent"),
     (taking_unreadable_for_nothing, {"trouble_on_look": 0.8}, "without having seen that there is nothing|doesn't list"),
-    (reading_one_page, {"page_cap": 2, "filters_metadata": False}, "live for one wish|doesn't list the job"),
-    (believing_the_filter, {"filters_metadata": False}, "which isn't what it wished for"),
+    (reading_one_page, {"page_cap": 2, "filters_metadata": False}, "live for one intent|doesn't list the job"),
+    (believing_the_filter, {"filters_metadata": False}, "which isn't what it asked for"),
     (repeating_creates_blindly, {}, "creates without having seen that there is nothing"),
-    (forgetting_the_key_in_the_name, {"fate": "succeeds"}, "jobs live for one wish|after a quiet submission"),
+    (forgetting_the_key_in_the_name, {"fate": "succeeds"}, "jobs live for one intent|after a quiet submission"),
     (taking_failed_for_succeeded, {"fate": "fails"}, "which is failed"),
     (taking_alive_for_cancelled, {}, "is cancelled; it is"),
     (losing_the_place_in_the_log, {"follows": True}, "twice"),

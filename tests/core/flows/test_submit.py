@@ -1,4 +1,4 @@
-"""One job per wish: what `submit` does when things go wrong."""
+"""One job per intent: what `submit` does when things go wrong."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_create_that_is_refused_for_speed_for_long_ends_as_such(stage):
         (refuse(429, "tomorrow", code="daily_rate_limit_exceeded"), QuotaExhausted),
     ],
 )
-def test_a_plain_no_is_passed_on_at_once(stage, refusal, error):
+def test_a_clear_refusal_is_raised_at_once(stage, refusal, error):
     stage.driver.trouble[CREATE] = [refusal]
     with pytest.raises(error) as caught:
         stage.submit()
@@ -188,7 +188,7 @@ def test_after_three_creates_without_a_trace_it_says_so(stage):
     assert stage.trail.count(CREATE) == 3
 
 
-def test_a_job_that_failed_before_it_showed_is_what_became_of_the_create(stage):
+def test_a_new_job_that_has_failed_since_is_the_result_of_the_create(stage):
     stage.driver.trouble[CREATE] = [lost_after(ConnectionLost("gone"))]
     stage.driver.at[stage.driver.now + 5] = lambda: stage.service.finish("ftjob-1", "failed")
     job = stage.submit()
@@ -206,7 +206,7 @@ def test_a_create_that_commits_late_but_within_the_window_is_adopted(stage):
     assert len(stage.service.jobs) == 1
 
 
-def test_a_create_that_a_dead_try_left_on_its_way_is_seen_by_the_next(stage):
+def test_a_late_create_of_a_killed_attempt_is_seen_by_the_next(stage):
     """The next try creates and is answered at once; the lost create commits only after that."""
 
     def dead_trys_job_shows_later(request, exchange):
@@ -220,7 +220,7 @@ def test_a_create_that_a_dead_try_left_on_its_way_is_seen_by_the_next(stage):
     assert len(stage.heard(progress.RivalCancelled)) == 1
 
 
-def test_a_young_job_is_watched_before_it_is_adopted(stage):
+def test_a_new_job_is_adopted_only_after_the_settle_window(stage):
     """The try that made it may have been the second: the first one's create may still be on its way."""
     young = stage.rival(created_at=1_000_000)
     stage.driver.at[stage.driver.now + 10] = lambda: stage.rival(id="ftjob-late", created_at=999_999)
@@ -371,14 +371,14 @@ def test_two_that_have_both_succeeded_are_left_alone(stage):
     assert stage.service.requests("POST", ".*") == []
 
 
-def test_a_job_of_another_wish_is_adopted_but_never_cancelled(stage):
+def test_a_job_of_another_intent_is_adopted_but_never_cancelled(stage):
     monday = stage.submit(key="monday")
     tuesday = stage.submit(key="tuesday")
     assert stage.submit(key="wednesday", reuse="content").id == monday.id
     assert {job["id"] for job in stage.service.alive} == {monday.id, tuesday.id}
 
 
-def test_our_own_job_gives_way_to_an_older_of_another_wish(stage):
+def test_our_own_job_is_cancelled_for_an_older_one_of_another_intent(stage):
     def somebody_else_was_faster(request, exchange):
         stage.rival(id="ftjob-theirs", created_at=1)
         return exchange(request)
@@ -428,7 +428,7 @@ def test_trouble_while_cancelling_a_double_ends_the_try_and_the_next_one_cancels
 # --- services that keep less than they should ---
 
 
-def test_a_service_that_drops_metadata_is_told_of(stage):
+def test_a_service_that_drops_metadata_is_reported(stage):
     stage.service.keeps_metadata = False
     job = stage.submit()
     (news,) = stage.heard(progress.KeyNotKept)
@@ -464,7 +464,7 @@ def test_a_job_once_seen_is_not_forgotten_when_the_list_shows_less(stage):
     assert stage.service.requests("POST", ".*") == []
 
 
-def test_it_says_why_it_takes_a_while(stage):
+def test_the_wait_for_the_settle_window_is_reported(stage):
     stage.submit()
     assert [str(news) for news in stage.heard(progress.Settling)] == [
         "listing jobs again in 10 s, to be sure that there is only one"

@@ -1,4 +1,4 @@
-"""The submit machine, cell by cell: every state with every sight, at its public face."""
+"""The table of the submit protocol: each state with each result."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ REACHED = [
 ]
 
 
-def cell_name(state: SubmitState, sight: SubmitResult) -> str:
-    return f"{state.name.lower()} sees {sight.name.lower()}"
+def cell_name(state: SubmitState, result: SubmitResult) -> str:
+    return f"{state.name.lower()} sees {result.name.lower()}"
 
 
 @pytest.mark.parametrize(("cell", "arrange", "trail"), REACHED, ids=[cell_name(*cell) for cell, *_ in REACHED])
-def test_each_sight_leads_where_the_table_says(cell, arrange, trail, stage):
+def test_each_result_leads_to_the_state_in_the_table(cell, arrange, trail, stage):
     arrange(stage)
     job = stage.submit()
     assert stage.trail == trail
@@ -100,7 +100,7 @@ def test_each_sight_leads_where_the_table_says(cell, arrange, trail, stage):
 
 def test_every_possible_cell_is_reached_and_no_other_exists():
     assert {cell for cell, _, _ in REACHED} == POSSIBLE
-    assert {(state, sight) for state, row in TRANSITIONS.items() for sight in row} == POSSIBLE
+    assert {(state, result) for state, row in TRANSITIONS.items() for result in row} == POSSIBLE
 
 
 def test_done_is_absorbing():

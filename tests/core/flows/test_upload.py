@@ -172,7 +172,7 @@ def test_an_upload_that_was_surely_not_processed_is_sent_again_at_once(stage, pa
     ("refusal", "error"),
     [(refuse(400, "not JSONL"), BadRequest), (refuse(429, "pay", code="insufficient_quota"), QuotaExhausted)],
 )
-def test_a_plain_no_is_passed_on(stage, path, refusal, error):
+def test_a_clear_refusal_is_raised(stage, path, refusal, error):
     stage.driver.trouble[SEND] = [refusal]
     with pytest.raises(error):
         stage.upload(path)
@@ -272,14 +272,14 @@ def test_a_part_may_be_sent_twice(stage, path):
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_a_lost_last_word_is_looked_up(stage, path):
+def test_a_complete_call_with_a_lost_reply_is_looked_up(stage, path):
     stage.driver.trouble[COMPLETE] = [lost_after(ConnectionLost("gone"))]
     assert stage.upload(path).id == "file-1"
     assert stage.trail.count(COMPLETE) == 1
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_a_last_word_that_never_arrived_is_said_again(stage, path):
+def test_a_complete_call_that_never_arrived_is_sent_again(stage, path):
     stage.driver.trouble[COMPLETE] = [ConnectionLost("gone")]
     assert stage.upload(path).id == "file-1"
     assert stage.trail.count(COMPLETE) == 2
@@ -287,7 +287,7 @@ def test_a_last_word_that_never_arrived_is_said_again(stage, path):
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_a_refusal_after_an_unclear_last_word_may_mean_that_it_counted(stage, path):
+def test_a_refused_complete_call_after_an_unclear_one_may_mean_that_the_first_counted(stage, path):
     """The service completed late: the list shows it only after the second, refused, attempt."""
 
     def completes_unseen(request, exchange):
@@ -302,7 +302,7 @@ def test_a_refusal_after_an_unclear_last_word_may_mean_that_it_counted(stage, pa
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_a_refused_last_word_is_an_error(stage, path):
+def test_a_refused_complete_call_is_an_error(stage, path):
     stage.driver.trouble[COMPLETE] = [refuse(400, "the parts don't add up")]
     with pytest.raises(BadRequest):
         stage.upload(path)
@@ -327,7 +327,7 @@ def test_trouble_with_a_part_ends_the_try(stage, path):
     assert stage.service.files == []
 
 
-def test_an_expiry_travels_with_either_way(stage, path):
+def test_the_expiry_is_sent_with_files_and_with_parts(stage, path):
     stage.upload(path, expires_after=7200)
     assert ("expires_after[seconds]", "7200") in stage.service.log[-1].form.fields
     stage.account = Account(file_limit=1)
@@ -336,7 +336,7 @@ def test_an_expiry_travels_with_either_way(stage, path):
     assert begun.json["expires_after"] == {"anchor": "created_at", "seconds": 7200}
 
 
-def test_it_is_told_which_file_it_is(stage, path):
+def test_the_news_names_the_file(stage, path):
     stage.upload(path)
     stage.upload(path)
     assert [str(news) for news in stage.driver.told] == [

@@ -70,7 +70,7 @@ def test_a_new_status_starts_the_pauses_anew():
     assert 5.0 in gaps[turn:]
 
 
-def test_pauses_vary_so_that_waits_do_not_march_in_step():
+def test_pauses_vary_so_that_waits_do_not_poll_at_the_same_moment():
     due = set()
     for _ in range(100):
         wait = waiting(Poll(minimum=10.0, jitter=0.1))
@@ -88,14 +88,14 @@ def test_no_schedule_looks_more_often_than_once_a_second_at_a_service_elsewhere(
         assert min(pauses(looks(waiting(poll), lambda _now: running(), until=START + 30))) >= 1.0
 
 
-def test_on_this_machine_it_may():
+def test_a_schedule_may_poll_more_often_on_this_machine():
     gaps = pauses(looks(waiting(Poll(minimum=0.01, maximum=0.1, jitter=0.0), local=True), lambda _n: running(),
                         until=START + 5))  # fmt: skip
     assert min(gaps) == 0.01
     assert max(gaps) == 0.1
 
 
-def test_a_shared_look_is_had_more_often_but_not_below_the_minimum():
+def test_a_shared_poll_comes_more_often_but_not_below_the_minimum():
     alone, shared, crowd = waiting(), waiting(), waiting()
     for wait, waits_per_request in ((alone, 1.0), (shared, 2.0), (crowd, 100.0)):
         wait.see(running(), START, waits_per_request=waits_per_request)
@@ -124,14 +124,14 @@ def test_however_far_the_estimate_a_wait_looks_now_and_then():
     assert set(gaps) == {LONGEST_PAUSE}
 
 
-def test_an_estimate_that_has_passed_is_no_longer_aimed_at():
+def test_an_estimate_that_has_passed_is_ignored():
     moments = looks(waiting(), lambda _now: running(estimated_finish=START + 60), until=START + 3600)
     late = [gap for gap, at in zip(pauses(moments), moments, strict=False) if at > START + 60]
     assert late == sorted(late)
     assert 5.0 <= late[0] < late[-1] == 60.0
 
 
-def test_a_patient_user_is_not_overruled_by_an_estimate():
+def test_an_estimate_does_not_shorten_a_long_minimum():
     wait = waiting(Poll(minimum=5.0, maximum=3600.0, jitter=0.0))
     wait.see(running(estimated_finish=START + 6000), START)
     assert wait.due - START == 3600.0
@@ -140,7 +140,7 @@ def test_a_patient_user_is_not_overruled_by_an_estimate():
 @pytest.mark.parametrize(
     ("asked", "pause"), [(None, 5.0), (0.0, 5.0), (3.0, 5.0), (90.0, 90.0), (1e9, LONGEST_PAUSE)]
 )  # fmt: skip
-def test_a_services_own_wish_counts_within_reason(asked, pause):
+def test_the_pause_that_the_service_asks_for_counts_up_to_a_limit(asked, pause):
     wait = waiting()
     wait.see(RateLimited("slow down", retry_after=asked), START)
     assert wait.due - START == pause

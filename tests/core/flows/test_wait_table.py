@@ -1,4 +1,4 @@
-"""The wait machine, cell by cell: every state with every sight, as told through its public face."""
+"""The table of a wait: each state with each result of a poll."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tuneway.models import Job
 
 W, N, S, F, C, E, L = WaitState  # watching, naming, succeeded, failed, cancelled, expired, lost
 
-# The promise, written down a second time: where each sight leads from each state.
+# The promise, written down a second time: where each result leads from each state.
 PROMISE = {
     #    alive nameless succeeded failed cancelled unreadable hopeless late
     W: (W, N, S, F, C, W, L, E),
@@ -32,7 +32,7 @@ PROMISE = {
     E: (E, E, E, E, E, E, E, E),
     L: (L, L, L, L, L, L, L, L),
 }
-CELLS = [(state, sight, to) for state, row in PROMISE.items() for sight, to in zip(PollResult, row, strict=True)]
+CELLS = [(state, result, to) for state, row in PROMISE.items() for result, to in zip(PollResult, row, strict=True)]
 
 DEADLINE = 1000.0
 
@@ -71,29 +71,29 @@ VERDICT: dict[WaitState, type[TunewayError] | None] = {
 
 def wait_in(state: WaitState) -> Wait:
     wait = Wait(Account(), WaitToken(job_id="ftjob-1", deadline=DEADLINE), lambda _news: None)
-    for sight in REACH[state]:
-        wait.see(*SHOW[sight]())
+    for result in REACH[state]:
+        wait.see(*SHOW[result]())
     assert wait.state is state
     return wait
 
 
-@pytest.mark.parametrize(("state", "sight", "to"), CELLS, ids=lambda value: value.name.lower())
-def test_each_sight_leads_where_it_should(state, sight, to):
+@pytest.mark.parametrize(("state", "result", "to"), CELLS, ids=lambda value: value.name.lower())
+def test_each_result_leads_to_the_right_state(state, result, to):
     wait = wait_in(state)
-    wait.see(*SHOW[sight]())
+    wait.see(*SHOW[result]())
     assert wait.state is to
 
 
 def test_the_table_holds_just_what_is_promised():
-    assert {(state, sight, to) for state, row in TRANSITIONS.items() for sight, to in row.items()} == set(CELLS)
+    assert {(state, result, to) for state, row in TRANSITIONS.items() for result, to in row.items()} == set(CELLS)
 
 
 @pytest.mark.parametrize("state", VERDICT, ids=lambda state: state.name.lower())
-@pytest.mark.parametrize("sight", PollResult, ids=lambda sight: sight.name.lower())
-def test_no_later_sight_changes_a_verdict(state, sight):
+@pytest.mark.parametrize("result", PollResult, ids=lambda result: result.name.lower())
+def test_no_later_result_changes_a_final_state(state, result):
     wait = wait_in(state)
     before, seen = wait.failure(), wait.job
-    wait.see(*SHOW[sight]())
+    wait.see(*SHOW[result]())
     after = wait.failure()
     assert wait.ended
     assert wait.job is seen
@@ -107,13 +107,13 @@ def test_no_later_sight_changes_a_verdict(state, sight):
 
 
 @pytest.mark.parametrize(
-    "sight", [PollResult.FAILED, PollResult.CANCELLED, PollResult.ALIVE, PollResult.UNREADABLE, PollResult.NAMELESS]
+    "result", [PollResult.FAILED, PollResult.CANCELLED, PollResult.ALIVE, PollResult.UNREADABLE, PollResult.NAMELESS]
 )
-def test_a_succeeded_job_gets_a_few_looks_to_show_its_name_whatever_they_show(sight):
+def test_a_succeeded_job_gets_a_few_looks_to_show_its_name_whatever_they_show(result):
     wait = wait_in(N)
     for _ in range(NAMING_POLLS):
         assert not wait.ended
-        wait.see(*SHOW[sight]())
+        wait.see(*SHOW[result]())
     assert wait.result().status == "succeeded"
     assert wait.result().fine_tuned_model is None
 

@@ -81,7 +81,7 @@ def test_a_wait_for_a_job_that_has_ended_takes_one_look(stage):
     assert stage.trail == [get(1), "Finished"]
 
 
-def test_not_found_right_after_a_create_is_borne(stage):
+def test_not_found_right_after_a_create_is_tolerated(stage):
     (name,) = jobs(stage, 1, ends_after=100)
     stage.driver.trouble[get(1)] = [refuse(404, "no such job")] * 3
     (wait,) = stage.wait(name)
@@ -89,7 +89,7 @@ def test_not_found_right_after_a_create_is_borne(stage):
     assert [news.failures for news in stage.heard(progress.PollFailed)] == [1, 2, 3]
 
 
-def test_not_found_again_and_again_is_believed(stage):
+def test_not_found_several_times_ends_a_wait(stage):
     (wait,) = stage.wait("ftjob-nowhere")
     with pytest.raises(NotFound) as caught:
         wait.result()
@@ -162,7 +162,7 @@ def test_a_change_is_told_once(stage):
     assert [news.job.status for news in stage.heard(progress.JobChanged)] == ["queued", "running", "succeeded"]
 
 
-def test_who_only_waits_hears_of_the_end_alone_and_no_log_is_read(stage):
+def test_without_a_listener_only_the_end_is_reported_and_no_log_is_read(stage):
     (name,) = jobs(stage, 1, ends_after=100)
     stage.service.add_event(name, "step 1")
     stage.wait(name, follows=False)
@@ -242,7 +242,7 @@ def test_a_hundred_deep_jobs_are_worth_a_few_pages(stage):
     assert {step for step in stage.trail if step.startswith("GET")} == {LIST}
 
 
-def test_barren_pages_end_a_search(stage):
+def test_pages_without_watched_jobs_end_a_search(stage):
     names = jobs(stage, 250, ends_after=0)
     jobs(stage, 1500)
     stage.wait(*names, follows=False)
@@ -250,7 +250,7 @@ def test_barren_pages_end_a_search(stage):
     assert len([step for step in stage.trail if step.startswith("GET /fine_tuning/jobs/")]) == 250
 
 
-def test_a_page_with_one_of_ours_gives_the_search_new_hope(stage):
+def test_a_page_with_a_watched_job_continues_the_search(stage):
     deep = jobs(stage, 10, ends_after=0)
     jobs(stage, 1500)
     (young,) = jobs(stage, 1, ends_after=0)
@@ -290,7 +290,7 @@ def test_two_waits_for_one_job_share_a_look(stage):
     assert stage.trail.count(get(1)) == 1 + len(stage.driver.slept)
 
 
-def test_whoever_appears_in_a_list_is_served_though_not_due(stage):
+def test_a_wait_whose_job_is_on_a_list_is_served_though_not_due(stage):
     names = jobs(stage, 3, ends_after=1000)
     board = Board()
     for name in names:
@@ -320,7 +320,7 @@ def test_waits_may_join_and_leave_meanwhile(stage):
     board.drop(one)  # nothing happens when it isn't watched
 
 
-def test_being_woken_is_no_reason_to_look(stage):
+def test_being_woken_does_not_cause_a_poll(stage):
     (name,) = jobs(stage, 1, ends_after=25)
     stage.driver.naps = [0.25, 3.0, 4.0, 0.1, 2.0]
     stage.wait(name, follows=False)
@@ -370,14 +370,14 @@ def test_a_service_here_needs_no_rest(stage):
 
 
 @pytest.mark.parametrize(("waits", "pause"), [(1, 60.0), (2, 30.0), (3, 20.0), (50, 15.0), (250, 15.0), (1000, 25.0)])
-def test_a_shared_look_is_had_more_often_as_far_as_it_costs_little(stage, waits, pause):
+def test_a_shared_poll_comes_more_often_if_it_takes_few_requests(stage, waits, pause):
     names = jobs(stage, waits)
     stage.wait(*names, follows=False, timeout=500)
     assert stage.driver.slept[-3] == pause
     assert set(stage.trail) & {LIST, get(1)} == {LIST if waits > 1 else get(1)}
 
 
-def test_looks_that_are_not_shared_are_not_had_more_often(stage):
+def test_polls_that_are_not_shared_do_not_come_more_often(stage):
     names = jobs(stage, 2)
     jobs(stage, 500)
     stage.wait(*names, follows=False, timeout=2000)

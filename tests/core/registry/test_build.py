@@ -126,7 +126,7 @@ def test_metrics_come_from_the_rows_where_there_are_no_checkpoints():
         ([checkpoint(1, full_valid_mean_reward=0.5), checkpoint(2, full_valid_mean_reward=0.4)], 1),
     ],
 )
-def test_best_goes_by_the_best_measure_there_is(checkpoints, best):
+def test_best_is_decided_by_the_best_metric_there_is(checkpoints, best):
     chosen = choose_checkpoint(checkpoints, "best")
     assert chosen
     assert chosen.step_number == best

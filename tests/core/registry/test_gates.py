@@ -76,7 +76,7 @@ def test_a_negative_tolerance_is_refused():
         NoWorseThanChampion(LOSS, tolerance=-0.1)
 
 
-def test_the_first_champion_has_nobody_to_beat():
+def test_the_first_candidate_has_no_champion_to_be_compared_with():
     assert NoWorseThanChampion(LOSS)(loss(9.0), None).passed
 
 
@@ -144,6 +144,6 @@ def test_a_function_can_be_a_gate_with_a_bool_a_verdict_or_an_evaluation():
     assert not evaluation(0.7, 0.5).verdict().passed
 
 
-def test_a_gate_that_answers_nonsense_is_refused():
+def test_a_gate_that_returns_another_type_is_refused():
     with pytest.raises(InvalidSpec, match="returned float"):
         judge([lambda candidate, champion: 0.7], loss(1.0), None)  # type: ignore[list-item, return-value]

@@ -49,7 +49,7 @@ def wanted_schema(layout):
     return [line.removesuffix(";") for line in (DATA / f"layout-{layout}.sql").read_text().splitlines()]
 
 
-def test_todays_layout_has_its_golden_files():
+def test_the_current_layout_has_its_golden_files():
     assert (DATA / f"layout-{TODAY}.db").exists(), "the layout has changed: add its files, see above"
 
 
@@ -63,7 +63,7 @@ def test_a_registry_of_an_older_release_says_what_it_said_then(layout, tmp_path)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_it_can_be_written_as_well(layout, tmp_path):
+def test_a_registry_of_an_older_release_can_be_written_too(layout, tmp_path):
     path = tmp_path / "models.db"
     shutil.copy(DATA / f"layout-{layout}.db", path)
     registry = open_registry(f"sqlite:///{path}")

@@ -125,7 +125,7 @@ def test_a_version_deleted_in_mlflows_ui_is_gone(registry, client, name):
 
 
 @pytest.mark.parametrize("moment", ["create_run", "log_batch", "create_model_version", "update_run"])
-def test_who_comes_second_adopts_the_first_ones_version(uri, name, moment):
+def test_the_second_registration_adopts_the_version_of_the_first(uri, name, moment):
     """Somebody registers the same job, all of it, just before one of our calls."""
     registry, other = open_registry(uri), open_registry(uri)
     registry.register(make_record(name, "1"), alias="champion")
@@ -166,7 +166,7 @@ def test_of_two_promotions_at_once_the_later_event_stands(uri, name):
     assert registry.aliases(name) == moved[-1].moves == {"champion": 3, "previous": 2}
 
 
-def test_an_alias_that_mlflow_trips_over_is_set_again(uri, name):
+def test_an_alias_is_set_again_when_mlflow_fails_in_a_race(uri, name):
     """Two that set a new alias at once: MLflow looks, inserts, and lets one of them fail."""
     registry = open_registry(uri)
     trips = iter([RuntimeError("(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint")])

@@ -36,7 +36,7 @@ def test_the_default_registry_is_made_with_its_folders(tmp_path, monkeypatch):
     assert (tmp_path / "new/tuneway/models.db").exists()
 
 
-def test_three_slashes_are_beside_you_and_four_are_absolute(tmp_path, monkeypatch):
+def test_three_slashes_are_a_relative_path_and_four_an_absolute_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     relative = open_registry("sqlite:///models.db")
     monkeypatch.chdir("/")

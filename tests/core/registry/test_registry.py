@@ -68,7 +68,7 @@ def test_versions_are_found_by_number_alias_and_name(registry, name, record):
 
 
 @pytest.mark.parametrize("reference", ["{}:9", "{}:0", "{}@nobody", "{}-unheard-of"])
-def test_what_is_not_there_is_said_with_what_is(registry, name, record, reference):
+def test_an_unknown_reference_is_refused_with_the_known_ones(registry, name, record, reference):
     registry.register(record("a"), alias="champion")
     with pytest.raises(NotRegistered, match="isn't in the registry") as caught:
         registry.get(reference.format(name))
@@ -103,7 +103,7 @@ def test_promoting_makes_the_old_champion_previous(registry, name, record):
     assert registry.aliases(name) == {"champion": 2, "previous": 1}
 
 
-def test_rolling_back_walks_down_the_line_of_champions(registry, name, record):
+def test_rolling_back_again_goes_further_back(registry, name, record):
     for job in "abc":
         registry.register(record(job), alias="champion")
     assert registry.aliases(name) == {"champion": 3, "previous": 2}
@@ -122,7 +122,7 @@ def test_rolling_back_passes_over_what_can_not_be_used(registry, name, record):
     assert registry.roll_back(name).version == 1
 
 
-def test_a_champion_that_comes_back_twice_has_a_line_behind_it(registry, name, record):
+def test_a_champion_that_came_back_twice_can_be_rolled_back(registry, name, record):
     registry.register(record("a"), alias="champion")
     registry.register(record("b"), alias="champion")
     registry.promote(f"{name}:1")
@@ -174,7 +174,7 @@ def test_history_says_who_did_what_when_and_why(uri, name, record):
     assert [event.seq for event in registry.history(name)] == [1, 2, 3, 4, 5]
 
 
-def test_doing_again_what_is_done_leaves_no_trace(registry, name, record):
+def test_a_repeated_change_leaves_no_event(registry, name, record):
     registry.register(record("a"), alias="champion")
     registry.promote(f"{name}:1")
     registry.mark(f"{name}:1", "active")

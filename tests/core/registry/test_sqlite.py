@@ -29,7 +29,7 @@ def statements(path, *lines):
     return answers[-1]
 
 
-def test_a_file_of_the_first_layout_is_brought_along(path):
+def test_a_file_of_the_first_layout_is_migrated(path):
     shutil.copy(GOLDEN / "layout-1.db", path)
     registry = open_registry(f"sqlite:///{path}")
     assert registry.aliases("support-router") == {"champion": 2, "previous": 1}

@@ -82,7 +82,7 @@ def test_no_answer_whatever_changes_an_element(text):
     page.encode()  # a lone surrogate would not go into a file
 
 
-def test_a_page_needs_nothing_but_itself():
+def test_a_page_is_self_contained():
     page = render_html(full_report("anything"))
     outline = Outline(page)
     assert outline.addresses == ["data:,"]
@@ -164,7 +164,7 @@ def test_clean_data_is_called_clean():
 
 
 @pytest.mark.parametrize(("score", "tag"), [(1, '"tag good">right'), (0, '"tag">wrong'), (0.5, '"tag">score 0.5')])
-def test_a_grader_has_the_last_word_on_an_answer(score, tag):
+def test_the_graders_score_decides_how_an_answer_is_marked(score, tag):
     sample = SampleAnswer(prompt="2+2", tuned="four", expected="4", tuned_score=score)
     assert tag in render_html(Report(job=JOB, samples=[sample]))
 
@@ -196,7 +196,7 @@ def test_a_hundred_thousand_rows_make_a_page_below_300_kb():
     assert len(render_html(dataclasses.replace(full_report("x"), rows=rows)).encode()) < 300_000
 
 
-def test_the_pointer_reads_the_values_where_it_is():
+def test_the_values_under_the_pointer_are_shown():
     page = render_html(Report(job=JOB, rows=ROWS))
     assert "step 120 · train 0.8573 · validation 0.8335" in page
 

@@ -79,7 +79,7 @@ def test_without_losses_the_best_checkpoint_has_the_highest_reward():
     assert best_checkpoint(many) is many[1]
 
 
-def test_nothing_is_best_of_nothing_measured():
+def test_without_metrics_there_is_no_best_checkpoint():
     assert best_checkpoint([checkpoint(1), checkpoint(2, valid_loss=math.nan)]) is None
 
 
@@ -98,7 +98,7 @@ def test_thinning_keeps_both_ends_of_the_values_in_few_points(values, buckets):
     assert (min(shown), max(shown)) == (min(numbers), max(numbers)) if numbers else not shown
 
 
-def test_a_spike_at_the_start_does_not_swallow_what_follows():
+def test_a_spike_at_the_start_does_not_hide_what_follows():
     line = [(0.0, 1e90), *((float(step), 0.5) for step in range(1, 1000))]
     assert trend(line, 100)[-1][1] == 0.5
 

@@ -124,7 +124,7 @@ FINE = {
 
 
 @pytest.mark.parametrize("name", FINE)
-def test_an_odd_reply_that_is_sound_is_taken(name, connect, server):
+def test_an_unusual_but_valid_reply_is_accepted(name, connect, server):
     server.fault(FINE[name])
     with connect(base_url=server.base_url, **ONCE) as client:
         assert client.jobs.retrieve("ftjob-1").status == "queued"
@@ -243,7 +243,7 @@ def tls_server(certificate: Path) -> Iterator[FaultServer]:
         yield server
 
 
-def test_a_certificate_that_nobody_vouches_for_is_not_tried_again(connect, tls_server):
+def test_an_untrusted_certificate_is_not_tried_again(connect, tls_server):
     error = expect_unreached(connect, tls_server.base_url, timeout=10.0)
     assert not error.retryable
     assert "verify" in str(error)
@@ -264,7 +264,7 @@ def test_tls_that_breaks_off_is_a_lost_connection(fault, connect, tls_server, ce
     assert len(tls_server.service.jobs) == 1
 
 
-def test_tls_drips_no_longer_than_the_timeout(connect, tls_server, certificate):
+def test_a_slow_tls_handshake_ends_by_the_timeout(connect, tls_server, certificate):
     http = (httpx.Client if connect is Client else httpx.AsyncClient)(
         verify=ssl.create_default_context(cafile=certificate)
     )
