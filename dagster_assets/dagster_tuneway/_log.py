@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagster import AssetKey, AssetRecordsFilter, Failure, MetadataValue
 
 from tuneway.errors import InvalidDataset, JobError, TunewayError
-from tuneway.progress import Logged, News
+from tuneway.progress import Checking, DataChecked, Logged, News
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, EventLogRecord
@@ -31,10 +32,16 @@ class Teller:
         self._shown = -1
 
     def __call__(self, news: News) -> None:
-        """Write a piece of news."""
+        """Write a piece of news; of a check of data only its end, with the warnings."""
+        if isinstance(news, Checking):
+            return
         if isinstance(news, Logged) and news.event.type == "metrics" and not self._is_due(news.event.metrics):
             return
         self._log.info(str(news))
+        if isinstance(news, DataChecked):
+            for report in filter(None, (news.report, news.report.validation)):
+                for problem in report.warnings:
+                    self._log.warning("%s: %s", Path(report.path).name, problem)
 
     def _is_due(self, metrics: Any) -> bool:
         step, total = metrics.get("step"), metrics.get("total_steps")

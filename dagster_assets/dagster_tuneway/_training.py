@@ -30,7 +30,7 @@ from tuneway.requester import Reuse
 from tuneway.steps import data_facts, file_id_of, job_id_of, job_summary, validation_file_id_of
 
 if TYPE_CHECKING:
-    from tuneway.client._fine_tune import StartedJob
+    from tuneway.client import StartedJob
 
 
 def train(context: AssetExecutionContext, recipe: AssetRecipe) -> Iterator[MaterializeResult[Any]]:

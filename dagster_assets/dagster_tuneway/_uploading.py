@@ -41,7 +41,6 @@ def upload(
             yield _checks.budget_result(report, given.max_usd, refused=refusal is not None)
         if refusal is not None:
             raise refusal
-        tell_warnings(context, report)
         output = _uploaded(tuneway.client, given, report, Teller(context.log))
     yield MaterializeResult(
         asset_key=recipe.keys.training_file,
@@ -67,13 +66,6 @@ def check(
         yield _checks.budget_result(report, max_usd, refused=report.budget_problem(max_usd) is not None)
 
 
-def tell_warnings(context: AssetExecutionContext, report: DatasetReport) -> None:
-    """Write what is doubtful in the data into the run's log."""
-    for one in filter(None, (report, report.validation)):
-        for problem in one.warnings:
-            context.log.warning("%s: %s", Path(one.path).name, problem)
-
-
 def _checked(
     context: AssetExecutionContext, recipe: AssetRecipe, given: Recipe
 ) -> tuple[DatasetReport, InvalidDataset | OverBudget | None]:
@@ -84,6 +76,7 @@ def _checked(
             given,
             requester_of(context, recipe.keys.job, keep_origin=recipe.cancel_on_termination),
             reuse=reuse_in(context, recipe.reuse),
+            on_event=Teller(context.log),
             **recipe.then(partition_of(context), registry=tuneway.registry),
         )
     except (InvalidDataset, OverBudget) as refusal:

@@ -15,7 +15,7 @@ from dagster_tuneway.fields import AssetFields
 from dagster_tuneway.resource import FineTuningResource
 
 if TYPE_CHECKING:
-    from tuneway.client._fine_tune import StartedJob
+    from tuneway.client import StartedJob
 
 
 def fine_tune(
@@ -51,7 +51,7 @@ def fine_tune(
         attempt = Attempt(context, recipe, tuneway)
         started = attempt.start(recipe.recipe(context, {}, Path(folder)))
         attempt.wait()
-        trained = _joined(_data_metadata(context, started, folder), attempt.trained())
+        trained = _joined(_data_metadata(started, folder), attempt.trained())
         if name is None:
             return trained
         registration = AssetRegistration(context, recipe, tuneway)
@@ -64,14 +64,12 @@ def fine_tune(
     return _joined(registered, trained, output=registered[OUTPUT])
 
 
-def _data_metadata(context: AssetExecutionContext, started: StartedJob, folder: str) -> dict[str, Any]:
-    """What Dagster shows of the data; its warnings go to the run's log."""
+def _data_metadata(started: StartedJob, folder: str) -> dict[str, Any]:
+    """What Dagster shows of the data."""
     from dagster_tuneway._metadata import uploaded_metadata
-    from dagster_tuneway._uploading import tell_warnings
 
     assert started.report is not None
     assert started.training_file is not None
-    tell_warnings(context, started.report)
     return uploaded_metadata(started.report, started.training_file.id, folder)
 
 

@@ -347,10 +347,10 @@ def test_it_refuses_bad_data_small_budgets_and_bad_models(run, service, data, ro
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"alias": "champion"}, "no name to register"),
-        ({"held_out": [{"messages": []}]}, "no name to register"),
+        ({"alias": "champion"}, "isn't registered without a name"),
+        ({"held_out": [{"messages": []}]}, "isn't registered without a name"),
         ({"name": "m", "gates": [Gate("full_valid_loss", max=1)]}, "no validation data"),
-        ({"name": "m", "checkpoint": "best"}, "no checkpoint is the best"),
+        ({"name": "m", "checkpoint": "best"}, "there is no best checkpoint"),
         ({"reuse": "sometimes"}, "reuse can't be"),
         ({"training_file": "file-1"}, "training_file"),
         ({"training_data": dg.AssetKey("tickets")}, "tickets is an asset"),
