@@ -3,8 +3,6 @@
 What a user may write isn't always what stands in the code's signature:
 
 * `**fields: Unpack[RecipeFields]` stands for the fields of that `TypedDict`: they are shown as arguments.
-* A task of Prefect is what `both(step)` returns: the step's own signature is shown, with the value that the task
-  returns instead of the step's generator.
 * An operator of Airflow hands `**kwargs` to its base classes, and `@with_fields(…)` adds fields of a recipe: the
   arguments of both are shown. Those of Airflow's own `BaseOperator` aren't.
 """
@@ -25,16 +23,6 @@ FIELDS = ("tuneway.recipe.RecipeFields", "tuneway.models.JobSpecFields", "tunewa
 class Signatures(griffe.Extension):  # type: ignore[misc,unused-ignore]  # the documentation's extra may be absent
     """See the module."""
 
-    def __init__(self) -> None:
-        self._tasks: list[tuple[griffe.Module, ast.Assign, ast.expr]] = []
-
-    def on_module_members(self, *, node: Any, mod: griffe.Module, **_: Any) -> None:
-        """Remember the assignments `name, aname = both(step)`: they are resolved when all modules are read."""
-        for line in node.body if isinstance(node, ast.Module) else []:
-            if isinstance(line, ast.Assign) and isinstance(line.value, ast.Call):
-                made_by, given = ast.unparse(line.value.func), line.value.args
-                self._tasks += [(mod, line, step) for step in given[:1] if made_by == "both"]
-
     def on_package(self, *, pkg: griffe.Module, loader: griffe.GriffeLoader, **_: Any) -> None:
         """Complete the signatures of one package, once all of it is read."""
         modules = loader.modules_collection
@@ -45,12 +33,6 @@ class Signatures(griffe.Extension):  # type: ignore[misc,unused-ignore]  # the d
         for one in members:
             if isinstance(one, griffe.Class) and pkg.name == "airflow_tuneway":
                 _show_bases(one)
-        for module, line, step in self._tasks:
-            first, _dot, rest = ast.unparse(step).partition(".")
-            path = module.resolve(first)
-            for name in _names(line):
-                module.set_member(name, _task(name, modules[f"{path}.{rest}" if rest else path]))
-        self._tasks.clear()
 
 
 def _modules(module: griffe.Module) -> Iterator[griffe.Module]:
@@ -64,36 +46,6 @@ def _functions(member: griffe.Object) -> list[griffe.Function]:
     """The function itself, or the functions of a class."""
     inner = member.members.values() if isinstance(member, griffe.Class) else [member]
     return [one for one in inner if isinstance(one, griffe.Function)]
-
-
-# --- Tasks of Prefect. ---
-
-
-def _names(line: ast.Assign) -> list[str]:
-    targets = [one for target in line.targets for one in (target.elts if isinstance(target, ast.Tuple) else [target])]
-    return [ast.unparse(target) for target in targets]
-
-
-def _task(name: str, step: griffe.Function) -> griffe.Function:
-    """The function that a task of a step can be called as."""
-    task = griffe.Function(
-        name,
-        lineno=step.lineno,
-        endlineno=step.endlineno,
-        parameters=step.parameters,
-        returns=_returned(step.returns),
-        docstring=step.docstring,
-    )
-    if name != step.name:
-        task.labels.add("async")
-    return task
-
-
-def _returned(annotation: Any) -> Any:
-    """`Step[T]`, a generator of effects, gives T in the end."""
-    if isinstance(annotation, griffe.ExprSubscript) and annotation.canonical_name == "Step":
-        return annotation.slice
-    return annotation
 
 
 # --- Fields of a TypedDict. ---
