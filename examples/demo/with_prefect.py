@@ -1,6 +1,6 @@
-"""Run `examples/prefect/nightly.py` once, with Prefect's own server beside it for as long as that takes.
+"""Run `examples/prefect/nightly.py` once, beside a Prefect server that lives as long as the run.
 
-Each time is a flow run of its own. It reuses by content: what was trained on the same data is adopted.
+Each run is a flow run of its own. It reuses jobs by content: one that trained on the same data is adopted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A model for each file in a folder, so many at a time as a limit allows; all waits share one poll.
+"""A model for each file in a folder, as many at a time as a limit allows; all waits share one poll.
 
 prefect gcl create fine-tuning-jobs --limit 3
 python examples/prefect/many_models.py
@@ -26,7 +26,7 @@ DATA = os.environ.get("LANGUAGES_DATA", "/data/languages")
 
 @task(task_run_name="train {path}")
 def train(path: str, credentials: str | None = None) -> dict[str, Any]:
-    """One model, while one of the slots is ours."""
+    """Train one model, holding one of the slots until it has ended."""
     with concurrency("fine-tuning-jobs"):
         file = upload_training_file(path, credentials=credentials)
         job = create_fine_tuning_job(model="gpt-4o-mini", training_file=file, credentials=credentials)

@@ -3,9 +3,9 @@
     python examples/prefect/nightly.py                     # once, here
     prefect deploy --all                                   # every night, on a worker: see prefect.yaml
 
-The service is what the environment says: OPENAI_BASE_URL and OPENAI_API_KEY, of the hosted one, or of
-`tuneway serve` on this machine. Give `credentials` the name of a stored block to have them from there.
-A run that is tried again or started again finds what it made before; one that is cancelled cancels its job.
+The service is set by the environment: OPENAI_BASE_URL and OPENAI_API_KEY, of a hosted one or of `tuneway serve` on
+this machine; or by a stored block, whose name you give as `credentials`. A run that is retried or run again finds what
+it made before; one that is cancelled cancels its job.
 """
 
 from __future__ import annotations
@@ -35,12 +35,11 @@ def nightly(
 ) -> dict[str, Any]:
     """Train the support router; with reuse="content", only if the data is new."""
     train, valid = f"{DATA}/support_train.jsonl", f"{DATA}/support_valid.jsonl"
-    data = validate_training_data(train, validation_file=valid, model=model)
-    files = [upload_training_file(path, credentials=credentials) for path in (train, valid)]
+    validate_training_data(train, validation_data=valid, model=model)
+    files = upload_training_file(train, validation_data=valid, credentials=credentials)
     job = create_fine_tuning_job(
         model=model,
-        training_file=files[0],
-        validation_file=files[1],
+        training_file=files,
         method={"type": "supervised", "n_epochs": 3},
         suffix="support-router",
         seed=7,
@@ -53,7 +52,6 @@ def nightly(
         name="support-router",
         alias="champion",
         gates=[Gate("full_valid_loss", max=1.0), NoWorseThanChampion("full_valid_loss", tolerance=0.05)],
-        data=data,
         credentials=credentials,
     )
 

@@ -1,8 +1,8 @@
 """Hours of training, and no process that waits: the run is suspended until its job has ended.
 
-Deploy both flows (see prefect.yaml): `patient` begins, and steps aside; `resume_ended_runs` comes by every few
-minutes, looks at all jobs that suspended runs wait for at once, and resumes those whose jobs have ended.
-Where webhooks from the service reach you, let an automation start it with the job's id as well.
+Deploy both flows (see prefect.yaml): `patient` starts the job and is suspended; `resume_ended_runs` runs every few
+minutes, looks at the jobs of all suspended runs at once, and resumes the runs whose jobs have ended. Where webhooks
+from the service reach you, an automation can start it with the job's id as well.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DATA = os.environ.get("SUPPORT_DATA", str(Path(__file__).parent.parent / "data")
 
 @flow(on_cancellation=[cancel_jobs])
 def patient(model: str = "gpt-4o-mini", credentials: str | None = None) -> dict[str, Any]:
-    """Train, without a worker that waits."""
+    """Train; no worker waits for the job."""
     file = upload_training_file(f"{DATA}/support_train.jsonl", credentials=credentials)
     job = create_fine_tuning_job(model=model, training_file=file, credentials=credentials)
     done = suspend_until_ended(job, credentials=credentials, timeout=24 * 3600)

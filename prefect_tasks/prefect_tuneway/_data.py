@@ -1,4 +1,4 @@
-"""The steps before a job: check the data, have it on the service."""
+"""The steps before a job: check the data, upload it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from prefect_tuneway import _runs
 from prefect_tuneway._steps import AtService, Here, Step
-from prefect_tuneway.credentials import FineTuningCredentials, resolve
+from prefect_tuneway.credentials import Credentials, FineTuningCredentials, resolve
 
 if TYPE_CHECKING:
-    from tuneway.dataset import DatasetReport
-    from tuneway.progress import News
+    from tuneway import AsyncClient, DatasetReport, Recipe
+    from tuneway.models import File
+    from tuneway.progress import Listener, News
+    from tuneway.recipe import Data
+    from tuneway.registry import RegistrationFields
+    from tuneway.requester import Reuse
 
 
 def log_news(batch: list[News]) -> None:
@@ -21,70 +25,80 @@ def log_news(batch: list[News]) -> None:
         log.info("%s", news)
 
 
-def validate_training_data(
-    path: str,
+def validate(
+    training_data: Data | None,
     *,
-    model: str | None = None,
-    validation_file: str | None = None,
-    options: Mapping[str, Any] | None = None,
+    validation_data: Data | None,
+    model: str | None,
+    data_options: Mapping[str, Any] | None,
 ) -> Step[dict[str, Any]]:
-    """Check training data on this side, before anything is paid for.
-
-    No service is asked. The output says what is in it: rows, tokens, what the training would cost. Errors
-    fail the task at once, and name their lines.
-
-    Args:
-        path: The file.
-        model: The model to train, for its limits and prices.
-        validation_file: The file to measure on, checked beside it.
-        options: Further options of `tuneway.dataset.validate`.
-    """
+    """The step `validate_training_data`."""
     from tuneway.dataset import validate
+    from tuneway.progress import DataChecked
     from tuneway.steps import data_summary
 
-    report: DatasetReport = yield Here(
-        lambda: validate(path, model=model, validation_file=validation_file, **(options or {}))
-    )
-    log = _runs.logger()
-    for problem in report.warnings:
-        log.warning("%s: %s", path, problem)
+    options = {"validation_data": validation_data, "model": model, **(data_options or {})}
+    report: DatasetReport = yield Here(lambda: validate(training_data, **options))
+    log_news([DataChecked(report)])
+    _log_warnings(report)
     report.raise_for_errors()
-    log.info("%s: %s rows, %s tokens, no errors", path, report.rows, report.tokens.total)
-    return data_summary(report, path)
+    return data_summary(report)
 
 
-def upload_training_file(
-    path: str,
-    *,
-    credentials: FineTuningCredentials | str | None = None,
-    validate: bool = True,
-    purpose: str = "fine-tune",
-    expires_after: int | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> Step[dict[str, Any]]:
-    """Have a file on the service: checked, hashed, streamed, and never sent twice. The output has its id.
-
-    Args:
-        path: The file.
-        credentials: The service: a block, the name of a stored one, or nothing, for what the environment says.
-        validate: Whether to check it first; errors fail the task before anything is sent.
-        purpose: What the service is told that it is for.
-        expires_after: Seconds after which the service deletes it.
-        options: Further options of `tuneway.dataset.validate`.
-    """
-    from tuneway.steps import file_summary
-
+def check(
+    recipe: Recipe, *, credentials: Credentials, key: str | None, reuse: Reuse, then: RegistrationFields
+) -> Step[DatasetReport]:
+    """Check a recipe whole, with how its model is to be registered; nothing is sent."""
     access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
-    file = yield AtService(
+    run: _runs.Run = yield Here(_runs.current_run)
+    registration: RegistrationFields = {**then, "registry": then.get("registry") or access.registry}
+    report: DatasetReport = yield AtService(
         access.client_settings(),
-        lambda client, tell: client.upload(
-            path,
-            validate=validate,
-            purpose=purpose,
-            expires_after=expires_after,
-            on_event=tell,
-            **(options or {}),
-        ),
+        lambda client, tell: client.check(recipe, run.requester(key), reuse=reuse, on_event=tell, **registration),
         log_news,
     )
-    return file_summary(file)
+    _log_warnings(report)
+    return report
+
+
+def upload(
+    training_data: Data | None,
+    *,
+    validation_data: Data | None,
+    credentials: Credentials,
+    report: DatasetReport | None,
+    validate: bool,
+    purpose: str,
+    expires_after: int | None,
+    data_options: Mapping[str, Any] | None,
+) -> Step[dict[str, Any]]:
+    """The step `upload_training_file`."""
+    from tuneway.client import FilePair
+    from tuneway.steps import file_summary
+
+    async def send(client: AsyncClient, tell: Listener) -> tuple[File | FilePair, DatasetReport | None]:
+        found = report
+        if validate and found is None:
+            options = {"validation_data": validation_data, **(data_options or {})}
+            found = await client.validate(training_data, on_event=tell, **options)
+            found.raise_for_errors()
+        sending: Any = client.upload  # its overloads don't fit arguments that may be None
+        files = await sending(
+            training_data, validation_data=validation_data, report=found, validate=validate, purpose=purpose,
+            expires_after=expires_after, on_event=tell,
+        )  # fmt: skip
+        return files, found
+
+    access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
+    files, found = yield AtService(access.client_settings(), send, log_news)
+    if found is not None and report is None:
+        _log_warnings(found)
+    if isinstance(files, FilePair):
+        return file_summary(files.training, found, validation=files.validation)
+    return file_summary(files, found)
+
+
+def _log_warnings(report: DatasetReport) -> None:
+    for one in filter(None, (report, report.validation)):
+        for problem in one.warnings:
+            _runs.logger().warning("%s: %s", one.path, problem)

@@ -1,6 +1,6 @@
-"""What a run shows in Prefect's UI, and what it leaves for whoever comes after it.
+"""The artifacts that a run shows in Prefect's UI.
 
-None of it is worth a failed step: what Prefect's API refuses is logged, and the training goes on.
+A failed artifact never fails a step: what Prefect's API refuses is logged, and the step goes on.
 """
 
 from __future__ import annotations
@@ -23,20 +23,17 @@ if TYPE_CHECKING:
 
     from prefect.artifacts import Artifact
 
-    from tuneway.models import Checkpoint, Job, MetricRow
+    from tuneway import Outcome
+    from tuneway.models import Job
     from tuneway.progress import News
-    from tuneway.registry import ModelVersion
+    from tuneway.registry import Cost, ModelVersion
 
 SECONDS_BETWEEN = 2.0
 SECONDS_PER_WAIT = 0.25
-"""Progress is shown so seldom that all waits of a process together ask Prefect's API a few times a second."""
+"""The least seconds between two updates of a job's progress; with many waits, each waits longer in proportion, so
+that all of a process together send Prefect's API a few requests a second."""
 
 TABLE_ROWS = 200
-
-
-def forgive(what: str, error: Exception) -> None:
-    """Say what couldn't be shown."""
-    _runs.logger().warning("%s can't be shown: %s", what, error)
 
 
 @contextmanager
@@ -44,7 +41,7 @@ def _forgiving(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - see the module
-        forgive(what, error)
+        _runs.logger().warning("%s can't be shown: %s", what, error)
 
 
 def _key(job_id: str, kind: str) -> str:
@@ -53,7 +50,7 @@ def _key(job_id: str, kind: str) -> str:
 
 
 def _artifact(artifact: Artifact) -> ArtifactCreate:
-    """What Prefect's API is sent; Prefect's own functions for it leave a connection open each time."""
+    """The request to Prefect's API; Prefect's own functions for it leave a connection open each time."""
     task_run, flow_run = get_task_and_flow_run_ids()
     return ArtifactCreate(
         key=artifact.key,
@@ -72,7 +69,7 @@ def _show(what: str, *artifacts: Artifact) -> None:
 
 
 def link_to(job: Job, base_url: str) -> None:
-    """Link to the job's page, where its service has one."""
+    """Show a link to the job's page, if its service has one."""
     from prefect.artifacts import LinkArtifact
 
     from tuneway.steps import job_page
@@ -85,7 +82,7 @@ def link_to(job: Job, base_url: str) -> None:
 
 
 class JobProgress:
-    """A job's progress as an artifact that moves."""
+    """A job's progress as an artifact that is updated."""
 
     _waiting: ClassVar[set[int]] = set()
     _lock: ClassVar[threading.Lock] = threading.Lock()
@@ -99,12 +96,12 @@ class JobProgress:
             self._waiting.add(id(self))
 
     def leave(self) -> None:
-        """Wait no longer."""
+        """Count no longer among the waits of this process."""
         with self._lock:
             self._waiting.discard(id(self))
 
     def hear(self, batch: Sequence[News]) -> None:
-        """Show how far the job has come, if there is news of it and the last show is long enough ago."""
+        """Show how far the job has come, if there is news of it and the last update is long enough ago."""
         from tuneway.progress import Logged
 
         metrics = [news.event.metrics for news in batch if isinstance(news, Logged) and news.event.metrics]
@@ -119,7 +116,7 @@ class JobProgress:
             )
 
     def show(self, percent: float, text: str) -> None:
-        """Show so much of the whole."""
+        """Show this much of the whole."""
         from prefect.artifacts import ProgressArtifact
 
         if percent <= self._shown:
@@ -136,61 +133,77 @@ class JobProgress:
                 client.update_artifact(self._artifact, ArtifactUpdate(data=percent, description=bar.description))
 
 
-def show_results(job: Job, rows: Sequence[MetricRow], checkpoints: Sequence[Checkpoint], base_url: str) -> None:
-    """Show what a training that has ended gave: its metrics and checkpoints as a table, its curve as a page."""
+def show_outcome(outcome: Outcome) -> None:
+    """Show what came of a training: its metrics and checkpoints as a table, its curve and its facts as a page."""
     from prefect.artifacts import MarkdownArtifact, TableArtifact
 
+    job = outcome.job
+    for gap in outcome.missing:
+        _runs.logger().warning("%s", gap)
     shown: list[Artifact] = []
-    if table := _table(rows, checkpoints):
+    if table := _table(outcome):
         description = f"Metrics and checkpoints of `{job.id}`"
         shown.append(TableArtifact(table=table, key=_key(job.id, "metrics"), description=description))
     with _forgiving("the learning curve"):
-        page = _page(job, rows, checkpoints, base_url)
+        page = _page(outcome)
         description = f"The training of `{job.fine_tuned_model}`"
         shown.append(MarkdownArtifact(markdown=page, key=_key(job.id, "training"), description=description))
     _show("what the training measured", *shown)
 
 
-def _table(rows: Sequence[MetricRow], checkpoints: Sequence[Checkpoint]) -> list[dict[str, Any]]:
-    """Step by step, thinned out where there are very many; each checkpoint is in it."""
-    names = ("train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
-    marked = {checkpoint.step_number: checkpoint for checkpoint in checkpoints}
-    every = -(-len(rows) // TABLE_ROWS) or 1
-    table: dict[int, dict[str, Any]] = {}
-    for index, row in enumerate(rows):
-        if index % every == 0 or row.step in marked or index == len(rows) - 1:
-            table[row.step] = {"step": row.step} | {name: _cell(getattr(row, name)) for name in names}
-    for step, checkpoint in marked.items():
-        if step is not None:
-            line = table.setdefault(step, {"step": step} | dict.fromkeys(names, ""))
-            line["checkpoint"] = checkpoint.fine_tuned_model_checkpoint or checkpoint.id
-    return [line | {"checkpoint": line.get("checkpoint", "")} for _, line in sorted(table.items())]
+def _table(outcome: Outcome) -> list[dict[str, Any]]:
+    """Every metric step by step, thinned out where there are very many steps; those with a checkpoint are all in it."""
+    from tuneway.models import METRICS
+
+    points, measured = outcome.points, {name for name, _ in outcome.points}
+    names = [*(name for name in METRICS if name in measured), *sorted(measured - METRICS.keys())]
+    marked = {
+        checkpoint.step_number: checkpoint.fine_tuned_model_checkpoint or checkpoint.id
+        for checkpoint in outcome.checkpoints
+        if checkpoint.step_number is not None
+    }
+    steps = sorted({step for _, step in points})
+    every = -(-len(steps) // TABLE_ROWS) or 1
+    shown = sorted({*steps[::every], *steps[-1:], *marked})
+    return [
+        {"step": step}
+        | {name: _cell(points.get((name, step))) for name in names}
+        | {"checkpoint": marked.get(step, "")}
+        for step in shown
+    ]
 
 
 def _cell(value: float | None) -> float | str:
     return "" if value is None else round(value, 5)
 
 
-def _page(job: Job, rows: Sequence[MetricRow], checkpoints: Sequence[Checkpoint], service: str) -> str:
-    """The curve, and where the model comes from."""
+def _page(outcome: Outcome) -> str:
+    """The curve, and what the model was trained from."""
     from tuneway.report import curve_svg, data_uri
 
+    job = outcome.job
     lines = [f"## {job.fine_tuned_model}", ""]
-    if rows or checkpoints:
-        picture = data_uri(curve_svg(rows, checkpoints, theme="light"))
+    if outcome.curve:
+        picture = data_uri(curve_svg(outcome.trained.curve, outcome.checkpoints, theme="light"))
         lines += [f"![The loss, step by step]({picture})", ""]
     facts = {
         "Training file": job.training_file,
         "Validation file": job.validation_file,
         "Base model": job.model,
         "Job": job.id,
-        "Model": job.fine_tuned_model,
+        "Model": outcome.model,
+        "Trained by": outcome.trainer,
         "Trained tokens": f"{job.trained_tokens:,}" if job.trained_tokens is not None else None,
+        "Cost": _money(outcome.cost),
         "Seed": job.seed,
-        "Service": service or None,
+        "Service": outcome.service_url or None,
         "Asked for by": (job.metadata or {}).get("tuneway_origin"),
     }
     return "\n".join([*lines, *_facts(facts)])
+
+
+def _money(cost: Cost | None) -> str | None:
+    return f"{cost.amount:.2f} {cost.currency}" if cost else None
 
 
 def show_version(version: ModelVersion) -> None:
@@ -210,7 +223,7 @@ def show_version(version: ModelVersion) -> None:
         "Model": record.model_id,
         "Aliases": ", ".join(version.aliases) or None,
         "Trained by": record.trainer,
-        "Cost": f"{record.cost.amount:.2f} {record.cost.currency}" if record.cost else None,
+        "Cost": _money(record.cost),
         "Code": record.git.commit[:12] + (" and changes" if record.git.dirty else "") if record.git else None,
         "Asked for by": record.origin.text if record.origin else None,
     } | {name.replace("_", " ").capitalize(): f"{value:.4g}" for name, value in record.metrics.items()}

@@ -1,8 +1,8 @@
-"""One loop for all steps of a process, on a thread of its own.
+"""One event loop for all steps of a process, on a thread of its own.
 
-Prefect runs a submitted task in a thread of its own, and an async one in a loop of its own besides: what
-they share they can't share there. Here they share a client, its connections and its poll, so that two
-hundred waits cost about as much as one; and whoever waits for an answer can be interrupted.
+Prefect runs each submitted task in its own thread, and an async one in its own loop as well, so tasks can't share a
+client there. On this loop they share the client, its connections and its poll: two hundred waits cost about as much
+as one. A thread that waits for an answer from the loop can be interrupted.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Service = Callable[["AsyncClient", "Listener"], Awaitable[T]]
-"""What is done at the service, told as it goes."""
+"""A request to the service, which reports its news as it goes."""
 
 SLICE = 1.0
-"""Seconds after which a blocked thread looks up whether its run was cancelled."""
+"""Seconds between two looks of a blocked thread at whether its run was cancelled."""
 
 _lock = threading.Lock()
 _rooms: dict[int, asyncio.AbstractEventLoop] = {}
 
 
 def serve(settings: Mapping[str, Any], service: Service[T], hear: Callable[[list[News]], object]) -> T:
-    """Do something at the service; this thread hears the news, and can be interrupted."""
+    """Run a request to the service on the loop; this thread hears the news and can be interrupted."""
     inbox: queue.SimpleQueue[News | None] = queue.SimpleQueue()
     future = _begin(settings, service, inbox.put)
     future.add_done_callback(lambda _: inbox.put(None))
@@ -59,12 +59,12 @@ def serve(settings: Mapping[str, Any], service: Service[T], hear: Callable[[list
 
 
 async def aserve(settings: Mapping[str, Any], service: Service[T], hear: Callable[[list[News]], object]) -> T:
-    """The same with await; the news are heard in a thread, since Prefect's API is asked there."""
+    """`serve`, to be awaited. The news is heard in a thread, since hearing it may ask Prefect's API."""
     loop = asyncio.get_running_loop()
     inbox: asyncio.Queue[News | None] = asyncio.Queue()
 
     def post(news: News | None) -> None:
-        with suppress(RuntimeError):  # the loop that waited is gone
+        with suppress(RuntimeError):  # the waiting loop is closed
             loop.call_soon_threadsafe(inbox.put_nowait, news)
 
     future = _begin(settings, service, post)
@@ -103,7 +103,7 @@ def _begin(
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    """This process's loop; a process that was forked off has none yet."""
+    """The loop of this process; a forked process starts its own."""
     with _lock:
         loop = _rooms.get(os.getpid())
         if loop is None:

@@ -1,4 +1,4 @@
-"""What a run is to the core: who asks for a job, and whose job it is."""
+"""Which run a step belongs to: who asks for a job, and by which mark a cancel finds it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-    from tuneway.registry import Origin
+    from tuneway import Job, Requester
+
+ENGINE = "prefect"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Which step of which run this is.
+    """The step that runs now, and the flow runs around it.
 
     Args:
-        task: What the step is called.
-        task_run: Its id, the same for all its retries, another when its flow is run again.
-        root: The flow run that everything began with: the same whatever is retried or started again.
-        home: The flow run that a person can cancel: the nearest that has a process of its own.
-        pipeline: The home's flow.
+        task: The task's name.
+        task_run: The task run's id: the same for all its retries, another when its flow is run again.
+        root: The outermost flow run: the same whatever is retried or run again.
+        home: The nearest flow run with a process of its own, which a person can cancel.
+        pipeline: The name of the home's flow.
     """
 
     task: str
@@ -40,48 +42,45 @@ class Run:
     home: str | None = None
     pipeline: str | None = None
 
-    def key(self, *, reuse: str) -> str | None:
-        """Who asks, the same on every attempt. None outside of any run: then the content decides.
+    def requester(self, key: str | None = None) -> Requester:
+        """Who asks for a job in this step.
 
-        Prefect gives a task's call another id each time that its flow is run again, so a call is known by
-        its task's name, and by what it asks for, which the core adds.
+        Prefect gives a task call another id each time that its flow is run again, so the step is known by its
+        task's name; the id tells a deliberate repeat from a retry. Outside of a flow a task run stands for itself,
+        and outside of any run the content decides.
         """
-        if self.root is None or reuse == "never":
-            return f"prefect/{self.task_run}" if self.task_run else None
-        return f"prefect/{self.root}/{self.task}"
+        from tuneway import Requester
 
-    @property
-    def origin(self) -> str | None:
-        """Whose job it is, in words, and exactly: a cancelled run's jobs are found by it."""
-        if self.home is None:
-            return f"prefect: task run {self.task_run}" if self.task_run else None
-        return origin_of(self.pipeline or "flow", self.home)
-
-    @property
-    def registry_origin(self) -> Origin | None:
-        """The same for the model registry."""
-        from tuneway.registry import Origin
-
-        if self.origin is None:
-            return None
-        return Origin(engine="prefect", pipeline=self.pipeline, run=self.home, text=self.origin)
+        if self.root is None or self.home is None:
+            return Requester(engine=ENGINE, run=self.task_run, key=key, occasion=self.task_run, keep_origin=True)
+        return Requester(
+            engine=ENGINE,
+            pipeline=self.pipeline,
+            run=self.root,
+            step=self.task,
+            key=key,
+            occasion=self.task_run,
+            mark=mark_of(self.pipeline, self.home),
+            keep_origin=True,  # the hook finds the jobs of a cancelled run by it
+        )
 
 
-def origin_of(pipeline: str, home: str) -> str:
-    """The mark on every job that a run makes."""
-    return f"prefect: {pipeline} / {home}"
+def mark_of(pipeline: str | None, home: str) -> str:
+    """The origin mark on every job that a flow run makes."""
+    from tuneway import Requester
+
+    return Requester(engine=ENGINE, pipeline=pipeline, run=home).origin
 
 
 def current_run() -> Run:
-    """Which step of which run asks; blocking, since Prefect's API is asked about the runs around it.
+    """The step that runs now. It blocks: Prefect's API is asked about the flow runs around it.
 
     Raises:
-        LookupFailed: Prefect's API doesn't tell. To guess would be to pay twice.
+        LookupFailed: Prefect's API doesn't answer. A guess could pay for a second job.
     """
-    task, flow = TaskRunContext.get(), FlowRunContext.get()
+    task, flow, run_id = TaskRunContext.get(), FlowRunContext.get(), _flow_run_id()
     name = task.task.name if task else "step"
     task_run = str(task.task_run.id) if task else None
-    run_id = (task.task_run.flow_run_id if task else None) or (flow.flow_run.id if flow and flow.flow_run else None)
     if run_id is None:
         return Run(name, task_run)
     known = flow.flow_run if flow and flow.flow_run and flow.flow_run.id == run_id else None
@@ -91,10 +90,31 @@ def current_run() -> Run:
     return Run(name, task_run, str(line[-1].id), str(home.id), pipeline)
 
 
-def home_of(flow_run: FlowRun) -> tuple[FlowRun, list[str]]:
-    """The run with a process of its own that this is part of; and the origins of all that it has made.
+def is_own(job: Job) -> bool:
+    """Whether the flow run around this step has made the job, and not only adopted it or been given its id."""
+    from tuneway import Requester
+    from tuneway.flows import made_by
 
-    A flow that is tried again starts what it deployed anew: what those made before it belongs to them.
+    run_id = _flow_run_id()
+    if run_id is None:
+        return False
+    with asking() as client:
+        flow_run = client.read_flow_run(run_id)
+    _, marks = home_of(flow_run)
+    return any(made_by(job, Requester(engine=ENGINE, mark=mark)) for mark in marks)
+
+
+def _flow_run_id() -> UUID | None:
+    """The flow run that the running task or flow belongs to."""
+    task, flow = TaskRunContext.get(), FlowRunContext.get()
+    return (task.task_run.flow_run_id if task else None) or (flow.flow_run.id if flow and flow.flow_run else None)
+
+
+def home_of(flow_run: FlowRun) -> tuple[FlowRun, list[str]]:
+    """The flow run with a process of its own that this one is part of, and the marks of the jobs that it made.
+
+    A parent flow that is retried starts its deployed flows as new runs. The jobs of the earlier ones carry the
+    marks of those runs, so their marks are given as well.
     """
     line = _line(flow_run, flow_run.id)
     home = next((run for run in line if run.deployment_id is not None), line[-1])
@@ -102,11 +122,11 @@ def home_of(flow_run: FlowRun) -> tuple[FlowRun, list[str]]:
     with asking() as client:
         home = client.read_flow_run(home.id)  # its state now, which tells why it ends
         runs = [home, *_earlier(client, home)]
-    return home, [origin_of(pipeline, str(run.id)) for run in runs]
+    return home, [mark_of(pipeline, str(run.id)) for run in runs]
 
 
 def _earlier(client: SyncPrefectClient, home: FlowRun) -> list[FlowRun]:
-    """What ran before in the same place of the same parent."""
+    """The other runs that the same task run of the parent started."""
     from prefect.client.schemas.filters import FlowRunFilter
 
     if home.parent_task_run_id is None:
@@ -116,7 +136,7 @@ def _earlier(client: SyncPrefectClient, home: FlowRun) -> list[FlowRun]:
 
 
 def _line(run: FlowRun | None, run_id: UUID) -> list[FlowRun]:
-    """A run, the run that it is part of, and so on."""
+    """A flow run, its parent, the parent's parent and so on."""
     if run is not None and run.parent_task_run_id is None:
         return [run]
     with asking() as client:
@@ -133,7 +153,7 @@ def _above(client: SyncPrefectClient, run: FlowRun) -> FlowRun | None:
         parent = client.read_task_run(run.parent_task_run_id)
         return client.read_flow_run(parent.flow_run_id) if parent.flow_run_id else None
     except ObjectNotFound:
-        return None  # deleted: what is left is on its own from now on
+        return None  # it was deleted: the run below it counts as the outermost
 
 
 def _flow_name(run: FlowRun) -> str:
@@ -143,7 +163,7 @@ def _flow_name(run: FlowRun) -> str:
 
 @contextmanager
 def asking() -> Iterator[SyncPrefectClient]:
-    """A client of Prefect's API, whose troubles are told as ours."""
+    """A client of Prefect's API; whatever it raises becomes `LookupFailed`."""
     try:
         with get_client(sync_client=True) as client:
             yield client
@@ -159,8 +179,8 @@ def asking() -> Iterator[SyncPrefectClient]:
 def is_cancelled() -> bool:
     """Whether the flow run that this thread works for was ended.
 
-    Prefect tells the threads of its task runner all at once, by an event for each of their tasks, and looks
-    at it itself between a task's attempts; it has no public name that a task could look at.
+    Prefect's task runner sets an event for each of its tasks, all at once, and checks it between the attempts of a
+    task. There is no public name for it.
     """
     flow = FlowRunContext.get()
     events = getattr(flow.task_runner if flow else None, "_cancel_events", None) or {}
@@ -168,7 +188,7 @@ def is_cancelled() -> bool:
 
 
 def logger() -> logging.Logger | logging.LoggerAdapter[Any]:
-    """The run's own log; outside of any run, ours."""
+    """The run's log; outside of any run, the logger `tuneway`."""
     try:
         return get_run_logger()
     except MissingContextError:

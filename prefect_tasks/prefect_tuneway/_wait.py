@@ -1,4 +1,4 @@
-"""The step that waits: on a poll that all waits of the process share, and seen in Prefect's UI."""
+"""The step that waits: all waits of a process share one poll, and their progress is shown in Prefect's UI."""
 
 from __future__ import annotations
 
@@ -7,36 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.context import TaskRunContext
 
-from prefect_tuneway import _notes
+from prefect_tuneway import _notes, _runs
 from prefect_tuneway._data import log_news
+from prefect_tuneway._jobs import Output
 from prefect_tuneway._steps import AtService, Here, Step
-from prefect_tuneway.credentials import FineTuningCredentials, resolve
+from prefect_tuneway.credentials import Credentials, FineTuningCredentials, resolve
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from tuneway import AsyncClient, WaitToken
+    from tuneway import Outcome, WaitToken
     from tuneway.models import Job
 
 
-def wait_for_fine_tuning_job(
-    job: str | Mapping[str, Any],
-    *,
-    credentials: FineTuningCredentials | str | None = None,
-    timeout: float | timedelta | None = None,
-    cancel_on_timeout: bool = False,
+def wait(
+    job: Output, *, credentials: Credentials, timeout: float | timedelta | None, cancel_on_timeout: bool
 ) -> Step[dict[str, Any]]:
-    """Wait until a job has succeeded. The output says what came of it: the model's name, trained tokens.
-
-    All waits of a process on the same account share one poll. The job's log is told in the task's, its
-    progress is a progress artifact, and its metrics, checkpoints and curve are artifacts when it has ended.
-
-    Args:
-        job: The job's id, or the output of a step that has one.
-        credentials: The service: a block, the name of a stored one, or nothing, for what the environment says.
-        timeout: Seconds (or a timedelta) from the task's start, over all its retries.
-        cancel_on_timeout: Whether the job is cancelled when the time is up; else it goes on.
-    """
+    """The step `wait_for_fine_tuning_job`."""
     from tuneway.errors import WaitTimeout
     from tuneway.steps import job_summary
 
@@ -49,18 +36,28 @@ def wait_for_fine_tuning_job(
         )
     except WaitTimeout:
         if cancel_on_timeout:
-            yield AtService(settings, lambda client, _tell: client.cancel(token.job_id), log_news)
+            yield from _cancel_own(settings, token.job_id)
         raise
     finally:
         progress.leave()
-    measured = yield AtService(settings, lambda client, _tell: _results(client, ended), log_news)
+    outcome: Outcome = yield AtService(settings, lambda client, _tell: client.outcome(ended, forgiving=True), log_news)
     yield Here(lambda: progress.show(100.0, f"{ended.status}, `{ended.fine_tuned_model}`"))
-    yield Here(lambda: _notes.show_results(ended, *measured))
+    yield Here(lambda: _notes.show_outcome(outcome))
     return job_summary(ended, job)
 
 
-def wait_token(job: str | Mapping[str, Any], timeout: float | timedelta | None = None) -> WaitToken:
-    """The wait's whole state; its deadline is counted from the task's start, and holds over all retries."""
+def _cancel_own(settings: Mapping[str, Any], job_id: str) -> Step[None]:
+    """Cancel a job that took too long, if this flow run made it."""
+    job: Job = yield AtService(settings, lambda client, _tell: client.jobs.retrieve(job_id), log_news)
+    own = yield Here(lambda: _runs.is_own(job))
+    if own:
+        job = yield AtService(settings, lambda client, _tell: client.cancel(job_id), log_news)
+    what = f"it is {job.status}" if own else "this flow run didn't make it, and it goes on"
+    _runs.logger().info("%s didn't end in time: %s", job_id, what)
+
+
+def wait_token(job: Output, timeout: float | timedelta | None = None) -> WaitToken:
+    """The whole state of a wait. Its deadline is counted from the task's start and holds over all retries."""
     import time
 
     from tuneway import WaitToken
@@ -78,18 +75,3 @@ def wait_token(job: str | Mapping[str, Any], timeout: float | timedelta | None =
 def _heard(progress: _notes.JobProgress, batch: list[Any]) -> None:
     log_news(batch)
     progress.hear(batch)
-
-
-async def _results(client: AsyncClient, job: Job) -> tuple[list[Any], list[Any], str]:
-    """A job's metrics and checkpoints, as far as the service has them: they are for looking at."""
-    from tuneway.errors import TunewayError
-
-    rows: list[Any] = []
-    checkpoints: list[Any] = []
-    try:
-        if job.result_files:
-            rows = await client.result_metrics(job)
-        checkpoints = [checkpoint async for checkpoint in client.jobs.checkpoints(job.id)][::-1]
-    except TunewayError as error:
-        _notes.forgive("what the training measured", error)
-    return rows, checkpoints, client.base_url

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def model_asset(name: str) -> Asset:
-    """The asset that stands for a registered model, over all its versions."""
+    """The asset of a registered model, over all its versions."""
     return Asset(key=f"tuneway://models/{quote(name, safe='')}", properties=AssetProperties(name=name))
 
 
 def data_asset(file: DataFile) -> Asset:
-    """The asset that stands for a file of training data: the same wherever the same bytes were used."""
+    """The asset of a data file: the same wherever the same bytes were used."""
     return Asset(
         key=f"tuneway://data/{file.sha256 or quote(file.id, safe='')}",
         properties=AssetProperties(name=file.filename or file.id),
@@ -26,9 +26,9 @@ def data_asset(file: DataFile) -> Asset:
 
 
 def tell_asset(record: ModelRecord, told: dict[str, Any]) -> None:
-    """Let the task that runs now have materialised the model; Prefect tells it when the task has succeeded.
+    """Report the model as an asset that the running task materialises; Prefect sends it when the task succeeds.
 
-    `@materialize` wants to know its assets when a module is imported, and a model's name is known only here.
+    `@materialize` has to know its assets when a module is imported, and a model's name is known only here.
     """
     context = AssetContext.get()
     if context is None:

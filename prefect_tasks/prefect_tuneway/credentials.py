@@ -1,19 +1,20 @@
-"""Where the service is, and who asks."""
+"""The service's address and the key for it, as a block."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 if TYPE_CHECKING:
     from tuneway import AsyncClient, Client
 
 DOCUMENTATION = "https://pypi.org/project/tuneway/"
 
-# what Prefect draws its own blocks with, at the commit that it names itself: square, as its interface wants them,
-# nobody else's mark, and the same for good
+# Prefect's own logos for blocks, at the commit that Prefect itself names: square, as its interface wants them, and
+# nobody else's trademark
 _LOGOS = (
     "https://raw.githubusercontent.com/PrefectHQ/prefect/420d0d6a78bb6df1fc18bcf188fdad43c1d22ea9/assets/block-logos"
 )
@@ -52,9 +53,9 @@ class FineTuningCredentials(Block):
     )
     organization: str | None = Field(default=None, description="The organisation, else OPENAI_ORG_ID.")
     project: str | None = Field(default=None, description="The project, else OPENAI_PROJECT_ID.")
-    registry_url: str | None = Field(
+    registry: str | None = Field(
         default=None,
-        title="Registry URL",
+        title="Registry URI",
         description="Where models are registered: sqlite:///… or mlflow:…, else TUNEWAY_REGISTRY_URI.",
     )
     options: dict[str, Any] = Field(
@@ -64,6 +65,11 @@ class FineTuningCredentials(Block):
             "and poll, with the fields of tuneway.Poll."
         ),
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_documents(cls, stored: Any) -> Any:
+        return renamed(stored, registry_url="registry")
 
     def get_client(self) -> Client:
         """A client; close it, or use it in a `with`."""
@@ -92,10 +98,21 @@ class FineTuningCredentials(Block):
         return settings
 
 
-def resolve(credentials: FineTuningCredentials | str | None) -> FineTuningCredentials:
-    """Credentials as a step takes them: a block, a stored block's name, or none at all; blocking."""
+Credentials = FineTuningCredentials | str | None
+"""How a step is told its service: a block, the name of a stored one, or None for what the environment says."""
+
+
+def resolve(credentials: Credentials) -> FineTuningCredentials:
+    """The block for these credentials; blocking, since a name is looked up at Prefect's API."""
     if isinstance(credentials, str):
         load: Any = FineTuningCredentials.load  # its types don't show what its decorator adds
         stored: FineTuningCredentials = load(credentials, _sync=True)
         return stored
     return credentials or FineTuningCredentials()
+
+
+def renamed(stored: Any, **names: str) -> Any:
+    """A stored block's data, with the fields that were renamed since under the names of today."""
+    if not isinstance(stored, Mapping):
+        return stored
+    return {names.get(name, name): value for name, value in stored.items()}

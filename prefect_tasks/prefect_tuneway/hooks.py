@@ -1,4 +1,4 @@
-"""What happens to paid jobs when a person cancels a flow run."""
+"""The hook that cancels the paid jobs of a flow run that a person cancels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
 
 LABEL = "tuneway.credentials."
-"""On a flow run: the block documents that its jobs were made with, for a hook in another process."""
+"""Labels on a flow run: the credential blocks that its jobs were created with, for a hook in another process."""
 
 MOST_REMEMBERED = 1000
 
@@ -31,13 +31,14 @@ def cancel_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> N
         @flow(on_cancellation=[cancel_jobs])
         def nightly(): ...
 
-    The jobs are found by a mark that they carry, so the flow's own process may be gone, and may have been
-    killed in the middle of a create. A run that ends for other reasons (its worker is shut down or evicted)
-    leaves them alone: who runs it again adopts them. So are jobs left alone that the run only waited for,
-    or adopted from another by `reuse="content"`.
+    The jobs are found by the mark that they carry, so the flow's own process may be gone, and may have been
+    killed in the middle of a create. A run that ends for another reason (its worker is shut down or evicted)
+    leaves its jobs alone: the next attempt adopts them. Jobs that the run only waited for, or that it adopted from
+    another by `reuse="content"`, carry another mark and are left alone as well.
 
-    The service is asked with the credential blocks that the run has used; where it used none, as the
-    environment of this process says. See `cancel_jobs_with` for others.
+    The service is asked with the credential blocks that the run has used; if it used none, as the environment of
+    this process says. See `cancel_jobs_with` for others. Where TUNEWAY_DEPLOYMENT is set, it is part of the mark:
+    set it for the worker too.
     """
     _hook(flow, flow_run, state, None)
 
@@ -45,7 +46,7 @@ def cancel_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> N
 def cancel_jobs_with(
     credentials: FineTuningCredentials | str,
 ) -> Callable[[Flow[..., Any], FlowRun, State[Any]], None]:
-    """The hook `cancel_jobs`, with credentials of your own: a block, or the name of a stored one."""
+    """The hook `cancel_jobs` with these credentials: a block, or the name of a stored one."""
 
     def cancel_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
         _hook(flow, flow_run, state, credentials)
@@ -54,7 +55,7 @@ def cancel_jobs_with(
 
 
 def note_credentials(run: _runs.Run, access: FineTuningCredentials) -> None:
-    """Leave word of the credentials that a run's job is about to be made with."""
+    """Note on the flow run which credentials its job is about to be created with."""
     if run.home is None:
         return
     known = _remembered.setdefault(run.home, [])
@@ -79,19 +80,19 @@ def _hook(
 def cancel_if_asked(
     flow_run: FlowRun, log: logging.Logger | logging.LoggerAdapter[Any], credentials: FineTuningCredentials | str | None
 ) -> bool:
-    """Cancel the jobs of a run that a person has cancelled; gives whether one has."""
+    """Cancel the jobs of a run if a person has cancelled it; gives whether that is so."""
     from tuneway.errors import TunewayError
 
-    home, origins = _runs.home_of(flow_run)
+    home, marks = _runs.home_of(flow_run)
     if home.state is None or not (home.state.is_cancelling() or home.state.is_cancelled()):
         return False
     trouble: TunewayError | None = None
     for access in [resolve(credentials)] if credentials is not None else _used_by(home):
-        for origin in origins:
+        for mark in marks:
             try:
                 with access.get_client() as client:
-                    jobs = client.cancel_made_by(origin)
-            except TunewayError as error:  # one account that refuses doesn't keep another's jobs alive
+                    jobs = client.cancel_made_by(mark)
+            except TunewayError as error:  # the jobs on other accounts are still cancelled
                 trouble = error
                 continue
             for job in jobs:
@@ -102,13 +103,13 @@ def cancel_if_asked(
 
 
 def is_attached(flow: Flow[..., Any] | None) -> bool:
-    """Whether a flow cancels its jobs when it is cancelled."""
+    """Whether a flow has the hook."""
     hooks = (flow.on_cancellation_hooks if flow else None) or []
     return any(getattr(hook, "__module__", None) == __name__ for hook in hooks)
 
 
 def _used_by(home: FlowRun) -> list[FineTuningCredentials]:
-    """What a run has used, as far as it is known here; else what the environment says."""
+    """The credentials that a run has used, as far as they are known here; else those of the environment."""
     found = {str(access.client_settings()): access for access in _remembered.get(str(home.id), [])}
     for label, name in (home.labels or {}).items():
         if label.startswith(LABEL):

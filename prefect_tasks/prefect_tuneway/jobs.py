@@ -1,23 +1,27 @@
-"""A training as a block: all that creates a job, stored, and triggered by name."""
+"""A training as a block: everything that creating its job takes, stored under a name."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect._internal.compatibility.async_dispatch import async_dispatch
 from prefect.blocks.abstract import JobBlock, JobRun
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from prefect_tuneway import _jobs, _wait
 from prefect_tuneway._steps import AtService, Here, Step, arun, run
-from prefect_tuneway.credentials import DOCUMENTATION, JOB_LOGO, FineTuningCredentials, resolve
+from prefect_tuneway.credentials import DOCUMENTATION, JOB_LOGO, FineTuningCredentials, renamed, resolve
+
+if TYPE_CHECKING:
+    from tuneway import JobSpec, Recipe
+    from tuneway.client import StartedJob
 
 
 class FineTuningJobRun(JobRun[dict[str, Any]]):
-    """A job that was made or adopted, and what came of it.
+    """A job that was created or adopted, and its result.
 
     Args:
-        job: The job in a few words.
+        job: The job, as `create_fine_tuning_job` gives it.
         credentials: The service that it is on.
         timeout: Seconds to wait for it.
     """
@@ -48,11 +52,11 @@ class FineTuningJobRun(JobRun[dict[str, Any]]):
 
     @async_dispatch(afetch_result)
     def fetch_result(self) -> dict[str, Any]:  # type: ignore[override]
-        """What came of the job, as the task `wait_for_fine_tuning_job` gives it; raises unless it has succeeded."""
+        """The job's result, as the task `wait_for_fine_tuning_job` gives it; raises unless the job has succeeded."""
         return run(self._look()) if self.result is None else self.result
 
     def _wait(self) -> Step[dict[str, Any]]:
-        return _wait.wait_for_fine_tuning_job(self.job, credentials=self.credentials, timeout=self.timeout)
+        return _wait.wait(self.job, credentials=self.credentials, timeout=self.timeout, cancel_on_timeout=False)
 
     def _look(self) -> Step[dict[str, Any]]:
         from tuneway.errors import TunewayError, WaitTimeout
@@ -97,20 +101,43 @@ class FineTuningJob(JobBlock[dict[str, Any]]):
         default=None, description="The service, else what the environment says."
     )
     model: str = Field(description="The model to start from.")
-    training_file: str | None = Field(default=None, description="The id of an uploaded file.")
-    training_path: str | None = Field(default=None, description="Or a local file, which is uploaded when needed.")
-    validation_file: str | None = Field(default=None, description="The id of an uploaded file to measure on.")
-    validation_path: str | None = Field(default=None, description="Or a local file to measure on.")
+    training_data: str | None = Field(
+        default=None, description="The path of a JSONL file; it is checked and uploaded when the training is triggered."
+    )
+    validation_data: str | None = Field(default=None, description="Likewise; measured during training.")
+    training_file: str | None = Field(default=None, description="Instead of the data: the id of an uploaded file.")
+    validation_file: str | None = Field(default=None, description="Likewise; measured during training.")
     method: dict[str, Any] | None = Field(
         default=None, description='How to train, as JSON: {"type": "supervised", "n_epochs": 3}.'
     )
     suffix: str | None = Field(default=None, description="A word in the new model's name.")
     seed: int | None = Field(default=None, description="The same seed and data give the same training.")
     metadata: dict[str, str] | None = Field(default=None, description="Up to 13 pairs of your own.")
+    integrations: list[dict[str, Any]] | None = Field(
+        default=None, description="Up to five, Weights & Biases among them."
+    )
+    hyperparameters: dict[str, Any] | None = Field(
+        default=None, description="The old place for them; the method is the new one."
+    )
+    extra_body: dict[str, Any] | None = Field(default=None, description="Fields that only your service knows.")
+    max_usd: float | None = Field(
+        default=None, description="A training that is estimated to cost more is refused before anything is sent."
+    )
+    data_options: dict[str, Any] | None = Field(
+        default=None, description="Further arguments of tuneway.dataset.validate."
+    )
+    key: str | None = Field(
+        default=None, description="A word of your own, for several jobs of the same content in one flow run."
+    )
     reuse: Literal["run", "content", "never"] = Field(
-        default="run", description="Which jobs will do: this run's, anybody's with the same content, or none."
+        default="run", description="Which existing jobs are adopted: this run's, any of the same content, or none."
     )
     timeout: float | None = Field(default=None, description="Seconds to wait for the job.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_documents(cls, stored: Any) -> Any:
+        return renamed(stored, training_path="training_data", validation_path="validation_data")
 
     async def atrigger(self) -> FineTuningJobRun:
         """`trigger`, to be awaited."""
@@ -118,27 +145,26 @@ class FineTuningJob(JobBlock[dict[str, Any]]):
 
     @async_dispatch(atrigger)
     def trigger(self) -> FineTuningJobRun:  # type: ignore[override]
-        """Have the one job for this training in this flow run: adopt the one that exists, else create it."""
+        """Have one job for this training in this flow run: adopt the one that exists, else create it."""
         return FineTuningJobRun(run(self._submit()), self.credentials, self.timeout)
 
     def _submit(self) -> Step[dict[str, Any]]:
-        return (
-            yield from _jobs.create_fine_tuning_job(
-                model=self.model,
-                training_file=(yield from self._file(self.training_file, self.training_path)) or "",
-                validation_file=(yield from self._file(self.validation_file, self.validation_path)),
-                credentials=self.credentials,
-                method=self.method,
-                suffix=self.suffix,
-                seed=self.seed,
-                metadata=self.metadata,
-                reuse=self.reuse,
+        from tuneway.steps import job_summary
+
+        started: StartedJob = yield from _jobs.start(self._what(), self.credentials, key=self.key, reuse=self.reuse)
+        return job_summary(started.job, started.spec, data=started.report)
+
+    def _what(self) -> Recipe | JobSpec:
+        """What to train: on data, or on files that are uploaded already."""
+        from tuneway import JobSpec, Recipe
+        from tuneway.errors import InvalidSpec
+
+        kind, other = (JobSpec, Recipe) if self.training_file else (Recipe, JobSpec)
+        stray = [name for name in other.model_fields if name not in kind.model_fields and getattr(self, name)]
+        if stray:
+            raise InvalidSpec(
+                f"{stray[0]}: it doesn't go with {'training_file' if kind is JobSpec else 'training_data'}",
+                field=stray[0],
+                hint="Give training_data and validation_data, or training_file and validation_file.",
             )
-        )
-
-    def _file(self, file: str | None, path: str | None) -> Step[Any]:
-        from prefect_tuneway._data import upload_training_file
-
-        if file is not None or path is None:
-            return file
-        return (yield from upload_training_file(path, credentials=self.credentials))
+        return kind(**_jobs.given({name: getattr(self, name) for name in kind.model_fields}))

@@ -1,4 +1,4 @@
-"""Waiting without a worker: a flow run steps aside, and comes back when its job has ended.
+"""Waiting without a worker: a flow run is suspended, and resumed when its job has ended.
 
     @flow(on_cancellation=[cancel_jobs])
     def nightly():
@@ -7,17 +7,16 @@
         done = suspend_until_ended(job)
         return register_model(done, name="support-router")
 
-The run is suspended: its process ends, and nothing of it is left but its resume token, a label on the flow
-run. `resume_ended_runs`, deployed on a schedule or started by a webhook, looks at all jobs that suspended
-runs wait for, with about one request for a hundred, and resumes the runs whose jobs have ended. A resumed
-run begins at its first line: its file is found, its job adopted, and it goes on from here.
+The process of a suspended run ends; what is left is its resume token, a label on the flow run.
+`resume_ended_runs`, deployed on a schedule or started by a webhook, looks at all jobs that suspended runs wait
+for, with about one request for a hundred, and resumes the runs whose jobs have ended. A resumed run begins at its
+first line: its file is found, its job adopted, and it goes on from there.
 """
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +25,10 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
 from prefect_tuneway import _runs, hooks
+from prefect_tuneway._jobs import Output
 from prefect_tuneway._steps import AtService, Here, Step, arun, run
 from prefect_tuneway._wait import wait_token
-from prefect_tuneway.credentials import FineTuningCredentials, resolve
+from prefect_tuneway.credentials import Credentials, FineTuningCredentials, resolve
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -39,30 +39,30 @@ if TYPE_CHECKING:
     from tuneway.models import Job
 
 TOKEN, SERVICE, CANCELS = "tuneway.waits_for", "tuneway.service", "tuneway.cancels"
-"""On a suspended flow run: its resume token, the service that knows the job, and whether a cancel is passed on."""
+"""Labels on a suspended flow run: its resume token, the job's service, and whether a cancel cancels the job."""
 
 LOOK_BACK = timedelta(days=7)
-"""A run that was cancelled earlier than that isn't looked at any more."""
+"""A run that was cancelled longer ago isn't looked at any more."""
 
 LONGEST = timedelta(days=30)
-"""So long a run stays suspended, unless its wait has a deadline."""
+"""How long a run stays suspended, unless its wait has a deadline."""
 
 PAGE = 200
 
 
 def suspend_until_ended(
-    job: str | Mapping[str, Any],
+    job: Output,
     *,
-    credentials: FineTuningCredentials | str | None = None,
+    credentials: Credentials = None,
     timeout: float | timedelta | None = None,
 ) -> dict[str, Any]:
-    """Give what came of a job that has ended; else suspend the flow run, which comes back here.
+    """Suspend the flow run until a job has ended, and give its result. A job that has ended suspends nothing.
 
-    Call it in the flow itself, in a deployment: Prefect starts a run again only where it knows how.
+    Call it in the flow itself, in a run of a deployment: Prefect can't start other runs again.
 
     Args:
         job: The job's id, or the output of a step that has one.
-        credentials: The service: a block, the name of a stored one, or nothing, for what the environment says.
+        credentials: The service: a block, the name of a stored one, or None for what the environment says.
         timeout: Seconds (or a timedelta) from the first suspension; then the step fails, and the job goes on.
 
     Raises:
@@ -78,9 +78,9 @@ def suspend_until_ended(
 
 
 async def asuspend_until_ended(
-    job: str | Mapping[str, Any],
+    job: Output,
     *,
-    credentials: FineTuningCredentials | str | None = None,
+    credentials: Credentials = None,
     timeout: float | timedelta | None = None,  # noqa: ASYNC109 - of the service's work, not of this call
 ) -> dict[str, Any]:
     """`suspend_until_ended`, to be awaited."""
@@ -92,23 +92,23 @@ async def asuspend_until_ended(
 
 
 @flow(name="resume_ended_runs")
-def resume_ended_runs(credentials: FineTuningCredentials | str | None = None, job_id: str | None = None) -> list[str]:
-    """Resume the flow runs that were suspended until their jobs end, and whose jobs have; gives their ids.
+def resume_ended_runs(credentials: Credentials = None, job_id: str | None = None) -> list[str]:
+    """Resume the suspended flow runs whose jobs have ended; gives their ids.
 
-    A suspended run that a person has cancelled has no process that could cancel its job: that is done here
-    too, if its flow has the hook `cancel_jobs`.
+    A suspended run that a person has cancelled has no process that could cancel its job. It is cancelled here, if
+    the flow has the hook `cancel_jobs`.
 
     Args:
-        credentials: The service: a block, the name of a stored one, or nothing, for what the environment says.
-        job_id: Look at this one only: for a webhook, which tells which job has ended.
+        credentials: The service: a block, the name of a stored one, or None for what the environment says.
+        job_id: Look at this job only: for a webhook that tells which job has ended.
     """
     return run(_resume(credentials, job_id))
 
 
 def _look(
-    job: str | Mapping[str, Any], credentials: FineTuningCredentials | str | None, timeout: float | timedelta | None
+    job: Output, credentials: Credentials, timeout: float | timedelta | None
 ) -> Step[tuple[Job | None, WaitToken]]:
-    """Look at the job once; if it lives, note on the flow run what it waits for."""
+    """Look at the job once. If it is alive, note on the flow run that it waits for it."""
     from tuneway.errors import JobError, TunewayError
 
     access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
@@ -131,7 +131,7 @@ async def _see(client: Any, token: WaitToken) -> tuple[Any, str]:
     return (await client.look([token]))[0], client.base_url
 
 
-def _resume(credentials: FineTuningCredentials | str | None, job_id: str | None) -> Step[list[str]]:
+def _resume(credentials: Credentials, job_id: str | None) -> Step[list[str]]:
     from tuneway import WaitToken
     from tuneway.errors import JobError
 
@@ -151,10 +151,10 @@ def _resume(credentials: FineTuningCredentials | str | None, job_id: str | None)
     for (flow_run, token), found in zip(waits, seen, strict=True):
         if isinstance(found, JobError) or getattr(found, "done", False):
             yield Here(functools.partial(_go_on, flow_run))
-            log.info("%s has ended: run %s goes on", token.job_id, flow_run.name)
+            log.info("%s has ended: run %s is resumed", token.job_id, flow_run.name)
             resumed.append(str(flow_run.id))
         elif isinstance(found, Exception):
-            log.warning("%s can't be seen, and run %s stays suspended: %s", token.job_id, flow_run.name, found)
+            log.warning("%s can't be read, so run %s stays suspended: %s", token.job_id, flow_run.name, found)
     return resumed
 
 
@@ -168,7 +168,7 @@ def _cancel_for_cancelled(service: str, access: FineTuningCredentials) -> None:
 
 
 def _waiting_runs(service: str, which: dict[str, Any]) -> list[FlowRun]:
-    """The flow runs of this kind that wait, or waited, for a job at this service."""
+    """The flow runs that match and that wait, or waited, for a job at this service."""
     from prefect.client.schemas.filters import FlowRunFilter
 
     found: list[FlowRun] = []
@@ -184,7 +184,7 @@ def _waiting_runs(service: str, which: dict[str, Any]) -> list[FlowRun]:
 
 
 def _noted(token: WaitToken) -> WaitToken:
-    """The wait as it was noted when it began: its deadline doesn't begin anew with each return."""
+    """The wait as it was noted when it began: its deadline doesn't start again with each resume."""
     from tuneway import WaitToken
     from tuneway.errors import InvalidInput
 
@@ -206,10 +206,10 @@ def _note(flow_run: UUID, labels: dict[str, bool | int | float | str]) -> None:
 
 
 def _suspend(token: WaitToken) -> Any:
-    """Suspend the flow run: at once in a flow that blocks, when awaited in one that doesn't."""
+    """Suspend the flow run: at once in a flow that blocks, when awaited in an async one."""
     from prefect.flow_runs import suspend_flow_run
 
-    # with another key each time: a run may be resumed too early, and step aside again
+    # with another key each time: a run that was resumed too early is suspended again
     return suspend_flow_run(timeout=_patience(token), key=f"{token.job_id}-{time.time()}")
 
 
@@ -231,13 +231,13 @@ def _this_flow_run() -> UUID:
 
 
 def _patience(token: WaitToken) -> int:
-    """Seconds to stay suspended; a run whose time is up must come back by itself before, to say so."""
+    """Seconds to stay suspended: longer than the wait's deadline, after which the run is resumed to raise its error."""
     if token.deadline is None:
         return int(LONGEST.total_seconds())
     return max(1, int(token.deadline - time.time())) + 3600
 
 
-def _done(ended: Job | None, token: WaitToken, job: str | Mapping[str, Any]) -> dict[str, Any]:
+def _done(ended: Job | None, token: WaitToken, job: Output) -> dict[str, Any]:
     from tuneway.errors import WaitTimeout
     from tuneway.steps import job_summary
 

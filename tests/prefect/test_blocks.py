@@ -9,14 +9,17 @@ import sys
 
 import pytest
 from prefect import flow
+from prefect.blocks.core import Block
 from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
+from prefect.utilities.dispatch import get_registry_for_type
 from prefect.workers.process import ProcessWorker
+from support.datasets import good_rows, write
 
 from prefect_tuneway import FineTuningCredentials, FineTuningJob
 from tuneway import Poll
-from tuneway.errors import JobFailed, WaitTimeout
+from tuneway.errors import InvalidDataset, InvalidSpec, JobFailed, WaitTimeout
 
 
 @pytest.mark.parametrize("block", [FineTuningCredentials, FineTuningJob])
@@ -60,7 +63,7 @@ def test_options_reach_the_client(monkeypatch):
 @pytest.fixture
 def training(credentials, data):
     method = {"type": "supervised", "n_epochs": 3}
-    return FineTuningJob(credentials=credentials, model="gpt-4o-mini", training_path=str(data), method=method)
+    return FineTuningJob(credentials=credentials, model="gpt-4o-mini", training_data=str(data), method=method)
 
 
 def test_a_stored_training_is_triggered_waited_for_and_gives_its_model(server, training):
@@ -90,6 +93,60 @@ async def test_in_async_flows_it_is_awaited(server, training):
         return await run.fetch_result()
 
     assert (await train())["status"] == "succeeded"
+
+
+def test_its_data_is_checked_as_a_pair_and_registered_with_its_rows(server, credentials, tmp_path):
+    rows = good_rows(count=30)
+    train, valid = write(tmp_path / "train.jsonl", rows[:20]), write(tmp_path / "valid.jsonl", rows[20:])
+    training = FineTuningJob(
+        credentials=credentials, model="base", training_data=str(train), validation_data=str(valid)
+    )
+    assert [fact["rows"] for fact in training.trigger().fetch_result()["data"]] == [20, 10]
+    with pytest.raises(InvalidDataset, match=r"row\.overlap"):
+        training.model_copy(update={"validation_data": str(train)}).trigger()
+
+
+def test_it_takes_files_that_are_uploaded_instead_and_not_both(server, credentials, data):
+    server.service.add_file(id="file-1")
+    uploaded = FineTuningJob(credentials=credentials, model="base", training_file="file-1")
+    assert uploaded.trigger().job_id == server.service.jobs[0]["id"]
+    for stray in ({"training_data": str(data)}, {"validation_data": str(data)}, {"max_usd": 1.0}):
+        with pytest.raises(InvalidSpec, match="doesn't go with training_file"):
+            uploaded.model_copy(update=stray).trigger()
+    with pytest.raises(InvalidSpec, match="training_data"):
+        FineTuningJob(credentials=credentials, model="base").trigger()
+    assert len(server.service.jobs) == 1
+
+
+def blocks_of_before():
+    """The blocks with the names that fields had before."""
+
+    class Credentials(Block):
+        _block_type_name = "Fine-Tuning Credentials"
+        _block_type_slug = "fine-tuning-credentials"
+        registry_url: str
+
+    class Job(Block):
+        _block_type_name = "Fine-Tuning Job"
+        _block_type_slug = "fine-tuning-job"
+        model: str
+        training_path: str
+        validation_path: str
+
+    return Credentials, Job
+
+
+def test_blocks_that_were_stored_under_the_names_of_before_are_read(prefect, monkeypatch):
+    known = get_registry_for_type(Block)
+    for slug in ("fine-tuning-credentials", "fine-tuning-job"):
+        monkeypatch.setitem(known, slug, known[slug])  # it is restored after the test
+    with pytest.warns(UserWarning, match="will be overridden"):
+        credentials, job = blocks_of_before()
+    credentials(registry_url="sqlite:///models.db").save("before", overwrite=True, _sync=True)
+    job(model="m", training_path="t.jsonl", validation_path="v.jsonl").save("before", overwrite=True, _sync=True)
+    assert FineTuningCredentials.load("before", _sync=True).registry == "sqlite:///models.db"
+    read = FineTuningJob.load("before", _sync=True)
+    assert (read.training_data, read.validation_data) == ("t.jsonl", "v.jsonl")
 
 
 def test_a_result_that_is_not_there_yet_says_so(server, training):

@@ -22,7 +22,7 @@ from prefect_tuneway import (
     hooks,
     wait_for_fine_tuning_job,
 )
-from tuneway import Retry
+from tuneway import JobSpec, Retry
 from tuneway.errors import ConnectionFailed
 
 MADE: dict[str, Any] = {"model": "gpt-4o-mini", "training_file": "file-1"}
@@ -116,6 +116,42 @@ def test_a_job_that_was_only_adopted_from_another_run_lives_on(server, credentia
     put(run, Cancelling())
     cancel_jobs(nightly, run, Cancelling())
     assert statuses(server) == ["validating_files"]
+
+
+@pytest.mark.parametrize("who", ["another flow", "the plain client"])
+def test_a_job_of_the_same_content_that_another_made_lives_on(server, credentials, who):
+    @flow
+    def weekly():
+        create_fine_tuning_job(**MADE, credentials=credentials)
+
+    if who == "another flow":
+        weekly()
+    else:
+        with credentials.get_client() as client:
+            client.submit(JobSpec(**MADE), key="by hand")
+    run = made(nightly, credentials, reuse="content")
+    put(run, Cancelling())
+    cancel_jobs(nightly, run, Cancelling())
+    assert statuses(server) == ["validating_files"]
+
+
+def test_a_job_that_a_run_made_for_anybodys_reuse_is_still_its_own(server, credentials):
+    run = made(nightly, credentials, reuse="content")
+    put(run, Cancelling())
+    cancel_jobs(nightly, run, Cancelling())
+    assert statuses(server) == ["cancelled"]
+
+
+def test_the_deployments_name_is_part_of_the_mark_by_which_a_cancel_finds_jobs(server, credentials, monkeypatch):
+    monkeypatch.setenv("TUNEWAY_DEPLOYMENT", "staging")
+    run = made(nightly, credentials)
+    put(run, Cancelling())
+    monkeypatch.setenv("TUNEWAY_DEPLOYMENT", "production")
+    cancel_jobs(nightly, run, Cancelling())
+    assert statuses(server) == ["validating_files"]
+    monkeypatch.setenv("TUNEWAY_DEPLOYMENT", "staging")
+    cancel_jobs(nightly, run, Cancelling())
+    assert statuses(server) == ["cancelled"]
 
 
 def test_a_cancelled_run_cancels_what_its_inner_flows_have_made(server, credentials):

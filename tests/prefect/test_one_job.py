@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, unmapped
 from prefect.context import FlowRunContext
-from support.fault_server import answer
+from support.fault_server import answer, drop_after
 
 from prefect_tuneway import create_fine_tuning_job, fine_tune, wait_for_fine_tuning_job
 from tuneway.errors import LookupFailed
@@ -72,23 +72,71 @@ def test_never_means_a_new_job_for_each_run_of_the_flow(server, credentials, aga
     assert len(server.service.jobs) == 2
 
 
-def test_the_same_wish_in_one_run_is_one_job_and_another_name_or_seed_is_another(server, credentials):
+def test_never_still_adopts_in_a_retry_of_the_task(server, credentials):
+    server.fault(drop_after(), "POST", "/fine_tuning/jobs")
+    server.fault(answer({"error": {"message": "down"}}, status=503), "GET", "/fine_tuning/jobs", times=1)
+    step = create_fine_tuning_job.with_options(retry_delay_seconds=0)
+
     @flow
     def nightly():
-        same = [create_fine_tuning_job(**MADE, credentials=credentials)["job_id"] for _ in range(2)]
+        return step(**MADE, credentials=credentials, reuse="never")["job_id"]
+
+    made = nightly()
+    assert [job["id"] for job in server.service.jobs] == [made]
+
+
+def test_the_same_training_in_one_run_is_one_job_and_a_key_makes_it_several(server, credentials):
+    @flow
+    def nightly():
+        keys = [None, None, "second", "second", "third"]
+        return [create_fine_tuning_job(**MADE, credentials=credentials, key=key)["job_id"] for key in keys]
+
+    one, same, second, again, third = nightly()
+    assert (one, second) == (same, again)
+    assert len({one, second, third}) == 3
+
+
+def test_a_mapped_file_that_sorts_in_first_shifts_nothing(server, credentials, again):
+    files = ["file-1"]
+    server.service.add_file(id="file-0")
+
+    @flow
+    def nightly():
+        create_fine_tuning_job.map(model="gpt-4o-mini", training_file=files, credentials=unmapped(credentials)).wait()
+        files.insert(0, "file-0")
+        raise RuntimeError("killed")
+
+    first = nightly(return_state=True)
+    again(nightly, first.state_details.flow_run_id)
+    assert [job["training_file"] for job in server.service.jobs] == ["file-1", "file-0"]
+
+
+def test_two_deployments_of_tuneway_on_one_account_keep_their_jobs_apart(server, credentials, monkeypatch):
+    @flow
+    def nightly(name):
+        monkeypatch.setenv("TUNEWAY_DEPLOYMENT", name)
+        return create_fine_tuning_job(**MADE, credentials=credentials)["job_id"]
+
+    assert nightly("staging") != nightly("production")
+    origins = [job["metadata"]["tuneway_origin"] for job in server.service.jobs]
+    assert [origin.partition(" / ")[0] for origin in origins] == ["prefect: staging", "prefect: production"]
+
+
+def test_another_task_name_or_seed_is_another_job(server, credentials):
+    @flow
+    def nightly():
+        one = create_fine_tuning_job(**MADE, credentials=credentials)["job_id"]
         seeded = create_fine_tuning_job(**MADE, credentials=credentials, seed=7)["job_id"]
         named = create_fine_tuning_job.with_options(name="second opinion")(**MADE, credentials=credentials)["job_id"]
-        return same, seeded, named
+        return one, seeded, named
 
-    (one, other), seeded, named = nightly()
-    assert one == other
-    assert len({one, seeded, named}) == 3
+    assert len(set(nightly())) == 3
 
 
 def test_a_flow_within_a_flow_asks_for_the_whole_run(server, credentials, data, again):
     @flow
     def outer():
-        fine_tune(str(data), model="gpt-4o-mini", credentials=credentials)
+        fine_tune(training_data=str(data), model="gpt-4o-mini", credentials=credentials)
         raise RuntimeError("killed")
 
     first = outer(return_state=True)
@@ -111,10 +159,7 @@ def test_a_failed_job_is_followed_by_a_new_one_when_the_run_is_started_again(ser
 
 
 def test_without_any_run_the_content_decides(server, credentials):
-    from prefect_tuneway._jobs import create_fine_tuning_job as step
-    from prefect_tuneway._steps import run
-
-    ids = {run(step(**MADE, credentials=credentials))["job_id"] for _ in range(2)}
+    ids = {create_fine_tuning_job.fn(**MADE, credentials=credentials)["job_id"] for _ in range(2)}
     assert len(ids) == 1
 
 
@@ -175,7 +220,7 @@ def test_the_key_does_not_depend_on_where_the_flow_runs(server, credentials, aga
 def test_two_workers_that_run_the_same_run_at_once_have_one_job(server, monkeypatch):
     from concurrent.futures import ThreadPoolExecutor
 
-    from prefect_tuneway import FineTuningCredentials, _jobs, _runs, _steps
+    from prefect_tuneway import FineTuningCredentials, _runs
 
     same = _runs.Run("create_fine_tuning_job", "task-run", "root", "home", "nightly")
     monkeypatch.setattr(_runs, "current_run", lambda: same)
@@ -184,10 +229,7 @@ def test_two_workers_that_run_the_same_run_at_once_have_one_job(server, monkeypa
     server.service.ends = None
     access = FineTuningCredentials(base_url=server.base_url, api_key="sk-1", options={"settle": 1})
     with ThreadPoolExecutor(2) as workers:
-        steps = [
-            workers.submit(lambda: _steps.run(_jobs.create_fine_tuning_job(**MADE, credentials=access)))
-            for _ in range(2)
-        ]
+        steps = [workers.submit(create_fine_tuning_job.fn, **MADE, credentials=access) for _ in range(2)]
         ids = {step.result()["job_id"] for step in steps}
     assert len(ids) == 1
     assert [job["id"] for job in server.service.alive] == list(ids)

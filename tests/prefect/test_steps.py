@@ -11,13 +11,13 @@ from blockbuster import blockbuster_ctx
 from prefect import flow, unmapped
 from prefect.cache_policies import INPUTS, NO_CACHE
 from prefect.client.orchestration import get_client
+from support.datasets import good_rows, write
 from support.fault_server import answer, drop_after
 
 import prefect_tuneway
 from prefect_tuneway import (
     FineTuningCredentials,
     acreate_fine_tuning_job,
-    afine_tune,
     aupload_training_file,
     await_for_fine_tuning_job,
     cancel_fine_tuning_job,
@@ -81,17 +81,89 @@ def test_a_model_of_which_only_the_jobs_id_is_known_tells_nothing_that_was_asked
     assert open_registry(os.environ["TUNEWAY_REGISTRY_URI"]).get(nightly()["ref"]).record.requested == {}
 
 
-def test_one_flow_does_it_all(server, credentials, data):
-    told = fine_tune(str(data), model="gpt-4o-mini", name="support-router", credentials=credentials, alias="champion")
-    assert (told["ref"], told["aliases"]) == ("support-router:1", ["champion"])
-    assert len(server.service.jobs) == 1
-    record = open_registry(os.environ["TUNEWAY_REGISTRY_URI"]).get("support-router@champion").record
-    assert (record.training.rows, record.origin.engine, record.origin.pipeline) == (24, "prefect", "fine_tune")
+@pytest.fixture
+def pair(tmp_path):
+    """Training and validation data."""
+    rows = good_rows(count=30)
+    return {
+        "training_data": write(tmp_path / "train.jsonl", rows[:20]),
+        "validation_data": write(tmp_path / "valid.jsonl", rows[20:]),
+    }
 
 
-async def test_the_flow_and_its_steps_have_forms_to_be_awaited(server, credentials, data):
-    told = await afine_tune(str(data), model="gpt-4o-mini", name="support-router", credentials=credentials)
-    assert told["ref"] == "support-router:1"
+def test_files_that_are_uploaded_together_are_checked_trained_and_registered_together(server, credentials, pair):
+    access = {"credentials": credentials}
+
+    @flow
+    def nightly():
+        file = upload_training_file(**pair, **access)
+        job = create_fine_tuning_job(model="base", training_file=file, **access)
+        return file, register_model(wait_for_fine_tuning_job(job, **access), name="router", **access)
+
+    file, version = nightly()
+    assert (file["rows"], file["validation"]["rows"]) == (20, 10)
+    job = server.service.jobs[0]
+    assert (job["training_file"], job["validation_file"]) == (file["file_id"], file["validation"]["file_id"])
+    record = open_registry(os.environ["TUNEWAY_REGISTRY_URI"]).get(version["ref"]).record
+    assert (record.training.rows, record.validation.rows) == (20, 10)
+
+
+def test_files_that_are_uploaded_apart_are_registered_with_their_rows_too(server, credentials, pair):
+    access = {"credentials": credentials}
+
+    @flow
+    def nightly():
+        train = upload_training_file(pair["training_data"], **access)
+        valid = upload_training_file(validation_data=pair["validation_data"], **access)
+        job = create_fine_tuning_job(model="base", training_file=train, validation_file=valid, **access)
+        return register_model(wait_for_fine_tuning_job(job, **access), name="router", **access)
+
+    record = open_registry(os.environ["TUNEWAY_REGISTRY_URI"]).get(nightly()["ref"]).record
+    assert (record.training.rows, record.validation.rows) == (20, 10)
+
+
+def test_the_checks_output_tells_the_rows_of_files_that_were_uploaded_unchecked(server, credentials, pair):
+    access = {"credentials": credentials}
+
+    @flow
+    def nightly():
+        data = validate_training_data(**pair, model="base")
+        file = upload_training_file(**pair, validate=False, **access)
+        done = wait_for_fine_tuning_job(create_fine_tuning_job(model="base", training_file=file, **access), **access)
+        return register_model(done, name="router", data=data, **access)
+
+    record = open_registry(os.environ["TUNEWAY_REGISTRY_URI"]).get(nightly()["ref"]).record
+    assert (record.training.rows, record.validation.rows) == (20, 10)
+
+
+def test_a_pair_with_the_same_rows_is_refused_by_check_and_upload(server, credentials, pair):
+    same = {"training_data": pair["training_data"], "validation_data": pair["training_data"]}
+    with pytest.raises(InvalidDataset, match=r"row\.overlap"):
+        validate_training_data(**same)
+    with pytest.raises(InvalidDataset, match=r"row\.overlap"):
+        upload_training_file(**same, credentials=credentials)
+    assert not server.arrived
+
+
+def test_few_validation_rows_are_a_warning_together_and_alone(server, credentials, pair, tmp_path):
+    few = write(tmp_path / "few.jsonl", good_rows(count=30)[25:])
+    assert validate_training_data(pair["training_data"], validation_data=few)["validation"]["warnings"] == 1
+    assert upload_training_file(validation_data=few, credentials=credentials)["rows"] == 5
+    with pytest.raises(InvalidDataset):
+        upload_training_file(few, credentials=credentials)
+
+
+def test_an_unknown_reuse_is_refused_before_anything_is_sent(server, credentials):
+    with pytest.raises(InvalidSpec, match="often"):
+        create_fine_tuning_job(model="base", training_file="file-1", reuse="often", credentials=credentials)
+    assert not server.arrived
+
+
+def test_a_model_is_registered_where_its_credentials_say(server, credentials, tmp_path):
+    server.service.add_job(id="ftjob-1", status="succeeded", fine_tuned_model="ft:m", model="m")
+    uri = f"sqlite:///{tmp_path / 'theirs.db'}"
+    register_model("ftjob-1", name="router", credentials=credentials.model_copy(update={"registry": uri}))
+    assert open_registry(uri).get("router").record.job_id == "ftjob-1"
 
 
 async def test_no_awaited_step_blocks_the_loop(server, credentials, data):
@@ -181,7 +253,7 @@ def test_data_with_errors_fails_at_once_and_names_the_line(server, data, tmp_pat
     bad = tmp_path / "bad.jsonl"
     bad.write_text(data.read_text() + '{"messages": []}\n')
     with pytest.raises(InvalidDataset, match="25"):
-        fine_tune(str(bad), model="gpt-4o-mini")
+        fine_tune(training_data=str(bad), model="gpt-4o-mini")
     assert not server.arrived or not server.asked("POST", "/files")
     assert validate_training_data(str(data), model="gpt-4o-mini")["rows"] == 24
 
@@ -216,13 +288,31 @@ def test_a_job_that_failed_fails_the_step_with_the_services_reason(server, crede
         nightly()
 
 
-@pytest.mark.parametrize("cancels", [False, True])
-def test_a_wait_ends_with_its_deadline_once_over_all_retries(server, credentials, cancels):
-    server.service.add_job(id="ftjob-1", status="running")
-    step = wait_for_fine_tuning_job.with_options(retry_delay_seconds=0)
+@pytest.mark.parametrize(("cancels", "reuse", "end"), [
+    (False, "run", "validating_files"), (True, "run", "cancelled"), (True, "content", "validating_files"),
+])  # fmt: skip
+def test_a_wait_ends_with_its_deadline_once_over_all_retries(server, credentials, cancels, reuse, end):
+    server.service.ends = None
+    server.service.add_file(id="file-1")
+    wait = wait_for_fine_tuning_job.with_options(retry_delay_seconds=0)
+    if reuse == "content":  # another run has made the job
+        create_fine_tuning_job(model="m", training_file="file-1", credentials=credentials)
+
+    @flow
+    def nightly():
+        job = create_fine_tuning_job(model="m", training_file="file-1", credentials=credentials, reuse=reuse)
+        wait(job, credentials=credentials, timeout=0.2, cancel_on_timeout=cancels)
+
     with pytest.raises(WaitTimeout):
-        step("ftjob-1", credentials=credentials, timeout=0.2, cancel_on_timeout=cancels)
-    assert server.service.job("ftjob-1")["status"] == ("cancelled" if cancels else "running")
+        nightly()
+    assert [job["status"] for job in server.service.jobs] == [end]
+
+
+def test_a_job_that_a_flow_was_only_given_is_not_cancelled_when_the_time_is_up(server, credentials):
+    server.service.add_job(id="ftjob-1", status="running")
+    with pytest.raises(WaitTimeout):
+        wait_for_fine_tuning_job("ftjob-1", credentials=credentials, timeout=0.2, cancel_on_timeout=True)
+    assert server.service.job("ftjob-1")["status"] == "running"
 
 
 def test_more_pairs_than_leave_room_for_ours_are_refused_before_anything_is_sent(server, credentials):

@@ -15,6 +15,8 @@ from prefect.events.utilities import emit_event
 import prefect_tuneway
 from prefect_tuneway import _notes, create_fine_tuning_job, fine_tune, wait_for_fine_tuning_job
 
+TRAINED = {"model": "gpt-4o-mini", "name": "router"}
+
 
 def artifacts(flow_run_id):
     mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
@@ -26,7 +28,9 @@ def artifacts(flow_run_id):
 @pytest.fixture
 def shown(server, credentials, data):
     """A run's artifacts by their last word, and its job."""
-    state = fine_tune(str(data), model="gpt-4o-mini", name="router", credentials=credentials, return_state=True)
+    state = fine_tune(
+        training_data=str(data), model="gpt-4o-mini", name="router", credentials=credentials, return_state=True
+    )
     return artifacts(state.state_details.flow_run_id), server.service.jobs[0]
 
 
@@ -36,6 +40,10 @@ def test_a_run_shows_progress_metrics_curve_and_lineage(shown, server):
     assert (found["progress"].type, float(found["progress"].data)) == ("progress", 100.0)
     table = json.loads(found["metrics"].data)
     assert (len(table), table[-1]["step"], table[-1]["train_loss"]) == (20, 20, 0.1)
+    assert list(table[0]) == [
+        "step", "train_loss", "train_mean_token_accuracy", "valid_loss", "full_valid_loss", "checkpoint",
+    ]  # fmt: skip
+    assert (table[-1]["train_mean_token_accuracy"], table[-1]["full_valid_loss"]) == (0.5, 0.5)
     assert [row["checkpoint"] for row in table if row["checkpoint"]] == [
         f"ft:base:org::{job['id']}:ckpt-step-{step}" for step in (10, 20)
     ]
@@ -98,7 +106,10 @@ def test_a_run_succeeds_when_nothing_can_be_shown(server, credentials, data, mon
         raise RuntimeError("no artifacts today")
 
     monkeypatch.setattr(_notes, "get_client", refuse)
-    assert fine_tune(str(data), model="gpt-4o-mini", name="router", credentials=credentials)["ref"] == "router:1"
+    assert (
+        fine_tune(training_data=str(data), model="gpt-4o-mini", name="router", credentials=credentials)["ref"]
+        == "router:1"
+    )
     assert "no artifacts today" in caplog.text
 
 
@@ -108,7 +119,7 @@ def test_the_model_is_an_asset_with_its_data_upstream(server, credentials, data,
     told = []
     monkeypatch.setattr("prefect.events.emit_event", lambda **event: told.append(event) or emit_event(**event))
     assert context
-    fine_tune(str(data), model="gpt-4o-mini", name="router", credentials=credentials)
+    fine_tune(**TRAINED, training_data=data, credentials=credentials)
     (made,) = [event for event in told if event["event"] == "prefect.asset.materialization.succeeded"]
     assert made["resource"]["prefect.resource.id"] == prefect_tuneway.model_asset("router").key
     assert made["payload"]["ref"] == "router:1"

@@ -28,8 +28,8 @@ def nightly(path: str, name: str = "nightly") -> dict:
 
 @flow
 def outer(path: str) -> dict:
-    """The whole flow within another, which has no hook of its own."""
-    return fine_tune(path, model=MODEL, name="inner")
+    """The whole flow within another flow that has no hook of its own."""
+    return fine_tune(training_data=path, model=MODEL, name="inner")
 
 
 @flow(on_cancellation=[cancel_jobs])

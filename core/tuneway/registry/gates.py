@@ -27,7 +27,7 @@ from tuneway.models import metric_name
 from tuneway.registry.evaluate import Evaluation
 from tuneway.registry.records import ModelRecord, Verdict
 
-GateLike: TypeAlias = Callable[[ModelRecord, ModelRecord | None], "Verdict | Evaluation | bool"]
+GateLike: TypeAlias = Callable[[ModelRecord, ModelRecord | None], Verdict | Evaluation | bool]
 
 
 @dataclass(frozen=True)

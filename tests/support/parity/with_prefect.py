@@ -1,4 +1,4 @@
-"""The Prefect tasks: a flow of the five steps, against a Prefect server that outlives this process.
+"""The Prefect tasks: step by step, or all in one flow, against a Prefect server that outlives this process.
 
 The same run is the same flow run, found by its name, and run once more as `prefect flow-run retry` does.
 With the word `cancel` and a run's name this is what a Prefect worker does when a person cancels a run.
@@ -7,9 +7,10 @@ With the word `cancel` and a run's name this is what a Prefect worker does when 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
-from prefect import flow
+from prefect import Flow, Task, flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
@@ -17,49 +18,50 @@ from prefect.flow_engine import run_flow
 from prefect.states import Cancelling, Failed, Scheduled
 from support.parity.order import Order, Outcome, serve
 
-from prefect_tuneway import (
-    FineTuningCredentials,
-    cancel_jobs,
-    create_fine_tuning_job,
-    register_model,
-    upload_training_file,
-    validate_training_data,
-    wait_for_fine_tuning_job,
-)
+from prefect_tuneway import FineTuningCredentials, cancel_jobs, fine_tune, flows, tasks
 from prefect_tuneway.tasks import worth_retrying
 
-ONCE = {"retries": 0}  # what is tried again here is the whole run
+for task in [*vars(tasks).values(), *vars(flows).values()]:
+    if isinstance(task, Task):
+        task.retries = 0  # the whole run is run again instead
 
 
 @flow(name="parity", on_cancellation=[cancel_jobs])
-def fine_tune(order: Order) -> dict[str, Any]:
+def steps(order: Order) -> dict[str, Any]:
     """The steps, each handing its output to the next."""
-    access = FineTuningCredentials(
-        base_url=order.base_url, registry_url=order.registry, options={"settle": order.settle}
-    )
-    checked = validate_training_data.with_options(**ONCE)(order.train, validation_file=order.valid, model=order.model)
-    upload = upload_training_file.with_options(**ONCE)
-    train = upload(order.train, credentials=access)
-    valid = upload(order.valid, credentials=access) if order.valid else None
-    job = create_fine_tuning_job.with_options(**ONCE)(
-        training_file=train, validation_file=valid, credentials=access, reuse=order.reuse, **order.spec
-    )
-    done = wait_for_fine_tuning_job.with_options(**ONCE)(job, credentials=access, timeout=order.timeout)
-    return register_model.with_options(**ONCE)(
-        done,
-        name=order.name,
-        credentials=access,
-        alias=order.alias,
-        checkpoint=order.checkpoint,
-        gates=order.gates,
-        data=checked,
-    )
+    access = _credentials(order)
+    data = {"training_data": order.train, "validation_data": order.valid}
+    tasks.validate_training_data(**data, model=order.model)
+    file = tasks.upload_training_file(**data, credentials=access)
+    job = tasks.create_fine_tuning_job(training_file=file, credentials=access, reuse=order.reuse, **order.spec)
+    done = tasks.wait_for_fine_tuning_job(job, credentials=access, timeout=order.timeout)
+    return tasks.register_model(done, credentials=access, **_registration(order))
+
+
+def _all_in_one(order: Order) -> dict[str, Any]:
+    """The parameters of the flow that does it all."""
+    data = {"training_data": order.train, "validation_data": order.valid}
+    how = {"credentials": _credentials(order), "reuse": order.reuse, "timeout": order.timeout}
+    return data | order.spec | how | _registration(order)
+
+
+def _credentials(order: Order) -> FineTuningCredentials:
+    return FineTuningCredentials(base_url=order.base_url, registry=order.registry, options={"settle": order.settle})
+
+
+def _registration(order: Order) -> dict[str, Any]:
+    return {"name": order.name, "alias": order.alias, "checkpoint": order.checkpoint, "gates": order.gates}
+
+
+FLOWS: dict[str, Flow[..., Any]] = {one.name: one for one in (steps, fine_tune)}
 
 
 def run(order: Order) -> Outcome:
-    """Run the flow."""
-    flow_run = _flow_run(f"{order.pipeline}/{order.run}", order)
-    state = run_flow(fine_tune, flow_run=flow_run, parameters={"order": order}, return_type="state")
+    """Run the flow in the form that the order asks for: "steps" or "one"."""
+    one = order.form == "one"
+    played, parameters = (fine_tune, _all_in_one(order)) if one else (steps, {"order": order})
+    flow_run = _flow_run(f"{order.pipeline}/{order.run}", played, parameters)
+    state: Any = run_flow(played, flow_run=flow_run, parameters=parameters, return_type="state")
     result = state.result(raise_on_failure=False)
     if state.is_completed():
         return Outcome(ended="succeeded", ref=result["ref"])
@@ -67,11 +69,11 @@ def run(order: Order) -> Outcome:
     return Outcome(ended="failed", error=str(result), final=final)
 
 
-def _flow_run(name: str, order: Order) -> FlowRun:
+def _flow_run(name: str, played: Flow[..., Any], parameters: Mapping[str, Any]) -> FlowRun:
     found = _found(name)
     with get_client(sync_client=True) as client:
         if found is None:
-            return client.create_flow_run(fine_tune, name=name, parameters={"order": order})
+            return client.create_flow_run(played, name=name, parameters=dict(parameters))
         client.set_flow_run_state(found.id, Scheduled(name="AwaitingRetry"), force=True)
         return client.read_flow_run(found.id)
 
@@ -95,8 +97,10 @@ def cancel(name: str) -> None:
     found = _found(name)
     assert found is not None
     assert found.state is not None
-    for hook in fine_tune.on_cancellation_hooks:
-        hook(fine_tune, found, found.state)
+    with get_client(sync_client=True) as client:
+        played = FLOWS[client.read_flow(found.flow_id).name]
+    for hook in played.on_cancellation_hooks:
+        hook(played, found, found.state)
 
 
 if __name__ == "__main__":

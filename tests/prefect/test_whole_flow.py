@@ -1,0 +1,160 @@
+"""`fine_tune`: all steps in one flow, checked whole before anything is sent."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.exceptions import ParameterTypeError
+from support.datasets import good_rows, write
+
+from prefect_tuneway import FineTuningJob, afine_tune, fine_tune
+from tuneway import Recipe, Supervised
+from tuneway.errors import InvalidDataset, InvalidSpec, OverBudget
+from tuneway.registry import Gate, NoWorseThanChampion, open_registry
+
+OPENED: Counter[str] = Counter()
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Training and validation data."""
+    rows = good_rows(count=30)
+    train, valid = write(tmp_path / "train.jsonl", rows[:20]), write(tmp_path / "valid.jsonl", rows[20:])
+    return {"training_data": str(train), "validation_data": str(valid)}
+
+
+@pytest.fixture
+def opened():
+    """How often each file was opened."""
+    if "hook" not in OPENED:
+        OPENED["hook"] = 1
+        sys.addaudithook(lambda event, given: OPENED.update([str(given[0])]) if event == "open" else None)
+    before = Counter(OPENED)
+    return lambda path: OPENED[path] - before[path]
+
+
+def registered(ref):
+    return open_registry(os.environ["TUNEWAY_REGISTRY_URI"]).get(ref)
+
+
+def test_one_flow_does_it_all(server, credentials, pair):
+    told = fine_tune(
+        **pair, model="base", name="support-router", credentials=credentials, alias="champion", checkpoint="best",
+        gates=[Gate("full_valid_loss", max=1.0), NoWorseThanChampion("full_valid_loss")], reason="nightly",
+        method=Supervised(n_epochs=2), data_options={"prices": {"base": 1.0}}, max_usd=5, seed=7,
+    )  # fmt: skip
+    assert (told["ref"], told["aliases"]) == ("support-router:1", ["champion"])
+    record = registered("support-router@champion").record
+    assert (record.training.rows, record.validation.rows) == (20, 10)
+    assert (record.origin.engine, record.origin.pipeline) == ("prefect", "fine_tune")
+    assert (record.requested, record.checkpoint_choice) == ({"n_epochs": 2}, "best")
+    assert len(server.service.jobs) == 1
+
+
+async def test_it_has_a_form_to_be_awaited(server, credentials, pair):
+    told = await afine_tune(**pair, model="base", name="support-router", credentials=credentials)
+    assert told["ref"] == "support-router:1"
+
+
+def test_without_a_name_its_output_is_that_of_the_wait(server, credentials, pair):
+    told = fine_tune(**pair, model="base", credentials=credentials, method={"type": "supervised", "n_epochs": 3})
+    assert (told["status"], told["requested"]) == ("succeeded", {"n_epochs": 3})
+    assert [fact["rows"] for fact in told["data"]] == [20, 10]
+
+
+def test_the_data_is_read_to_check_it_and_to_send_it_and_no_more(server, credentials, pair, opened):
+    fine_tune(**pair, model="base", name="support-router", credentials=credentials)
+    assert [opened(path) for path in pair.values()] == [2, 2]
+
+
+def test_its_steps_are_tasks_that_are_seen(server, credentials, pair):
+    state = fine_tune(**pair, model="base", name="support-router", credentials=credentials, return_state=True)
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(flow_run_filter=mine)
+    assert [run.name.rpartition("-")[0] for run in sorted(runs, key=lambda run: run.expected_start_time)] == [
+        "check_recipe", "upload_training_file", "create_fine_tuning_job", "wait_for_fine_tuning_job", "register_model",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("seed", {"seed": -1}),
+        ("method", {"method": {"type": "supervised", "n_epochs": 99}}),
+        ("alias", {"alias": "v1"}),
+        ("alias", {"name": None, "alias": "champion"}),
+        ("registry", {"registry": "nowhere"}),
+        ("checkpoint", {"validation_data": None, "checkpoint": "best"}),
+        ("gates", {"validation_data": None, "gates": [Gate("full_valid_loss", max=1.0)]}),
+        ("gates", {"gates": [Gate("full_valid_los", max=1.0)]}),
+        ("metadata", {"metadata": {f"own {number}": "x" for number in range(14)}}),
+    ],
+)
+def test_a_wrong_field_is_refused_before_anything_is_sent(server, credentials, pair, field, wrong):
+    with pytest.raises(InvalidSpec) as caught:
+        fine_tune(**{**pair, "model": "base", "name": "router", "credentials": credentials} | wrong)
+    assert caught.value.field.partition(".")[0] == field
+    assert not server.arrived
+
+
+@pytest.mark.parametrize("wrong", [{"reuse": "often"}, {"checkpoint": "first"}])
+def test_an_unknown_word_is_refused_by_the_flows_own_parameters(server, credentials, pair, wrong):
+    with pytest.raises(ParameterTypeError):
+        fine_tune(**pair, model="base", name="router", credentials=credentials, **wrong)
+    assert not server.arrived
+
+
+def test_rows_that_are_in_both_files_are_refused_before_anything_is_sent(server, credentials, pair, tmp_path):
+    both = write(tmp_path / "both.jsonl", good_rows(count=20)[10:])
+    with pytest.raises(InvalidDataset, match=r"row\.overlap"):
+        fine_tune(training_data=pair["training_data"], validation_data=both, model="base", credentials=credentials)
+    assert not server.arrived
+
+
+def test_a_training_over_budget_is_refused_before_anything_is_sent(server, credentials, pair, monkeypatch):
+    monkeypatch.setattr("tuneway.client._settings.is_local", lambda _url: False)
+    with pytest.raises(OverBudget):
+        fine_tune(**pair, model="base", credentials=credentials, max_usd=1e-9, data_options={"prices": {"base": 1.0}})
+    assert not server.arrived
+
+
+def test_a_deployment_gives_everything_as_json(server, credentials, pair):
+    parameters = {
+        **pair,
+        "model": "base",
+        "name": "router",
+        "alias": "champion",
+        "method": {"type": "supervised", "n_epochs": 2},
+        "gates": [{"metric": "full_valid_loss", "max": 1.0}, {"metric": "full_valid_loss", "tolerance": 0.1}],
+    }
+    given = fine_tune.validate_parameters(json.loads(json.dumps(parameters)))
+    assert given["gates"] == [Gate("full_valid_loss", max=1.0), NoWorseThanChampion("full_valid_loss", tolerance=0.1)]
+    assert fine_tune(**given | {"credentials": credentials})["aliases"] == ["champion"]
+
+
+def test_the_form_of_a_deployment_has_types_defaults_and_descriptions():
+    schema = fine_tune.to_deployment("mine")._parameter_openapi_schema
+    fields = schema.properties
+    assert schema.required == ["model", "training_data"]
+    assert fields["model"]["type"] == "string"
+    assert {"type": "integer"} in fields["seed"]["anyOf"]
+    assert {"$ref": "#/definitions/Supervised"} in fields["method"]["anyOf"]
+    assert (fields["reuse"]["default"], fields["reuse"]["enum"]) == ("run", ["run", "content", "never"])
+    assert (fields["checkpoint"]["default"], fields["gates"]["default"]) == ("last", [])
+    assert {one["$ref"].rpartition("/")[2] for one in fields["gates"]["items"]["anyOf"]} == {
+        "Gate",
+        "NoWorseThanChampion",
+    }
+    assert [name for name, field in fields.items() if not field.get("description")] == []
+
+
+def test_the_block_and_the_flow_take_every_field_of_a_recipe():
+    assert Recipe.model_fields.keys() <= FineTuningJob.model_fields.keys()
+    assert Recipe.model_fields.keys() <= fine_tune.parameters.properties.keys()
