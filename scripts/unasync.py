@@ -15,11 +15,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "core/tuneway/client"
 
-FILES = {"_async.py": "_sync.py", "_async_operations.py": "_blocking_operations.py"}
+FILES = {
+    "_async.py": "_sync.py",
+    "_async_operations.py": "_blocking_operations.py",
+    "_async_steps.py": "_blocking_steps.py",
+}
 """The awaited source of each blocking file."""
 
 PHRASES = {
     "The asyncio client.": "The blocking client.",
+    "The asyncio client's steps": "The blocking client's steps",
     "one method each, to be awaited:": "one method each, blocking:",
     "A client belongs to the loop it is first used on.\n\n"
     "    Making one takes some 20 ms, so make one for all, and outside of a busy loop where you can.\n":

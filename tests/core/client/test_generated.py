@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 SCRIPT = Path("scripts", "unasync.py")
 FOLDER = Path("core", "tuneway", "client")
-GENERATED = ["_blocking_operations.py", "_sync.py"]
+GENERATED = ["_blocking_operations.py", "_blocking_steps.py", "_sync.py"]
 
 
 def unasync(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
