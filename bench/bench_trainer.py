@@ -19,7 +19,8 @@ from _figures import figure
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
-from support.support_chats import chats, right_answers, write_jsonl
+from support.datasets import write
+from support.support_chats import chats, right_answers
 
 from tuneway_service.trainers import make_trainer
 
@@ -82,7 +83,7 @@ def main() -> None:
 
 def train(folder: Path, rows: list[dict[str, Any]], seed: int) -> float:
     """Train in a process of its own, with a save and an export for each epoch; its CPU seconds."""
-    path = write_jsonl(folder / "rows.jsonl", rows)
+    path = write(folder / "rows.jsonl", rows)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", PROGRAM, str(path), str(folder), str(len(rows)), str(seed)], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import openai
 import pytest
-from support.openai_jobs import lines, submit, wait_for
+from support.datasets import to_bytes
+from support.openai_jobs import submit, wait_for
 from support.service import until
 
 QUESTION = [{"role": "user", "content": "Ticket 9: there is trouble with my password."}]
@@ -101,7 +102,7 @@ def test_a_model_that_learned_to_call_a_tool_calls_it(client):
         }
         for number in range(20)
     ]
-    file = client.files.create(file=("tools.jsonl", lines(rows)), purpose="fine-tune")
+    file = client.files.create(file=("tools.jsonl", to_bytes(rows)), purpose="fine-tune")
     model = wait_for(client, submit(client, file.id).id).fine_tuned_model
     tools = [{"type": "function", "function": {"name": "route", "parameters": {"type": "object"}}}]
     asked = {"messages": [{"role": "user", "content": "77: my phone"}], "tools": tools}

@@ -10,7 +10,8 @@ import httpx
 import openai
 import pytest
 from openai import OpenAI
-from support.openai_jobs import chats, lines
+from support.datasets import to_bytes
+from support.openai_jobs import chats
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +290,7 @@ def test_an_upload_has_its_limits(raw, change, param):
 
 
 def test_a_large_file_is_checked_elsewhere_and_just_as_well(client):
-    content = lines({"messages": [{"role": "user", "content": "x" * 1000}]} for _ in range(5000))
+    content = to_bytes({"messages": [{"role": "user", "content": "x" * 1000}]} for _ in range(5000))
     assert len(content) > 5_000_000
     assert upload(client, content).bytes == len(content)
     with pytest.raises(openai.BadRequestError, match="Line 5001 "):

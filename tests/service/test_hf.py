@@ -7,7 +7,8 @@ import json
 import math
 
 import pytest
-from support.openai_jobs import chats, lines, submit, ticket, wait_for
+from support.datasets import to_bytes
+from support.openai_jobs import chats, submit, ticket, wait_for
 from support.service import running_service, until
 
 pytest.importorskip("torch", reason="needs the extra `train`")
@@ -110,7 +111,7 @@ def test_a_preference_job_trains(client):
         }
         for number in range(16)
     ]
-    file = client.files.create(file=("pairs.jsonl", lines(rows)), purpose="fine-tune").id
+    file = client.files.create(file=("pairs.jsonl", to_bytes(rows)), purpose="fine-tune").id
     knobs = {"n_epochs": 2, "batch_size": 4, "beta": 0.2, "learning_rate_multiplier": 20}
     job = submit(client, file, method={"type": "dpo", "dpo": {"hyperparameters": knobs}})
     job = wait_for(client, job.id, seconds=PATIENCE)
@@ -124,7 +125,8 @@ def test_a_preference_job_trains(client):
 def reinforcement(client, grader, **knobs):
     rows = [{"messages": ticket(number)["messages"][:1], "answer": "x"} for number in range(20)]
     files = [
-        client.files.create(file=("rows.jsonl", lines(part)), purpose="fine-tune").id for part in (rows[:16], rows[16:])
+        client.files.create(file=("rows.jsonl", to_bytes(part)), purpose="fine-tune").id
+        for part in (rows[:16], rows[16:])
     ]
     inner = {"grader": grader, "hyperparameters": {"reasoning_effort": "low", "batch_size": 4, **knobs}}
     return submit(
@@ -216,7 +218,7 @@ def test_rows_that_the_template_cannot_show_fail_the_job_with_the_line(client):
             {"role": "assistant", "content": "a"},
         ]
     }
-    file = client.files.create(file=("images.jsonl", lines(rows)), purpose="fine-tune").id
+    file = client.files.create(file=("images.jsonl", to_bytes(rows)), purpose="fine-tune").id
     job = wait_for(client, submit(client, file).id, seconds=PATIENCE)
     assert (job.status, job.error.code) == ("failed", "invalid_training_file")
     assert "line 7" in job.error.message

@@ -9,7 +9,8 @@ import io
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
-from support.openai_jobs import chats, lines, openai_for, submit, wait_for
+from support.datasets import to_bytes
+from support.openai_jobs import chats, openai_for, submit, wait_for
 from support.service import running_service
 
 
@@ -153,7 +154,7 @@ def test_preference_training_prefers_what_is_preferred(client):
         }
         for number in range(20)
     ]
-    file = client.files.create(file=("pairs.jsonl", lines(rows)), purpose="fine-tune")
+    file = client.files.create(file=("pairs.jsonl", to_bytes(rows)), purpose="fine-tune")
     job = wait_for(
         client, submit(client, file.id, method={"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2}}}).id
     )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from support.receiver import receiver
 
 from tuneway.drivers import Driver
 from tuneway.errors import InvalidSpec, MissingExtra
@@ -34,28 +33,8 @@ def job(grader, *, python=False, url=None):
 @pytest.fixture
 def wise():
     """A model behind an address: gives 0.25, and notes what it was sent."""
-    heard = []
-
-    class Answers(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            heard.append((self.path, self.headers["authorization"], body))
-            reply = json.dumps({"choices": [{"message": {"content": "I say 0.25"}}]}).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(reply)))
-            self.end_headers()
-            self.wfile.write(reply)
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1", heard
-        server.shutdown()
-        thread.join()
+    with receiver(reply=b'{"choices": [{"message": {"content": "I say 0.25"}}]}') as there:
+        yield there
 
 
 def test_an_answer_is_graded_against_its_row():
@@ -65,12 +44,13 @@ def test_an_answer_is_graded_against_its_row():
 
 
 def test_a_model_that_grades_is_asked_where_it_is_with_the_key_of_the_environment(wise, monkeypatch):
-    url, heard = wise
     monkeypatch.setenv(GRADER_KEY, "sk-grader")
-    grade = grader_of(job(JUDGE, url=url))
+    grade = grader_of(job(JUDGE, url=f"{wise.url}/v1"))
     assert grade({"answer": "yes"}, "maybe").reward == 0.25
-    ((path, key, body),) = heard
-    assert (path, key) == ("/v1/chat/completions", "Bearer sk-grader")
+    (heard,) = wise.deliveries
+    assert heard.path.endswith("/v1/chat/completions")
+    assert heard.headers["authorization"] == "Bearer sk-grader"
+    body = json.loads(heard.body)
     assert (body["model"], body["messages"][0]["content"]) == ("wise", "Rate maybe for yes")
 
 

@@ -10,7 +10,8 @@ import subprocess
 import sys
 
 import pytest
-from support.support_chats import chats, write_jsonl
+from support.datasets import write
+from support.support_chats import chats
 
 TUNEWAY = [sys.executable, "-m", "tuneway.cli"]
 
@@ -63,9 +64,9 @@ def test_a_wrong_setting_is_said_in_one_line(here):
 @pytest.mark.slow
 def test_from_a_file_to_an_answer_on_one_machine(serve, here):
     rows = chats(260, seed=1)
-    write_jsonl(here / "train.jsonl", rows[:200])
-    write_jsonl(here / "valid.jsonl", rows[200:])
-    write_jsonl(here / "questions.jsonl", rows[255:])
+    write(here / "train.jsonl", rows[:200])
+    write(here / "valid.jsonl", rows[200:])
+    write(here / "questions.jsonl", rows[255:])
     process, url = serve("--model", "gpt-4o-mini=bytes", "--token", "secret")
     environment = os.environ | {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "secret"}
 

@@ -6,7 +6,8 @@ import time
 
 import openai
 import pytest
-from support.openai_jobs import chats, lines, slow_job, submit, ticket, wait_for
+from support.datasets import to_bytes
+from support.openai_jobs import chats, slow_job, submit, ticket, wait_for
 from support.service import until
 
 # files that don't do
@@ -26,7 +27,7 @@ def test_too_few_examples_fail_the_job(client):
 def test_bad_rows_fail_the_job_and_the_line_is_named(client):
     rows = [ticket(number) for number in range(12)]
     rows[4]["messages"] = [{"role": "user", "content": "hello"}]
-    file = client.files.create(file=("bad.jsonl", lines(rows)), purpose="fine-tune")
+    file = client.files.create(file=("bad.jsonl", to_bytes(rows)), purpose="fine-tune")
     job = wait_for(client, submit(client, file.id).id)
     assert job.status == "failed"
     assert (job.error.code, job.error.param) == ("invalid_training_file", "training_file")

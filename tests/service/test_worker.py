@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from support.openai_jobs import chats, lines
+from support.datasets import to_bytes
+from support.openai_jobs import chats
 from support.service import until
 
 from tuneway_service import journal, worker
@@ -201,7 +202,7 @@ def test_somebody_looking_does_not_keep_a_worker_out(tmp_path):
 
 
 def test_rows_that_the_trainer_refuses_fail_the_job_in_its_words(tmp_path):
-    job = order(tmp_path / "job", rows=lines([{"messages": [{"role": "user", "content": "no answer"}]}] * 12))
+    job = order(tmp_path / "job", rows=to_bytes([{"messages": [{"role": "user", "content": "no answer"}]}] * 12))
     outcome = run(job)
     assert outcome["outcome"] == "failed"
     assert (outcome["code"], outcome["param"]) == ("invalid_training_file", "training_file")

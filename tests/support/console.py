@@ -6,15 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from support import datasets
+
 
 def write(path: Path, rows: int, *, start: int = 0) -> Path:
     """A file with this many chats, each with a question of its own."""
-    lines = (
-        {"messages": [{"role": "user", "content": f"question {n}"}, {"role": "assistant", "content": f"answer {n}"}]}
-        for n in range(start, start + rows)
-    )
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
+    return datasets.write(path, datasets.good_rows(count=rows, start=start))
 
 
 def lines_of(result: Any) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ def preference(**more: Any) -> dict[str, Any]:
     }
 
 
-def good_rows(format_: str = "chat", count: int = 10) -> list[dict[str, Any]]:
+def good_rows(format_: str = "chat", count: int = 10, *, start: int = 0) -> list[dict[str, Any]]:
     """Faultless rows, all different."""
     make = {
         "chat": lambda n: chat(say("user", f"question {n}"), say("assistant", f"answer {n}")),
@@ -40,7 +40,7 @@ def good_rows(format_: str = "chat", count: int = 10) -> list[dict[str, Any]]:
         "preference": lambda n: preference(input={"messages": [say("user", f"question {n}")]}),
         "reinforcement": lambda n: {"messages": [say("user", f"question {n}")], "answer": f"answer {n}"},
     }[format_]
-    return [make(n) for n in range(count)]
+    return [make(n) for n in range(start, start + count)]
 
 
 def to_bytes(lines: Iterable[Line], end: bytes = b"\n") -> bytes:

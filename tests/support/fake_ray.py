@@ -13,6 +13,8 @@ from collections import defaultdict, deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from support.receiver import QuietHandler
+
 TRACEBACK = 'Traceback (most recent call last):\n  File "job_head.py", line 419, in submit_job\n'
 
 
@@ -46,14 +48,11 @@ class FakeRay:
         """Answer, at the same address as before."""
         ray = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def serve(self) -> None:
                 ray._serve(self)
 
             do_GET = do_POST = do_DELETE = serve  # noqa: N815 - http.server calls them so
-
-            def log_message(self, *_: object) -> None:
-                """No word of it."""
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuneway.calls import Request, Response
+from tuneway.calls import FilePart, Request, Response
 
 JOB = re.compile(r"/fine_tuning/jobs/(?P<id>[^/]+)(?:/(?P<verb>\w+))?$")
 
@@ -176,7 +176,7 @@ class FakeService:
     def _create_file(self, request: Request) -> Response:
         assert request.form is not None
         part = request.form.file
-        content = part.source if isinstance(part.source, bytes) else part.path.read_bytes()
+        content = content_of(part)
         file = self.add_file(
             filename=part.filename, bytes=len(content), purpose=dict(request.form.fields).get("purpose")
         )
@@ -205,7 +205,7 @@ class FakeService:
         if verb == "parts":
             assert request.form is not None
             part = request.form.file
-            content = part.source if isinstance(part.source, bytes) else part.path.read_bytes()
+            content = content_of(part)
             end = None if part.length is None else part.offset + part.length
             part_id = f"part-{len(upload['parts']) + 1}"
             upload["parts"][part_id] = content[part.offset : end]
@@ -219,6 +219,11 @@ class FakeService:
         file = self.add_file(filename=upload["filename"], bytes=len(content), purpose=upload["purpose"])
         self.contents[file["id"]] = content
         return reply({k: v for k, v in upload.items() if k != "parts"} | {"file": file})
+
+
+def content_of(part: FilePart) -> bytes:
+    """All bytes of the file that a part of a form comes from."""
+    return part.source if isinstance(part.source, bytes) else part.path.read_bytes()
 
 
 def reply(body: Any, status: int = 200, **headers: str) -> Response:

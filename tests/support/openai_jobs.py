@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
+from support.datasets import to_bytes
 from support.service import RunningService, until
 
 TERMINAL = ("succeeded", "failed", "cancelled")
 TEAMS = {"router": "network", "phone": "mobile", "invoice": "billing", "password": "accounts"}
-
-
-def lines(rows) -> bytes:
-    """Rows as JSONL."""
-    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
 def ticket(number: int) -> dict[str, Any]:
@@ -31,7 +26,7 @@ def ticket(number: int) -> dict[str, Any]:
 
 def chats(count: int, *, start: int = 0) -> bytes:
     """Tickets as JSONL."""
-    return lines(ticket(number) for number in range(start, start + count))
+    return to_bytes(ticket(number) for number in range(start, start + count))
 
 
 def openai_for(service: RunningService, *, api_key: str = "none") -> OpenAI:

@@ -12,11 +12,13 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from support.service import until
+from support.stack import free_port
 
 READY_SECONDS = 60.0
 
@@ -46,9 +48,7 @@ def running_postgres(programs: Path) -> Iterator[str]:
     somebody = _somebody()
     if somebody:
         os.chown(home, somebody["user"], somebody["group"])
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     make: list[Path | str] = [programs / "initdb", "--pgdata", home / "data", "--username", "test", "--no-sync"]
     serve: list[Path | str] = [programs / "postgres", "-D", home / "data", "-k", home, "-h", "127.0.0.1"]
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(home)}
@@ -71,10 +71,11 @@ def running_postgres(programs: Path) -> Iterator[str]:
 
 
 def _until_it_answers(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    end = time.monotonic() + READY_SECONDS
-    while time.monotonic() < end and process.poll() is None:
+    def answers() -> bool:
+        assert process.poll() is None, f"PostgreSQL didn't start:\n{log.read_text()}"
         if "ready to accept connections" in log.read_text():
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
-                return
-        time.sleep(0.1)
-    raise AssertionError(f"PostgreSQL didn't start:\n{log.read_text()}")
+                return True
+        return False
+
+    until(answers, seconds=READY_SECONDS, every=0.1, told=log.read_text)

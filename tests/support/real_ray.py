@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,20 +19,12 @@ from typing import Any
 
 import httpx
 from support.service import until
+from support.stack import free_ports
 
 READY_SECONDS = 120.0
 # the head asks for it; 32 characters at least
 TOKEN = "test-" * 8
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
 
 
 class RealRay:

@@ -1,17 +1,52 @@
-"""An address on loopback that takes whatever is sent to it, and keeps it."""
+"""HTTP servers in threads; among them one that takes whatever is sent to it, and keeps it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+AnyServer = TypeVar("AnyServer", bound=ThreadingHTTPServer)
+
+
+class QuietHandler(BaseHTTPRequestHandler):
+    """Answers requests, and logs none."""
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        """Send a whole reply."""
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(
+    handler: type[BaseHTTPRequestHandler],
+    make: Callable[[tuple[str, int], type[BaseHTTPRequestHandler]], AnyServer] = ThreadingHTTPServer,  # type: ignore[assignment]
+) -> Iterator[AnyServer]:
+    """Serve on a free port of loopback while the block lasts."""
+    with make(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class Delivery(NamedTuple):
     """One request as it came."""
 
+    path: str
     headers: dict[str, str]
     body: bytes
 
@@ -19,34 +54,24 @@ class Delivery(NamedTuple):
 class Receiver:
     """What came, and what is answered: `answers` are used up one by one, then 200."""
 
-    def __init__(self, url: str, answers: list[int]) -> None:
-        self.url = url
+    def __init__(self, answers: list[int]) -> None:
+        self.url = ""
         self.answers = answers
         self.deliveries: list[Delivery] = []
 
 
 @contextmanager
-def receiver(*answers: int) -> Iterator[Receiver]:
+def receiver(*answers: int, reply: bytes = b"") -> Iterator[Receiver]:
     """Listen while the block lasts."""
+    found = Receiver(list(answers))
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            found.deliveries.append(Delivery({name.lower(): value for name, value in self.headers.items()}, body))
-            self.send_response(found.answers.pop(0) if found.answers else 200)
-            self.send_header("content-length", "0")
-            self.end_headers()
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            found.deliveries.append(Delivery(self.path, headers, body))
+            self.answer(found.answers.pop(0) if found.answers else 200, reply)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found = Receiver(f"http://127.0.0.1:{server.server_port}/hook", list(answers))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with serving(Handler) as server:
+        found.url = f"http://127.0.0.1:{server.server_port}/hook"
         yield found
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

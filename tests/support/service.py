@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -137,11 +137,11 @@ def running_service(data_dir: Path | None = None, **options) -> Iterator[Running
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def until(condition, *, seconds: float = 30.0, every: float = 0.02):
-    """Wait for something that another process does; returns what the condition returned."""
+def until(condition, *, seconds: float = 30.0, every: float = 0.02, told: Callable[[], object] | None = None):
+    """Wait for something that another process does; returns what the condition returned. A failure shows `told`."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds} s: {condition}")
+            raise AssertionError(f"not within {seconds} s: {told() if told else condition}")
         time.sleep(every)
     return value

@@ -9,18 +9,24 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from support.service import until
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on."""
+    with ExitStack() as listeners:
+        held = [listeners.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(listener.getsockname()[1]) for listener in held]
+
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """One of them."""
+    return free_ports(1)[0]
 
 
 class Stack:
@@ -100,12 +106,8 @@ class Stack:
 
     def until(self, condition, *, seconds: float = 180.0, what=None):
         """Wait for something that others do; gives what the condition gave. A failure shows `what`, and the logs."""
-        end = time.monotonic() + seconds
-        while not (value := condition()):
-            if time.monotonic() > end:
-                raise AssertionError(f"not within {seconds} s: {what() if what else condition}\n{self._logs()}")
-            time.sleep(0.25)
-        return value
+        told = lambda: f"{what() if what else condition}\n{self._logs()}"  # noqa: E731
+        return until(condition, seconds=seconds, every=0.25, told=told)
 
     def _logs(self) -> str:
         gone = {name: process.poll() for name, process in self.processes.items() if process.poll() is not None}

@@ -7,7 +7,6 @@ import importlib.util
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 from functools import partial
@@ -15,6 +14,7 @@ from functools import partial
 import httpx
 import pytest
 from support.registries import make_record
+from support.stack import free_port
 
 from tuneway.registry import open_registry
 
@@ -50,9 +50,7 @@ def mlflow_server(tmp_path_factory):
     if not program:
         pytest.skip("no MLflow server: set TUNEWAY_TEST_MLFLOW to the `mlflow` of an environment that has it")
     folder = tmp_path_factory.mktemp("mlflow-server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [program, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "2"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder)]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import http.server
 import importlib.util
 import socket
 import subprocess
 import sys
-import threading
 from datetime import UTC, datetime
 
 import pytest
+from support.receiver import QuietHandler, serving
 from support.registries import assert_nothing_is_left_over, make_record
 
 from tuneway.errors import NotRegistered, RegistryError, RegistryUnavailable
@@ -233,16 +232,10 @@ def test_a_server_that_is_not_there_is_told_at_once_and_without_the_password(uri
 def test_a_server_that_refuses_is_an_error_of_ours(uri, monkeypatch, status, kind, says):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
-    class Refuses(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
+    class Refuses(QuietHandler):
+        def do_GET(self):  # noqa: N802 - http.server calls it so
             self.send_error(200 if self.path == "/health" else status)
 
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(kind, match=says) as caught:
-            open_registry(f"mlflow:http://127.0.0.1:{server.server_port}").versions("router")
-        server.shutdown()
+    with serving(Refuses) as server, pytest.raises(kind, match=says) as caught:
+        open_registry(f"mlflow:http://127.0.0.1:{server.server_port}").versions("router")
     assert type(caught.value) is kind

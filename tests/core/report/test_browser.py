@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import pytest
 from support.pictures import pixels
+from support.receiver import QuietHandler, serving
 from support.reports import full_report
 
 from tuneway.report import render_html
@@ -39,29 +39,22 @@ SPY = (
 class Proxy(ThreadingHTTPServer):
     """The browser's only way out: serves one page under any name, and remembers who else was asked for."""
 
-    def __init__(self, page):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.page, self.asked = page.encode(), []
+    def __init__(self, *where):
+        super().__init__(*where)
+        self.page, self.asked = b"", []
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     server: Proxy
 
-    def do_GET(self):
+    def do_GET(self):  # noqa: N802 - http.server calls it so
         self.server.asked.append(self.path)
         body = self.server.page if self.path == PAGE_URL else b""
-        self.send_response(200 if body else 404)
-        self.send_header("content-type", "text/html; charset=utf-8")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.answer(200 if body else 404, body, content_type="text/html; charset=utf-8")
 
-    def do_CONNECT(self):
+    def do_CONNECT(self):  # noqa: N802
         self.server.asked.append(self.path)
         self.send_error(502)
-
-    def log_message(self, *arguments):
-        """Say nothing."""
 
 
 @pytest.fixture
@@ -69,11 +62,9 @@ def visit(tmp_path):
     """Open a page; gives its picture, and every address that was asked for."""
 
     def visit(page, *, dark=False, width=1100, height=1400):
-        proxy = Proxy(page)
-        thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
-        thread.start()
         picture = tmp_path / "page.png"
-        try:
+        with serving(Handler, Proxy) as proxy:
+            proxy.page = page.encode()
             subprocess.run(
                 [
                     CHROMIUM,
@@ -90,10 +81,6 @@ def visit(tmp_path):
                 capture_output=True,
                 timeout=90,
             )
-        finally:
-            proxy.shutdown()
-            thread.join()
-            proxy.server_close()
         return pixels(picture.read_bytes()), [address for address in proxy.asked if not ITS_OWN.match(address)]
 
     return visit

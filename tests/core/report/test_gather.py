@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
+from support.receiver import QuietHandler, serving
 
 from tuneway.client import Client
 from tuneway.errors import NotFound
@@ -23,10 +23,6 @@ EVENTS = [
 CHECKPOINTS = [{"id": "ftckpt-1", "step_number": 2, "metrics": {"full_valid_loss": 1.75}}]
 
 
-class Server(ThreadingHTTPServer):
-    answers: dict[str, bytes]
-
-
 @pytest.fixture
 def service():
     """Answers by path; a test takes some away."""
@@ -37,26 +33,16 @@ def service():
         "/v1/files/file-r/content": CSV,
     }
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
+    class Handler(QuietHandler):
+        def do_GET(self):  # noqa: N802 - http.server calls it so
             body = answers.get(self.path.partition("?")[0])
-            self.send_response(200 if body is not None else 404)
-            body = b'{"error": {"message": "no such thing"}}' if body is None else body
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            if body is None:
+                self.answer(404, b'{"error": {"message": "no such thing"}}')
+            else:
+                self.answer(200, body)
 
-        def log_message(self, *arguments):
-            """Say nothing."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    server.answers = answers
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as server:
+        yield SimpleNamespace(answers=answers, server_port=server.server_port)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import pytest
 from support import fault_server as faults
 from support.fault_server import Fault, FaultServer, answer, raw, serialise
 from support.operations import SPEC
+from support.stack import free_port
 
 from tuneway import AsyncClient, Client
 from tuneway.calls import Response
@@ -138,12 +139,6 @@ def test_a_slow_reply_within_the_time_is_taken(connect, server):
 
 
 # --- Never connected: surely not processed. ---
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @contextmanager

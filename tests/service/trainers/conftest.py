@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.support_chats import write_jsonl
+from support.datasets import write
 
 from tuneway_service.trainers import Step, TrainingRun, TrainingSession, make_trainer
 
@@ -25,8 +25,8 @@ def prepare(trainer, tmp_path):
     def prepare(rows, *, valid=None, method="supervised", base=None, seed=1, **requested) -> TrainingRun:
         return TrainingRun(
             method=method,
-            train_path=write_jsonl(tmp_path / "train.jsonl", rows),
-            valid_path=write_jsonl(tmp_path / "valid.jsonl", valid) if valid else None,
+            train_path=write(tmp_path / "train.jsonl", rows),
+            valid_path=write(tmp_path / "valid.jsonl", valid) if valid else None,
             hyperparameters=trainer.resolve(method, requested, len(rows)),
             seed=seed,
             base=base,

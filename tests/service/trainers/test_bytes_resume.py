@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from support.support_chats import chats, preferences, write_jsonl
+from support.datasets import write
+from support.support_chats import chats, preferences
 
 from tuneway.errors import InvalidInput, TunewayError
 from tuneway_service.trainers import CheckpointDue, Step
@@ -37,7 +38,7 @@ training.save(Path(sys.argv[2]))
 
 
 def test_threads_and_hash_seeds_change_nothing(tmp_path):
-    path = write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    path = write(tmp_path / "rows.jsonl", ROWS)
     digests = set()
     for number in ("1", "7"):
         folder = tmp_path / number

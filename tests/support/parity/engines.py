@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +14,8 @@ from pathlib import Path
 import httpx
 from support.parity.order import Order
 from support.parity.runners import PATIENCE, TESTS, CommandLine, Plain, Program, Runner, own_environment
+from support.service import until
+from support.stack import free_port
 
 
 class Airflow(Program):
@@ -94,19 +94,14 @@ class Prefect(Program):
             )  # fmt: skip
 
     def _start_server(self) -> None:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port = sock.getsockname()[1]
+        port = free_port()
         self._url = f"http://127.0.0.1:{port}"
         with (self.home / "server.log").open("ab") as log:
             self._server = subprocess.Popen(
                 [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui", "--no-services"],
                 env=own_environment() | self._settings(), stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        end = time.monotonic() + PATIENCE
-        while not self._is_up():
-            assert time.monotonic() < end, (self.home / "server.log").read_text()
-            time.sleep(0.2)
+        until(self._is_up, seconds=PATIENCE, every=0.2, told=(self.home / "server.log").read_text)
 
     def _is_up(self) -> bool:
         with suppress(httpx.TransportError):

@@ -1,15 +1,15 @@
-"""What may happen to a fine-tune: plays for a stage, data to train on, and services with a quirk."""
+"""What may happen to a fine-tune: plays for a stage, and data to train on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from support.datasets import chat, good_rows, say, write
+from support.datasets import Line, chat, good_rows, say, write
 from support.fault_server import answer
 from support.parity.order import Outcome
-from support.parity.stage import JOBS, ONE_JOB, Stage, Trains
+from support.parity.stage import JOBS, ONE_JOB, Stage
 
 from tuneway import JobSpec
 
@@ -133,45 +133,27 @@ def bad_data(folder: Path) -> dict[str, Any]:
 
 def with_data_to_measure_on(folder: Path) -> dict[str, Any]:
     """A few examples, and others to measure on."""
-    rows = good_rows(count=20)
-    return {
-        "train": str(write(folder / "train.jsonl", rows[:10])),
-        "valid": str(write(folder / "valid.jsonl", rows[10:])),
-    }
+    return _pair(folder, good_rows(), good_rows(start=10))
 
 
 def few_rows_to_measure_on(folder: Path) -> dict[str, Any]:
     """Validation data of five rows: few enough for a warning."""
-    rows = good_rows(count=15)
-    return {
-        "train": str(write(folder / "train.jsonl", rows[:10])),
-        "valid": str(write(folder / "valid.jsonl", rows[10:])),
-    }
+    return _pair(folder, good_rows(), good_rows(start=10, count=5))
 
 
 def overlapping(folder: Path) -> dict[str, Any]:
     """The last training example is in the validation data as well."""
-    rows = good_rows(count=20)
-    return {
-        "train": str(write(folder / "train.jsonl", rows[:11])),
-        "valid": str(write(folder / "valid.jsonl", rows[10:])),
-    }
+    return _pair(folder, good_rows(count=11), good_rows(start=10))
 
 
 def support_data(folder: Path) -> dict[str, Any]:
     """The examples that ship with the project, with held-out ones to measure on."""
-    places = {"train": folder / "train.jsonl", "valid": folder / "valid.jsonl"}
-    for name, place in places.items():
-        place.write_bytes((EXAMPLES / f"support_{name}.jsonl").read_bytes())
-    return {name: str(place) for name, place in places.items()}
+    return _pair(folder, _example("train"), _example("valid"))
 
 
 def learnt_by_heart(folder: Path) -> dict[str, Any]:
     """Examples to learn by heart, and others that contradict them: the longer it trains, the worse it measures."""
-    return {
-        "train": str(write(folder / "train.jsonl", _where_to(0))),
-        "valid": str(write(folder / "valid.jsonl", _where_to(5))),
-    }
+    return _pair(folder, _where_to(0), _where_to(5))
 
 
 def _where_to(shift: int) -> list[dict[str, Any]]:
@@ -182,22 +164,15 @@ def _where_to(shift: int) -> list[dict[str, Any]]:
 
 def much_data(folder: Path) -> dict[str, Any]:
     """Enough to train for a while."""
-    rows = (EXAMPLES / "support_train.jsonl").read_text().splitlines()
-    return {"train": str(write(folder / "train.jsonl", rows * 3))}
+    return {"train": str(write(folder / "train.jsonl", _example("train") * 3))}
 
 
-# --- The services. ---
+def _example(name: str) -> list[Line]:
+    return [*(EXAMPLES / f"support_{name}.jsonl").read_bytes().splitlines()]
 
 
-def never_ending() -> Trains:
-    """Its jobs don't end by themselves."""
-    service = Trains()
-    service.will_end = None
-    return service
-
-
-def failing() -> Trains:
-    """Its jobs fail."""
-    service = Trains()
-    service.will_end = "failed"
-    return service
+def _pair(folder: Path, train: Iterable[Line], valid: Iterable[Line]) -> dict[str, Any]:
+    return {
+        "train": str(write(folder / "train.jsonl", train)),
+        "valid": str(write(folder / "valid.jsonl", valid)),
+    }

@@ -17,14 +17,12 @@ from support.parity.plays import (
     cancelled_by_its_user,
     cancelled_elsewhere,
     evicted,
-    failing,
     few_rows_to_measure_on,
     good_data,
     killed_at,
     learnt_by_heart,
     made_by_another,
     much_data,
-    never_ending,
     once,
     out_of_time,
     overlapping,
@@ -136,7 +134,7 @@ TABLE = {
     "cancelled": Scenario(
         title="somebody cancels the job",
         play=cancelled_elsewhere,
-        world=never_ending,
+        world=lambda: Trains(will_end=None),
         expects=ONE | {"jobs": ["cancelled"], "versions": 0, "error": "was cancelled"},
     ),
     "few": Scenario(
@@ -170,7 +168,7 @@ TABLE = {
     "failed": Scenario(
         title="the job fails",
         play=once,
-        world=failing,
+        world=lambda: Trains(will_end="failed"),
         expects=ONE | {"jobs": ["failed"], "versions": 0, "error": "line 3 is no good"},
     ),
     "evicted": Scenario(title="the worker is evicted (SIGTERM), the run goes on", play=evicted, expects=ONE),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from support.fault_server import Fault, FaultServer, Line, honest
 from support.parity.order import GONE, Order, Outcome
 from support.parity.runners import PATIENCE, Runner
 from support.quick_service import QuickService
-from support.service import running_service
+from support.service import running_service, until
 
 from tuneway import Client
 from tuneway.calls import Request, Response
@@ -35,13 +34,13 @@ MARKS = ("tuneway_key", "tuneway_origin")
 
 
 class Trains(QuickService):
-    """Trains a job while it is waited for: it has ended when it is looked at for the second time."""
+    """Trains a job while it is waited for: it has ended, as it `will_end`, when it is looked at for the second time."""
 
     ends = None
 
-    def __init__(self, **switches: Any) -> None:
+    def __init__(self, *, will_end: str | None = "succeeded", **switches: Any) -> None:
         super().__init__(**switches)
-        self.will_end: str | None = "succeeded"
+        self.will_end = will_end
         self._looks: dict[str, int] = {}
 
     def handle(self, request: Request) -> Response:
@@ -137,11 +136,7 @@ class Stage:
 
     def until(self, condition: Callable[[], Any]) -> Any:
         """Let time pass until something is so."""
-        end = time.monotonic() + PATIENCE
-        while not (value := condition()):
-            assert time.monotonic() < end, f"{self.runner.name} never came there:\n{self.runner.log}"
-            time.sleep(0.02)
-        return value
+        return until(condition, seconds=PATIENCE, told=lambda: f"{self.runner.name}\n{self.runner.log}")
 
     @contextmanager
     def client(self) -> Iterator[Client]:

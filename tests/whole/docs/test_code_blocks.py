@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections import Counter
 from importlib.util import find_spec
 
@@ -11,6 +10,7 @@ import pytest
 from support.pages import ENGINES, PAGES, ROOT, Block, blocks
 from support.reader import Reader
 from support.service import running_service
+from support.stack import free_port
 
 DATA = ROOT / "examples" / "data"
 LANGUAGES = {"bash", "python", "text", "json", "toml", "yaml"}
@@ -52,10 +52,7 @@ def newcomer(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     for engine in ENGINES:
         monkeypatch.setenv(f"{engine.upper()}_HOME", str(tmp_path / engine))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    reader = Reader(tmp_path, port, monkeypatch.setenv)
+    reader = Reader(tmp_path, free_port(), monkeypatch.setenv)
     yield reader
     reader.leave()
 

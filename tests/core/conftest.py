@@ -1,4 +1,4 @@
-"""What the tests over real sockets share."""
+"""What tests of clients share: a real server, and both clients."""
 
 from __future__ import annotations
 
