@@ -185,7 +185,7 @@ print([name for name in sys.modules if name.startswith("tuneway.") and name not 
         ({"name": "router", "checkpoint": "best"}, "validation data"),
         ({"name": "router", "gates": [Gate("full_valid_loss", max=1.0)]}, "full_valid_loss"),
         ({"name": "router", "gates": [Gate("train_mean_reward", min=1.0)]}, "train_mean_reward"),
-        ({"name": "router", "registry": "nowhere://"}, "of a registry"),
+        ({"name": "router", "registry": "nowhere://"}, "the URI of a registry"),
         ({"validation_data": "the same"}, "train.jsonl"),
         ({"training_data": None}, "training_data"),
     ],

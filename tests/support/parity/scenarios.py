@@ -243,7 +243,7 @@ TABLE = {
     "not available": Scenario(
         title="403 training_not_available",
         play=refused({"message": "Training is closed for your organisation.", "code": "training_not_available"}, 403),
-        expects=ONE | {"jobs": [], "versions": 0, "error": "Point base_url at any service"},
+        expects=ONE | {"jobs": [], "versions": 0, "error": "Point base_url at another service"},
     ),
     "daily limit": Scenario(
         title="429 daily_rate_limit_exceeded",
@@ -252,7 +252,7 @@ TABLE = {
             429,
             retry_after="5000",
         ),
-        expects=ONE | {"jobs": [], "versions": 0, "error": "try tomorrow"},
+        expects=ONE | {"jobs": [], "versions": 0, "error": "try again tomorrow"},
     ),
     "unfiltered": Scenario(
         title="SIGKILL in the create, where the service ignores the metadata filter, then a retry",
