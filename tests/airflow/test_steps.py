@@ -129,32 +129,48 @@ def test_one_step_does_all_four(run, service, data, registered, deferrable):
 
 
 def test_one_step_and_the_steps_one_by_one_write_the_same_record(run, service, data, valid, registered):
+    both = {"training_data": str(data), "validation_data": str(valid)}
     training = {"model": "gpt-4o-mini", "method": SHORT, "seed": 7}
     with DAG("in_steps", start_date=START, schedule=None) as in_steps:
-        upload = UploadTrainingFileOperator(task_id="upload", training_data=str(data), validation_data=str(valid))
+        upload = UploadTrainingFileOperator(task_id="upload", **both)
         create = CreateFineTuningJobOperator(task_id="create", training_file=upload.output, **training)
         wait = WaitForFineTuningJobOperator(task_id="wait", job=create.output, timeout=60)
         RegisterModelOperator(task_id="register", job=wait.output, name="in-steps")
-    with DAG("of_files", start_date=START, schedule=None) as of_files:
-        train = UploadTrainingFileOperator(task_id="train", training_data=str(data))
-        beside = UploadTrainingFileOperator(task_id="valid", validation_data=str(valid))
-        FineTuneOperator(
-            task_id="tune", training_file=train.output, validation_file=beside.output, name="of-files", **training
-        )
     with DAG("in_one", start_date=START, schedule=None) as in_one:
-        both = {"training_data": str(data), "validation_data": str(valid)}
         FineTuneOperator(task_id="tune", name="in-one", deferrable=True, timeout=60, **both, **training)
 
-    assert [run(dag)[0] for dag in (in_steps, of_files, in_one)] == ["success"] * 3
+    assert [run(dag)[0] for dag in (in_steps, in_one)] == ["success", "success"]
 
     kept = {"requested", "resolved", "training", "validation", "method", "base_model", "checkpoint_choice", "metrics"}
-    records = [registered(name).record.model_dump(include=kept) for name in ("in-steps", "of-files", "in-one")]
-    assert records[0] == records[1] == records[2]
+    steps, one = (registered(name).record.model_dump(include=kept) for name in ("in-steps", "in-one"))
+    assert steps == one
     report = dataset.validate(data, validation_data=valid)
-    assert [(records[0][name]["rows"], records[0][name]["tokens"]) for name in ("training", "validation")] == [
+    assert [(one[name]["rows"], one[name]["tokens"]) for name in ("training", "validation")] == [
         (report.rows, report.tokens.total),
         (report.validation.rows, report.validation.tokens.total),
     ]
+
+
+def test_one_step_takes_files_that_other_steps_have_uploaded_and_knows_their_rows(
+    run, service, data, valid, registered
+):
+    with DAG("of_files", start_date=START, schedule=None) as dag:
+        train = UploadTrainingFileOperator(task_id="train", training_data=str(data))
+        beside = UploadTrainingFileOperator(task_id="valid", validation_data=str(valid))
+        FineTuneOperator(
+            task_id="tune",
+            model="gpt-4o-mini",
+            training_file=train.output,
+            validation_file=beside.output,
+            method=SHORT,
+            name="of-files",
+            timeout=60,
+        )
+
+    assert run(dag)[0] == "success"
+
+    record = registered("of-files").record
+    assert (record.training.rows, record.validation.rows) == (24, 5)
 
 
 def test_without_a_name_one_step_gives_the_job_and_what_is_known_of_its_data(run, service, data):
