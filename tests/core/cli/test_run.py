@@ -176,7 +176,7 @@ def test_without_registering_the_registry_is_left_alone(tuneway, service, train)
         (["--checkpoint", "best"], "validation data"),
         (["--gate", "full_valid_loss<=1"], "no validation data"),
         (["--gate", "train_lost<=1"], "train_loss"),
-        (["--no-register", "--alias", "champion"], "without a name"),
+        (["--no-register", "--alias", "champion"], "alias: "),
         (["--max-usd", "0"], "max_usd"),
         (["--prices", "nowhere.json"], "nowhere.json"),
         (["--validation-data", "nowhere.jsonl"], "nowhere.jsonl"),
