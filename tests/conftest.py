@@ -65,8 +65,9 @@ SLOW_SECONDS = 600
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give what is slow time enough on a slow machine, where it doesn't say itself how much it needs."""
+    long = ("slow", "hypothesis") if settings.default.max_examples > 100 else ("slow",)
     for item in items:
-        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+        if any(map(item.get_closest_marker, long)) and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
 
 
