@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from support.dagster_runs import checks, failure, jobs_on, materializations, resources_of, said, written
 from support.support_chats import chats
 
-from dagster_tuneway import FineTuningResource, fine_tuned_model_assets, output_of
+from dagster_tuneway import FineTuningResource, fine_tune, fine_tuned_model_assets, output_of
 from dagster_tuneway._metadata import checkpoint_table, report_page
 from tuneway import Job, Outcome, Supervised
 from tuneway.errors import InvalidSpec
@@ -263,6 +264,20 @@ def test_bad_data_is_refused_with_its_lines_before_anything_is_sent(run, service
     assert materializations(result) == {}
     assert len(list(client.files.list())) == before
     assert jobs_on(service, "bad/job") == []
+
+
+def test_warnings_about_the_data_are_in_the_runs_log(run, instance, data):
+    few = written(data.parent / "valid.jsonl", chats(5, seed=2))
+    groups = assets_of("warned", str(data), validation_data=few)
+
+    @dg.asset
+    def mine(context, tuneway: FineTuningResource):
+        return fine_tune(context, tuneway, training_data=str(data), validation_data=few, model="gpt-4o-mini")
+
+    for assets in ([*groups], [mine]):
+        result = run(assets)
+        told = [entry for entry in instance.all_logs(result.run_id) if entry.level == logging.WARNING]
+        assert "valid.jsonl: file.few_validation_rows" in told[0].user_message
 
 
 @pytest.mark.usefixtures("hosted")
