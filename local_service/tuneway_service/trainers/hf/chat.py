@@ -81,7 +81,7 @@ class HfChat:
         while True:
             ids = torch.tensor([given], device=self._tuned.device)
             with torch.no_grad():
-                scores = self._tuned.logits(ids, 1, past_key_values=cache, use_cache=True)[0, -1].cpu()
+                scores = self._tuned.logits(ids, 1, cache)[0, -1].cpu()
             if temperature > 0:
                 token = int(torch.multinomial(torch.softmax(scores / temperature, dim=-1), 1, generator=rng))
             else:

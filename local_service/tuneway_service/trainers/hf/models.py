@@ -70,8 +70,9 @@ class Tuned:
             return autocast
         return contextlib.nullcontext()
 
-    def logits(self, ids: torch.Tensor, kept: torch.Tensor | int, **options: Any) -> torch.Tensor:
-        """The logits at these positions; an integer means the last ones."""
+    def logits(self, ids: torch.Tensor, kept: torch.Tensor | int, cache: Any = None) -> torch.Tensor:
+        """The logits at these positions; an integer means the last ones. A cache has what came before `ids`."""
+        options = {"use_cache": False} if cache is None else {"use_cache": True, self._cache_name: cache}
         with self.precision():
             if self._takes_positions:
                 found: torch.Tensor = self.model(input_ids=ids, logits_to_keep=kept, **options).logits
@@ -83,6 +84,11 @@ class Tuned:
     def _takes_positions(self) -> bool:
         """Whether the model can compute its last layer, by far the largest, only at given positions."""
         return "logits_to_keep" in inspect.signature(self.plain.forward).parameters
+
+    @cached_property
+    def _cache_name(self) -> str:
+        """The name of the model's parameter for the cache; Transformers 5.24 renamed it."""
+        return "cache" if "cache" in inspect.signature(self.plain.forward).parameters else "past_key_values"
 
     def learning(self) -> dict[str, torch.Tensor]:
         """The trained weights by name."""

@@ -45,7 +45,7 @@ def score(tuned: Tuned, examples: Sequence[Example]) -> Scored:
     targets = labels[:, 1:][:, kept]
     mask = targets != UNLEARNED
     targets = targets.masked_fill(~mask, 0)
-    logits = tuned.logits(ids, kept, use_cache=False)
+    logits = tuned.logits(ids, kept)
     log_probabilities = selective_log_softmax(logits, targets) * mask
     hits = (logits.detach().argmax(dim=-1) == targets) & mask
     return Scored(log_probabilities, hits, mask)
