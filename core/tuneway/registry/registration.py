@@ -54,7 +54,7 @@ def check_registration(
         name: The model's name.
         registry: The registry's URI. The registry isn't opened.
         alias: The alias. It needs a name.
-        checkpoint: The checkpoint. "best" needs validation data.
+        checkpoint: The checkpoint. "best" needs a name and validation data.
         gates: The gates. Each is a function of two records. If one has a `metric`, the training must have it.
         reason: Any text.
         training: The recipe or job specification, if it is known.
@@ -67,7 +67,7 @@ def check_registration(
     del reason
     check_checkpoint(checkpoint)
     if name is None:
-        for field, given in (("alias", alias), ("gates", list(gates))):
+        for field, given in (("alias", alias), ("gates", list(gates)), ("checkpoint", checkpoint == "best")):
             if given:
                 raise InvalidSpec(
                     f"{field}: there is no name to register the model under", field=field, hint="Give a name as well."

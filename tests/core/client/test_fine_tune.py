@@ -159,6 +159,7 @@ WORDS = [
     ("name", {"name": "no name"}),
     ("alias", {"name": "router", "alias": "latest"}),
     ("alias", {"alias": "champion"}),
+    ("checkpoint", {"checkpoint": "best"}),
     ("gates", {"gates": [Gate("full_valid_loss", max=1)]}),
     ("gates", {"name": "router", "gates": [Gate("full_valid_los", max=1)]}),
     ("gates", {"name": "router", "gates": [Gate("train_mean_reward", min=1)]}),
