@@ -63,6 +63,7 @@ def pytest_report_header() -> str | None:
 SLOW_SECONDS = 600
 
 
+@pytest.hookimpl(trylast=True)  # when Hypothesis has marked what is its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give what is slow time enough on a slow machine, where it doesn't say itself how much it needs."""
     long = ("slow", "hypothesis") if settings.default.max_examples > 100 else ("slow",)
