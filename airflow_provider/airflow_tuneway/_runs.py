@@ -41,6 +41,7 @@ def requester_of(ti: RuntimeTaskInstanceProtocol, *, retries: int, key: str | No
         step=ti.task_id,
         key=key,
         occasion=f"since-try-{ti.max_tries - retries + 1}",
+        keep_origin=True,  # a step that waits for the job knows by it whether its run has made the job
         **_deployment(),
     )
 

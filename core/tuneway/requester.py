@@ -6,6 +6,7 @@ job, whose job it is) is decided here, once.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ Reuse = Literal["run", "content", "never"]
 """Which existing jobs will do: those of this requester, those with the same content whoever made them, or none."""
 
 DEPLOYMENT = "TUNEWAY_DEPLOYMENT"
+ORIGIN_LENGTH = 512
+"""The longest value that services take in a job's metadata."""
 
 
 def check_reuse(reuse: object, *, field: str = "reuse") -> Reuse:
@@ -29,6 +32,13 @@ def check_reuse(reuse: object, *, field: str = "reuse") -> Reuse:
         words = ", ".join(get_args(Reuse))
         raise InvalidSpec(f"{field} can't be {reuse!r}: it is one of {words}", field=field)
     return reuse  # type: ignore[return-value]
+
+
+def _fitting(origin: str) -> str:
+    """An origin that fits into a metadata value. The hash keeps two long ones apart that differ at their ends."""
+    if len(origin) <= ORIGIN_LENGTH:
+        return origin
+    return f"{origin[: ORIGIN_LENGTH - 20]}… #{hashlib.sha256(origin.encode()).hexdigest()[:16]}"
 
 
 def _deployment() -> str | None:
@@ -76,8 +86,8 @@ class Requester:
     def origin(self) -> str:
         """The readable form of who asks, kept on the job where there is room."""
         if self.mark is not None:
-            return self.mark
-        return f"{self.engine}: {' / '.join(self.place)}" if self.place else self.engine
+            return _fitting(self.mark)
+        return _fitting(f"{self.engine}: {' / '.join(self.place)}" if self.place else self.engine)
 
     def names(self, reuse: Reuse) -> Mapping[str, str] | None:
         """The part of a job's key that says who asks; None if the content alone decides.

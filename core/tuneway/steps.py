@@ -7,7 +7,7 @@ that knows it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from tuneway.client._settings import is_local
@@ -95,10 +95,40 @@ def requested_in(asked: TrainingSpec | Mapping[str, Any] | str | None) -> dict[s
     return {} if asked is None or isinstance(asked, str) else asked.requested
 
 
+class UploadedFiles(NamedTuple):
+    """The files of a job: their ids, and what is known of their data.
+
+    Args:
+        training: The id of the training file.
+        validation: The id of the validation file, if there is one.
+        facts: Hash, rows and tokens of each file that an upload step told of.
+    """
+
+    training: str
+    validation: str | None
+    facts: list[dict[str, Any]]
+
+
+def uploaded_files(
+    training_file: str | Mapping[str, Any] | File, validation_file: str | Mapping[str, Any] | File | None = None
+) -> UploadedFiles:
+    """The files of a job, from ids or from outputs of upload steps.
+
+    A validation file that is given wins over the one that was uploaded with the training file.
+    """
+    training = file_id_of(training_file)
+    if validation_file is None:
+        return UploadedFiles(training, validation_file_id_of(training_file), data_facts(training_file))
+    alone = {**training_file, "validation": None} if isinstance(training_file, Mapping) else None
+    return UploadedFiles(training, file_id_of(validation_file), data_facts(alone) + data_facts(validation_file))
+
+
 def data_facts(known: object) -> list[dict[str, Any]]:
     """Hash, rows and tokens of each data file, from a report or from the output of an earlier step."""
     if isinstance(known, Mapping) and isinstance(known.get("data"), list):
-        return [dict(fact) for fact in known["data"]]
+        known = known["data"]
+    if isinstance(known, list):
+        return [dict(fact) for fact in known]
     if isinstance(known, Mapping):
         facts = [known] if known.get("rows") is not None else []
         return [_facts(fact) for fact in facts] + data_facts(known.get("validation"))

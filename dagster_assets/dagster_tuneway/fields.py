@@ -39,7 +39,7 @@ class AssetFields(TrainingFields, total=False):
         gates: What the version must show before the alias moves (`tuneway.registry`).
         held_out: Rows, or a JSONL file of them: both the base model and the tuned one are asked, and the tuned one
             must answer no worse.
-        score: How these answers are scored: "exact", "contains", or a function of the expected text and the answer.
+        score: How these answers are scored: "exact", "contains", or a function of the answer and the expected text.
     """
 
     training_data: Required[Data | AssetLike]

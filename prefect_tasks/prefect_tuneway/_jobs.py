@@ -31,15 +31,12 @@ def create(
 ) -> Step[dict[str, Any]]:
     """The step `create_fine_tuning_job`."""
     from tuneway import JobSpec
-    from tuneway.steps import file_id_of, job_summary, validation_file_id_of
+    from tuneway.steps import job_summary, uploaded_files
 
-    spec = JobSpec(
-        training_file=file_id_of(training_file),
-        validation_file=file_id_of(validation_file) if validation_file else validation_file_id_of(training_file),
-        **given(training),
-    )
+    files = uploaded_files(training_file, validation_file or None)
+    spec = JobSpec(training_file=files.training, validation_file=files.validation, **given(training))
     started: StartedJob = yield from start(spec, credentials, key=key, reuse=reuse)
-    return job_summary(started.job, spec, data=_known_data(training_file, validation_file))
+    return job_summary(started.job, spec, data=files.facts)
 
 
 def start(what: Recipe | JobSpec, credentials: Credentials, *, key: str | None, reuse: Reuse) -> Step[StartedJob]:
@@ -73,11 +70,3 @@ def control(verb: Literal["cancel", "pause", "resume"], job: Output, credentials
 def given(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that were given: Prefect hands on the defaults of the others."""
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _known_data(training_file: Output, validation_file: Output | None) -> dict[str, Any]:
-    """What the outputs of the upload steps tell of the data."""
-    known = dict(training_file) if isinstance(training_file, Mapping) else {}
-    if validation_file:  # not the file that was uploaded with the training file
-        known["validation"] = validation_file if isinstance(validation_file, Mapping) else None
-    return known

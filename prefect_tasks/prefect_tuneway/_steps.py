@@ -82,7 +82,7 @@ class TaskCall(Generic[T]):
         return cast("T", self.forms[0](**self.arguments))
 
     async def ado(self) -> T:
-        """TaskCall the other form."""
+        """Call the form that is awaited."""
         return cast("T", await self.forms[1](**self.arguments))
 
 

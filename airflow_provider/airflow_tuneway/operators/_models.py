@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tuneway import Client, Job
     from tuneway.registry import ModelRecord
 
-PUBLISHING_FIELDS = ("name", "alias", "registry", "reason", "data")
+PUBLISHING_FIELDS = ("name", "alias", "registry", "checkpoint", "reason", "data")
 """Those that are templates."""
 
 

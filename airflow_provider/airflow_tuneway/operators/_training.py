@@ -94,19 +94,19 @@ def as_training(given: Recipe | JobSpec | Mapping[str, Any]) -> Recipe | JobSpec
 def as_spec(fields: Mapping[str, Any]) -> JobSpec:
     """A job specification; its files are ids, or outputs of the step that uploaded them."""
     from tuneway import JobSpec
-    from tuneway.steps import file_id_of, validation_file_id_of
+    from tuneway.steps import uploaded_files
 
-    training, validation = fields["training_file"], fields.get("validation_file")
-    beside = file_id_of(validation) if validation is not None else validation_file_id_of(training)
-    return JobSpec(**{**fields, "training_file": file_id_of(training), "validation_file": beside})
+    files = uploaded_files(fields["training_file"], fields.get("validation_file"))
+    return JobSpec(**{**fields, "training_file": files.training, "validation_file": files.validation})
 
 
 def facts_of_files(given: Any) -> list[dict[str, Any]]:
     """Hash, rows and tokens of the files, where they are outputs of the step that checked and uploaded them."""
-    from tuneway.steps import data_facts
+    from tuneway.steps import uploaded_files
 
-    files = [given.get(name) for name in FILE_FIELDS] if isinstance(given, Mapping) else []
-    return [fact for file in files for fact in data_facts(file)]
+    if not isinstance(given, Mapping) or given.get("training_file") is None:
+        return []
+    return uploaded_files(given["training_file"], given.get("validation_file")).facts
 
 
 # --- Words that are checked when a DAG file is parsed. ---
@@ -130,9 +130,10 @@ def check_reuse_early(reuse: object) -> None:
 
 def check_registration_early(given: Mapping[str, Any]) -> None:
     """Refuse wrong words and gates when the DAG file is parsed; templates and the registry are checked when it runs."""
-    words = {name: value for name, value in given.items() if isinstance(value, str) and not _is_template(value)}
+    words = {name: value for name, value in given.items() if not (isinstance(value, str) and _is_template(value))}
+    words = {name: value for name, value in words.items() if name in _PLAIN and not _is_deferred(value)}
     named, gates = "name" in given, given.get("gates")
-    plain = all(_is_plain(name, value) for name, value in words.items() if name in _PLAIN)
+    plain = all(_is_plain(name, value) for name, value in words.items())
     if plain and not gates and (named or "alias" not in given):
         return
     from tuneway.registry import check_registration
@@ -144,6 +145,11 @@ def check_registration_early(given: Mapping[str, Any]) -> None:
 
 def _is_plain(name: str, value: object) -> bool:
     return isinstance(value, str) and _PLAIN[name].fullmatch(value) is not None
+
+
+def _is_deferred(value: object) -> bool:
+    """Whether a value is known only when the task runs: the output of another task."""
+    return hasattr(value, "resolve")
 
 
 def _is_template(value: str) -> bool:

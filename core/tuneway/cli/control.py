@@ -67,22 +67,23 @@ def create(
         tuneway create --spec job.json --key nightly/2026-11-20
         JOB=$(tuneway create file-abc123 -m gpt-4o-mini) && tuneway wait $JOB
     """
-    from tuneway.steps import file_id_of, job_summary, validation_file_id_of
+    from tuneway.steps import file_id_of, job_summary, uploaded_files
 
     base = read_json(spec, "--spec") if spec else None
     uploaded = step_output(training_file) if training_file else None
     beside = step_output(validation_file) if validation_file else None
+    files = uploaded_files(uploaded, beside) if uploaded else None
     wish = training.spec(
         base,
         model=model,
-        training_file=file_id_of(uploaded) if uploaded else None,
-        validation_file=file_id_of(beside) if beside else validation_file_id_of(uploaded),
+        training_file=files.training if files else None,
+        validation_file=files.validation if files else file_id_of(beside) if beside else None,
     )
     with connection.client() as client, showing(output) as show:
         show.begin("creating")
         asker = Requester(engine="command line", key=key)
         job = client.submit(wish, requester=asker, reuse=reuse.value, on_event=show.hear)
-    output.record(job_summary(job, wish, data=uploaded)) if output.json else output.result(job.id)
+    output.record(job_summary(job, wish, data=files.facts if files else None)) if output.json else output.result(job.id)
 
 
 def wait(
@@ -190,4 +191,6 @@ def resume(job: JobId, *, connection: Connection, output: Output) -> None:
 def _act(job: str, act: Callable[[Client], Job], connection: Connection, output: Output) -> None:
     with connection.client() as client:
         after = act(client)
-    output.record(after) if output.json else output.result(f"{job} {after.status}")
+    from tuneway.steps import job_summary
+
+    output.record(job_summary(after)) if output.json else output.result(f"{job} {after.status}")

@@ -24,6 +24,7 @@ from tuneway.steps import (
     model_id_of,
     requested_in,
     training_summary,
+    uploaded_files,
     validation_file_id_of,
 )
 
@@ -81,6 +82,30 @@ def test_an_upload_of_a_pair_hands_on_both_files_and_what_is_known_of_them(tmp_p
     created = job_summary(JOB, data=uploaded)
     assert [fact["rows"] for fact in created["data"]] == [10, 4]
     assert job_summary(JOB, created) == created
+
+
+PAIR = {
+    "file_id": "file-1", "sha256": "a", "rows": 20, "tokens": 80,
+    "validation": {"file_id": "file-2", "sha256": "b", "rows": 5, "tokens": 20},
+}  # fmt: skip
+OTHER = {"file_id": "file-3", "sha256": "c", "rows": 7, "tokens": 30}
+
+
+@pytest.mark.parametrize(
+    ("given", "ids", "rows"),
+    [
+        ((PAIR,), ("file-1", "file-2"), [20, 5]),
+        ((PAIR, OTHER), ("file-1", "file-3"), [20, 7]),
+        ((PAIR, "file-3"), ("file-1", "file-3"), [20]),
+        (("file-1", OTHER), ("file-1", "file-3"), [7]),
+        (("file-1",), ("file-1", None), []),
+    ],
+)
+def test_the_files_of_a_job_come_from_ids_or_from_outputs_of_the_upload_step(given, ids, rows):
+    files = uploaded_files(*given)
+    assert (files.training, files.validation) == ids
+    assert [fact["rows"] for fact in files.facts] == rows
+    assert [fact["rows"] for fact in job_summary(JOB, data=files.facts).get("data", [])] == rows
 
 
 @pytest.mark.parametrize("given", ["file-1", {"file_id": "file-1"}, {"file_id": "file-1", "validation": None}])

@@ -188,6 +188,15 @@ def test_its_own_job_is_known_by_the_key_where_the_origin_had_no_room(service):
     assert flows.made_by(Job(id="ftjob-1", status="running", metadata=marks), NIGHTLY)
 
 
+def test_long_names_of_two_runs_stay_apart(service):
+    """Services cut nothing and take no more than 512 characters: what tells two runs apart stands at the end."""
+    monday, tuesday = (Requester(engine="prefect", pipeline="p" * 600, run=run) for run in ("monday", "tuesday"))
+    assert max(len(one.origin) for one in (monday, tuesday)) <= 512
+    assert not flows.made_by(made(service, monday, "content"), tuesday)
+    assert flows.made_by(made(service, monday, "content"), monday)
+    assert flows.made_by(made(service, Requester(mark=monday.origin), "content"), monday)
+
+
 @pytest.mark.parametrize("metadata", [None, {}, {"team": "search"}])
 def test_a_job_without_marks_belongs_to_no_requester(metadata):
     assert not flows.made_by(Job(id="ftjob-1", status="running", metadata=metadata), NIGHTLY)
