@@ -122,7 +122,7 @@ class AssetRecipe:
             raise InvalidSpec(f"wait: {self.wait!r}", field="wait", hint="'step' or 'sensor'.")
         if self.held_out is not None and not self.registers:
             raise InvalidSpec(
-                "held_out: the model isn't registered without a name", field="held_out", hint="Give a name as well."
+                "held_out: there is no name to register the model under", field="held_out", hint="Give a name as well."
             )
         _ = self.check_names
         recipe = self._anywhere

@@ -347,8 +347,8 @@ def test_it_refuses_bad_data_small_budgets_and_bad_models(run, service, data, ro
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"alias": "champion"}, "isn't registered without a name"),
-        ({"held_out": [{"messages": []}]}, "isn't registered without a name"),
+        ({"alias": "champion"}, "Give a name as well"),
+        ({"held_out": [{"messages": []}]}, "Give a name as well"),
         ({"name": "m", "gates": [Gate("full_valid_loss", max=1)]}, "no validation data"),
         ({"name": "m", "checkpoint": "best"}, "there is no best checkpoint"),
         ({"reuse": "sometimes"}, "reuse can't be"),
