@@ -92,7 +92,7 @@ def test_a_job_trains_by_a_store_to_the_same_weights(here, stores, tmp_path):
 @pytest.mark.slow
 def test_what_has_come_so_far_goes_on_in_the_next_attempt(here, stores, tmp_path):
     here.training.write_bytes(chats(2000))
-    order(here, 1, n_epochs=10, batch_size=1)
+    order(here, 1, n_epochs=50, batch_size=1)
     relay = Relay(stores)
     relay.offer(here, 1)
     worker = relayed(relay.command(here, 1))
@@ -103,7 +103,7 @@ def test_what_has_come_so_far_goes_on_in_the_next_attempt(here, stores, tmp_path
     step, place = here.state()
     assert here.read("outcome") == {"outcome": "stopped", "attempt": 1, "step": step}
     relay.drop(here, 1)
-    order(here, 2, n_epochs=10, batch_size=1)
+    order(here, 2, n_epochs=50, batch_size=1)
     relay.offer(here, 2)
     assert (tmp_path / "store" / JOB / "2" / "state" / str(step)).exists()
     worker = relayed(relay.command(here, 2))
