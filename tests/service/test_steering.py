@@ -81,7 +81,7 @@ def test_a_paused_job_rests_and_then_goes_on_where_it_was(client):
     paused = client.fine_tuning.jobs.pause(job.id)
     assert paused.status == "paused"
     before = steps(client, job.id)
-    time.sleep(0.5)
+    time.sleep(0.2)
     assert steps(client, job.id) == before
     with pytest.raises(openai.BadRequestError):
         client.fine_tuning.jobs.pause(job.id)
@@ -119,7 +119,7 @@ def test_only_so_many_train_at_once(client):
     jobs = [slow_job(client) for _ in range(4)]
     for job in jobs:
         wait_for(client, job.id, "queued", "running")
-    time.sleep(0.5)
+    time.sleep(0.2)
     statuses = [client.fine_tuning.jobs.retrieve(job.id).status for job in jobs]
     assert statuses == ["running", "running", "queued", "queued"]
     assert client.fine_tuning.jobs.pause(jobs[3].id).status == "paused"

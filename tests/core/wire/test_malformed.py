@@ -160,7 +160,7 @@ def test_no_operation_is_left_out():
     [(name, 200) for name in NAMES]
     + [(name, status) for name in ["jobs.create", "cancel", *DECISIONS] for status in STATUSES[1:]],
 )
-@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
 def test_no_text_of_a_reply_escapes_the_tree(name, status, every, connect, server, data):
     operation = next(operation for operation in [*ONE_TO_ONE, *steps(data)] if operation.name == name)
     # What a reply means is decided in one place for both clients: one of them gets a third of the other's texts.

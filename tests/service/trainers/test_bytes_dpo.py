@@ -8,6 +8,7 @@ import pytest
 from support.support_chats import chats, preferences, right_answers
 
 PAIRS = preferences(200, seed=11)
+FEWER = PAIRS[:100]
 HELD_OUT = preferences(40, seed=12)
 FEW = chats(40, seed=13)
 QUESTIONS = chats(60, seed=14, apart_from=FEW)
@@ -63,7 +64,7 @@ def test_the_reference_stays_what_it_was(train, tuned, chat_with, trainer):
 def test_beta_changes_the_weights_and_holds_the_model_to_its_reference(train, tuned, contents):
     folders, gains = [], []
     for beta in (0.1, 2.0):
-        training, _, checkpoints = train(PAIRS, valid=HELD_OUT, method="dpo", base=tuned, beta=beta, n_epochs=2)
+        training, _, checkpoints = train(FEWER, valid=HELD_OUT, method="dpo", base=tuned, beta=beta, n_epochs=2)
         folders.append(contents(training.export))
         gains.append(margins(checkpoints)[-1] / beta)
     assert folders[0] != folders[1]
@@ -71,7 +72,7 @@ def test_beta_changes_the_weights_and_holds_the_model_to_its_reference(train, tu
 
 
 def test_dpo_starts_from_the_untrained_base_as_well(train):
-    _, steps, checkpoints = train(PAIRS, valid=HELD_OUT, method="dpo", n_epochs=2)
+    _, steps, checkpoints = train(FEWER, valid=HELD_OUT, method="dpo", n_epochs=2)
     assert steps[0].metrics["train_loss"] == pytest.approx(math.log(2), rel=1e-4)
     assert margins(checkpoints)[-1] > 0
 
@@ -79,7 +80,7 @@ def test_dpo_starts_from_the_untrained_base_as_well(train):
 def test_swapped_pairs_teach_the_opposite(train, tuned):
     swapped = [
         row | {"preferred_output": row["non_preferred_output"], "non_preferred_output": row["preferred_output"]}
-        for row in PAIRS
+        for row in FEWER
     ]
     _, _, checkpoints = train(swapped, valid=HELD_OUT, method="dpo", base=tuned, n_epochs=3)
     assert margins(checkpoints)[-1] < 0
