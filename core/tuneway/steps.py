@@ -221,7 +221,7 @@ def hosted_page(job_id: str, base_url: str) -> str | None:
     """A job's page at OpenAI; None for any other service."""
     if urlsplit(base_url).hostname != "api.openai.com":
         return None
-    return f"https://platform.openai.com/finetune/{quote(job_id)}?filter=all"
+    return f"https://platform.openai.com/finetune/{quote(job_id, safe='')}?filter=all"
 
 
 def job_page(job_id: str, base_url: str) -> str | None:
@@ -232,4 +232,4 @@ def job_page(job_id: str, base_url: str) -> str | None:
     if not is_local(base_url):
         return hosted_page(job_id, base_url)
     place = urlsplit(base_url)
-    return f"{place.scheme}://{place.netloc}/jobs/{quote(job_id)}"
+    return f"{place.scheme}://{place.netloc}/jobs/{quote(job_id, safe='')}"

@@ -260,5 +260,8 @@ def test_a_job_can_be_cancelled_by_a_step_of_its_own(run, stuck, data):
     state, told = run(dag)
 
     assert state == "success"
-    assert told["cancel", "return_value"] == "cancelled"
+    assert (told["cancel", "return_value"]["status"], told["cancel", "return_value"]["job_id"]) == (
+        "cancelled",
+        told["create", "job_id"],
+    )
     assert told["cancel", "job_url"].endswith(f"/jobs/{told['create', 'job_id']}")
