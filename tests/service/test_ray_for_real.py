@@ -257,7 +257,7 @@ def test_a_head_that_is_killed_and_started_anew_loses_no_job(ray, untouched):
         job_id = start(client)
         training(client, job_id)
         ray.kill()
-        until(lambda: any("doesn't say" in text for text in story(client, job_id)), seconds=SECONDS)
+        until(lambda: any("gives no status of the job" in text for text in story(client, job_id)), seconds=SECONDS)
         assert client.fine_tuning.jobs.retrieve(job_id).status == "running"
         ray.start()
         told = finishes_the_same(service, client, job_id, untouched)
