@@ -352,6 +352,7 @@ def test_it_refuses_bad_data_small_budgets_and_bad_models(run, service, data, ro
         ({"name": "m", "gates": [Gate("full_valid_loss", max=1)]}, "no validation data"),
         ({"name": "m", "checkpoint": "best"}, "there is no best checkpoint"),
         ({"reuse": "sometimes"}, "reuse can't be"),
+        ({"score": "exat"}, "score can't be"),
         ({"training_file": "file-1"}, "training_file"),
         ({"training_data": dg.AssetKey("tickets")}, "tickets is an asset"),
         ({"training_data": None}, "training_data: there is none"),

@@ -8,6 +8,7 @@ from support.virtual_driver import VirtualDriver
 
 from tuneway.errors import NotFound, ServerError
 from tuneway.flows import Account, Retry, Trained, trained
+from tuneway.models import Job
 
 SHA = "a" * 64
 
@@ -93,3 +94,10 @@ def test_a_job_without_a_base_model_or_files_is_gathered_too(service):
     service.job("ftjob-1").update(model=None, training_file=None, validation_file=None, result_files=None)
     found = gather(service)
     assert (found.files, found.rows, found.base_model) == ([], [], None)
+
+
+def test_a_job_that_is_at_hand_is_not_asked_for_again(service):
+    job = Job.model_validate(service.job("ftjob-1"))
+    found = VirtualDriver(service).run(trained(Account(), job))
+    assert found.job is job
+    assert service.requests("GET", "/fine_tuning/jobs/ftjob-1") == []
