@@ -125,7 +125,9 @@ class AssetRecipe:
                 "held_out: there is no name to register the model under", field="held_out", hint="Give a name as well."
             )
         if not callable(self.score) and self.score not in ("exact", "contains"):
-            raise InvalidSpec(f"score can't be {self.score!r}", field="score", hint="'exact', 'contains' or a function.")
+            raise InvalidSpec(
+                f"score can't be {self.score!r}", field="score", hint="'exact', 'contains' or a function."
+            )
         _ = self.check_names
         recipe = self._anywhere
         check_room(recipe.metadata, keep_origin=self.cancel_on_termination)
