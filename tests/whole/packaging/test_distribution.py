@@ -24,12 +24,17 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 PACKAGES = {
     "tuneway": "core",
+    "tuneway_service": "local_service",
     "airflow_tuneway": "airflow_provider",
     "prefect_tuneway": "prefect_tasks",
     "dagster_tuneway": "dagster_assets",
 }
 ENTRY_POINTS = {
     "console_scripts": {"tuneway": "tuneway.cli:main"},
+    "tuneway.commands": {
+        "serve": "tuneway_service.commands.serve:serve",
+        "export": "tuneway_service.commands.export:export",
+    },
     "apache_airflow_provider": {"provider_info": "airflow_tuneway.provider_info:get_provider_info"},
     "airflow.plugins": {"tuneway": "airflow_tuneway.plugin:TunewayPlugin"},
     "prefect.collections": {"prefect_tuneway": "prefect_tuneway"},
@@ -38,7 +43,7 @@ ENTRY_POINTS = {
 # What stands at the top of the source distribution: all of the repository but what only its CI needs.
 SDIST = {
     *PACKAGES.values(),
-    *("bench", "docs", "examples", "tests"),
+    *("bench", "docs", "examples", "scripts", "tests"),
     *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"),
     *("Makefile", "mkdocs.yml", "noxfile.py", "pyproject.toml", "PKG-INFO"),
     *(".editorconfig", ".gitignore", ".pre-commit-config.yaml"),
@@ -94,7 +99,7 @@ def alone(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-def test_the_wheel_holds_the_four_packages_to_the_last_file_and_nothing_else(wheel: Path):
+def test_the_wheel_holds_the_five_packages_to_the_last_file_and_nothing_else(wheel: Path):
     expected = {
         str(path.relative_to(ROOT / root))
         for package, root in PACKAGES.items()
@@ -142,9 +147,8 @@ import importlib, pkgutil, sys
 import tuneway
 assert "site-packages" in tuneway.__file__, tuneway.__file__
 first = set(sys.modules)
-needs_extra = ("tuneway_service",)
 for module in pkgutil.walk_packages(tuneway.__path__, "tuneway."):
-    if not module.name.startswith(needs_extra) and not module.name.endswith(".__main__"):
+    if not module.name.endswith(".__main__"):
         importlib.import_module(module.name)
 print(*sorted(first & {"typer", "rich", "numpy", "starlette"}))
 print(*sorted({"airflow", "prefect", "dagster"} & set(sys.modules)))
