@@ -113,7 +113,7 @@ def test_without_the_extra_the_service_says_what_to_install(module):
     assert done.returncode in (ExitCode.ERROR, ExitCode.USAGE)
     needed, advice = done.stderr.splitlines()
     missing = {module, *(name for name in ("starlette", "uvicorn") if find_spec(name) is None)}
-    assert any(f"needs {name}," in needed for name in missing)
+    assert any(f"needs {name}" in needed for name in missing)
     assert needed.endswith(", which isn't installed")
     assert "pip install 'tuneway[local]'" in advice
 
