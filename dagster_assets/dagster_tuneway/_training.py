@@ -74,14 +74,14 @@ class Attempt:
         return job_summary(self.job, self._created)
 
     def submit(self, uploaded: Mapping[str, Any]) -> None:
-        """Have the one job for this data: the output of the step that uploaded it."""
+        """Create or adopt the job for this data, which is the output of the upload step."""
         # outputs of earlier versions name the validation file at the top
         validation_file = validation_file_id_of(uploaded) or uploaded.get("validation_file_id")
         spec = self._recipe.spec(file_id_of(uploaded), validation_file, partition_of(self._context))
         self._start(spec, data=uploaded)
 
     def start(self, recipe: Recipe) -> StartedJob:
-        """Have the one job for this recipe: its data is checked and uploaded first."""
+        """Create or adopt the job for this recipe. Its data is checked and uploaded first."""
         return self._start(recipe)
 
     def take(self, created: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AssetFields(TrainingFields, total=False):
-    """What to train, and what shall happen with the model: the fields of the core's `Recipe`, and Dagster's own.
+    """What to train and how to register the model: the fields of the core's `Recipe`, and those of Dagster.
 
     Attributes:
         training_data: The path of a JSONL file, rows, or a function of the context that gives one of these; for

@@ -40,7 +40,7 @@ def create(
 
 
 def start(what: Recipe | JobSpec, credentials: Credentials, *, key: str | None, reuse: Reuse) -> Step[StartedJob]:
-    """Have one job for this; a recipe's data is checked and uploaded first."""
+    """Create one job for this, or adopt it. The data of a recipe is checked and uploaded first."""
     from tuneway.requester import check_reuse
 
     check_reuse(reuse)

@@ -96,7 +96,7 @@ class JobProgress:
             self._waiting.add(id(self))
 
     def leave(self) -> None:
-        """Count no longer among the waits of this process."""
+        """Remove this wait from the waits that the process counts."""
         with self._lock:
             self._waiting.discard(id(self))
 
@@ -116,7 +116,7 @@ class JobProgress:
             )
 
     def show(self, percent: float, text: str) -> None:
-        """Show this much of the whole."""
+        """Show the progress in percent, with a text."""
         from prefect.artifacts import ProgressArtifact
 
         if percent <= self._shown:

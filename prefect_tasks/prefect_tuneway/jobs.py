@@ -145,7 +145,7 @@ class FineTuningJob(JobBlock[dict[str, Any]]):
 
     @async_dispatch(atrigger)
     def trigger(self) -> FineTuningJobRun:  # type: ignore[override]
-        """Have one job for this training in this flow run: adopt the one that exists, else create it."""
+        """Create one job for this training in this flow run, or adopt the one that exists."""
         return FineTuningJobRun(run(self._submit()), self.credentials, self.timeout)
 
     def _submit(self) -> Step[dict[str, Any]]:

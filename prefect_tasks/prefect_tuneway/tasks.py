@@ -110,7 +110,7 @@ def create_fine_tuning_job(
     reuse: Reuse = "run",
     **training: Unpack[TrainingFields],
 ) -> dict[str, Any]:
-    """Have one job for this training in this flow run: adopt the one that exists, else create it.
+    """Create one job for this training in this flow run, or adopt the one that exists.
 
     The same training (data, model, settings) in the same flow run is the same job, whatever is retried, run again
     or killed in between. Give each a `key` of its own if you want several.

@@ -46,7 +46,7 @@ class SubmittingOperator(TunewayOperator):
 
 
 class CreateFineTuningJobOperator(SubmittingOperator):
-    """Have one job: adopt the one that exists, else create it. The output is the job.
+    """Create one job, or adopt the one that exists. The output is the job.
 
     Args:
         model: The model to start from.
@@ -56,7 +56,7 @@ class CreateFineTuningJobOperator(SubmittingOperator):
         fields: The other fields of `tuneway.JobSpec`: `method`, `suffix`, `seed`, `metadata`, `integrations`,
             `hyperparameters`, `extra_body`.
 
-    All of them are templates. For the other arguments see `SubmittingOperator`.
+    All of them are template fields. For the other arguments see `SubmittingOperator`.
     """
 
     template_fields: Sequence[str] = (*SubmittingOperator.template_fields, *SPEC_FIELDS)

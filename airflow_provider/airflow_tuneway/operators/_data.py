@@ -72,7 +72,7 @@ class ValidateTrainingDataOperator(BaseOperator):
 
 
 class UploadTrainingFileOperator(TunewayOperator):
-    """Have data on the service: checked, hashed, streamed, and never sent twice.
+    """Upload data: check it, hash it, and send it unless the service has it already.
 
     The output is the next step's `training_file`, or its `validation_file` if only validation data is given. It
     says the file's id, rows and tokens; `validation` says the same of the validation file.

@@ -93,7 +93,7 @@ class FineTuneOperator(OneStepOperator):
         fields: The other fields of `tuneway.Recipe`: `method`, `suffix`, `seed`, `metadata`, `integrations`,
             `hyperparameters`, `extra_body`.
 
-    All of them are templates. For the other arguments see `SubmittingOperator`, `WaitingOperator` and
+    All of them are template fields. For the other arguments see `SubmittingOperator`, `WaitingOperator` and
     `PublishingOperator`.
     """
 

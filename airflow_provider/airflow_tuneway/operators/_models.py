@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tuneway.registry import ModelRecord
 
 PUBLISHING_FIELDS = ("name", "alias", "registry", "checkpoint", "reason", "data")
-"""Those that are templates."""
+"""The arguments that are template fields."""
 
 
 class PublishingOperator(TunewayOperator):

@@ -134,7 +134,7 @@ class WaitingOperator(TunewayOperator):
             self._cancel(ti, job_id, why="The task was ended")
 
     def maker(self, ti: Any) -> Requester:
-        """Whose jobs this step may cancel: those of any task of its run."""
+        """The requester whose jobs this step may cancel: any task of the run."""
         return run_of(ti)
 
     @abstractmethod

@@ -40,7 +40,7 @@ class AsyncClient(AsyncSteps):
         poll: How often a waiting call looks at its job.
         settle: Seconds within which the service is trusted to show what a request has done; 10 unless it
             is on this machine, where it is 1.
-        lookup_pages: A search for a job or a file gives up, and fails closed, after so many pages.
+        lookup_pages: The number of pages after which a search for a job or a file fails. Nothing is created then.
         dialect: "openai" or "azure"; guessed from `base_url`.
         api_version: Azure's dated API version, else OPENAI_API_VERSION; its /openai/v1 needs none.
         http: Your own `httpx.AsyncClient`, for proxies and certificates; you close it.

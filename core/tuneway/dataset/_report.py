@@ -80,7 +80,7 @@ class TokenCount(_Frozen):
         method: How they were counted.
         min: The tokens of the shortest example.
         median: The median of an example's tokens.
-        p95: 95 % of the examples have at most so many tokens.
+        p95: 95 % of the examples have at most this number of tokens.
         max: The tokens of the longest example.
         histogram: The number of examples by length.
     """

@@ -21,7 +21,7 @@ _deadline: ContextVar[float | None] = ContextVar("tuneway_deadline", default=Non
 
 @contextmanager
 def total_timeout(seconds: float) -> Iterator[None]:
-    """Limit the block to so many seconds; after them, network calls in it raise `httpx.TimeoutException`."""
+    """Limit the block to `seconds`; after them, network calls in it raise `httpx.TimeoutException`."""
     token = _deadline.set(time.monotonic() + seconds)
     try:
         yield

@@ -117,7 +117,7 @@ class _Gathering:
         return self._all(lambda after: calls.jobs.events(job_id, after=after, limit=PAGE), pages)
 
     def _all(self, page: Callable[[str | None], Call[Page[L]]], pages: int) -> Flow[list[L]]:
-        """Read at most so many pages of a list that is newest first; gives it oldest first."""
+        """Read a list that is newest first, up to `pages` pages; returns it oldest first."""
         pager = Pager(self._account, page)
         found: list[L] = []
         while not pager.done and pager.pages < pages:

@@ -224,7 +224,7 @@ def _update(wait: Wait, result: Job | TunewayError, moment: float, *, waits_per_
 
 
 def _facts(job: Job | None) -> tuple[object, ...]:
-    """The facts of a job whose change is news."""
+    """The fields of a job that waits report when they change."""
     return () if job is None else (job.status, job.estimated_finish, job.fine_tuned_model)
 
 

@@ -63,7 +63,7 @@ def find_weights() -> Path:
 
 
 def cache_folder() -> Path:
-    """The path of the Transformers folder, whether it exists or not."""
+    """The path of the Transformers folder. It may not exist yet."""
     home = os.environ.get("XDG_CACHE_HOME")
     cache = Path(home) if home else Path.home() / ".cache"
     return cache / "tuneway" / f"{NAME}-{GGUF_SHA256[:12]}-{_FORMAT}"
