@@ -39,13 +39,13 @@ def test_a_job_rests_between_the_step_that_pauses_it_and_the_one_that_lets_it_go
     with openai_for(service) as client:
         assert wait_for(client, running, "paused").status == "paused"
     assert (state, told["pause", "job_id"]) == ("success", running)
-    assert told["pause", "return_value"] in {"pausing", "paused"}
+    assert told["pause", "return_value"]["status"] in {"pausing", "paused"}
 
     state, told = run(resuming)
     with openai_for(service) as client:
         assert wait_for(client, running, "running").status == "running"
     assert state == "success"
-    assert told["resume", "return_value"] in {"queued", "running"}
+    assert told["resume", "return_value"]["status"] in {"queued", "running"}
 
 
 @pytest.mark.parametrize("operator", [PauseFineTuningJobOperator, ResumeFineTuningJobOperator])
