@@ -17,8 +17,11 @@ FOLDER = "core/tuneway/client"
 
 FILES = {
     "_async.py": "_sync.py",
+    "_async_data.py": "_blocking_data.py",
     "_async_operations.py": "_blocking_operations.py",
+    "_async_registering.py": "_blocking_registering.py",
     "_async_steps.py": "_blocking_steps.py",
+    "_async_waiting.py": "_blocking_waiting.py",
 }
 """The awaited source of each blocking file."""
 

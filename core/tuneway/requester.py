@@ -10,28 +10,12 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
-from tuneway.errors import InvalidSpec
-
-Reuse = Literal["run", "content", "never"]
-"""Which existing jobs will do: those of this requester, those with the same content whoever made them, or none."""
+from tuneway.choices import Reuse
 
 DEPLOYMENT = "TUNEWAY_DEPLOYMENT"
 ORIGIN_LENGTH = 512
 """The longest value that services take in a job's metadata."""
-
-
-def check_reuse(reuse: object, *, field: str = "reuse") -> Reuse:
-    """Give the word back if it is one of the three.
-
-    Raises:
-        InvalidSpec: It isn't.
-    """
-    if reuse not in get_args(Reuse):
-        words = ", ".join(get_args(Reuse))
-        raise InvalidSpec(f"{field} can't be {reuse!r}: it is one of {words}", field=field)
-    return reuse  # type: ignore[return-value]
 
 
 def _fitting(origin: str) -> str:

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from tuneway.client._settings import is_local
-from tuneway.errors import InvalidInput
+from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway.flows import hash_in
+from tuneway.models import JobSpec, TrainingSpec
 
 if TYPE_CHECKING:
+    from tuneway.client import UploadedFile
     from tuneway.dataset import DatasetReport
-    from tuneway.models import File, Job, TrainingSpec
+    from tuneway.models import File, Job
     from tuneway.outcome import Outcome
+    from tuneway.recipe import Recipe
     from tuneway.registry import ModelVersion
 
 
@@ -42,23 +45,16 @@ def data_summary(report: DatasetReport) -> dict[str, Any]:
     }
 
 
-def file_summary(file: File, report: DatasetReport | None = None, *, validation: File | None = None) -> dict[str, Any]:
-    """Summarise an uploaded file, and the validation file that was uploaded with it.
-
-    Args:
-        file: The file.
-        report: What the check of it has found: its rows and tokens are told as well.
-        validation: The validation file.
-    """
-    beside = report.validation if report else None
+def file_summary(file: UploadedFile) -> dict[str, Any]:
+    """Summarise an uploaded file. `validation` is the same for the validation file that was uploaded with it."""
     return {
         "file_id": file.id,
         "filename": file.filename,
         "bytes": file.bytes,
         "sha256": hash_in(file.filename),
-        "rows": report.rows if report else None,
-        "tokens": report.tokens.total if report else None,
-        "validation": file_summary(validation, beside) if validation else None,
+        "rows": file.rows,
+        "tokens": file.tokens,
+        "validation": file_summary(file.validation) if file.validation else None,
     }
 
 
@@ -95,32 +91,60 @@ def requested_in(asked: TrainingSpec | Mapping[str, Any] | str | None) -> dict[s
     return {} if asked is None or isinstance(asked, str) else asked.requested
 
 
-class UploadedFiles(NamedTuple):
-    """The files of a job: their ids, and what is known of their data.
+class AskedTraining(NamedTuple):
+    """What was asked for, and what earlier steps told of its data.
 
     Args:
-        training: The id of the training file.
-        validation: The id of the validation file, if there is one.
+        what: The recipe, or the specification.
         facts: Hash, rows and tokens of each file that an upload step told of.
     """
 
-    training: str
-    validation: str | None
+    what: Recipe | JobSpec
     facts: list[dict[str, Any]]
 
 
-def uploaded_files(
-    training_file: str | Mapping[str, Any] | File, validation_file: str | Mapping[str, Any] | File | None = None
-) -> UploadedFiles:
-    """The files of a job, from ids or from outputs of upload steps.
+def asked_training(given: object) -> AskedTraining:
+    """What to train: a `Recipe`, a `JobSpec`, or the fields of either.
 
-    A validation file that is given wins over the one that was uploaded with the training file.
+    Fields with `training_file` are those of a specification. Its files are ids or outputs of upload steps; without
+    a `validation_file` it has the one that was uploaded with the training file. A field that is None isn't given.
+
+    Raises:
+        InvalidSpec: It is something else, or fields of both are given.
     """
-    training = file_id_of(training_file)
-    if validation_file is None:
-        return UploadedFiles(training, validation_file_id_of(training_file), data_facts(training_file))
-    alone = {**training_file, "validation": None} if isinstance(training_file, Mapping) else None
-    return UploadedFiles(training, file_id_of(validation_file), data_facts(alone) + data_facts(validation_file))
+    from tuneway.recipe import Recipe
+
+    if isinstance(given, TrainingSpec):
+        return AskedTraining(given, [])  # type: ignore[arg-type]  # these two are all that there are
+    if not isinstance(given, Mapping):
+        raise InvalidSpec(
+            f"a {type(given).__name__} doesn't say what to train",
+            field="recipe",
+            hint="Give a Recipe, a JobSpec, or a mapping of the fields of either.",
+        )
+    fields = {name: value for name, value in given.items() if value is not None}
+    kind, other = (JobSpec, Recipe) if fields.get("training_file") else (Recipe, JobSpec)
+    stray = [name for name in other.model_fields if name not in kind.model_fields and name in fields]
+    if stray:
+        raise InvalidSpec(
+            f"{stray[0]}: it doesn't go with {'training_file' if kind is JobSpec else 'training_data'}",
+            field=stray[0],
+            hint="Give training_data and validation_data, or training_file and validation_file.",
+        )
+    if kind is Recipe:
+        return AskedTraining(Recipe(**fields), [])
+    files, facts = _uploaded(fields["training_file"], fields.get("validation_file"))
+    return AskedTraining(JobSpec(**fields | files), facts)
+
+
+def _uploaded(training_file: Any, validation_file: Any) -> tuple[dict[str, str | None], list[dict[str, Any]]]:
+    """The ids of the files, and what is known of them."""
+    ids: dict[str, str | None] = {"training_file": file_id_of(training_file)}
+    if isinstance(training_file, Mapping):
+        validation_file = validation_file or training_file.get("validation")
+        training_file = {**training_file, "validation": None}
+    ids["validation_file"] = file_id_of(validation_file) if validation_file else None
+    return ids, data_facts(training_file) + data_facts(validation_file)
 
 
 def data_facts(known: object) -> list[dict[str, Any]]:

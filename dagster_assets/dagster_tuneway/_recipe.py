@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dagster import (
     AssetKey,
@@ -22,8 +22,8 @@ from dagster_tuneway._checks import model_check_names
 from dagster_tuneway._data import DataSource
 from dagster_tuneway._names import filled, with_partition
 from dagster_tuneway._runs import partition_of
+from tuneway.choices import Choice, Reuse, Scoring, check_word
 from tuneway.errors import InvalidSpec
-from tuneway.requester import Reuse, check_reuse
 
 if TYPE_CHECKING:
     from dagster import AssetExecutionContext
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from dagster_tuneway.resource import FineTuningResource
     from tuneway import JobSpec, Recipe
     from tuneway.registry import GateLike, RegistrationFields
-    from tuneway.registry.registration import Choice
 
 Waiting = Literal["step", "sensor"]
 
@@ -117,16 +116,13 @@ class AssetRecipe:
         from tuneway.flows import check_room
         from tuneway.registry import check_registration
 
-        check_reuse(self.reuse)
-        if self.wait not in get_args(Waiting):
-            raise InvalidSpec(f"wait: {self.wait!r}", field="wait", hint="'step' or 'sensor'.")
+        check_word(self.reuse, Reuse, field="reuse")
+        check_word(self.wait, Waiting, field="wait")
+        if not callable(self.score):
+            check_word(self.score, Scoring, field="score", hint="A function is possible as well.")
         if self.held_out is not None and not self.registers:
             raise InvalidSpec(
                 "held_out: there is no name to register the model under", field="held_out", hint="Give a name as well."
-            )
-        if not callable(self.score) and self.score not in ("exact", "contains"):
-            raise InvalidSpec(
-                f"score can't be {self.score!r}", field="score", hint="'exact', 'contains' or a function."
             )
         _ = self.check_names
         recipe = self._anywhere

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from dagster import DagsterRunStatus, RunsFilter
 
+from tuneway.choices import Reuse, check_word
 from tuneway.errors import InvalidSpec
-from tuneway.requester import Requester, Reuse, check_reuse
+from tuneway.requester import Requester
 
 if TYPE_CHECKING:
     from dagster import AssetCheckExecutionContext, AssetExecutionContext, AssetKey, DagsterInstance, DagsterRun
@@ -71,7 +72,9 @@ def partition_of(context: AssetExecutionContext | AssetCheckExecutionContext) ->
 
 def reuse_in(context: AssetExecutionContext, reuse: Reuse) -> Reuse:
     """Which existing jobs will do: as the run's tag says, else as the asset says."""
-    return check_reuse(context.run.tags.get(REUSE_TAG, reuse), field=f"the run's tag {REUSE_TAG}")
+    tagged = context.run.tags.get(REUSE_TAG, reuse)
+    word: Reuse = check_word(tagged, Reuse, field=f"the run's tag {REUSE_TAG}")
+    return word
 
 
 def ended_by_person(context: AssetExecutionContext) -> bool:

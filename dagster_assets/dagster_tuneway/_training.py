@@ -23,10 +23,10 @@ from dagster_tuneway._recipe import AssetRecipe
 from dagster_tuneway._runs import ended_by_person, is_own, partition_of, requester_of, reuse_in
 from dagster_tuneway.resource import FineTuningResource
 from tuneway import Job, JobSpec, Recipe, Retry, WaitToken
+from tuneway.choices import Reuse
 from tuneway.errors import JobError, TunewayError
 from tuneway.flows import CONTENT, ORIGIN, deadline_after
 from tuneway.progress import JobAdopted, JobCreated, News
-from tuneway.requester import Reuse
 from tuneway.steps import data_facts, file_id_of, job_id_of, job_summary, validation_file_id_of
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from tuneway.errors import InvalidDataset, OverBudget
 from tuneway.steps import file_summary
 
 if TYPE_CHECKING:
-    from tuneway import Client, DatasetReport, Recipe
+    from tuneway import DatasetReport, Recipe
 
 
 def upload(
@@ -41,7 +41,13 @@ def upload(
             yield _checks.budget_result(report, given.max_usd, refused=refusal is not None)
         if refusal is not None:
             raise refusal
-        output = _uploaded(tuneway.client, given, report, Teller(context.log))
+        uploaded = tuneway.client.upload(
+            given.training_data,
+            validation_data=given.validation_data,
+            report=report,
+            on_event=Teller(context.log),
+        )
+        output = file_summary(uploaded)
     yield MaterializeResult(
         asset_key=recipe.keys.training_file,
         metadata=uploaded_metadata(report, output["file_id"], folder) | output_metadata(output),
@@ -82,14 +88,6 @@ def _checked(
     except (InvalidDataset, OverBudget) as refusal:
         return refusal.report, refusal
     return report, None
-
-
-def _uploaded(client: Client, given: Recipe, report: DatasetReport, teller: Teller) -> dict[str, Any]:
-    """Upload the data, which was checked; gives the step's output."""
-    if given.validation_data is None:
-        return file_summary(client.upload(given.training_data, report=report, on_event=teller), report)
-    pair = client.upload(given.training_data, validation_data=given.validation_data, report=report, on_event=teller)
-    return file_summary(pair.training, report, validation=pair.validation)
 
 
 def _version(report: DatasetReport) -> str:

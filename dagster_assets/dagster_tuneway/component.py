@@ -35,9 +35,11 @@ from dagster.components.resolved.core_models import (
 )
 from pydantic import BaseModel, ConfigDict, Field
 
+from dagster_tuneway._recipe import Waiting
 from dagster_tuneway.factory import fine_tuned_model_assets
 from dagster_tuneway.resource import FineTuningResource
 from dagster_tuneway.sensor import fine_tuning_sensor
+from tuneway.choices import Choice, Reuse, Scoring
 
 
 class FromAsset(Model, Resolvable):
@@ -143,10 +145,10 @@ class FineTunedModelComponent(Component, Model, Resolvable):
         default=None, description="The old place for them; `method` is the new one."
     )
     extra_body: Mapping[str, Any] | None = Field(default=None, description="Fields that only your service knows.")
-    reuse: Literal["run", "content", "never"] = Field(
+    reuse: Reuse = Field(
         default="content", description="content: a job on the same data with the same settings is used again."
     )
-    wait: Literal["step", "sensor"] = Field(default="step", description="sensor: no run waits for the job.")
+    wait: Waiting = Field(default="step", description="sensor: no run waits for the job.")
     timeout: float | None = Field(default=None, description="Seconds to wait for the job.")
     cancel_on_termination: bool = Field(
         default=False, description="Cancel the job when somebody terminates the run that made it."
@@ -159,9 +161,9 @@ class FineTunedModelComponent(Component, Model, Resolvable):
     held_out: str | None = Field(
         default=None, description="A JSONL file of rows that the base model and the tuned one are asked."
     )
-    score: Literal["exact", "contains"] = Field(default="exact", description="How answers to them are scored.")
+    score: Scoring = Field(default="exact", description="How answers to them are scored.")
     alias: str | None = Field(default=None, description="champion, challenger or a word of your own.")
-    checkpoint: Literal["last", "best"] = Field(default="last", description="Which checkpoint is registered.")
+    checkpoint: Choice = Field(default="last", description="Which checkpoint is registered.")
     register_as: str | None = Field(default=None, description="The model's name in the registry.")
     key_prefix: Sequence[str] | None = Field(default=None, description="Comes before the name in the assets' keys.")
     group_name: str | None = Field(default=None, description="By default the name.")

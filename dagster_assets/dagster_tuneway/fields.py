@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Literal, Required
+from typing import TYPE_CHECKING, Required
 
+from tuneway.choices import Choice, Reuse, Scoring
 from tuneway.models import JSON, TrainingFields
 
 if TYPE_CHECKING:
     from dagster_tuneway._data import AssetLike, Data
     from tuneway.registry import GateLike
-    from tuneway.registry.registration import Choice
-    from tuneway.requester import Reuse
 
 
 class AssetFields(TrainingFields, total=False):
@@ -53,4 +52,4 @@ class AssetFields(TrainingFields, total=False):
     checkpoint: Choice
     gates: Sequence[GateLike]
     held_out: str | PathLike[str] | Sequence[Mapping[str, object]] | None
-    score: Literal["exact", "contains"] | Callable[[str, str], float | bool]
+    score: Scoring | Callable[[str, str], float | bool]

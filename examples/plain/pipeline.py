@@ -82,11 +82,11 @@ def main() -> None:
         print(f"   {report.rows} {report.format} examples, {kind}{report.tokens.total:,} tokens, no errors")
 
         step(2, "Upload")
-        train, valid = client.upload(TRAIN, validation_data=VALID, report=report, on_event=tell)
-        print(f"   {train.id} and {valid.id}")
+        file = client.upload(TRAIN, validation_data=VALID, report=report, on_event=tell)
+        print("   " + " and ".join(sent.id for sent in (file, file.validation) if sent))
 
         step(3, "Create")
-        spec = RECIPE.spec(train, valid)
+        spec = RECIPE.spec(file, file.validation)
         job = client.submit(spec, requester=ME, on_event=tell)
         print(f"   {job.id}")
 

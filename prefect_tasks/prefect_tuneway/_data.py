@@ -10,19 +10,25 @@ from prefect_tuneway._steps import AtService, Here, Step
 from prefect_tuneway.credentials import Credentials, FineTuningCredentials, resolve
 
 if TYPE_CHECKING:
-    from tuneway import AsyncClient, DatasetReport, Recipe
-    from tuneway.models import File
-    from tuneway.progress import Listener, News
+    from tuneway import DatasetReport, Recipe
+    from tuneway.choices import Reuse
+    from tuneway.client import UploadedFile
+    from tuneway.progress import News
     from tuneway.recipe import Data
     from tuneway.registry import RegistrationFields
-    from tuneway.requester import Reuse
 
 
 def log_news(batch: list[News]) -> None:
     """Write news into the run's log."""
+    from tuneway.progress import DataChecked
+
     log = _runs.logger()
     for news in batch:
         log.info("%s", news)
+        if isinstance(news, DataChecked):
+            for one in filter(None, (news.report, news.report.validation)):
+                for problem in one.warnings:
+                    log.warning("%s: %s", one.path, problem)
 
 
 def validate(
@@ -40,7 +46,6 @@ def validate(
     options = {"validation_data": validation_data, "model": model, **(data_options or {})}
     report: DatasetReport = yield Here(lambda: validate(training_data, **options))
     log_news([DataChecked(report)])
-    _log_warnings(report)
     report.raise_for_errors()
     return data_summary(report)
 
@@ -57,7 +62,6 @@ def check(
         lambda client, tell: client.check(recipe, run.requester(key), reuse=reuse, on_event=tell, **registration),
         log_news,
     )
-    _log_warnings(report)
     return report
 
 
@@ -73,32 +77,15 @@ def upload(
     data_options: Mapping[str, Any] | None,
 ) -> Step[dict[str, Any]]:
     """The step `upload_training_file`."""
-    from tuneway.client import FilePair
     from tuneway.steps import file_summary
 
-    async def send(client: AsyncClient, tell: Listener) -> tuple[File | FilePair, DatasetReport | None]:
-        found = report
-        if validate and found is None:
-            options = {"validation_data": validation_data, **(data_options or {})}
-            found = await client.validate(training_data, on_event=tell, **options)
-            found.raise_for_errors()
-        sending: Any = client.upload  # its overloads don't fit arguments that may be None
-        files = await sending(
-            training_data, validation_data=validation_data, report=found, validate=validate, purpose=purpose,
-            expires_after=expires_after, on_event=tell,
-        )  # fmt: skip
-        return files, found
-
     access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
-    files, found = yield AtService(access.client_settings(), send, log_news)
-    if found is not None and report is None:
-        _log_warnings(found)
-    if isinstance(files, FilePair):
-        return file_summary(files.training, found, validation=files.validation)
-    return file_summary(files, found)
-
-
-def _log_warnings(report: DatasetReport) -> None:
-    for one in filter(None, (report, report.validation)):
-        for problem in one.warnings:
-            _runs.logger().warning("%s: %s", one.path, problem)
+    uploaded: UploadedFile = yield AtService(
+        access.client_settings(),
+        lambda client, tell: client.upload(
+            training_data, validation_data=validation_data, report=report, validate=validate, purpose=purpose,
+            expires_after=expires_after, on_event=tell, **(data_options or {}),
+        ),
+        log_news,
+    )  # fmt: skip
+    return file_summary(uploaded)

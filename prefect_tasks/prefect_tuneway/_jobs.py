@@ -9,12 +9,12 @@ from prefect_tuneway import _notes, _runs, hooks
 from prefect_tuneway._data import log_news
 from prefect_tuneway._steps import AtService, Here, Step
 from prefect_tuneway.credentials import Credentials, FineTuningCredentials, resolve
+from tuneway.choices import Reuse, check_word
 
 if TYPE_CHECKING:
     from tuneway import AsyncClient, JobSpec, Recipe
     from tuneway.client import StartedJob
     from tuneway.progress import Listener
-    from tuneway.requester import Reuse
 
 Output = str | Mapping[str, Any]
 """An id, or the output of a step that knows it."""
@@ -30,20 +30,16 @@ def create(
     training: Mapping[str, Any],
 ) -> Step[dict[str, Any]]:
     """The step `create_fine_tuning_job`."""
-    from tuneway import JobSpec
-    from tuneway.steps import job_summary, uploaded_files
+    from tuneway.steps import asked_training, job_summary
 
-    files = uploaded_files(training_file, validation_file or None)
-    spec = JobSpec(training_file=files.training, validation_file=files.validation, **given(training))
-    started: StartedJob = yield from start(spec, credentials, key=key, reuse=reuse)
-    return job_summary(started.job, spec, data=files.facts)
+    what, facts = asked_training({**training, "training_file": training_file, "validation_file": validation_file})
+    started: StartedJob = yield from start(what, credentials, key=key, reuse=reuse)
+    return job_summary(started.job, what, data=facts)
 
 
 def start(what: Recipe | JobSpec, credentials: Credentials, *, key: str | None, reuse: Reuse) -> Step[StartedJob]:
     """Create one job for this, or adopt it. The data of a recipe is checked and uploaded first."""
-    from tuneway.requester import check_reuse
-
-    check_reuse(reuse)
+    check_word(reuse, Reuse, field="reuse")
     access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
     run: _runs.Run = yield Here(_runs.current_run)
     yield Here(lambda: hooks.note_credentials(run, access))  # before there is a job that a cancel has to find

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from prefect_tuneway import _notes, _runs
 from prefect_tuneway._data import log_news
@@ -11,12 +11,12 @@ from prefect_tuneway._jobs import Output
 from prefect_tuneway._steps import AtService, Here, Step
 from prefect_tuneway.assets import tell_asset
 from prefect_tuneway.credentials import Credentials, FineTuningCredentials, resolve
+from tuneway.choices import Choice, Scoring
 
 if TYPE_CHECKING:
     from tuneway.registry import Evaluation, GateLike, ModelVersion
 
-Choice = Literal["last", "best"]
-Score = Literal["exact", "contains"] | Callable[[str, str], float | bool]
+Score = Scoring | Callable[[str, str], float | bool]
 
 
 def register(

@@ -15,10 +15,10 @@ from prefect_tuneway._steps import Step, TaskCall, arun, awaited, blocking, resu
 from prefect_tuneway.credentials import Credentials
 from prefect_tuneway.hooks import cancel_jobs
 from tuneway import DatasetReport, Recipe
+from tuneway.choices import Reuse, check_word
 from tuneway.models import TrainingFields
 from tuneway.recipe import RecipeFields
 from tuneway.registry import Gate, NoWorseThanChampion, RegistrationFields, check_registration
-from tuneway.requester import Reuse, check_reuse
 
 
 class FineTuneFields(RecipeFields, RegistrationFields, total=False):
@@ -95,7 +95,7 @@ def _whole(
     fields: Mapping[str, Any], *, credentials: Credentials, key: str | None, reuse: Reuse, timeout: float | None
 ) -> Step[dict[str, Any]]:
     """Call the tasks, one after another. The data is read twice: to check it, and to send it."""
-    check_reuse(reuse)
+    check_word(reuse, Reuse, field="reuse")
     fields = given(fields)
     then = {name: fields.pop(name) for name in RegistrationFields.__annotations__ if name in fields}
     recipe = Recipe(**fields)

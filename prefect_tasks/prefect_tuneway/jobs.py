@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from prefect._internal.compatibility.async_dispatch import async_dispatch
 from prefect.blocks.abstract import JobBlock, JobRun
@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 from prefect_tuneway import _jobs, _wait
 from prefect_tuneway._steps import AtService, Here, Step, arun, run
 from prefect_tuneway.credentials import DOCUMENTATION, JOB_LOGO, FineTuningCredentials, renamed, resolve
+from tuneway.choices import Reuse
 
 if TYPE_CHECKING:
-    from tuneway import JobSpec, Recipe
     from tuneway.client import StartedJob
 
 
@@ -129,7 +129,7 @@ class FineTuningJob(JobBlock[dict[str, Any]]):
     key: str | None = Field(
         default=None, description="A word of your own, for several jobs of the same content in one flow run."
     )
-    reuse: Literal["run", "content", "never"] = Field(
+    reuse: Reuse = Field(
         default="run", description="Which existing jobs are adopted: this run's, any of the same content, or none."
     )
     timeout: float | None = Field(default=None, description="Seconds to wait for the job.")
@@ -149,22 +149,9 @@ class FineTuningJob(JobBlock[dict[str, Any]]):
         return FineTuningJobRun(run(self._submit()), self.credentials, self.timeout)
 
     def _submit(self) -> Step[dict[str, Any]]:
-        from tuneway.steps import job_summary
+        from tuneway.steps import asked_training, job_summary
 
-        started: StartedJob = yield from _jobs.start(self._what(), self.credentials, key=self.key, reuse=self.reuse)
+        own = {"credentials", "key", "reuse", "timeout"}
+        asked = asked_training({name: getattr(self, name) for name in FineTuningJob.model_fields if name not in own})
+        started: StartedJob = yield from _jobs.start(asked.what, self.credentials, key=self.key, reuse=self.reuse)
         return job_summary(started.job, started.spec, data=started.report)
-
-    def _what(self) -> Recipe | JobSpec:
-        """What to train: on data, or on files that are uploaded already."""
-        from tuneway import JobSpec, Recipe
-        from tuneway.errors import InvalidSpec
-
-        kind, other = (JobSpec, Recipe) if self.training_file else (Recipe, JobSpec)
-        stray = [name for name in other.model_fields if name not in kind.model_fields and getattr(self, name)]
-        if stray:
-            raise InvalidSpec(
-                f"{stray[0]}: it doesn't go with {'training_file' if kind is JobSpec else 'training_data'}",
-                field=stray[0],
-                hint="Give training_data and validation_data, or training_file and validation_file.",
-            )
-        return kind(**_jobs.given({name: getattr(self, name) for name in kind.model_fields}))

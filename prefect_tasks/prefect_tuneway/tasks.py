@@ -21,13 +21,13 @@ from prefect_tuneway._jobs import Output
 from prefect_tuneway._signature import spell_out
 from prefect_tuneway._steps import awaited, blocking, result_of, worth_retrying
 from prefect_tuneway.credentials import Credentials
+from tuneway.choices import Choice, Reuse
 from tuneway.models import TrainingFields
-from tuneway.requester import Reuse
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from prefect_tuneway._models import Choice, Score
+    from prefect_tuneway._models import Score
     from tuneway import DatasetReport
     from tuneway.recipe import Data
     from tuneway.registry import GateLike

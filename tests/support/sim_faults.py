@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from support.fake_service import refuse
 
 from tuneway.calls import Response
+from tuneway.choices import Reuse
 from tuneway.errors import ConnectionFailed, ConnectionLost, RequestTimeout, TransportError
-from tuneway.requester import Reuse
 
 WINDOW = 20.0
 """The settle window of all clients."""

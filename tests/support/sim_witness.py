@@ -14,6 +14,7 @@ from support.sim_faults import WINDOW
 
 from tuneway import calls, progress
 from tuneway.calls import Request, Response
+from tuneway.choices import Reuse
 from tuneway.errors import (
     ConnectionFailed,
     JobCancelled,
@@ -24,7 +25,7 @@ from tuneway.errors import (
 from tuneway.flows import CONTENT, KEY, Account, Send
 from tuneway.flows._identity import Intent, identify
 from tuneway.models import Job
-from tuneway.requester import Requester, Reuse
+from tuneway.requester import Requester
 
 if TYPE_CHECKING:
     from support.sim_world import Client, World

@@ -21,11 +21,12 @@ from support.sim_witness import Witness
 
 from tuneway import JobSpec, calls, flows
 from tuneway.calls import Request, Response
+from tuneway.choices import Reuse
 from tuneway.errors import TransportError, TunewayError
 from tuneway.flows import Account, Board, Effect, Flow, Now, Poll, Send, Sleep, Tell, Wait, WaitToken
 from tuneway.models import Job
 from tuneway.progress import Logged, News
-from tuneway.requester import Requester, Reuse
+from tuneway.requester import Requester
 
 START = 1_700_000_000.0
 POLL = Poll(minimum=20.0, maximum=240.0, growth=2.0)

@@ -10,18 +10,15 @@ from airflow_tuneway.operators._base import TunewayOperator
 from airflow_tuneway.operators._training import (
     RENDERERS,
     SPEC_FIELDS,
-    as_spec,
-    check_reuse_early,
-    facts_of_files,
     fields_of,
     with_fields,
 )
+from tuneway.choices import Reuse, check_word
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from tuneway import Client
-    from tuneway.requester import Reuse
 
 
 class SubmittingOperator(TunewayOperator):
@@ -40,7 +37,7 @@ class SubmittingOperator(TunewayOperator):
 
     def __init__(self, *, reuse: Reuse = "run", key: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_reuse_early(reuse)
+        check_word(reuse, Reuse, field="reuse")
         self.reuse = reuse
         self.key = key
 
@@ -69,9 +66,9 @@ class CreateFineTuningJobOperator(SubmittingOperator):
 
     def work(self, client: Client, context: Context) -> dict[str, Any]:
         """Submit."""
-        from tuneway.steps import job_summary
+        from tuneway.steps import asked_training, job_summary
 
-        given = fields_of(self, SPEC_FIELDS)
-        started = client.start(as_spec(given), self.requester(context["ti"]), reuse=self.reuse, on_event=self.tell)
+        asked = asked_training(fields_of(self, SPEC_FIELDS))
+        started = client.start(asked.what, self.requester(context["ti"]), reuse=self.reuse, on_event=self.tell)
         store_job(context, started.job.id, client.base_url, self.conn_id)
-        return job_summary(started.job, started.spec, data={"data": facts_of_files(given)})
+        return job_summary(started.job, started.spec, data=asked.facts)

@@ -115,18 +115,13 @@ class UploadTrainingFileOperator(TunewayOperator):
         """Upload, or find what is there."""
         from tuneway.steps import file_summary
 
-        data: dict[str, Any] = {"training_data": self.training_data, "validation_data": self.validation_data}
-        report = None
-        if self.validate:
-            report = client.validate(**data, on_event=self.tell, **(self.data_options or {}))
-            report.raise_for_errors()
-        sent: Any = client.upload(
-            **data,
-            report=report,
+        uploaded = client.upload(
+            self.training_data,
+            validation_data=self.validation_data,
             validate=self.validate,
             purpose=self.purpose,
             expires_after=self.expires_after,
             on_event=self.tell,
+            **(self.data_options or {}),
         )
-        file, beside = sent if isinstance(sent, tuple) else (sent, None)
-        return file_summary(file, report, validation=beside)
+        return file_summary(uploaded)

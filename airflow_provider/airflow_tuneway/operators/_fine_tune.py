@@ -13,8 +13,6 @@ from airflow_tuneway.operators._training import (
     FILE_FIELDS,
     RENDERERS,
     TRAINING_FIELDS,
-    as_training,
-    facts_of_files,
     fields_of,
     with_fields,
 )
@@ -46,18 +44,18 @@ class OneStepOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
 
     def work(self, client: Client, context: Context) -> Any:
         """Do all that comes before the wait, then wait."""
-        from tuneway.steps import job_summary
+        from tuneway.steps import asked_training, job_summary
 
-        given = self.training()
+        asked = asked_training(self.training())
         started = client.start(
-            as_training(given),
+            asked.what,
             self.requester(context["ti"]),
             reuse=self.reuse,
             on_event=self.tell,
             **self.registration(),
         )
-        known = {"data": facts_of_files(given)} if started.report is None else started.report
-        context["ti"].xcom_push(key=ASKED, value=job_summary(started.job, started.spec, data=known))
+        known = job_summary(started.job, started.spec, data=started.report or asked.facts)
+        context["ti"].xcom_push(key=ASKED, value=known)
         return self.await_job(client, context, started.job.id)
 
     def done(self, context: Context, job: Job) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What operators are told of a training: the names of its fields, and how they become a recipe or a specification.
+"""What operators are told of a training: the names of its fields, and words that are checked early.
 
 Airflow has to know the names when it parses a DAG file, where importing the core would take too long, so they stand
 here once more. A test compares them with the core's types.
@@ -10,10 +10,9 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-if TYPE_CHECKING:
-    from tuneway import JobSpec, Recipe
+from tuneway.choices import Choice
 
 TRAINING_FIELDS = ("model", "method", "suffix", "seed", "metadata", "integrations", "hyperparameters", "extra_body")
 """The fields that a recipe and a job specification share."""
@@ -73,59 +72,14 @@ def fields_of(operator: Any, names: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def as_training(given: Recipe | JobSpec | Mapping[str, Any]) -> Recipe | JobSpec:
-    """What to train: a recipe, or a specification if the fields name files that are uploaded already."""
-    from tuneway import Recipe
-    from tuneway.errors import InvalidSpec
-    from tuneway.models import TrainingSpec
-
-    if isinstance(given, TrainingSpec):
-        return given
-    if not isinstance(given, Mapping):
-        raise InvalidSpec(
-            f"a {type(given).__name__} doesn't say what to train",
-            hint="Give a Recipe, a JobSpec, or a mapping of the fields of either.",
-        )
-    fields = {name: value for name, value in given.items() if value is not None}
-    uploaded = "training_file" in fields and "training_data" not in fields
-    return as_spec(fields) if uploaded else Recipe(**fields)
-
-
-def as_spec(fields: Mapping[str, Any]) -> JobSpec:
-    """A job specification; its files are ids, or outputs of the step that uploaded them."""
-    from tuneway import JobSpec
-    from tuneway.steps import uploaded_files
-
-    files = uploaded_files(fields["training_file"], fields.get("validation_file"))
-    return JobSpec(**{**fields, "training_file": files.training, "validation_file": files.validation})
-
-
-def facts_of_files(given: Any) -> list[dict[str, Any]]:
-    """Hash, rows and tokens of the files, where they are outputs of the step that checked and uploaded them."""
-    from tuneway.steps import uploaded_files
-
-    if not isinstance(given, Mapping) or given.get("training_file") is None:
-        return []
-    return uploaded_files(given["training_file"], given.get("validation_file")).facts
-
-
 # --- Words that are checked when a DAG file is parsed. ---
 
 _PLAIN = {
-    "reuse": re.compile(r"run|content|never"),
-    "checkpoint": re.compile(r"last|best"),
+    "checkpoint": re.compile("|".join(get_args(Choice))),
     "name": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"),
     "alias": re.compile(r"(?!latest|previous)[a-z]{1,64}"),
 }
 """What the core surely accepts. It is imported, and asked, only for what doesn't look like this."""
-
-
-def check_reuse_early(reuse: object) -> None:
-    """Refuse an unknown word when the DAG file is parsed."""
-    if not _is_plain("reuse", reuse):
-        from tuneway.requester import check_reuse
-
-        check_reuse(reuse)
 
 
 def check_registration_early(given: Mapping[str, Any]) -> None:

@@ -18,11 +18,12 @@ from tuneway.progress import DataChecked, FileReused, FileUploaded, Finished, Jo
 from tuneway.steps import file_summary, job_summary, version_summary
 
 if TYPE_CHECKING:
+    from tuneway.choices import Reuse
     from tuneway.client import Client, FineTuned
     from tuneway.models import Job
     from tuneway.recipe import Recipe
     from tuneway.registry import Cost, ModelVersion, RegistrationFields
-    from tuneway.requester import Requester, Reuse
+    from tuneway.requester import Requester
 
 AGAIN = "The same command goes on from here: it looks first, and pays nothing twice."
 
@@ -106,7 +107,7 @@ class Journey:
             job_summary(made.job, started.spec, data=started.report)
             | (version_summary(made.version) if made.version else {"model_id": made.model})
             | {
-                "upload": file_summary(started.training_file, started.report, validation=started.validation_file),
+                "upload": file_summary(started.training_file),
                 "sent": self._sent,
                 "adopted": self._adopted,
                 "seconds": made.job.seconds,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tuneway._words import ago, count, figure, moment, money
+from tuneway.choices import Choice
 from tuneway.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 PANEL = "Registry"
 
 _GATE = re.compile(r"(?P<metric>\w+)\s*(?P<sign><=|>=)\s*(?P<bound>[-+.\deE]+)")
-
-
-class Choice(StrEnum):
-    """Which checkpoint is registered."""
-
-    LAST = "last"
-    BEST = "best"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +55,7 @@ class Registering:
         typer.Option(
             help="Register the last checkpoint, or the one with the best validation loss.", rich_help_panel=PANEL
         ),
-    ] = Choice.LAST
+    ] = "last"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +99,7 @@ def registration(registering: Registering, gates: Gates, reason: Reason, place: 
     return {
         "registry": place.registry,
         "alias": registering.alias,
-        "checkpoint": registering.checkpoint.value,
+        "checkpoint": registering.checkpoint,
         "gates": gates.all(),
         "reason": reason.reason,
     }

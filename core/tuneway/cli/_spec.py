@@ -6,35 +6,19 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from tuneway.choices import Reuse
 from tuneway.errors import InvalidInput, InvalidSpec
 
 if TYPE_CHECKING:
-    from tuneway.models import JobSpec
     from tuneway.recipe import Recipe
+    from tuneway.steps import AskedTraining
 
 PANEL = "Training"
-
-
-class Method(StrEnum):
-    """The training method."""
-
-    SUPERVISED = "supervised"
-    DPO = "dpo"
-    REINFORCEMENT = "reinforcement"
-
-
-class Reuse(StrEnum):
-    """Which existing jobs are adopted."""
-
-    RUN = "run"
-    CONTENT = "content"
-    NEVER = "never"
 
 
 ReuseOption = Annotated[
@@ -70,7 +54,8 @@ class Training:
     """The method and its hyperparameters; the service chooses those that are left out."""
 
     method: Annotated[
-        Method | None, typer.Option(help="The training method. Default: supervised.", rich_help_panel=PANEL)
+        Literal["supervised", "dpo", "reinforcement"] | None,
+        typer.Option(help="The training method. Default: supervised.", rich_help_panel=PANEL),
     ] = None
     epochs: Annotated[
         int | None, typer.Option(metavar="N", help="How often training goes over the data.", rich_help_panel=PANEL)
@@ -111,15 +96,15 @@ class Training:
 
         return Recipe(**self._fields({}, fields))
 
-    def spec(self, base: dict[str, Any] | None = None, **fields: str | None) -> JobSpec:
+    def spec(self, base: dict[str, Any] | None = None, **fields: Any) -> AskedTraining:
         """A job specification: these options win over the base."""
-        from tuneway.models import JobSpec
+        from tuneway.steps import asked_training
 
         body = self._fields(base or {}, fields)
         for field in ("model", "training_file"):
             if not body.get(field):
                 raise InvalidSpec(f"{field} is missing", field=field, hint="Give it as an option, or in --spec.")
-        return JobSpec(**body)
+        return asked_training(body)
 
     def _fields(self, base: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
         """The base with everything over it that was given."""
@@ -145,7 +130,7 @@ class Training:
         if not given and self.method is None:
             return None
         before = base if isinstance(base, dict) else {}
-        kind = self.method.value if self.method else before.get("type") or _implied(given)
+        kind = self.method or before.get("type") or _implied(given)
         return (before if before.get("type") == kind else {"type": kind}) | given
 
 

@@ -12,7 +12,7 @@ from tuneway.cli._connect import Connection
 from tuneway.cli._exits import Several
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
-from tuneway.cli._spec import Reuse, ReuseOption, Training, read_json
+from tuneway.cli._spec import ReuseOption, Training, read_json
 from tuneway.cli._steps import StepOutput, step_output
 from tuneway.cli._waiting import Waiting, both, wait_for, wait_for_all
 from tuneway.cli.jobs import JobId
@@ -52,7 +52,7 @@ def create(
         str | None,
         typer.Option(metavar="WORDS", help="Who asks; the same on every retry. Default: the content alone decides."),
     ] = None,
-    reuse: ReuseOption = Reuse.RUN,
+    reuse: ReuseOption = "run",
     training: Training,
     connection: Connection,
     output: Output,
@@ -67,23 +67,19 @@ def create(
         tuneway create --spec job.json --key nightly/2026-11-20
         JOB=$(tuneway create file-abc123 -m gpt-4o-mini) && tuneway wait $JOB
     """
-    from tuneway.steps import file_id_of, job_summary, uploaded_files
+    from tuneway.steps import job_summary
 
     base = read_json(spec, "--spec") if spec else None
     uploaded = step_output(training_file) if training_file else None
     beside = step_output(validation_file) if validation_file else None
-    files = uploaded_files(uploaded, beside) if uploaded else None
-    wish = training.spec(
-        base,
-        model=model,
-        training_file=files.training if files else None,
-        validation_file=files.validation if files else file_id_of(beside) if beside else None,
-    )
+    if isinstance(uploaded, dict) and beside is None:
+        beside = uploaded.get("validation")
+    wish, facts = training.spec(base, model=model, training_file=uploaded, validation_file=beside)
     with connection.client() as client, showing(output) as show:
         show.begin("creating")
         asker = Requester(engine="command line", key=key)
-        job = client.submit(wish, requester=asker, reuse=reuse.value, on_event=show.hear)
-    output.record(job_summary(job, wish, data=files.facts if files else None)) if output.json else output.result(job.id)
+        job = client.start(wish, asker, reuse=reuse, on_event=show.hear).job
+    output.record(job_summary(job, wish, data=facts)) if output.json else output.result(job.id)
 
 
 def wait(

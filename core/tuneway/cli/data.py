@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,9 +17,7 @@ from tuneway.cli._spec import Prices, read_json
 from tuneway.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from tuneway.client import Client, FilePair
     from tuneway.dataset import DatasetReport, Problem
-    from tuneway.models import File
 
 TrainingData = Annotated[
     Path | None, typer.Argument(metavar="DATA", help="The training data, a JSONL file.", show_default=False)
@@ -239,25 +237,14 @@ def upload(
     from tuneway.steps import file_summary
 
     _needed("upload", training_data, validation_data)
-    report = None
     with connection.client() as client, showing(output) as show:
         show.begin("checking" if check_first else "uploading", str(training_data or validation_data))
-        if check_first:
-            report = client.validate(training_data, validation_data=validation_data, model=model, on_event=show.hear)
-            report.raise_for_errors()
-        files = _send(
-            client, training_data, validation_data, report=report, validate=check_first, purpose=purpose,
+        uploaded = client.upload(
+            training_data, validation_data=validation_data, model=model, validate=check_first, purpose=purpose,
             expires_after=expires_after, on_event=show.hear,
         )  # fmt: skip
     if output.json:
-        output.record(file_summary(files[0], report, validation=files[1] if len(files) > 1 else None))
+        output.record(file_summary(uploaded))
         return
-    for file in files:
+    for file in filter(None, (uploaded, uploaded.validation)):
         output.result(file.id)
-
-
-def _send(client: Client, training_data: Path | None, validation_data: Path | None, **options: Any) -> list[File]:
-    """Upload what there is; gives one file or two."""
-    upload: Any = client.upload  # which of the two there are is known only now
-    found = cast("File | FilePair", upload(training_data, validation_data=validation_data, **options))
-    return list(found) if isinstance(found, tuple) else [found]

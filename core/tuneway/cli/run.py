@@ -12,7 +12,7 @@ from tuneway.cli._connect import Connection
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
 from tuneway.cli._registry import Gates, Place, Reason, Registering, registration
-from tuneway.cli._spec import Budget, Reuse, ReuseOption, Training
+from tuneway.cli._spec import Budget, ReuseOption, Training
 from tuneway.cli._waiting import Waiting
 from tuneway.requester import Requester
 
@@ -34,7 +34,7 @@ def run(
         str | None,
         typer.Option(metavar="WORDS", help="Who asks; the same on every retry. Default: the model's name."),
     ] = None,
-    reuse: ReuseOption = Reuse.RUN,
+    reuse: ReuseOption = "run",
     register: Annotated[bool, typer.Option("--register/--no-register", help="Register the model at the end.")] = True,
     training: Training,
     budget: Budget,
@@ -67,7 +67,7 @@ def run(
     then = registration(registering, gates, reason, place)
     with connection.client() as client, showing(output) as show:
         journey = Journey(client, show, Requester(engine="command line", key=key or name))
-        made = journey.go(recipe, waiting, reuse=reuse.value, name=name if register else None, **then)
+        made = journey.go(recipe, waiting, reuse=reuse, name=name if register else None, **then)
     if output.json:
         output.record(journey.result(made))
         return

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         AsyncUploads,
     )
     from tuneway.client._blocking_operations import Checkpoints, Files, Graders, Jobs, Models, Permissions, Uploads
-    from tuneway.client._fine_tune import FilePair, FineTuned, StartedJob
+    from tuneway.client._fine_tune import FineTuned, StartedJob, UploadedFile
     from tuneway.client._sync import Client
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "AsyncUploads",
     "Checkpoints",
     "Client",
-    "FilePair",
     "Files",
     "FineTuned",
     "Graders",
@@ -38,6 +37,7 @@ __all__ = [
     "Models",
     "Permissions",
     "StartedJob",
+    "UploadedFile",
     "Uploads",
 ]
 
@@ -61,7 +61,7 @@ _HOMES = {
         "Permissions",
         "Uploads",
     ),
-    "tuneway.client._fine_tune": ("FilePair", "FineTuned", "StartedJob"),
+    "tuneway.client._fine_tune": ("FineTuned", "StartedJob", "UploadedFile"),
     "tuneway.client._sync": ("Client",),
 }
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tuneway import flows, progress
+from tuneway.choices import Reuse, check_word
 from tuneway.errors import InvalidSpec, OverBudget
 from tuneway.models import JobSpec
 from tuneway.progress import Listener
 from tuneway.recipe import Recipe
-from tuneway.requester import Requester, check_reuse
+from tuneway.requester import Requester
 
 if TYPE_CHECKING:
     from tuneway.dataset import DatasetReport
@@ -44,7 +45,7 @@ class TrainingPlan:
         from tuneway.registry import check_registration
 
         recipe = self.recipe
-        check_reuse(self.reuse)
+        check_word(self.reuse, Reuse, field="reuse")
         flows.check_room(recipe.metadata, keep_origin=self.requester.keep_origin)
         beside = recipe.validation_data if isinstance(recipe, Recipe) else recipe.validation_file
         check_registration(**self.then, training=recipe, validated=beside is not None)

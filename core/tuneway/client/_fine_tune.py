@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Self
 
+from tuneway.flows import Facts
 from tuneway.models import File, Job, JobSpec
 
 if TYPE_CHECKING:
@@ -12,11 +13,25 @@ if TYPE_CHECKING:
     from tuneway.registry import ModelVersion
 
 
-class FilePair(NamedTuple):
-    """Uploaded training data, and the validation data that was checked with it."""
+class UploadedFile(File):
+    """An uploaded file, and what is known of its data: what `Client.upload` gives.
 
-    training: File
-    validation: File
+    Attributes:
+        rows: The number of rows; None if the data wasn't checked.
+        tokens: The number of tokens, likewise.
+        validation: The validation data that was uploaded with it, if any.
+    """
+
+    rows: int | None = None
+    tokens: int | None = None
+    validation: UploadedFile | None = None
+
+    @classmethod
+    def of(cls, file: File, facts: Facts) -> Self:
+        """The file, with rows and tokens if the facts are a report about its data."""
+        rows, tokens = getattr(facts, "rows", None), getattr(facts, "tokens", None)
+        known = {"rows": rows, "tokens": tokens and tokens.total, "validation": None}
+        return cls.model_validate(file.model_dump() | known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +42,13 @@ class StartedJob:
         job: The job.
         spec: What was asked for.
         report: What the check of the data found; None if it was uploaded already.
-        training_file: The uploaded training data; None if it was uploaded already.
-        validation_file: The uploaded validation data, likewise.
+        training_file: The uploaded training data, with the validation data; None if it was uploaded already.
     """
 
     job: Job
     spec: JobSpec
     report: DatasetReport | None = None
-    training_file: File | None = None
-    validation_file: File | None = None
+    training_file: UploadedFile | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuneway import flows
+from tuneway.choices import Choice
 from tuneway.flows import Account, Flow
 from tuneway.models import Job, TrainingSpec
 from tuneway.outcome import Outcome
@@ -16,7 +17,6 @@ from tuneway.requester import Requester
 if TYPE_CHECKING:
     from tuneway.registry import Cost, GateLike, ModelVersion, Origin
     from tuneway.registry.build import DataFacts
-    from tuneway.registry.registration import Choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

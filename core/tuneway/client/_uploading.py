@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tuneway import flows
 from tuneway.client._checks import checked
+from tuneway.client._fine_tune import UploadedFile
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway.flows import Account, Facts, Flow
-from tuneway.models import File
 from tuneway.progress import Listener
 
 if TYPE_CHECKING:
@@ -43,14 +43,17 @@ class Uploading:
     purpose: str = "fine-tune"
     expires_after: int | None = None
 
-    def send(self, account: Account) -> Flow[list[File]]:
-        """Have the data on the service; gives a file for each, training first."""
-        facts = yield from flows.work(self._facts)
-        files = []
-        for path, found in facts:
-            file = yield from flows.upload(account, path, found, purpose=self.purpose, expires_after=self.expires_after)
-            files.append(file)
-        return files
+    def send(self, account: Account) -> Flow[UploadedFile]:
+        """Have the data on the service; the training file is sent first."""
+        training, *validation = yield from flows.work(self._facts)
+        file = yield from self._sent(account, training)
+        beside = (yield from self._sent(account, validation[0])) if validation else None
+        return file if beside is None else file.model_copy(update={"validation": beside})
+
+    def _sent(self, account: Account, data: tuple[Path, Facts]) -> Flow[UploadedFile]:
+        path, facts = data
+        file = yield from flows.upload(account, path, facts, purpose=self.purpose, expires_after=self.expires_after)
+        return UploadedFile.of(file, facts)
 
     def _facts(self, listener: Listener) -> list[tuple[Path, Facts]]:
         """Each file, with its hash and its size; bad data is refused here."""

@@ -15,12 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuneway import calls
+from tuneway.choices import Reuse, check_word
 from tuneway.errors import InvalidSpec
 from tuneway.flows._account import Account
 from tuneway.flows._effects import Flow
 from tuneway.flows._request import request
 from tuneway.models import METADATA_PAIRS, Job, JobSpec
-from tuneway.requester import Requester, Reuse, check_reuse
+from tuneway.requester import Requester
 
 KEY, CONTENT, ORIGIN = "tuneway_key", "tuneway_content", "tuneway_origin"
 PAIR_LENGTH = 512
@@ -81,7 +82,7 @@ def identify(account: Account, spec: JobSpec, requester: Requester, *, reuse: Re
         nonce: A value that only this call has. It becomes part of the key with `reuse="never"` if the requester has
             no occasion.
     """
-    who = requester.names(check_reuse(reuse))
+    who = requester.names(check_word(reuse, Reuse, field="reuse"))
     if who is not None and reuse == "never" and not requester.occasion:
         who = {**who, "occasion": nonce}
     what = spec.to_wire()

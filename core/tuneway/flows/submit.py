@@ -40,6 +40,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from tuneway import calls, progress
+from tuneway.choices import Reuse
 from tuneway.errors import ApiError, LookupFailed, NotFound, SubmitUncertain, TunewayError
 from tuneway.flows._account import Account
 from tuneway.flows._effects import Flow, sleep, tell
@@ -48,7 +49,7 @@ from tuneway.flows._paging import Pager
 from tuneway.flows._request import request, unreadable
 from tuneway.flows.cancel import cancel
 from tuneway.models import Job, JobSpec, Phase
-from tuneway.requester import Requester, Reuse
+from tuneway.requester import Requester
 
 MAX_CREATES = 3
 

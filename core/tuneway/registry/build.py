@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tuneway._version import __version__
+from tuneway.choices import Choice, check_word
 from tuneway.errors import InvalidSpec, JobCancelled, JobError, JobFailed
 from tuneway.flows import ORIGIN, hash_in
 from tuneway.models import Checkpoint, File, Job, Model, Phase, TrainingSpec
@@ -25,7 +26,6 @@ from tuneway.registry.records import (
     Origin,
     check_name,
 )
-from tuneway.registry.registration import Choice, check_checkpoint
 from tuneway.requester import Requester
 
 # The metrics that decide which checkpoint is best, in this order: the whole validation set, then batches of it.
@@ -149,7 +149,7 @@ def choose_checkpoint(checkpoints: Sequence[Checkpoint], choice: Choice = "last"
         InvalidSpec: No checkpoint is the best, since none has a validation metric.
     """
     by_step = sorted(checkpoints, key=_step)
-    if check_checkpoint(choice) == "last":
+    if check_word(choice, Choice, field="checkpoint") == "last":
         return by_step[-1] if by_step else None
     for name, pick in _BEST:
         scores = {one.id: score for one in by_step if (score := numbers(one.metrics).get(name)) is not None}

@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from pydantic import Field
 
+from tuneway.choices import Scoring, check_word
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway.registry.records import Kept, Verdict
 
@@ -105,7 +106,7 @@ def contains(answer: str, expected: str) -> bool:
     return expected.strip().casefold() in answer.casefold()
 
 
-GRADERS: dict[str, Grader] = {"exact": exact, "contains": contains}
+GRADERS: dict[Scoring, Grader] = {"exact": exact, "contains": contains}
 
 
 def evaluate(
@@ -114,7 +115,7 @@ def evaluate(
     ask: Ask,
     base: str,
     tuned: str,
-    score: Literal["exact", "contains"] | Grader = "exact",
+    score: Scoring | Grader = "exact",
     samples: int = SAMPLES,
     parallel: int = 1,
 ) -> Evaluation:
@@ -206,9 +207,8 @@ def _question(row: Any, where: str) -> Question:
 def _grader(score: str | Grader) -> tuple[Grader, str]:
     if callable(score):
         return score, getattr(score, "__name__", type(score).__name__)
-    if score not in GRADERS:
-        raise InvalidSpec(f"unknown score {score!r}", field="score", hint="Give 'exact', 'contains' or a function.")
-    return GRADERS[score], score
+    word: Scoring = check_word(score, Scoring, field="score", hint="A function is possible as well.")
+    return GRADERS[word], word
 
 
 def _sample(question: Question, base: str, tuned: str, grader: Grader, name: str) -> Sample:

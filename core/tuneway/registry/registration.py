@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Literal, TypedDict, get_args
+from typing import TypedDict
 
+from tuneway.choices import Choice, check_word
 from tuneway.errors import InvalidSpec
 from tuneway.models import TrainingSpec, metric_name, possible_metrics
 from tuneway.registry._places import check_uri
 from tuneway.registry.gates import GateLike
 from tuneway.registry.records import check_alias, check_name
-
-Choice = Literal["last", "best"]
-"""The checkpoint to register: the job's own model, or the checkpoint with the lowest validation loss."""
 
 
 class RegistrationFields(TypedDict, total=False):
@@ -65,7 +63,7 @@ def check_registration(
         MissingExtra: The registry's package isn't installed.
     """
     del reason
-    check_checkpoint(checkpoint)
+    check_word(checkpoint, Choice, field="checkpoint")
     if name is None:
         for field, given in (("alias", alias), ("gates", list(gates)), ("checkpoint", checkpoint == "best")):
             if given:
@@ -85,17 +83,6 @@ def check_registration(
         )
     for gate in gates:
         _check_gate(gate, training, validated=validated)
-
-
-def check_checkpoint(word: object) -> Choice:
-    """Return the word if it is "last" or "best".
-
-    Raises:
-        InvalidSpec: It is another word.
-    """
-    if word not in get_args(Choice):
-        raise InvalidSpec(f"checkpoint can't be {word!r}", field="checkpoint", hint="Give 'last' or 'best'.")
-    return word  # type: ignore[return-value]
 
 
 def _check_gate(gate: object, training: TrainingSpec | None, *, validated: bool) -> None:

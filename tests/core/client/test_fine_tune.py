@@ -87,8 +87,8 @@ def test_the_steps_alone_send_the_same_bytes_and_write_the_same_record(connect, 
                 client.fine_tune(recipe, NIGHTLY, name="router", registry=registry)
             else:
                 report = client.check(recipe, NIGHTLY, name="router", registry=registry)
-                files = client.upload(recipe.training_data, validation_data=recipe.validation_data, report=report)
-                spec = recipe.spec(*files)
+                file = client.upload(recipe.training_data, validation_data=recipe.validation_data, report=report)
+                spec = recipe.spec(file, file.validation)
                 job = client.submit(spec, requester=NIGHTLY)
                 done = client.wait(job)
                 client.register(done, name="router", registry=registry, spec=spec, data=[report], origin=NIGHTLY)
@@ -129,8 +129,8 @@ def test_without_a_name_nothing_is_registered(client, recipe, registry):
 
 
 def test_a_specification_of_uploaded_files_goes_the_same_way(client, server, recipe, registry):
-    files = client.upload(recipe.training_data, validation_data=recipe.validation_data)
-    result = client.fine_tune(recipe.spec(*files), NIGHTLY, name="router", registry=registry)
+    file = client.upload(recipe.training_data, validation_data=recipe.validation_data)
+    result = client.fine_tune(recipe.spec(file, file.validation), NIGHTLY, name="router", registry=registry)
     assert (result.started.report, len(server.service.jobs)) == (None, 1)
     assert client.fine_tune(recipe, NIGHTLY, name="router", registry=registry).job.id == result.job.id
 

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 from support.datasets import good_rows, write
 
+from tuneway.client import UploadedFile
 from tuneway.dataset import validate
-from tuneway.errors import InvalidInput
+from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway.flows import Trained
 from tuneway.models import File, Job, JobSpec, MetricRow
 from tuneway.outcome import Outcome
+from tuneway.recipe import Recipe
 from tuneway.steps import (
+    asked_training,
     data_facts,
     data_summary,
     file_id_of,
@@ -24,7 +27,6 @@ from tuneway.steps import (
     model_id_of,
     requested_in,
     training_summary,
-    uploaded_files,
     validation_file_id_of,
 )
 
@@ -74,9 +76,10 @@ def test_checked_data_in_a_few_words_says_what_the_registry_wants_to_know(tmp_pa
 def test_an_upload_of_a_pair_hands_on_both_files_and_what_is_known_of_them(tmp_path):
     train, valid = write(tmp_path / "train.jsonl", good_rows()), write(tmp_path / "valid.jsonl", good_rows(count=4))
     report = validate(train, validation_data=valid)
-    held_out = File.model_validate({"id": "file-2", "filename": f"valid.sha256-{'b' * 64}.jsonl"})
+    held_out = UploadedFile.of(File(id="file-2", filename=f"valid.sha256-{'b' * 64}.jsonl"), report.validation)
+    file = UploadedFile.of(FILE, report).model_copy(update={"validation": held_out})
 
-    uploaded = file_summary(FILE, report, validation=held_out)
+    uploaded = file_summary(file)
 
     assert (file_id_of(uploaded), validation_file_id_of(uploaded)) == ("file-1", "file-2")
     created = job_summary(JOB, data=uploaded)
@@ -102,10 +105,35 @@ OTHER = {"file_id": "file-3", "sha256": "c", "rows": 7, "tokens": 30}
     ],
 )
 def test_the_files_of_a_job_come_from_ids_or_from_outputs_of_the_upload_step(given, ids, rows):
-    files = uploaded_files(*given)
-    assert (files.training, files.validation) == ids
-    assert [fact["rows"] for fact in files.facts] == rows
-    assert [fact["rows"] for fact in job_summary(JOB, data=files.facts).get("data", [])] == rows
+    training_file, validation_file = (*given, None)[:2]
+    what, facts = asked_training({"model": "m", "training_file": training_file, "validation_file": validation_file})
+    assert isinstance(what, JobSpec)
+    assert (what.training_file, what.validation_file) == ids
+    assert [fact["rows"] for fact in facts] == rows
+    assert [fact["rows"] for fact in job_summary(JOB, data=facts).get("data", [])] == rows
+
+
+def test_a_training_is_a_recipe_a_specification_or_the_fields_of_either():
+    recipe, spec = Recipe(model="m", training_data="t.jsonl"), JobSpec(model="m", training_file="file-1")
+    assert asked_training({"model": "m", "training_data": "t.jsonl", "training_file": None}).what == recipe
+    assert asked_training({"model": "m", "training_file": "file-1", "seed": None}).what == spec
+    assert (asked_training(recipe).what, asked_training(spec).what) == (recipe, spec)
+    with pytest.raises(InvalidSpec, match="a list doesn't say what to train"):
+        asked_training([recipe])
+
+
+@pytest.mark.parametrize(
+    ("fields", "stray"),
+    [
+        ({"training_file": "file-1", "training_data": "t.jsonl"}, "training_data"),
+        ({"training_file": "file-1", "max_usd": 3}, "max_usd"),
+        ({"training_data": "t.jsonl", "validation_file": "file-2"}, "validation_file"),
+    ],
+)
+def test_data_and_uploaded_files_do_not_go_together(fields, stray):
+    with pytest.raises(InvalidSpec, match="it doesn't go with") as caught:
+        asked_training({"model": "m", **fields})
+    assert caught.value.field == stray
 
 
 @pytest.mark.parametrize("given", ["file-1", {"file_id": "file-1"}, {"file_id": "file-1", "validation": None}])
@@ -146,7 +174,7 @@ def test_a_training_that_has_measured_nothing_has_no_figures():
 FILE = File.model_validate({"id": "file-1", "filename": f"train.sha256-{'a' * 64}.jsonl", "bytes": 7})
 
 
-@pytest.mark.parametrize("given", ["file-1", FILE, file_summary(FILE)])
+@pytest.mark.parametrize("given", ["file-1", FILE, file_summary(UploadedFile(id="file-1"))])
 def test_a_file_is_known_by_its_id_by_itself_or_by_the_uploads_output(given):
     assert file_id_of(given) == "file-1"
 
@@ -158,7 +186,7 @@ def test_what_names_no_file_is_refused_with_words_that_help(given):
 
 
 def test_an_uploaded_file_tells_the_hash_that_its_name_carries():
-    assert file_summary(FILE)["sha256"] == "a" * 64
+    assert file_summary(UploadedFile(id="file-1", filename=FILE.filename))["sha256"] == "a" * 64
 
 
 GRADER = {"type": "python", "name": "g", "source": "def grade(sample, item): return ask(key='secret')"}

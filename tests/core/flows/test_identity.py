@@ -12,11 +12,12 @@ from support.fake_service import FakeService
 from support.virtual_driver import VirtualDriver
 
 from tuneway import JobSpec, flows
+from tuneway.choices import Reuse
 from tuneway.errors import InvalidSpec
 from tuneway.flows import CONTENT, KEY, ORIGIN, Account
 from tuneway.flows._identity import Intent, identify
 from tuneway.models import Hyperparameters, Job, Supervised
-from tuneway.requester import Requester, Reuse
+from tuneway.requester import Requester
 
 EPOCHS = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3}}}
 SHA, OTHER_SHA = "a" * 64, "b" * 64

@@ -146,7 +146,7 @@ def test_last_is_the_last_step_and_may_be_none():
     assert last
     assert last.id == "ftckpt-30"
     assert choose_checkpoint([]) is None
-    with pytest.raises(InvalidSpec, match="'last' or 'best'"):
+    with pytest.raises(InvalidSpec, match="one of last, best"):
         choose_checkpoint([], "first")  # type: ignore[arg-type]
 
 

@@ -207,9 +207,22 @@ def pair(tmp_path: Path, valid: bytes) -> tuple[Path, Path]:
 def test_both_files_of_a_pair_are_uploaded(connect, server, tmp_path):
     train, held_out = pair(tmp_path, rows(100, 5))
     with connect(base_url=server.base_url, **QUICK) as client:
-        files = client.upload(train, validation_data=held_out)
-    assert [file.id for file in files] == [file["id"] for file in server.service.files]
-    assert (files.training.bytes, files.validation.bytes) == (len(rows(0, 20)), len(rows(100, 5)))
+        file = client.upload(train, validation_data=held_out)
+    assert [file.id, file.validation.id] == [sent["id"] for sent in server.service.files]
+    assert (file.bytes, file.validation.bytes) == (len(rows(0, 20)), len(rows(100, 5)))
+
+
+def test_an_uploaded_file_has_the_rows_and_tokens_that_its_check_counted(connect, server, tmp_path):
+    train, held_out = pair(tmp_path, rows(100, 5))
+    with connect(base_url=server.base_url, **QUICK) as client:
+        report = client.validate(train, validation_data=held_out)
+        checked = [client.upload(train, validation_data=held_out, **given) for given in ({}, {"report": report})]
+        unchecked = client.upload(train, validation_data=held_out, validate=False)
+    for file in checked:
+        assert (file.rows, file.validation.rows) == (20, 5)
+        assert (file.tokens, file.validation.tokens) == (report.tokens.total, report.validation.tokens.total)
+    assert (unchecked.rows, unchecked.tokens, unchecked.validation.rows) == (None, None, None)
+    assert {file.id for file in [*checked, unchecked]} == {unchecked.id}
 
 
 def test_five_rows_of_validation_data_are_uploaded_alone_as_in_a_pair(connect, server, tmp_path):

@@ -39,8 +39,8 @@ def step_by_step(client: Client, order: Order) -> str:
     """Check, upload, submit, wait, register."""
     report = client.validate(order.train, validation_data=order.valid, model=order.model)
     report.raise_for_errors()
-    train, *valid = _uploaded(client, order, report)
-    spec = JobSpec(**order.spec, training_file=train, validation_file=next(iter(valid), None))
+    file = client.upload(order.train, validation_data=order.valid, report=report)
+    spec = JobSpec(**order.spec, training_file=file, validation_file=file.validation)
     job: Job = client.submit(spec, requester=requester(order), reuse=order.reuse, on_event=print)
     job = client.wait(job, timeout=order.timeout, on_event=print)
     version = client.register(
@@ -48,12 +48,6 @@ def step_by_step(client: Client, order: Order) -> str:
         gates=order.gates, spec=spec, data=[report], origin=requester(order),
     )  # fmt: skip
     return version.ref
-
-
-def _uploaded(client: Client, order: Order, report):  # type: ignore[no-untyped-def]
-    if order.valid is None:
-        return [client.upload(order.train, report=report)]
-    return client.upload(order.train, validation_data=order.valid, report=report)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ PACKAGES = [CORE, SERVICE, AIRFLOW, PREFECT, DAGSTER]
 # The parts of the core, from the ground up. A part imports from its own floor or from those below.
 FLOORS = [
     {"_lazy", "_version", "_words"},
-    {"errors", "models"},
+    {"choices", "errors", "models"},
     {"calls", "dialects", "progress", "recipe", "requester"},
     {"flows", "dataset"},
     {"drivers"},

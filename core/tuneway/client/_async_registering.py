@@ -1,0 +1,83 @@
+"""The asyncio client's steps after a job: what came of it, and its model in the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tuneway.choices import Choice
+from tuneway.client._register import Registration, outcome, register
+from tuneway.drivers import AsyncDriver
+from tuneway.flows import Account
+from tuneway.models import Job, TrainingSpec
+from tuneway.outcome import Outcome
+from tuneway.requester import Requester
+
+if TYPE_CHECKING:
+    from tuneway.registry import Cost, GateLike, ModelVersion, Origin
+    from tuneway.registry.build import DataFacts
+
+
+class AsyncModelSteps:
+    """Steps with the model of a job, on the account of a client."""
+
+    _account: Account
+    _driver: AsyncDriver
+
+    @property
+    def base_url(self) -> str:
+        """The service's address."""
+        raise NotImplementedError
+
+    async def outcome(self, job: Job | str, *, log: bool = False, forgiving: bool = False) -> Outcome:
+        """Get the outcome of a job: metrics, checkpoints, cost, trainer, model.
+
+        Args:
+            job: The job, or its id for the job as it is now.
+            log: Fetch its log as well, where a result file has the numbers already.
+            forgiving: Leave out what can't be read at the moment and name it in `.missing`, instead of raising.
+        """
+        return await self._driver.run(outcome(self._account, job, self.base_url, log=log, forgiving=forgiving))
+
+    async def register(
+        self,
+        job: str | Job,
+        *,
+        name: str,
+        registry: str | None = None,
+        alias: str | None = None,
+        checkpoint: Choice = "last",
+        gates: Sequence[GateLike] = (),
+        reason: str | None = None,
+        spec: TrainingSpec | None = None,
+        requested: Mapping[str, Any] | None = None,
+        data: Iterable[DataFacts | Mapping[str, Any]] = (),
+        cost: Cost | None = None,
+        origin: Requester | Origin | str | None = None,
+        by: str | None = None,
+    ) -> ModelVersion:
+        """Register a succeeded job's model, once, with its lineage.
+
+        Args:
+            job: The job.
+            name: The model's name, over all its versions.
+            registry: `sqlite:///models.db`, `mlflow:http://…`; else TUNEWAY_REGISTRY_URI, else a file of yours.
+            alias: "champion", "challenger" or a word of your own, moved to this version if the gates agree.
+            checkpoint: "last" is the job's own model, "best" the checkpoint with the lowest validation loss.
+            gates: What the version must show before the alias moves (`tuneway.registry`).
+            reason: Why, for the history.
+            spec: What was asked for: its hyperparameters are kept beside what the service made of them.
+            requested: These alone, where the specification isn't at hand (`tuneway.steps.requested_in`).
+            data: Reports of `check` or `validate`, or outputs of those steps, for the rows and tokens of the files.
+            cost: What it cost.
+            origin: Who asked; else the job's own mark.
+            by: Who registers; else the user's name.
+
+        Raises:
+            GateRefused: The version is registered, and the alias has not moved.
+        """
+        registration = Registration(
+            name=name, registry=registry, alias=alias, checkpoint=checkpoint, gates=gates, reason=reason, spec=spec,
+            requested=requested, data=data, cost=cost, origin=origin, by=by,
+        )  # fmt: skip
+        return await self._driver.run(register(self._account, job, self.base_url, registration))

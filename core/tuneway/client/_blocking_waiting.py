@@ -1,0 +1,115 @@
+# Generated from _async_waiting.py by scripts/unasync.py: change that file, then run the script.
+# fmt: off
+"""The blocking client's steps with a job: have one, wait for it, cancel it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from tuneway import flows
+from tuneway.choices import Reuse
+from tuneway.client import _arguments
+from tuneway.drivers import Driver
+from tuneway.errors import TunewayError
+from tuneway.flows import Account, WaitToken
+from tuneway.models import Job, JobSpec
+from tuneway.progress import Listener
+from tuneway.requester import Requester
+from tuneway.watcher import Watcher
+
+
+class JobSteps:
+    """Steps with jobs, on the account of a client."""
+
+    _account: Account
+    _driver: Driver
+    _watcher: Watcher
+
+    def submit(
+        self,
+        spec: JobSpec,
+        *,
+        key: str | None = None,
+        reuse: Reuse = "run",
+        requester: Requester | None = None,
+        on_event: Listener | None = None,
+    ) -> Job:
+        """Get the one job for this specification: adopt the one that exists, else create it.
+
+        Args:
+            spec: What to train.
+            key: Who asks, the same on every retry: "nightly/2026-11-20". Without one, the content decides.
+            reuse: "run": what this key or requester made is adopted. "content": whatever trains the same data in the
+                same way, whoever made it. "never": a new job for every call.
+            requester: Who asks, in more words than a key: engine, pipeline, run, step.
+            on_event: Called with news of what happens.
+        """
+        flow = flows.submit(
+            self._account, spec, requester=_arguments.requester(key, requester), reuse=reuse, nonce=uuid.uuid4().hex
+        )
+        return self._driver.run(flow, on_event)
+
+    def wait(
+        self,
+        job: str | Job | WaitToken,
+        *,
+        timeout: float | None = None,
+        on_event: Listener | None = None,
+    ) -> Job:
+        """Wait until a job has succeeded.
+
+        Raises:
+            JobFailed: It failed, and the message says why.
+            JobCancelled: Somebody cancelled it.
+            WaitTimeout: `timeout` seconds passed; the job goes on.
+        """
+        token = _arguments.token(job, timeout, self._driver.now())
+        wait = self._watcher.wait(token, on_event)
+        return wait.result()
+
+    def wait_all(
+        self,
+        jobs: Sequence[str | Job | WaitToken],
+        *,
+        timeout: float | None = None,
+        on_event: Listener | None = None,
+    ) -> list[Job]:
+        """Wait for all of these jobs with one shared poll. Raises the first failure when all have ended."""
+        now = self._driver.now()
+        tokens = [_arguments.token(job, timeout, now) for job in jobs]
+        waits = self._watcher.wait_all(tokens, on_event)
+        return [wait.result() for wait in waits]
+
+    def look(
+        self,
+        jobs: Sequence[str | Job | WaitToken],
+        *,
+        timeout: float | None = None,
+    ) -> list[Job | TunewayError]:
+        """Look once at all of these jobs, without waiting: a hundred jobs take about one request.
+
+        Gives for each, in their order, the job while it lives and when it has succeeded; else the error that
+        `wait` would raise. One that isn't a `JobError` says nothing of the job: it couldn't be seen this time.
+        After `timeout` seconds no further request is made for those that are left.
+        """
+        now = self._driver.now()
+        tokens = [_arguments.token(job, None, now) for job in jobs]
+        return self._driver.run(flows.look(self._account, tokens, until=flows.deadline_after(timeout, now)))
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job. A job that has ended already is returned unchanged."""
+        return self._driver.run(flows.cancel(self._account, job_id))
+
+    def cancel_made_by(self, requester: Requester | str, *, on_event: Listener | None = None) -> list[Job]:
+        """Cancel every job that this requester has made, and return them.
+
+        It is for a process other than the one that submitted the jobs, with `keep_origin`. It takes the settle
+        window, since a create may still be on its way.
+
+        Args:
+            requester: Who asked for the jobs, or the origin mark itself.
+            on_event: Called with news of what happens.
+        """
+        origin = requester if isinstance(requester, str) else requester.origin
+        return self._driver.run(flows.cancel_made_by(self._account, origin), on_event)
