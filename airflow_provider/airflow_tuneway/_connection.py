@@ -26,12 +26,7 @@ def client_settings(connection: Connection, poll: Mapping[str, float] | None = N
     settings = {name: extra[name] for name in _PASSED_ON if extra.get(name) not in (None, "")}
     settings["base_url"] = extra.get("base_url") or _address(connection)
     settings["api_key"] = extra.get("api_key") or connection.password or None
-    poll = poll or settings.pop("poll", None)
-    if poll:
-        from tuneway import Poll
-
-        settings["poll"] = Poll(**poll)
-    return settings
+    return settings | ({"poll": poll} if poll else {})
 
 
 def poll_of(poll: Mapping[str, float] | None, interval: float | None) -> Mapping[str, float] | None:

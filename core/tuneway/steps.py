@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from tuneway.client._settings import is_local
+from tuneway.dialects import is_local
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway.flows import hash_in
 from tuneway.models import JobSpec, TrainingSpec

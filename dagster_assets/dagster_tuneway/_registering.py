@@ -18,7 +18,7 @@ from dagster_tuneway.resource import FineTuningResource
 from tuneway.errors import GateRefused, NotRegistered
 from tuneway.registry import CHAMPION, GateLike, ModelRecord, ModelVersion, Verdict, default_uri, open_registry
 from tuneway.registry.gates import judge
-from tuneway.steps import data_facts, job_id_of, requested_in, version_summary
+from tuneway.steps import data_facts, version_summary
 
 JOB_TAG = "tuneway/job_id"
 """A tag of the runs that the sensor asks for: the id of the job that has ended."""
@@ -82,13 +82,12 @@ class AssetRegistration:
         context, recipe = self._context, self._recipe
         try:
             self._version = self._tuneway.client.register(
-                job_id_of(job),
+                job,
                 name=recipe.model_name(partition_of(context)),
                 registry=self._tuneway.registry,
                 alias=recipe.alias,
                 checkpoint=recipe.checkpoint,
                 gates=self._gates,
-                requested=requested_in(job),
                 data=self._data(job),
                 origin=requester_of(context, recipe.keys.registered),
             )
@@ -115,13 +114,14 @@ class AssetRegistration:
         return _checks.model_check_results(verdicts, self._base, self._recipe.keys.registered)
 
     def _data(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Hash, rows and tokens of the data; the registry takes those that belong to the job's files, by the hash."""
-        facts = data_facts(job)
-        if facts:
-            return facts
-        # an earlier version's output doesn't have them, nor a job that only the run's tag names
-        partition = partition_of(self._context)
-        return data_facts(output_of(self._context.instance, self._recipe.keys.training_file, partition))
+        """What the upload told of the data; the registry takes what belongs to the job's files, by the hash.
+
+        An earlier version's output of the job doesn't have it, nor has a job that only the run's tag names.
+        """
+        if data_facts(job):
+            return []
+        uploaded = output_of(self._context.instance, self._recipe.keys.training_file, partition_of(self._context))
+        return [uploaded] if uploaded else []
 
     def _ask_gates(self) -> None:
         """Evaluate the gates that the registry skipped because no alias moves."""

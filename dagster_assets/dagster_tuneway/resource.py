@@ -82,12 +82,4 @@ class FineTuningResource(ConfigurableResource["FineTuningResource"]):
     def _settings(self) -> dict[str, Any]:
         """The arguments of a client; those that aren't given come from the environment."""
         given = {name: getattr(self, name) for name in type(self).model_fields if name not in _NOT_THE_CLIENTS}
-        settings = {name: value for name, value in given.items() if value is not None}
-        if "poll" in settings:
-            from tuneway import Poll
-
-            poll = dict(settings["poll"])
-            if "tolerance" in poll:
-                poll["tolerance"] = int(poll["tolerance"])
-            settings["poll"] = Poll(**poll)
-        return settings
+        return {name: value for name, value in given.items() if value is not None}

@@ -32,23 +32,21 @@ def register(
     data: Mapping[str, Any] | None,
 ) -> Step[dict[str, Any]]:
     """The step `register_model`."""
-    from tuneway.steps import data_facts, job_id_of, requested_in, version_summary
+    from tuneway.steps import version_summary
 
-    job_id = job_id_of(job)
     access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
     run: _runs.Run = yield Here(_runs.current_run)
     version: ModelVersion = yield AtService(
         access.client_settings(),
         lambda client, _tell: client.register(
-            job_id,
+            job,
             name=name,
             registry=registry or access.registry,
             alias=alias,
             checkpoint=checkpoint,
             gates=gates,
             reason=reason,
-            requested=requested_in(job),
-            data=[*data_facts(job), *data_facts(data)],
+            data=[data] if data else [],
             origin=run.requester(),
         ),
         log_news,

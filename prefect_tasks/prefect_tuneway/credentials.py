@@ -85,14 +85,8 @@ class FineTuningCredentials(Block):
 
     def client_settings(self) -> dict[str, Any]:
         """What a client is made from: the arguments of `tuneway.Client`."""
-        settings = dict(self.options)
-        poll = settings.pop("poll", None)
-        if poll is not None:
-            from tuneway import Poll
-
-            settings["poll"] = Poll(**poll)
         given = {name: getattr(self, name) for name in ("base_url", "organization", "project")}
-        settings |= {name: value for name, value in given.items() if value}
+        settings = self.options | {name: value for name, value in given.items() if value}
         if self.api_key is not None and self.api_key.get_secret_value():
             settings["api_key"] = self.api_key.get_secret_value()
         return settings

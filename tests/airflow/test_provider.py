@@ -17,7 +17,7 @@ from airflow_tuneway.hooks import FineTuningHook
 from airflow_tuneway.links import FineTuningJobLink, job_url
 from airflow_tuneway.operators import FineTuneOperator, WaitForFineTuningJobOperator
 from airflow_tuneway.provider_info import get_provider_info
-from tuneway import Client, Poll
+from tuneway import Client
 from tuneway.registry import open_registry
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "airflow"
@@ -106,7 +106,7 @@ def test_airflow_loads_the_plugin_once_and_shows_its_tab():
             {"conn_type": "openai", "extra": {"openai_client_kwargs": {"api_key": "k2", "base_url": "http://b/v1"}}},
             {"api_key": "k2", "base_url": "http://b/v1"},
         ),
-        ({"extra": {"poll": {"minimum": 7}}}, {"poll": Poll(minimum=7)}),
+        ({"extra": {"poll": {"minimum": 7}}}, {"poll": {"minimum": 7}}),
     ],
 )
 def test_a_connection_becomes_the_arguments_of_a_client(connection, settings):

@@ -56,8 +56,12 @@ def test_credentials_keep_their_secret(prefect, credentials):
 
 def test_options_reach_the_client(monkeypatch):
     options = {"settle": 3, "timeout": 7, "poll": {"maximum": 99}}
-    settings = FineTuningCredentials(base_url="http://127.0.0.1:1/v1", options=options).client_settings()
-    assert settings == {"settle": 3, "timeout": 7, "base_url": "http://127.0.0.1:1/v1", "poll": Poll(maximum=99)}
+    credentials = FineTuningCredentials(base_url="http://127.0.0.1:1/v1", options=options)
+    settings = credentials.client_settings()
+    with credentials.get_client() as client:
+        pass
+    assert settings == {"settle": 3, "timeout": 7, "base_url": "http://127.0.0.1:1/v1", "poll": {"maximum": 99}}
+    assert client._account.poll == Poll(maximum=99)
 
 
 @pytest.fixture

@@ -63,10 +63,8 @@ class OneStepOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
         from tuneway.steps import job_summary
 
         ti = context["ti"]
-        asked = ti.xcom_pull(task_ids=self.task_id, key=ASKED, map_indexes=ti.map_index)
-        if self.name is None:
-            return job_summary(job, asked)
-        return self.publish(self.hook.client, context, job, asked)
+        output = job_summary(job, ti.xcom_pull(task_ids=self.task_id, key=ASKED, map_indexes=ti.map_index))
+        return output if self.name is None else self.publish(self.hook.client, context, output)
 
     def maker(self, ti: Any) -> Requester:
         """The task itself: a job that it adopted from another isn't its own."""

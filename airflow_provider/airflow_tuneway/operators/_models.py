@@ -18,7 +18,7 @@ from airflow_tuneway.operators._training import (
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tuneway import Client, Job
+    from tuneway import Client
     from tuneway.registry import ModelRecord
 
 PUBLISHING_FIELDS = ("name", "alias", "registry", "checkpoint", "reason", "data")
@@ -61,24 +61,12 @@ class PublishingOperator(TunewayOperator):
         registry = self.registry or self.hook.registry
         return given | ({"registry": registry} if registry else {})
 
-    def publish(self, client: Client, context: Context, job: str | Job, asked: Any) -> dict[str, Any]:
-        """Register, and tell whoever waits for the model's asset.
+    def publish(self, client: Client, context: Context, job: str | Mapping[str, Any]) -> dict[str, Any]:
+        """Register the model of a job, or of a step's output, and tell whoever waits for the model's asset."""
+        from tuneway.steps import version_summary
 
-        Args:
-            client: The service.
-            context: The task's.
-            job: The job.
-            asked: What the steps before have told: what was asked for, and on which data.
-        """
-        from tuneway.steps import data_facts, requested_in, version_summary
-
-        version = client.register(
-            job,
-            **self.registration(),
-            requested=requested_in(asked),
-            data=[*data_facts(asked), *data_facts(self.data)],
-            origin=self.requester(context["ti"]),
-        )
+        data = [self.data] if self.data else []
+        version = client.register(job, **self.registration(), data=data, origin=self.requester(context["ti"]))
         for warning in version.warnings:
             self.log.warning("%s", warning)
         self._record = version.record
@@ -112,7 +100,7 @@ class RegisterModelOperator(PublishingOperator, JobOperator):
     def work(self, client: Client, context: Context) -> dict[str, Any]:
         """Register."""
         store_job(context, self.job_id, client.base_url, self.conn_id)
-        return self.publish(client, context, self.job_id, self.job)
+        return self.publish(client, context, self.job)
 
 
 class DeleteFineTunedModelOperator(TunewayOperator):

@@ -11,7 +11,7 @@ from tuneway.cli._live import Show
 from tuneway.cli._told import WIDTH, end_of
 from tuneway.cli._waiting import Waiting, detached, stopped
 from tuneway.cli._watch import Watch
-from tuneway.client._settings import is_local
+from tuneway.dialects import is_local
 from tuneway.flows import made_by
 from tuneway.outcome import cost_of
 from tuneway.progress import DataChecked, FileReused, FileUploaded, Finished, JobAdopted, Logged, News

@@ -129,19 +129,12 @@ def register(
         tuneway register ftjob-abc123 -n support-router --alias challenger --checkpoint best
         tuneway register ftjob-abc123 -n support-router --alias champion --gate 'full_valid_loss<=0.5'
     """
-    from tuneway.steps import data_facts, job_id_of, requested_in
+    from tuneway.steps import job_id_of
 
     given = step_output(job)
-    job_id = job_id_of(given)
     with connection.client() as client, showing(output) as show:
-        show.begin("registering", job_id)
-        version = client.register(
-            job_id,
-            name=name,
-            requested=requested_in(given),
-            data=data_facts(given),
-            **registration(registering, gates, reason, place),
-        )
+        show.begin("registering", job_id_of(given))
+        version = client.register(given, name=name, **registration(registering, gates, reason, place))
     _print_version(
         version, output, f"{version.ref} is registered" if version.new else f"{version.ref} was registered already"
     )

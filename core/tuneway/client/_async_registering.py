@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tuneway.choices import Choice
-from tuneway.client._register import Registration, outcome, register
+from tuneway.client._register import outcome, register
 from tuneway.drivers import AsyncDriver
 from tuneway.flows import Account
 from tuneway.models import Job, TrainingSpec
@@ -14,8 +14,8 @@ from tuneway.outcome import Outcome
 from tuneway.requester import Requester
 
 if TYPE_CHECKING:
-    from tuneway.registry import Cost, GateLike, ModelVersion, Origin
-    from tuneway.registry.build import DataFacts
+    from tuneway.dataset import DatasetReport
+    from tuneway.registry import Cost, GateLike, ModelVersion, Origin, RegistrationFields
 
 
 class AsyncModelSteps:
@@ -41,7 +41,7 @@ class AsyncModelSteps:
 
     async def register(
         self,
-        job: str | Job,
+        job: str | Job | Mapping[str, Any],
         *,
         name: str,
         registry: str | None = None,
@@ -51,7 +51,7 @@ class AsyncModelSteps:
         reason: str | None = None,
         spec: TrainingSpec | None = None,
         requested: Mapping[str, Any] | None = None,
-        data: Iterable[DataFacts | Mapping[str, Any]] = (),
+        data: Iterable[DatasetReport | Mapping[str, Any]] = (),
         cost: Cost | None = None,
         origin: Requester | Origin | str | None = None,
         by: str | None = None,
@@ -59,7 +59,7 @@ class AsyncModelSteps:
         """Register a succeeded job's model, once, with its lineage.
 
         Args:
-            job: The job.
+            job: The job; or the output of a step, with what it knows of the data and of what was asked for.
             name: The model's name, over all its versions.
             registry: `sqlite:///models.db`, `mlflow:http://…`; else TUNEWAY_REGISTRY_URI, else a file of yours.
             alias: "champion", "challenger" or a word of your own, moved to this version if the gates agree.
@@ -67,8 +67,8 @@ class AsyncModelSteps:
             gates: What the version must show before the alias moves (`tuneway.registry`).
             reason: Why, for the history.
             spec: What was asked for: its hyperparameters are kept beside what the service made of them.
-            requested: These alone, where the specification isn't at hand (`tuneway.steps.requested_in`).
-            data: Reports of `check` or `validate`, or outputs of those steps, for the rows and tokens of the files.
+            requested: These alone, where the specification isn't at hand.
+            data: Reports of `check` or `validate`, or outputs of steps, for the rows and tokens of the files.
             cost: What it cost.
             origin: Who asked; else the job's own mark.
             by: Who registers; else the user's name.
@@ -76,8 +76,12 @@ class AsyncModelSteps:
         Raises:
             GateRefused: The version is registered, and the alias has not moved.
         """
-        registration = Registration(
-            name=name, registry=registry, alias=alias, checkpoint=checkpoint, gates=gates, reason=reason, spec=spec,
-            requested=requested, data=data, cost=cost, origin=origin, by=by,
+        then: RegistrationFields = {
+            "name": name, "registry": registry, "alias": alias, "checkpoint": checkpoint, "gates": gates,
+            "reason": reason,
+        }  # fmt: skip
+        flow = register(
+            self._account, job, self.base_url, then, by=by, data=data, requested=requested, cost=cost, spec=spec,
+            origin=origin,
         )  # fmt: skip
-        return await self._driver.run(register(self._account, job, self.base_url, registration))
+        return await self._driver.run(flow)

@@ -2,72 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tuneway import flows
-from tuneway.choices import Choice
 from tuneway.flows import Account, Flow
-from tuneway.models import Job, TrainingSpec
+from tuneway.models import Job
 from tuneway.outcome import Outcome
 from tuneway.progress import Listener
-from tuneway.requester import Requester
 
 if TYPE_CHECKING:
-    from tuneway.registry import Cost, GateLike, ModelVersion, Origin
-    from tuneway.registry.build import DataFacts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
-    """What the caller gives; see `Client.register`."""
-
-    name: str
-    registry: str | None
-    alias: str | None
-    checkpoint: Choice
-    gates: Sequence[GateLike]
-    reason: str | None
-    spec: TrainingSpec | None
-    requested: Mapping[str, Any] | None
-    data: Iterable[DataFacts | Mapping[str, Any]]
-    cost: Cost | None
-    origin: Requester | Origin | str | None
-    by: str | None
-
-    def check(self) -> None:
-        """Refuse what can't be registered that way, before the service is asked for anything."""
-        from tuneway.registry import check_registration
-
-        check_registration(
-            name=self.name, registry=self.registry, alias=self.alias, checkpoint=self.checkpoint, gates=self.gates
-        )
-
-    def write(self, outcome: Outcome) -> ModelVersion:
-        """Write the record; blocking."""
-        from tuneway.registry import build_record, default_uri, git_state, open_registry
-
-        trained = outcome.trained
-        record = build_record(
-            trained.job,
-            name=self.name,
-            checkpoint=self.checkpoint,
-            checkpoints=trained.checkpoints,
-            files=trained.files,
-            data=self.data,
-            rows=trained.curve,
-            spec=self.spec,
-            requested=self.requested,
-            base_model=trained.base_model,
-            cost=self.cost or outcome.cost,
-            git=git_state(),
-            origin=self.origin,
-            service_url=outcome.service_url,
-        )
-        return open_registry(self.registry or default_uri()).register(
-            record, alias=self.alias, gates=self.gates, by=self.by, reason=self.reason, curve=trained.curve
-        )
+    from tuneway.dataset import DatasetReport
+    from tuneway.registry import Cost, ModelVersion, RegistrationFields
 
 
 def outcome(
@@ -78,12 +24,58 @@ def outcome(
     return Outcome(trained=trained, service_url=service_url, free=account.local)
 
 
-def register(account: Account, job: str | Job, service_url: str, registration: Registration) -> Flow[ModelVersion]:
-    """Gather, then write."""
-    yield from flows.work(lambda _listener: registration.check())
-    found = yield from outcome(account, job if isinstance(job, str) else job.id, service_url)
+def register(
+    account: Account,
+    job: str | Job | Mapping[str, Any],
+    service_url: str,
+    then: RegistrationFields,
+    *,
+    by: str | None,
+    data: Iterable[DatasetReport | Mapping[str, Any]],
+    requested: Mapping[str, Any] | None,
+    cost: Cost | None,
+    **record: Any,
+) -> Flow[ModelVersion]:
+    """Gather what the service and the steps before know, then write it down.
+
+    Args:
+        account: The account to send requests with.
+        job: The job, or the output of a step.
+        service_url: The service's address.
+        then: How the model is registered. It is checked before the service is asked for anything.
+        by: Who registers.
+        data: What is known of the data, besides what the step's output has.
+        requested: The hyperparameters that were asked for; else what the step's output has.
+        cost: What the training cost; else what a table of prices says.
+        record: Further arguments of `build_record`.
+    """
+    from tuneway.registry import build_record, check_registration, default_uri, git_state, open_registry
+    from tuneway.steps import data_facts, job_id_of, requested_in
+
+    output = job if isinstance(job, Mapping) else None
+    yield from flows.work(lambda _listener: check_registration(**then))
+    found = yield from outcome(account, job_id_of(job), service_url)
+    trained = found.trained
 
     def write(_listener: Listener) -> ModelVersion:
-        return registration.write(found)
+        written = build_record(
+            trained.job,
+            name=str(then["name"]),
+            checkpoint=then["checkpoint"],
+            checkpoints=trained.checkpoints,
+            files=trained.files,
+            data=[*data_facts(output), *data],
+            rows=trained.curve,
+            requested=requested or requested_in(output),
+            base_model=trained.base_model,
+            cost=cost or found.cost,
+            git=git_state(),
+            service_url=service_url,
+            **record,
+        )
+        registry = open_registry(then["registry"] or default_uri())
+        return registry.register(
+            written, alias=then["alias"], gates=then["gates"], by=by, reason=then["reason"], curve=trained.curve
+        )
 
     return (yield from flows.work(write))

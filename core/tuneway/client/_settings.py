@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
 import math
 import os
 import ssl
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tuneway import dialects
-from tuneway.dialects import Dialect
+from tuneway.dialects import Dialect, is_local
 from tuneway.drivers import Wire
 from tuneway.errors import InvalidSpec
 from tuneway.flows import LOCAL_POLL, Account, Poll, Retry
@@ -35,7 +34,7 @@ class Options:
     project: str | None
     timeout: float
     retry: Retry | None
-    poll: Poll | None
+    poll: Poll | Mapping[str, float] | None
     settle: float | None
     lookup_pages: int
     dialect: str | None
@@ -68,22 +67,13 @@ class Options:
     def _account(self, dialect: Dialect, *, local: bool) -> Account:
         return Account(
             retry=self.retry or Retry(),
-            poll=self.poll or (LOCAL_POLL if local else Poll()),
+            poll=_schedule(self.poll, LOCAL_POLL if local else Poll()),
             settle=self.settle,
             lookup_pages=self.lookup_pages,
             file_limit=dialect.file_limit,
             part_size=dialect.part_size,
             local=local,
         )
-
-
-def is_local(base_url: str) -> bool:
-    """Whether this address is on this machine."""
-    host = urlsplit(base_url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 @functools.lru_cache(maxsize=1)
@@ -120,6 +110,16 @@ def _clean_url(base_url: str) -> str:
             hint="For Azure's api-version use api_version.",
         )
     return base_url
+
+
+def _schedule(given: Poll | Mapping[str, float] | None, default: Poll) -> Poll:
+    """The schedule that was given, also as the fields that connections of engines store; else the default."""
+    if not isinstance(given, Mapping):
+        return given or default
+    unknown = given.keys() - {field.name for field in fields(Poll)}
+    if unknown:
+        raise InvalidSpec(f"poll can't have {', '.join(sorted(unknown))}", field="poll", hint="See tuneway.Poll.")
+    return Poll(**{name: int(value) if name == "tolerance" else value for name, value in given.items()})  # type: ignore[arg-type]
 
 
 def _check(field: str, value: Any, *, least: float, meaning: str) -> None:

@@ -37,7 +37,7 @@ class Client(Steps):
         project: Else OPENAI_PROJECT_ID.
         timeout: Seconds that one request may take in all, however slowly its reply drips.
         retry: How one request is sent again where that is safe.
-        poll: How often a waiting call looks at its job.
+        poll: How often a waiting call looks at its job: a `Poll`, or fields of one.
         settle: Seconds within which the service is trusted to show what a request has done; 10 unless it
             is on this machine, where it is 1.
         lookup_pages: The number of pages after which a search for a job or a file fails. Nothing is created then.
@@ -55,7 +55,7 @@ class Client(Steps):
         project: str | None = None,
         timeout: float = 60.0,
         retry: Retry | None = None,
-        poll: Poll | None = None,
+        poll: Poll | Mapping[str, float] | None = None,
         settle: float | None = None,
         lookup_pages: int = 100,
         dialect: str | None = None,

@@ -4,10 +4,10 @@ To add a service, write a module with a `Dialect` and put it into `DIALECTS` bef
 address.
 """
 
-from tuneway.dialects._base import Dialect, guess, named
+from tuneway.dialects._base import Dialect, guess, is_local, named
 from tuneway.dialects.azure import AZURE, AZURE_DATED
 from tuneway.dialects.openai import OPENAI
 
 DIALECTS: tuple[Dialect, ...] = (AZURE_DATED, AZURE, OPENAI)
 
-__all__ = ["AZURE", "AZURE_DATED", "DIALECTS", "OPENAI", "Dialect", "guess", "named"]
+__all__ = ["AZURE", "AZURE_DATED", "DIALECTS", "OPENAI", "Dialect", "guess", "is_local", "named"]

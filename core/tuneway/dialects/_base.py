@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -55,3 +56,12 @@ def named(dialects: Iterable[Dialect], name: str, base_url: str, api_version: st
             return dialect
     names = ", ".join(sorted({dialect.name for dialect in known}))
     raise InvalidSpec(f"unknown dialect {name!r}; known: {names}", field="dialect")
+
+
+def is_local(base_url: str) -> bool:
+    """Whether this address is on this machine."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

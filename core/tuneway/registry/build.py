@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tuneway._version import __version__
 from tuneway.choices import Choice, check_word
@@ -27,38 +27,14 @@ from tuneway.registry.records import (
     check_name,
 )
 from tuneway.requester import Requester
+from tuneway.steps import data_facts
+
+if TYPE_CHECKING:
+    from tuneway.dataset import DatasetReport
 
 # The metrics that decide which checkpoint is best, in this order: the whole validation set, then batches of it.
 _BEST = (("full_valid_loss", min), ("valid_loss", min), ("full_valid_mean_reward", max))
 _GIT_SECONDS = 10
-
-
-class TokenTotal(Protocol):
-    """A number of tokens."""
-
-    @property
-    def total(self) -> int:
-        """The tokens of all rows together."""
-
-
-class DataFacts(Protocol):
-    """What a check has found out about a data file; the hash says which file it is."""
-
-    @property
-    def sha256(self) -> str | None:
-        """The hash of the file."""
-
-    @property
-    def rows(self) -> int | None:
-        """The number of examples."""
-
-    @property
-    def tokens(self) -> TokenTotal:
-        """The number of tokens."""
-
-    @property
-    def validation(self) -> DataFacts | None:
-        """The same for the validation data, if it was checked together with this file."""
 
 
 def build_record(
@@ -68,7 +44,7 @@ def build_record(
     checkpoint: Choice = "last",
     checkpoints: Sequence[Checkpoint] = (),
     files: Iterable[File] = (),
-    data: Iterable[DataFacts | Mapping[str, Any]] = (),
+    data: Iterable[DatasetReport | Mapping[str, Any]] = (),
     rows: Iterable[CurveRow] = (),
     spec: TrainingSpec | None = None,
     requested: Mapping[str, Any] | None = None,
@@ -228,35 +204,21 @@ def _metrics(chosen: Checkpoint | None, rows: Iterable[CurveRow]) -> dict[str, f
 
 
 def _data_files(
-    job: Job, files: Iterable[File], data: Iterable[DataFacts | Mapping[str, Any]]
+    job: Job, files: Iterable[File], data: Iterable[DatasetReport | Mapping[str, Any]]
 ) -> tuple[DataFile | None, DataFile | None]:
     """The training file and the validation file, with all that is known about them."""
     known = {file.id: file for file in files}
-    counts = dict(_counts(data))
+    facts = {fact["sha256"]: fact for one in data for fact in data_facts(one)}
 
     def described(file_id: str | None) -> DataFile | None:
         if file_id is None:
             return None
         file = known.get(file_id) or File(id=file_id)
         sha256 = hash_in(file.filename)
-        rows, tokens = counts.get(sha256, (None, None)) if sha256 else (None, None)
-        return DataFile(id=file_id, filename=file.filename, sha256=sha256, bytes=file.bytes, rows=rows, tokens=tokens)
+        counts = facts.get(sha256, {}) if sha256 else {}
+        return DataFile(id=file_id, filename=file.filename, bytes=file.bytes, **{**counts, "sha256": sha256})
 
     return described(job.training_file), described(job.validation_file)
-
-
-def _counts(
-    data: Iterable[DataFacts | Mapping[str, Any]],
-) -> Iterator[tuple[str | None, tuple[int | None, int | None]]]:
-    """Rows and tokens by hash, for each file and for the validation file that was checked together with it."""
-    for one in data:
-        if isinstance(one, Mapping):
-            for told in filter(None, (one, one.get("validation"))):
-                yield told.get("sha256"), (told.get("rows"), told.get("tokens"))
-            continue
-        for fact in filter(None, (one, one.validation)):
-            if fact.sha256:
-                yield fact.sha256, (fact.rows, fact.tokens.total)
 
 
 def _method(job: Job) -> tuple[str | None, dict[str, Any]]:

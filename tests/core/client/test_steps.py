@@ -25,7 +25,6 @@ from tuneway.steps import (
     job_page,
     job_summary,
     model_id_of,
-    requested_in,
     training_summary,
     validation_file_id_of,
 )
@@ -229,8 +228,6 @@ def test_the_register_step_writes_down_what_was_asked_beside_what_it_became(conn
     handed_on = {"job_id": job["id"], "requested": KNOBS}
 
     with connect(base_url=server.base_url) as client:
-        version = client.register(
-            job["id"], name="router", registry=f"sqlite:///{tmp_path / 'm.db'}", requested=requested_in(handed_on)
-        )
+        version = client.register(handed_on, name="router", registry=f"sqlite:///{tmp_path / 'm.db'}")
 
     assert (version.record.requested, version.record.resolved) == (KNOBS, knobs)

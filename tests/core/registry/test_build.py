@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from datetime import UTC, date, datetime
-from types import SimpleNamespace as Facts
 
 import pytest
 
@@ -55,7 +54,7 @@ def test_a_record_holds_everything_that_is_known():
             File(id="file-train", filename=f"train.sha256-{TRAIN}.jsonl", bytes=1000),
             File(id="file-valid", filename=f"valid.sha256-{VALID}.jsonl"),
         ],
-        data=[Facts(sha256=TRAIN, rows=80, tokens=Facts(total=3000), validation=Facts(sha256=None))],
+        data=[{"sha256": TRAIN, "rows": 80, "tokens": 3000, "validation": {"sha256": None, "rows": 5}}],
         spec=JobSpec(
             model="gpt-4o-mini", training_file="file-train", method={"type": "supervised", "n_epochs": "auto"}
         ),
