@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support.openai_jobs import openai_for, submit, wait_for
 from support.service import running_service
 
-from tuneway_service.graders import templates, texts
+from tuneway.models import ScoreModelGrader, StringCheckGrader
+from tuneway_service.graders import Limits, ModelSample, grade, templates, texts
 from tuneway_service.graders.formula import BadFormula, names, work_out
 
 SAME = {
@@ -73,6 +74,30 @@ def test_a_place_that_the_data_lacks_is_an_error_in_the_result(client):
     graded = run(client, SAME, "Paris", {"question": "?"})
     assert graded.reward == 0
     assert graded.metadata.errors.invalid_variable_error
+
+
+def test_an_answer_without_the_form_that_the_grader_reads_scores_nothing():
+    grader = StringCheckGrader(**SAME | {"input": "{{sample.output_json.team}}", "reference": "net"})
+    for answer in ("no JSON", "{}", '{"team": "mobile"}'):
+        grading = grade(grader, ModelSample(answer), {}, Limits())
+        assert (grading.reward, grading.failure, grading.may_pass) == (0, None, False)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "may_pass"), [(ConnectionError("away"), True), ("no number", False)], ids=["model away", "no number"]
+)
+def test_a_grader_that_fails_is_told_from_a_score_of_zero(trouble, may_pass):
+    def ask(_model, _messages):
+        if isinstance(trouble, Exception):
+            raise trouble
+        return trouble, 1
+
+    grader = ScoreModelGrader(name="judge", model="m", input=[{"role": "user", "content": "rate"}])
+    failed = grade(grader, ModelSample("x"), {}, Limits(ask=ask))
+    assert failed.failure
+    assert failed.may_pass == may_pass
+    low = grade(grader, ModelSample("x"), {}, Limits(ask=lambda *_: ("0", 1)))
+    assert (low.reward, low.failure) == (0, None)
 
 
 @pytest.mark.parametrize(

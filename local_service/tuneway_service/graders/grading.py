@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tuneway.models import Grader as AnyGrader
@@ -19,24 +19,12 @@ from tuneway.models import (
 )
 from tuneway_service.graders import python_code
 from tuneway_service.graders.formula import BadFormula, names, work_out
+from tuneway_service.graders.result import Grading
 from tuneway_service.graders.templates import ModelSample, UnknownPlace, fill, is_place, places
 from tuneway_service.graders.texts import CHECKS, SIMILARITIES
 
 Inner = AnyGrader | LabelModelGrader
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
-FLAGS = (
-    "formula_parse_error",
-    "invalid_variable_error",
-    "model_grader_parse_error",
-    "model_grader_refusal_error",
-    "model_grader_server_error",
-    "other_error",
-    "python_grader_runtime_error",
-    "python_grader_server_error",
-    "sample_parse_error",
-    "truncated_observation_error",
-    "unresponsive_reward_error",
-)
 
 
 @dataclass(frozen=True)
@@ -52,29 +40,6 @@ class Limits:
     ask: Callable[[str, list[dict[str, Any]]], tuple[str, int]] | None = None
 
 
-@dataclass
-class Grading:
-    """The result of grading: the reward, the score of each inner grader, the errors, the tokens by model."""
-
-    reward: float = 0.0
-    scores: dict[str, float] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-    tokens: dict[str, int] = field(default_factory=dict)
-
-    def fail(self, flag: str, text: str) -> float:
-        """Record an error; the score is 0."""
-        self.errors.setdefault(flag, text)
-        return 0.0
-
-    def flags(self) -> dict[str, Any]:
-        """The errors, as the API has them."""
-        flags: dict[str, Any] = {flag: flag in self.errors for flag in FLAGS}
-        flags["model_grader_server_error_details"] = self.errors.get("model_grader_server_error")
-        flags["python_grader_runtime_error_details"] = self.errors.get("python_grader_runtime_error")
-        flags["python_grader_server_error_type"] = None
-        return flags
-
-
 def grade(grader: Inner, sample: ModelSample, item: Any, limits: Limits) -> Grading:
     """Grade one answer. Errors are in the result, and not raised."""
     grading = Grading()
@@ -88,7 +53,8 @@ def _score(grader: Inner, sample: ModelSample, item: Any, limits: Limits, gradin
     try:
         return _measure(grader, sample, item, limits, grading)
     except UnknownPlace as error:
-        return grading.fail("invalid_variable_error", f"{{{{{error}}}}} is not in the data")
+        flag = "sample_parse_error" if str(error).startswith("sample.output_json") else "invalid_variable_error"
+        return grading.fail(flag, f"{{{{{error}}}}} is not in the data")
     except BadFormula as error:
         return grading.fail("formula_parse_error", str(error))
     except python_code.CodeFailed as error:
@@ -125,6 +91,8 @@ def _by_model(
         return grading.fail("model_grader_server_error", str(error))
     grading.tokens[grader.model] = grading.tokens.get(grader.model, 0) + tokens
     if isinstance(grader, LabelModelGrader):
+        if text.strip() not in grader.labels:
+            return grading.fail("model_grader_parse_error", f"the model gave none of the labels: {text[:100]!r}")
         return float(text.strip() in grader.passing_labels)
     number = NUMBER.search(text)
     if number is None:

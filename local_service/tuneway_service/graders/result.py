@@ -1,0 +1,68 @@
+"""The result of grading: a score, or the reason why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+FLAGS: Final = (
+    "formula_parse_error",
+    "invalid_variable_error",
+    "model_grader_parse_error",
+    "model_grader_refusal_error",
+    "model_grader_server_error",
+    "other_error",
+    "python_grader_runtime_error",
+    "python_grader_server_error",
+    "sample_parse_error",
+    "truncated_observation_error",
+    "unresponsive_reward_error",
+)
+"""The errors that the API knows."""
+
+OF_THE_ANSWER: Final = frozenset({"sample_parse_error"})
+"""Errors of the graded answer, such as text where the grader reads JSON: 0 is the score that such an answer gets."""
+
+PASSING: Final = frozenset({"model_grader_server_error", "python_grader_server_error"})
+"""Failures that a retry may cure."""
+
+
+@dataclass
+class Grading:
+    """The result of grading: the reward, the score of each inner grader, the errors, the tokens by model.
+
+    A grader that failed gave no score: then `failure` says why, and `reward` means nothing.
+    """
+
+    reward: float = 0.0
+    scores: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+
+    def fail(self, flag: str, text: str) -> float:
+        """Record an error; returns 0, the number that the API has in place of a score."""
+        self.errors.setdefault(flag, text)
+        return 0.0
+
+    @property
+    def failure(self) -> str | None:
+        """Why the grader gave no score; None if `reward` is a score, which may be 0."""
+        found = self._failures()
+        return f"{found[0]}: {self.errors[found[0]]}" if found else None
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether there is a failure that a retry may cure: of a model that couldn't be asked, for example."""
+        found = self._failures()
+        return bool(found) and PASSING.issuperset(found)
+
+    def _failures(self) -> list[str]:
+        return [flag for flag in self.errors if flag not in OF_THE_ANSWER]
+
+    def flags(self) -> dict[str, Any]:
+        """The errors, as the API has them."""
+        flags: dict[str, Any] = {flag: flag in self.errors for flag in FLAGS}
+        flags["model_grader_server_error_details"] = self.errors.get("model_grader_server_error")
+        flags["python_grader_runtime_error_details"] = self.errors.get("python_grader_runtime_error")
+        flags["python_grader_server_error_type"] = self.errors.get("python_grader_server_error")
+        return flags
