@@ -125,7 +125,7 @@ class RunGrader(ValidateGrader):
     """`POST /fine_tuning/alpha/graders/run`."""
 
     model_sample: Annotated[str, StringConstraints(max_length=2**20)]
-    item: Any = None
+    item: dict[str, Any] | None = None
     reference_answer: Any = None
 
 

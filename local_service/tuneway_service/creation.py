@@ -33,7 +33,7 @@ async def create_job(
     body = job_body(asked)
     await anyio.to_thread.run_sync(service.catalogue.vet, trainer, body.method_name, body.requested)
     if isinstance(asked.method, Reinforcement):
-        service.catalogue.vet_reinforcement(asked.method)
+        await anyio.to_thread.run_sync(service.catalogue.vet_reinforcement, asked.method, limiter=service.grading)
     job_id = jobs.fresh_id()
     folder = service.settings.jobs_dir / job_id
     kept = False

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TIDY_SECONDS = 60.0
+GRADINGS = 8
 
 
 class Service:
@@ -47,6 +48,8 @@ class Service:
         self.database = Database(settings.data_dir / "tuneway.db")
         self.database.write_now(webhooks.configure, settings.webhook_url, settings.webhook_secret)
         self.answerers = Answerers()
+        # threads of their own: graders may be slow, and everything else needs threads too
+        self.grading = anyio.CapacityLimiter(GRADINGS)
         self.sender = Sender(self.database)
         self.supervisor = Supervisor(
             self.database, executor or make_executor(settings), self.catalogue, settings, on_end=self.sender.wake

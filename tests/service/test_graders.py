@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from unittest.mock import patch
 
 import openai
 import pytest
@@ -12,7 +14,7 @@ from support.openai_jobs import openai_for, submit, wait_for
 from support.service import running_service
 
 from tuneway.models import ScoreModelGrader, StringCheckGrader
-from tuneway_service.graders import Limits, ModelSample, grade, templates, texts
+from tuneway_service.graders import Limits, ModelSample, grade, problems, templates, texts
 from tuneway_service.graders.formula import BadFormula, names, work_out
 
 SAME = {
@@ -104,7 +106,7 @@ def test_a_grader_that_fails_is_told_from_a_score_of_zero(trouble, may_pass):
     ("grader", "param"),
     [
         (SAME | {"operation": "sounds_like"}, "grader.operation"),
-        (SAME | {"input": "{{user.name}}"}, "grader"),
+        (SAME | {"input": "{{user.name}}"}, "grader.input"),
         (NEAR | {"evaluation_metric": "cosine"}, "grader.evaluation_metric"),
         (CODE, "grader.type"),
         (BOTH | {"calculate_output": "same + far"}, "grader.calculate_output"),
@@ -161,6 +163,60 @@ def test_a_served_model_can_give_the_score(client, training_file):
     assert unknown.metadata.errors.api_model_grader_server_error
 
 
+TEXT = {"type": "input_text", "text": "2 + 2 = {{item.n}}"}
+
+
+@pytest.mark.parametrize(
+    ("content", "sent"),
+    [
+        ("rate {{item.n}}", "rate 4"),
+        (["rate {{item.n}}"], [{"type": "text", "text": "rate 4"}]),
+        (TEXT, [{"type": "text", "text": "2 + 2 = 4"}]),
+        ([TEXT, "so?"], [{"type": "text", "text": "2 + 2 = 4"}, {"type": "text", "text": "so?"}]),
+    ],
+    ids=["text", "list of texts", "part", "list"],
+)
+def test_a_model_is_asked_with_content_in_each_form_that_the_api_has(content, sent):
+    asked = []
+
+    def ask(_model, messages):
+        asked.extend(messages)
+        return "1", 1
+
+    grader = ScoreModelGrader(name="j", model="m", input=[{"role": "user", "content": content, "type": "message"}])
+    assert not list(problems(grader, Limits(ask=ask)))
+    assert grade(grader, ModelSample("x"), {"n": 4}, Limits(ask=ask)).reward == 1
+    assert asked == [{"role": "user", "content": sent}]
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ({"role": "user"}, "0.content"),
+        ({"role": "user", "content": None}, "0.content"),
+        ({"role": "user", "content": []}, "0.content"),
+        ({"role": "user", "content": [7]}, "0.content.0"),
+        ({"role": "user", "content": ["a", {"type": "input_text"}]}, "0.content.1"),
+        ({"role": "user", "content": {"type": "input_image", "image_url": "https://x/y.png"}}, "0.content"),
+        ({"role": "user", "content": ["{{user.name}}"]}, "0.content"),
+        ({"role": "judge", "content": "a"}, "0.role"),
+        ({"content": "a"}, "0.role"),
+    ],
+)
+def test_a_message_that_no_model_can_be_asked_with_is_refused_by_its_place(client, message, param):
+    grader = {"type": "score_model", "name": "j", "model": "m", "input": [message], "range": [1, 5]}
+    with pytest.raises(openai.BadRequestError) as caught:
+        run(client, grader, "x")
+    assert caught.value.param == f"grader.input.{param}"
+
+
+@pytest.mark.parametrize("item", ["AAA", ["a"], 7, True])
+def test_an_item_is_an_object(client, item):
+    with pytest.raises(openai.BadRequestError) as caught:
+        run(client, SAME, "x", item)
+    assert caught.value.param == "item"
+
+
 def test_python_graders_run_when_they_are_allowed():
     with running_service(allow_python_graders=True) as service, openai_for(service) as client:
         assert run(client, CODE, "abcd", {"n": 8}).reward == 0.5
@@ -181,7 +237,7 @@ def test_python_graders_run_when_they_are_allowed():
 @pytest.mark.parametrize("metric", sorted(texts.SIMILARITIES))
 @given(text=st.text(max_size=40), other=st.text(max_size=40))
 def test_likeness_is_between_none_and_one_and_one_for_the_same(metric, text, other):
-    alike = texts.SIMILARITIES[metric]
+    alike = partial(texts.similarity, metric)
     assert 0 <= alike(text, other) <= 1
     if metric not in ("bleu", "gleu", "meteor") or texts.words(text):
         assert alike(text, text) == pytest.approx(1)
@@ -202,19 +258,21 @@ def test_likeness_is_between_none_and_one_and_one_for_the_same(metric, text, oth
     ],
 )
 def test_likeness_is_what_the_books_say(metric, text, reference, expected):
-    value = texts.SIMILARITIES[metric](text, reference)
+    value = texts.similarity(metric, text, reference)
     if metric == "meteor" and expected:
         value = 1 - value
     assert value == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("band", [1, 5, texts.BAND])
 @given(one=st.text(alphabet="abc", max_size=12), other=st.text(alphabet="abc", max_size=12))
-def test_the_common_subsequence_is_the_longest(one, other):
+def test_the_common_subsequence_is_the_longest(band, one, other):
     table = [[0] * (len(other) + 1) for _ in range(len(one) + 1)]
     for i, a in enumerate(one):
         for j, b in enumerate(other):
             table[i + 1][j + 1] = table[i][j] + 1 if a == b else max(table[i][j + 1], table[i + 1][j])
-    assert texts.common_length(one, other) == table[-1][-1]
+    with patch.object(texts, "BAND", band):
+        assert texts.common_length(one, other) == table[-1][-1]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +305,7 @@ def test_anything_else_is_no_formula(formula):
 @given(st.text())
 def test_any_text_can_be_a_template(text):
     try:
-        filled = templates.fill(text, templates.ModelSample("x"), {})
+        filled = templates.Filler(ModelSample("x"), {}).fill(text)
     except templates.UnknownPlace:
         assert "{{" in text
     else:

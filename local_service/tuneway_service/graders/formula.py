@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from tuneway_service.graders.result import GradingError
 
 OPERATORS: Final[dict[type[ast.AST], Callable[..., float]]] = {
     ast.Add: operator.add,
@@ -28,26 +30,41 @@ FUNCTIONS: Final[dict[str, Callable[..., float]]] = {
     "log": math.log,
 }
 LONGEST = 1000
+DEEPEST = 200
+WRONG = "the formula may use numbers, graders' names, + - * / ^ and " + ", ".join(FUNCTIONS)
 
 
-class BadFormula(Exception):
+class BadFormula(GradingError):
     """The formula isn't arithmetic with the graders' names, or can't be evaluated."""
+
+    flag = "formula_parse_error"
 
 
 def parse(text: str) -> ast.expr:
-    """The formula as a tree; raises `BadFormula`."""
+    """The formula as a tree; raises `BadFormula` for anything but arithmetic."""
     if len(text) > LONGEST:
-        raise BadFormula("the formula is too long")
+        raise BadFormula(f"the formula is longer than {LONGEST} characters")
     try:
-        return ast.parse(text.replace("^", "**").strip(), mode="eval").body
+        tree = ast.parse(text.replace("^", "**").strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise BadFormula(f"the formula can't be parsed: {text[:100]!r}") from None
+    level = [tree]
+    for _ in range(DEEPEST):
+        level = [inner for node in level for inner in _operands(node)]
+    if level:
+        raise BadFormula(f"the formula is nested deeper than {DEEPEST} levels")
+    return tree
 
 
 def names(text: str) -> set[str]:
-    """The names that a formula uses; raises `BadFormula` for anything but arithmetic."""
+    """The names that a formula uses; raises `BadFormula` if it can't be evaluated, whatever they stand for."""
     found: set[str] = set()
-    _work_out(parse(text), _Collecting(found))
+    level = [parse(text)]
+    while level:
+        found.update(node.id for node in level if isinstance(node, ast.Name))
+        level = [inner for node in level for inner in _operands(node)]
+    if not found:
+        work_out(text, {})
     return found
 
 
@@ -59,36 +76,35 @@ def work_out(text: str, values: Mapping[str, float]) -> float:
         raise BadFormula(f"the formula can't be evaluated: {error}") from None
 
 
-class _Collecting(dict[str, float]):
-    """A placeholder for values that collects the names."""
-
-    def __init__(self, found: set[str]) -> None:
-        super().__init__()
-        self.found = found
-
-    def __missing__(self, name: str) -> float:
-        self.found.add(name)
-        return math.nan
-
-
-def _work_out(node: ast.AST, values: Mapping[str, float]) -> Any:
+def _operands(node: ast.expr) -> Iterator[ast.expr]:
+    """The parts of one step of arithmetic; raises `BadFormula` for any other expression."""
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
-            return value
-        case ast.Name(id=name):
-            try:
-                return values[name]
-            except KeyError:
-                raise BadFormula(f"the formula names {name!r}, which is not one of the graders") from None
+            pass
+        case ast.Name():
+            pass
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            return OPERATORS[type(op)](_work_out(left, values), _work_out(right, values))
+            yield from (left, right)
         case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
-            return OPERATORS[type(op)](_work_out(operand, values))
+            yield operand
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
-            return _call(FUNCTIONS[name], [_work_out(arg, values) for arg in args], values)
-    raise BadFormula("the formula may use numbers, graders' names, + - * / ^ and " + ", ".join(FUNCTIONS))
+            yield from args
+        case _:
+            raise BadFormula(WRONG)
 
 
-def _call(function: Callable[..., float], arguments: list[Any], values: Mapping[str, float]) -> float:
-    # the placeholder value is NaN, which floor and ceil don't take
-    return math.nan if isinstance(values, _Collecting) else function(*arguments)
+def _work_out(node: ast.expr, values: Mapping[str, float]) -> float:
+    """The value of a tree that `parse` has checked. Whole numbers become floats: theirs don't grow without a limit."""
+    operands = [_work_out(inner, values) for inner in _operands(node)]
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            return float(value)
+        case ast.Name(id=name):
+            if name not in values:
+                raise BadFormula(f"the formula names {name!r}, which is not one of the graders")
+            return values[name]
+        case ast.BinOp(op=op) | ast.UnaryOp(op=op):
+            return OPERATORS[type(op)](*operands)
+        case ast.Call(func=ast.Name(id=name)):
+            return float(FUNCTIONS[name](*operands))
+    raise BadFormula(WRONG)

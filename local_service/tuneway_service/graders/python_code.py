@@ -13,6 +13,8 @@ import sys
 import tempfile
 from typing import Any
 
+from tuneway_service.graders.result import GradingError
+
 SECONDS = 30
 MEMORY = 2 * 2**30
 
@@ -25,8 +27,10 @@ print("\\n" + json.dumps(float(names["grade"](given["sample"], given["item"]))))
 """
 
 
-class CodeFailed(Exception):
+class CodeFailed(GradingError):
     """The code raised an error, took too long, or didn't return a number."""
+
+    flag = "python_grader_runtime_error"
 
 
 def problem(source: str) -> str | None:
@@ -38,7 +42,7 @@ def problem(source: str) -> str | None:
     return None if "grade" in tree.co_names else "source: it must define grade(sample, item)"
 
 
-def run(source: str, sample: dict[str, Any], item: Any) -> float:
+def run(source: str, sample: dict[str, Any], item: Any, *, seconds: float = SECONDS) -> float:
     """Run `grade(sample, item)` and return its number; raises `CodeFailed`."""
     given = json.dumps({"source": source, "sample": sample, "item": item})
     with tempfile.TemporaryDirectory(prefix="tuneway-grader-") as folder:
@@ -48,7 +52,7 @@ def run(source: str, sample: dict[str, Any], item: Any) -> float:
                 input=given,
                 capture_output=True,
                 text=True,
-                timeout=SECONDS,
+                timeout=min(SECONDS, seconds),
                 cwd=folder,
                 env={},
                 preexec_fn=_limit,

@@ -27,6 +27,12 @@ PASSING: Final = frozenset({"model_grader_server_error", "python_grader_server_e
 """Failures that a retry may cure."""
 
 
+class GradingError(Exception):
+    """Grading failed; `flag` is the error that the API has for it."""
+
+    flag = "other_error"
+
+
 @dataclass
 class Grading:
     """The result of grading: the reward, the score of each inner grader, the errors, the tokens by model.

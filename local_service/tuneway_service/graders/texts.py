@@ -1,16 +1,36 @@
-"""The similarity of two texts, from 0 to 1, by several metrics."""
+"""The similarity of two texts, from 0 to 1, by several metrics.
+
+The texts come from clients. Memory grows with their length and not with its square. The longest common subsequence
+takes time by the product of both lengths, so it calls `tick` now and then, which may raise.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeAlias
+
+from tuneway_service.graders.templates import TextTooLong
 
 WORD = re.compile(r"\w+", re.UNICODE)
+LONGEST = 2**18
+"""Upper bound on the characters of a text that is compared."""
+BAND = 2**14
+ROWS_A_TICK = 2**12
+
+Tick: TypeAlias = Callable[[], None]
+
+
+def similarity(metric: str, text: str, reference: str, *, tick: Tick = lambda: None) -> float:
+    """The similarity by a metric of `SIMILARITIES`; raises `TextTooLong`, and whatever `tick` raises."""
+    if max(len(text), len(reference)) > LONGEST:
+        raise TextTooLong(f"a text to compare has more than {LONGEST} characters")
+    tick()
+    return SIMILARITIES[metric](text, reference, tick)
 
 
 def words(text: str) -> list[str]:
@@ -23,29 +43,44 @@ def grams(tokens: Sequence[str], size: int) -> Counter[tuple[str, ...]]:
     return Counter(tuple(tokens[start : start + size]) for start in range(len(tokens) - size + 1))
 
 
-def common_length(one: Sequence[str], other: Sequence[str]) -> int:
-    """The length of the longest common subsequence, by a bit-parallel algorithm: one integer is a row of the table."""
+def common_length(one: Sequence[str], other: Sequence[str], *, tick: Tick = lambda: None) -> int:
+    """The length of the longest common subsequence, by a bit-parallel algorithm: one integer is a row of the table.
+
+    The table is worked out in bands of `BAND` columns. What is handed from band to band is one carry for each row.
+    """
+    if len(one) < len(other):
+        one, other = other, one
+    carries = bytearray(len(other))
+    return sum(_band(one[start : start + BAND], other, carries, tick) for start in range(0, len(one), BAND))
+
+
+def _band(columns: Sequence[str], rows: Sequence[str], carries: bytearray, tick: Tick) -> int:
+    width = len(columns)
     masks: dict[str, int] = {}
-    for place, token in enumerate(one):
+    for place, token in enumerate(columns):
         masks[token] = masks.get(token, 0) | 1 << place
-    full = (1 << len(one)) - 1
-    row = full
-    for token in other:
+    full = row = (1 << width) - 1
+    for number, token in enumerate(rows):
+        if number % ROWS_A_TICK == 0:
+            tick()
         matches = row & masks.get(token, 0)
-        row = (row + matches | row - matches) & full
-    return len(one) - row.bit_count()
+        if matches or carries[number]:
+            total = row + matches + carries[number]
+            carries[number] = total >> width
+            row = (total | row - matches) & full
+    return width - row.bit_count()
 
 
 def _f1(hits: float, given: int, wanted: int) -> float:
     return 2 * hits / (given + wanted) if given + wanted else 1.0
 
 
-def fuzzy_match(text: str, reference: str) -> float:
+def fuzzy_match(text: str, reference: str, tick: Tick) -> float:
     """Twice the length of the longest common subsequence of characters, divided by both lengths."""
-    return _f1(common_length(text, reference), len(text), len(reference))
+    return _f1(common_length(text, reference, tick=tick), len(text), len(reference))
 
 
-def rouge_n(text: str, reference: str, *, size: int) -> float:
+def rouge_n(text: str, reference: str, _: Tick, *, size: int) -> float:
     """F1 of the n-grams that both texts have, `size` words long."""
     ours, theirs = grams(words(text), size), grams(words(reference), size)
     if not ours and not theirs:
@@ -53,13 +88,13 @@ def rouge_n(text: str, reference: str, *, size: int) -> float:
     return _f1((ours & theirs).total(), ours.total(), theirs.total())
 
 
-def rouge_l(text: str, reference: str) -> float:
+def rouge_l(text: str, reference: str, tick: Tick) -> float:
     """F1 of the longest common subsequence of words."""
     ours, theirs = words(text), words(reference)
-    return _f1(common_length(ours, theirs), len(ours), len(theirs))
+    return _f1(common_length(ours, theirs, tick=tick), len(ours), len(theirs))
 
 
-def bleu(text: str, reference: str) -> float:
+def bleu(text: str, reference: str, _: Tick) -> float:
     """The geometric mean of the precisions of 1- to 4-grams, smoothed by adding one, times the brevity penalty."""
     ours, theirs = words(text), words(reference)
     if not ours or not theirs:
@@ -77,7 +112,7 @@ def bleu(text: str, reference: str) -> float:
     return math.exp(brevity + total)
 
 
-def gleu(text: str, reference: str) -> float:
+def gleu(text: str, reference: str, _: Tick) -> float:
     """The smaller of precision and recall over all 1- to 4-grams."""
     ours, theirs = words(text), words(reference)
     hits = given = wanted = 0
@@ -89,7 +124,7 @@ def gleu(text: str, reference: str) -> float:
     return hits / max(given, wanted) if max(given, wanted) else 1.0
 
 
-def meteor(text: str, reference: str) -> float:
+def meteor(text: str, reference: str, _: Tick) -> float:
     """Matches weighted towards recall, minus a penalty for their order. Words match exactly, without synonyms."""
     ours, theirs = words(text), words(reference)
     if not ours or not theirs:
@@ -106,20 +141,29 @@ def meteor(text: str, reference: str) -> float:
 
 def _aligned(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[int, int]]:
     """Pairs of positions of the same word, each used once; pairs that continue the order are preferred."""
-    free = dict.fromkeys(range(len(theirs)))
+    free: dict[str, deque[int]] = {}
+    for place, word in enumerate(theirs):
+        free.setdefault(word, deque()).append(place)
+    used: set[int] = set()
     pairs: list[tuple[int, int]] = []
     for place, word in enumerate(ours):
         follows = pairs[-1][1] + 1 if pairs else 0
-        choices = [other for other in free if theirs[other] == word]
-        if choices:
-            chosen = follows if follows in choices else choices[0]
-            del free[chosen]
-            pairs.append((place, chosen))
+        if follows < len(theirs) and theirs[follows] == word and follows not in used:
+            chosen = follows
+        else:
+            choices = free.get(word, deque())
+            while choices and choices[0] in used:
+                choices.popleft()
+            if not choices:
+                continue
+            chosen = choices[0]
+        used.add(chosen)
+        pairs.append((place, chosen))
     return pairs
 
 
 # `cosine` is refused by name: it needs an embedding model, which this service doesn't have.
-SIMILARITIES: Final[dict[str, Callable[[str, str], float]]] = {
+SIMILARITIES: Final[dict[str, Callable[[str, str, Tick], float]]] = {
     "fuzzy_match": fuzzy_match,
     "bleu": bleu,
     "gleu": gleu,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 import anyio.from_thread
 import anyio.to_thread
@@ -17,9 +17,15 @@ from tuneway_service.replies import service_of
 from tuneway_service.routes.chat import answer, find_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
 
+    from tuneway_service.graders import Inner
     from tuneway_service.service import Service
+
+Given = TypeVarTuple("Given")
+Result = TypeVar("Result")
 
 ANSWER_TOKENS = 256
 
@@ -42,19 +48,28 @@ async def _ask(service: Service, model: str, messages: list[dict[str, Any]]) -> 
 async def validate(request: Request) -> Response:
     """`POST …/validate`."""
     asked = await parse(request, ValidateGrader)
-    refuse_bad_grader(asked.grader, limits_of(service_of(request)))
+    await _vet(service_of(request), asked.grader)
     return JSONResponse({"grader": asked.grader.model_dump(mode="json", exclude_none=True)})
 
 
 async def run(request: Request) -> Response:
     """`POST …/run`."""
     asked, began = await parse(request, RunGrader), time.perf_counter()
-    limits = limits_of(service_of(request))
-    refuse_bad_grader(asked.grader, limits)
+    service = service_of(request)
+    await _vet(service, asked.grader)
     # an older parameter, which templates read as a field of the item
     item = asked.item if asked.item is not None else {"reference_answer": asked.reference_answer}
-    grading = await anyio.to_thread.run_sync(grade, asked.grader, ModelSample(asked.model_sample), item, limits)
+    grading = await _apart(service, grade, asked.grader, ModelSample(asked.model_sample), item, limits_of(service))
     return JSONResponse(_reply(asked, grading, time.perf_counter() - began))
+
+
+async def _vet(service: Service, grader: Inner) -> None:
+    await _apart(service, refuse_bad_grader, grader, limits_of(service))
+
+
+async def _apart(service: Service, work: Callable[[*Given], Result], *given: *Given) -> Result:
+    """Do work in one of the few threads for graders. A service that stops doesn't wait for it."""
+    return await anyio.to_thread.run_sync(work, *given, limiter=service.grading, abandon_on_cancel=True)
 
 
 def _reply(asked: RunGrader, grading: Grading, seconds: float) -> dict[str, Any]:
