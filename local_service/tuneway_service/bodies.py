@@ -129,20 +129,11 @@ class RunGrader(ValidateGrader):
     reference_answer: Any = None
 
 
-class _Webhook(_Body):
-    @field_validator("url", check_fields=False)
-    @classmethod
-    def _http(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("it must start with https:// (or http://)")
-        return value
-
-
 EventType = Literal["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]
 assert set(EVENT_TYPES) == set(EventType.__args__)  # type: ignore[attr-defined]
 
 
-class CreateWebhook(_Webhook):
+class CreateWebhook(_Body):
     """`POST /webhook_endpoints`."""
 
     name: Name
@@ -150,7 +141,7 @@ class CreateWebhook(_Webhook):
     event_types: list[EventType] = Field(min_length=1)
 
 
-class ChangeWebhook(_Webhook):
+class ChangeWebhook(_Body):
     """`POST /webhook_endpoints/{id}`."""
 
     name: Name | None = None

@@ -50,7 +50,7 @@ class Service:
         self.answerers = Answerers()
         # threads of their own: graders may be slow, and everything else needs threads too
         self.grading = anyio.CapacityLimiter(GRADINGS)
-        self.sender = Sender(self.database)
+        self.sender = Sender(self.database, link_local=settings.link_local_webhooks)
         self.supervisor = Supervisor(
             self.database, executor or make_executor(settings), self.catalogue, settings, on_end=self.sender.wake
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuneway.errors import InvalidSpec
+from tuneway_service import webhook_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,10 +29,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def check_webhook(url: str, secret: str | None) -> None:
+def check_webhook(url: str, secret: str | None, *, link_local: bool) -> None:
     """Raise `InvalidSpec` for an address or a secret that can't work."""
-    if not url.startswith(("http://", "https://")):
-        raise InvalidSpec(f"{url!r} is not a webhook address", field="webhook_url", hint="https://… or http://…")
+    wrong = webhook_addresses.problem(url, link_local=link_local)
+    if wrong is not None:
+        raise InvalidSpec(f"webhooks can't be sent there: {wrong}", field="webhook_url", hint="https://… or http://…")
     try:
         good = secret is not None and len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) >= 16
     except ValueError:
@@ -70,6 +72,7 @@ class Settings:
             holds its API key.
         webhook_url: An address that receives every event, in addition to those that clients register.
         webhook_secret: The signing secret for that address: `whsec_` and base64.
+        link_local_webhooks: Whether webhooks may be sent to link-local addresses and to metadata services of clouds.
     """
 
     data_dir: Path
@@ -86,6 +89,7 @@ class Settings:
     grader_url: str | None = None
     webhook_url: str | None = None
     webhook_secret: str | None = field(default=None, repr=False)
+    link_local_webhooks: bool = False
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:
@@ -103,7 +107,7 @@ class Settings:
                 f"{self.grader_url!r} is not an address", field="grader_url", hint="https://… or http://…"
             )
         if self.webhook_url is not None:
-            check_webhook(self.webhook_url, self.webhook_secret)
+            check_webhook(self.webhook_url, self.webhook_secret, link_local=self.link_local_webhooks)
 
     def own_url(self) -> str | None:
         """The base URL of this service; None before it listens."""

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
+from tuneway_service import webhook_addresses
 from tuneway_service.store import webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import httpx
+    from anyio.abc import TaskGroup
 
     from tuneway_service.store.database import Database, Row
 
@@ -30,6 +32,9 @@ TOTAL_TIMEOUT = 20.0
 # 3 days in all, like the hosted platform
 PAUSES = (2, 10, 60, 300, 1800, 3600, *([7200] * 35))
 ROUND_SECONDS = 30.0
+EACH = 4
+"""How many deliveries an endpoint gets at the same time."""
+AT_ONCE = 64
 
 
 def signature(secret: str, event_id: str, timestamp: int, body: bytes) -> str:
@@ -54,12 +59,23 @@ def signed_headers(row: Row | Mapping[str, Any], body: bytes, at: int) -> dict[s
 
 
 class Sender:
-    """Sends the deliveries that the database has queued; after a restart it goes on with them."""
+    """Sends the deliveries that the database has queued; after a restart it goes on with them.
 
-    def __init__(self, database: Database) -> None:
+    Deliveries don't wait for one another: each is a task of its own, and an endpoint has a few at a time, so that one
+    that answers late, or never, delays only its own.
+
+    Args:
+        database: Where deliveries are queued.
+        link_local: Whether link-local and metadata addresses may receive webhooks.
+    """
+
+    def __init__(self, database: Database, *, link_local: bool = False) -> None:
         self.database = database
+        self.link_local = link_local
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
+        self._client: httpx.AsyncClient | None = None
+        self._in_flight: set[str] = set()
 
     def wake(self) -> None:
         """Look for deliveries now. Any thread may call it; never blocks."""
@@ -69,27 +85,44 @@ class Sender:
     async def run(self) -> None:
         """Send deliveries until cancelled."""
         self._loop = asyncio.get_running_loop()
-        while True:
-            self._woken.clear()
-            pause = await self._round()
-            with anyio.move_on_after(pause):
-                await self._woken.wait()
+        async with anyio.create_task_group() as group:
+            while True:
+                self._woken.clear()
+                pause = await self._start(group)
+                with anyio.move_on_after(pause):
+                    await self._woken.wait()
 
-    async def _round(self) -> float:
+    async def _start(self, group: TaskGroup) -> float:
+        """Start the deliveries that are due; returns the seconds until the next one is. Each wakes us when it ends."""
+        # those that end while the database is read would look due
+        at, before = time.time(), set(self._in_flight)
         try:
-            rows = await self.database.read(webhooks.due, time.time())
-            if rows:
-                async with await http_client() as client, anyio.create_task_group() as group:
-                    for row in rows:
-                        group.start_soon(self._deliver, client, row)
-            at = await self.database.read(webhooks.next_due)
+            rows = [row for row in await self.database.read(webhooks.due, at, EACH) if row["id"] not in before]
+            if rows and self._client is None:
+                self._client = await http_client(link_local=self.link_local)
+            for row in rows[: AT_ONCE - len(self._in_flight)]:
+                self._in_flight.add(row["id"])
+                group.start_soon(self._deliver, row)
+            after = await self.database.read(webhooks.next_due, at)
         except Exception:
             log.exception("webhooks can't be sent")
             return ROUND_SECONDS
-        return min(ROUND_SECONDS, max(0.0, at - time.time())) if at is not None else ROUND_SECONDS
+        return min(ROUND_SECONDS, max(0.0, after - time.time())) if after is not None else ROUND_SECONDS
 
-    async def _deliver(self, client: httpx.AsyncClient, row: Row) -> None:
-        status, error = await attempt(client, row)
+    async def _deliver(self, row: Row) -> None:
+        assert self._client is not None
+        try:
+            status, error = await attempt(self._client, row)
+            await self._note(row, status, error)
+        except Exception:
+            log.exception("a webhook's result can't be recorded", extra={"delivery": row["id"]})
+            # it is still due: without a pause it would be sent again and again
+            await anyio.sleep(ROUND_SECONDS)
+        finally:
+            self._in_flight.discard(row["id"])
+            self._woken.set()
+
+    async def _note(self, row: Row, status: int | None, error: str | None) -> None:
         changes: dict[str, Any] = {"last_status": status, "last_error": error}
         if status is not None and 200 <= status < 300:
             changes |= {"status": "delivered", "delivered_at": int(time.time())}
@@ -101,28 +134,33 @@ class Sender:
         log.info("webhook", extra={"delivery": row["id"], "status": status, "error": error})
 
 
-async def http_client() -> httpx.AsyncClient:
+async def http_client(*, link_local: bool) -> httpx.AsyncClient:
     """A client for deliveries. A thread imports httpx and reads the certificates, when they are needed."""
 
     def make() -> httpx.AsyncClient:
         import httpx
 
+        from tuneway_service.webhook_transport import CheckedTransport
+
+        transport = CheckedTransport(link_local=link_local)
         # a redirect isn't followed, because it could lead anywhere: it counts as a failure
-        return httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, trust_env=False)
+        return httpx.AsyncClient(transport=transport, timeout=TIMEOUT, follow_redirects=False, trust_env=False)
 
     return await anyio.to_thread.run_sync(make)
 
 
 async def attempt(client: httpx.AsyncClient, row: Row | Mapping[str, Any]) -> tuple[int | None, str | None]:
-    """Send one event once; returns the reply's status, or the error."""
-    body = json.dumps(json.loads(row["event"]), separators=(",", ":")).encode()
-    headers = signed_headers(row, body, int(time.time()))
-    import httpx
-
+    """Send one event once; returns the reply's status, or the error. It raises none, whatever the record holds."""
+    wrong = webhook_addresses.problem(row["url"], link_local=True)
+    if wrong is not None:
+        # an older service took addresses that can't be
+        return None, f"{row['url'][:100]}: {wrong}"
     try:
+        body = json.dumps(json.loads(row["event"]), separators=(",", ":")).encode()
+        headers = signed_headers(row, body, int(time.time()))
         # the status is enough: the reply's body isn't read
         with anyio.fail_after(TOTAL_TIMEOUT):
             async with client.stream("POST", row["url"], content=body, headers=headers) as reply:
                 return reply.status_code, None
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever the address is, other deliveries go on
         return None, f"{type(error).__name__}: {error}"[:500]

@@ -105,6 +105,12 @@ class ServeOptions:
         str | None,
         typer.Option(metavar="URL", help="Send every event there, signed with OPENAI_WEBHOOK_SECRET."),
     ] = None
+    link_local_webhooks: Annotated[
+        bool,
+        typer.Option(
+            "--link-local-webhooks", help="Send webhooks to link-local addresses and clouds' metadata services too."
+        ),
+    ] = False
     log_level: Annotated[LogLevel, typer.Option(help="How much is logged on standard error.")] = LogLevel.INFO
 
     def settings(self) -> Settings:
@@ -124,6 +130,7 @@ class ServeOptions:
             grader_url=self.grader_url,
             webhook_url=self.webhook_url,
             webhook_secret=os.environ.get("OPENAI_WEBHOOK_SECRET"),
+            link_local_webhooks=self.link_local_webhooks,
         )
 
     def _ray(self) -> RaySettings | None:

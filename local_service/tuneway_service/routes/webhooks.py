@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tuneway_service import webhook_addresses
 from tuneway_service import webhooks as sending
 from tuneway_service.bodies import ChangeWebhook, CreateWebhook, RotateSecret, SendSample, parse
 from tuneway_service.ids import new_id, now
@@ -26,9 +29,18 @@ def _id(request: Request) -> str:
     return endpoint_id
 
 
+async def _vet(request: Request, url: str) -> None:
+    """Refuse an address that nothing can or may be sent to."""
+    link_local = service_of(request).settings.link_local_webhooks
+    wrong = await anyio.to_thread.run_sync(partial(webhook_addresses.problem, url, link_local=link_local))
+    if wrong is not None:
+        raise Refusal(f"Invalid value for 'url': {wrong}.", param="url", code="invalid_value")
+
+
 async def create(request: Request) -> Response:
     """`POST /webhook_endpoints`; only this reply has the secret."""
     asked = await parse(request, CreateWebhook)
+    await _vet(request, asked.url)
     return JSONResponse(
         await service_of(request).database.write(
             webhooks.add, name=asked.name, url=asked.url, event_types=asked.event_types
@@ -49,6 +61,8 @@ async def retrieve(request: Request) -> Response:
 async def change(request: Request) -> Response:
     """`POST /webhook_endpoints/{id}`."""
     asked = (await parse(request, ChangeWebhook)).model_dump(exclude_none=True)
+    if "url" in asked:
+        await _vet(request, asked["url"])
     return JSONResponse(await service_of(request).database.write(webhooks.change, _id(request), **asked))
 
 
@@ -75,7 +89,7 @@ async def test(request: Request) -> Response:
         "id": event_id,
         "event": json.dumps(sample | {"data": {"id": new_id("ftjob-")}}),
     }
-    async with await sending.http_client() as client:
+    async with await sending.http_client(link_local=service_of(request).settings.link_local_webhooks) as client:
         status, error = await sending.attempt(client, delivery)
     if status is None:
         raise Refusal(f"The endpoint can't be reached: {error}", code="webhook_unreachable", param="url")

@@ -135,20 +135,26 @@ def queue(connection: Connection, endpoint_id: str, kind: str, data: Mapping[str
     return event_id
 
 
-def due(connection: Connection, at: float, limit: int = 20) -> list[Row]:
-    """The deliveries that are due, each with the address and the secrets of its endpoint."""
+def due(connection: Connection, at: float, each: int) -> list[Row]:
+    """The deliveries that are due, with the address and the secrets of their endpoint: `each` of every endpoint.
+
+    The first ones of all endpoints come before the second ones, so that an endpoint with many has no precedence.
+    """
     return connection.execute(
-        "SELECT d.*, e.url, e.secret, e.old_secret, e.old_secret_until FROM deliveries AS d"
-        " JOIN webhook_endpoints AS e ON e.id = d.endpoint_id"
-        " WHERE d.status = 'pending' AND d.next_at <= ? ORDER BY d.next_at LIMIT ?",
-        (at, limit),
+        "SELECT * FROM (SELECT d.*, e.url, e.secret, e.old_secret, e.old_secret_until,"
+        " ROW_NUMBER() OVER (PARTITION BY d.endpoint_id ORDER BY d.next_at, d.seq) AS place"
+        " FROM deliveries AS d JOIN webhook_endpoints AS e ON e.id = d.endpoint_id"
+        " WHERE d.status = 'pending' AND d.next_at <= ?) WHERE place <= ? ORDER BY place, next_at",
+        (at, each),
     ).fetchall()
 
 
-def next_due(connection: Connection) -> float | None:
-    """When the next delivery is due; None if none is pending."""
-    at: float | None = connection.execute("SELECT MIN(next_at) FROM deliveries WHERE status = 'pending'").fetchone()[0]
-    return at
+def next_due(connection: Connection, at: float) -> float | None:
+    """When the next delivery becomes due after a moment; None if none does."""
+    after: float | None = connection.execute(
+        "SELECT MIN(next_at) FROM deliveries WHERE status = 'pending' AND next_at > ?", (at,)
+    ).fetchone()[0]
+    return after
 
 
 def note(connection: Connection, delivery_id: str, /, **changes: Any) -> None:
