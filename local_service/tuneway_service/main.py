@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 
 from tuneway.errors import InvalidSpec
 from tuneway_service.folder import replace
+from tuneway_service.sandbox import kernel, secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tuneway_service.settings import Settings
+
+
+IN_SETTINGS = ("TUNEWAY_TOKEN", "OPENAI_WEBHOOK_SECRET")
+"""Variables that the settings hold, so that no process of the service needs them."""
 
 
 def run(settings: Settings, *, log_level: str = "info") -> None:
@@ -38,6 +43,9 @@ def run(settings: Settings, *, log_level: str = "info") -> None:
             hint="Install it with: pip install 'tuneway[local]'",
         ) from None
     os.umask(0o077)
+    secrets.hide(forget=IN_SETTINGS)
+    if settings.allow_python_graders:
+        kernel.hide_memory()
     logs.set_up(log_level)
     with _locked(settings.data_dir), _listening(settings) as listener:
         url = _base_url(settings.host, listener.getsockname()[1])

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from tuneway.client import Client
-from tuneway.models import Grader
-from tuneway_service.graders import Grading, Limits, ModelSample, grade
+from tuneway.models import Grader, PythonGrader
+from tuneway_service.graders import Grading, Limits, ModelSample, grade, parts
+from tuneway_service.sandbox import kernel, secrets
 from tuneway_service.settings import GRADER_KEY
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ NO_KEY = "none"
 def grader_of(job: Mapping[str, Any]) -> Grade:
     """The function that grades a job's answers."""
     grader = TypeAdapter[Any](Grader).validate_python(job["grader"])
+    if any(isinstance(inner, PythonGrader) for inner in parts(grader)):
+        # the code runs as this process's user, and must not find the key of the models that grade
+        secrets.hide()
+        kernel.hide_memory()
     limits = Limits(python=job["python_graders"], ask=_asking(job["grader_url"]))
 
     def judge(item: Mapping[str, Any], answer: str) -> Grading:

@@ -33,7 +33,9 @@ def check_webhook(url: str, secret: str | None, *, link_local: bool) -> None:
     """Raise `InvalidSpec` for an address or a secret that can't work."""
     wrong = webhook_addresses.problem(url, link_local=link_local)
     if wrong is not None:
-        raise InvalidSpec(f"webhooks can't be sent there: {wrong}", field="webhook_url", hint="https://… or http://…")
+        raise InvalidSpec(
+            f"{url[:200]!r} is not a webhook address: {wrong}", field="webhook_url", hint="https://… or http://…"
+        )
     try:
         good = secret is not None and len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) >= 16
     except ValueError:
