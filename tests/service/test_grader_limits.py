@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuneway.models import MultiGrader, Reinforcement, StringCheckGrader, TextSimilarityGrader
+from tuneway.models import MultiGrader, PythonGrader, Reinforcement, StringCheckGrader, TextSimilarityGrader
 from tuneway_service.app import build_app
 from tuneway_service.catalogue import Catalogue
-from tuneway_service.graders import Limits, ModelSample, grade, templates, texts
+from tuneway_service.graders import Limits, ModelSample, grade, python_code, templates, texts
 from tuneway_service.routes import graders as routes
 from tuneway_service.settings import Settings
 
@@ -180,12 +180,18 @@ def test_any_text_can_be_a_formula(text):
 # the event loop
 
 
-async def test_others_are_served_while_an_answer_is_graded_and_a_stop_does_not_wait(tmp_path, monkeypatch):
+async def test_others_are_served_while_an_answer_is_graded_and_a_cancelled_request_stops_it(tmp_path, monkeypatch):
     going, enough = threading.Event(), threading.Event()
 
-    def slow(*_):
+    def check(*_):
         going.set()
         enough.wait(60)
+
+    def grade_slowly(_grader, _sample, _item, limits):
+        going.set()
+        while not limits.stopped():
+            enough.wait(0.01)
+        enough.set()
 
     app = build_app(Settings(data_dir=tmp_path))
     body = {"grader": SAME, "model_sample": "x"}
@@ -193,7 +199,7 @@ async def test_others_are_served_while_an_answer_is_graded_and_a_stop_does_not_w
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1/v1") as client,
     ):
-        for name in ("refuse_bad_grader", "grade"):
+        for name, slow in {"refuse_bad_grader": check, "grade": grade_slowly}.items():
             going.clear()
             with monkeypatch.context() as patched:
                 patched.setattr(routes, name, slow)
@@ -201,6 +207,19 @@ async def test_others_are_served_while_an_answer_is_graded_and_a_stop_does_not_w
                     group.start_soon(lambda: client.post("/fine_tuning/alpha/graders/run", json=body))
                     await anyio.to_thread.run_sync(going.wait)
                     assert (await client.get("/models")).status_code == 200
+                    assert not enough.is_set()
                     group.cancel_scope.cancel()
-        assert not enough.is_set()
-        enough.set()
+        assert await anyio.to_thread.run_sync(enough.wait, 60)
+
+
+def test_a_grading_that_is_stopped_ends(monkeypatch):
+    texts_grader = TextSimilarityGrader(**NEAR, evaluation_metric="fuzzy_match")
+    answers = iter([False, False, False, True])
+    long = "ab" * texts.ROWS_A_TICK
+    grading = grade(texts_grader, ModelSample(long), {"answer": long}, Limits(stopped=lambda: next(answers)))
+    assert "stopped" in str(grading.failure)
+    monkeypatch.setattr(python_code, "TICK", 0.01)
+    answers = iter([False, False, False, True])
+    code = PythonGrader(name="code", source="import time\ndef grade(sample, item): time.sleep(600)")
+    grading = grade(code, ModelSample(long), {}, Limits(python=True, stopped=lambda: next(answers)))
+    assert "stopped" in str(grading.failure)

@@ -38,15 +38,21 @@ class Limits:
         python: Whether Python code may run.
         ask: Asks a model with messages; returns its answer and the tokens used. None if there is no model.
         seconds: How long one grading may compare texts and run Python code; the time of models doesn't count.
+        stopped: Whether nobody waits for the result any more; asked now and then while work goes on.
     """
 
     python: bool = False
     ask: Callable[[str, list[dict[str, Any]]], tuple[str, int]] | None = None
     seconds: float = 60.0
+    stopped: Callable[[], bool] = lambda: False
 
 
 class TooSlow(GradingError):
     """A grading takes longer than the limit."""
+
+
+class Stopped(GradingError):
+    """Nobody waits for the result of a grading any more."""
 
 
 @dataclass
@@ -59,11 +65,17 @@ class _Task:
     grading: Grading = field(default_factory=Grading)
     spent: float = 0.0
 
+    def check(self) -> None:
+        """Raise an error if the grading was stopped."""
+        if self.limits.stopped():
+            raise Stopped("it was stopped")
+
     def timed(self, work: Callable[[float, Callable[[], None]], float]) -> float:
         """Do some work whose time counts: it is given the seconds that are left, and what raises when they are over."""
         left, began = self.limits.seconds - self.spent, time.monotonic()
 
         def tick() -> None:
+            self.check()
             if time.monotonic() - began > left:
                 raise TooSlow(f"it took longer than {self.limits.seconds:g} s")
 
@@ -94,6 +106,7 @@ def _score(grader: Inner, task: _Task) -> float:
 
 
 def _measure(grader: Inner, task: _Task) -> float:
+    task.check()
     filler = Filler(task.sample, task.item)
     match grader:
         case StringCheckGrader(operation=operation):
@@ -103,7 +116,7 @@ def _measure(grader: Inner, task: _Task) -> float:
             return task.timed(lambda _, tick: similarity(metric, text, reference, tick=tick))
         case PythonGrader(source=source):
             fields = task.sample.fields()
-            return task.timed(lambda left, _: python_code.run(source, fields, task.item, seconds=left))
+            return task.timed(lambda left, tick: python_code.run(source, fields, task.item, seconds=left, tick=tick))
         case MultiGrader():
             for name, inner in grader.graders.items():
                 task.grading.scores[name] = _score(inner, task)

@@ -10,6 +10,8 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ SECONDS = 30.0
 CHECK_SECONDS = 10.0
 # how much later the runner itself is ended
 GRACE = 15.0
+TICK = 0.5
 MEMORY = 2 * 2**30
 PROCESSES = 64
 DISK = 2**28
@@ -44,49 +47,68 @@ class RunnerFailed(GradingError):
 def problem(source: str) -> str | None:
     """What is wrong with the source, found without running it; None if nothing is."""
     try:
-        _ask(CHECK_SECONDS, check=True, source=source)
+        _ask(CHECK_SECONDS, lambda: None, check=True, source=source)
     except GradingError as error:
         return str(error)
     return None
 
 
-def run(source: str, sample: dict[str, Any], item: Any, *, seconds: float = SECONDS) -> float:
-    """Run `grade(sample, item)` and return its number; raises `CodeFailed`."""
-    reply = _ask(min(seconds, SECONDS), check=False, source=source, sample=sample, item=item)
+def run(
+    source: str,
+    sample: dict[str, Any],
+    item: Any,
+    *,
+    seconds: float = SECONDS,
+    tick: Callable[[], None] = lambda: None,
+) -> float:
+    """Run `grade(sample, item)` and return its number; raises `CodeFailed`, and whatever `tick` raises meanwhile."""
+    reply = _ask(min(seconds, SECONDS), tick, check=False, source=source, sample=sample, item=item)
     try:
         return float(reply["score"])
     except (LookupError, ValueError, TypeError):
         raise CodeFailed("it didn't return a number") from None
 
 
-def _ask(seconds: float, **request: Any) -> dict[str, Any]:
+def _ask(seconds: float, tick: Callable[[], None], **request: Any) -> dict[str, Any]:
     """Have a request answered by a runner; raises its error."""
-    root = str(Path(tuneway_service.__file__).parents[1])
     with tempfile.TemporaryDirectory(prefix="tuneway-grader-", ignore_cleanup_errors=True) as folder:
         limits = {"seconds": seconds, "memory": MEMORY, "processes": PROCESSES, "disk": DISK}
-        text = json.dumps({**request, **limits, "folder": folder, "shields": SHIELDS})
+        given = json.dumps({**request, **limits, "folder": folder, "shields": SHIELDS}).encode()
+        with subprocess.Popen(  # noqa: S603 - our own program, which runs a client's code
+            [sys.executable, "-I", "-c", START, str(Path(tuneway_service.__file__).parents[1])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env={},
+        ) as runner:
+            try:
+                answer = _wait(runner, given, time.monotonic() + seconds + GRACE, tick)
+            finally:
+                # it ends what it has started, and then itself
+                runner.terminate()
+    return _reply(answer, runner.returncode)
+
+
+def _wait(runner: subprocess.Popen[bytes], given: bytes, end: float, tick: Callable[[], None]) -> bytes:
+    request: bytes | None = given
+    while time.monotonic() < end:
         try:
-            done = subprocess.run(  # noqa: S603 - our own program, which runs a client's code
-                [sys.executable, "-I", "-c", START, root],
-                input=text.encode(),
-                capture_output=True,
-                timeout=seconds + GRACE,
-                cwd=folder,
-                env={},
-                check=False,
-            )
+            return runner.communicate(request, timeout=TICK)[0]
         except subprocess.TimeoutExpired:
-            raise RunnerFailed("the process that runs the code doesn't answer") from None
-    return _reply(done)
+            # the rest of it is sent by the next call
+            request = None
+            tick()
+    raise RunnerFailed("the process that runs the code doesn't answer")
 
 
-def _reply(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
+def _reply(answer: bytes, status: int) -> dict[str, Any]:
     try:
-        reply = json.loads(done.stdout)
+        reply = json.loads(answer)
     except ValueError:
         reply = None
     if not isinstance(reply, dict):
-        raise RunnerFailed(f"the process that runs the code ended with status {done.returncode}")
+        raise RunnerFailed(f"the process that runs the code ended with status {status}")
     if "error" in reply:
         raise CodeFailed(str(reply["error"]))
     return reply

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
@@ -30,13 +31,13 @@ Result = TypeVar("Result")
 ANSWER_TOKENS = 256
 
 
-def limits_of(service: Service) -> Limits:
+def limits_of(service: Service, *, stopped: Callable[[], bool] = lambda: False) -> Limits:
     """What graders may do in this service; model graders ask the models of this service."""
 
     def ask(model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:
         return anyio.from_thread.run(_ask, service, model, messages)
 
-    return Limits(python=service.settings.allow_python_graders, ask=ask)
+    return Limits(python=service.settings.allow_python_graders, ask=ask, stopped=stopped)
 
 
 async def _ask(service: Service, model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:
@@ -59,7 +60,13 @@ async def run(request: Request) -> Response:
     await _vet(service, asked.grader)
     # an older parameter, which templates read as a field of the item
     item = asked.item if asked.item is not None else {"reference_answer": asked.reference_answer}
-    grading = await _apart(service, grade, asked.grader, ModelSample(asked.model_sample), item, limits_of(service))
+    stopped = threading.Event()
+    limits = limits_of(service, stopped=stopped.is_set)
+    try:
+        grading = await _apart(service, grade, asked.grader, ModelSample(asked.model_sample), item, limits)
+    finally:
+        # the thread ends early if this request was cancelled
+        stopped.set()
     return JSONResponse(_reply(asked, grading, time.perf_counter() - began))
 
 
@@ -68,7 +75,7 @@ async def _vet(service: Service, grader: Inner) -> None:
 
 
 async def _apart(service: Service, work: Callable[[*Given], Result], *given: *Given) -> Result:
-    """Do work in one of the few threads for graders. A service that stops doesn't wait for it."""
+    """Do work in one of the few threads for graders. A request that is cancelled doesn't wait for it."""
     return await anyio.to_thread.run_sync(work, *given, limiter=service.grading, abandon_on_cancel=True)
 
 
