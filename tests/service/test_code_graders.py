@@ -343,6 +343,11 @@ def test_what_the_code_raises_is_told(shields):
             run(GRADE + body, seconds=5)
 
 
+def test_an_error_that_is_no_text_can_be_sent():
+    grading = grade_code(GRADE + "raise ValueError(chr(0xD800))", {}, seconds=5)
+    assert grading.failure.endswith("ValueError: ?")
+
+
 def test_a_runner_that_cannot_start_is_no_error_of_the_code(monkeypatch):
     monkeypatch.setattr(python_code, "START", "raise SystemExit(3)")
     grading = grade_code(GRADE + "return 1", {}, seconds=5)

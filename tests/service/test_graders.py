@@ -210,6 +210,16 @@ def test_a_message_that_no_model_can_be_asked_with_is_refused_by_its_place(clien
     assert caught.value.param == f"grader.input.{param}"
 
 
+@pytest.mark.parametrize("bounds", [[1, 0], [1, 1]])
+def test_a_range_of_scores_has_its_lower_end_first(client, bounds):
+    message = {"role": "user", "content": "rate"}
+    grader = {"type": "score_model", "name": "j", "model": "m", "input": [message], "range": bounds}
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.fine_tuning.alpha.graders.validate(grader=grader)
+    assert caught.value.param == "grader.range"
+    assert client.fine_tuning.alpha.graders.validate(grader=grader | {"range": [1, 5]}).grader.range == [1, 5]
+
+
 @pytest.mark.parametrize("item", ["AAA", ["a"], 7, True])
 def test_an_item_is_an_object(client, item):
     with pytest.raises(openai.BadRequestError) as caught:

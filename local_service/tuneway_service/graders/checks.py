@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 from tuneway.models import (
@@ -46,6 +47,9 @@ def _own_problems(grader: Inner, limits: Limits) -> Iterator[tuple[str, str]]:
         case ScoreModelGrader() | LabelModelGrader():
             if limits.ask is None:
                 yield "model", "model graders can't be used here"
+            low, high = getattr(grader, "range", None) or (0.0, 1.0)
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                yield "range", "it must be two numbers, the lower one first"
             wrong = [(f"input.{place}", text) for place, text in messages.problems(grader.input)]
             yield from wrong or _template_problems(
                 (f"input.{place}", text) for place, text in messages.texts(grader.input)

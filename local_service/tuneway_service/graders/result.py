@@ -47,7 +47,8 @@ class Grading:
 
     def fail(self, flag: str, text: str) -> float:
         """Record an error; returns 0, the number that the API has in place of a score."""
-        self.errors.setdefault(flag, text)
+        # code and models may produce halves of surrogate pairs, which no reply can hold
+        self.errors.setdefault(flag, text.encode("utf-8", "replace").decode())
         return 0.0
 
     @property
