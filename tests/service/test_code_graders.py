@@ -177,7 +177,7 @@ def test_no_process_outlives_the_grading(shields, here, how):
     if how == "return":
         assert run(ORPHANS, item) == 7
     else:
-        grading = grade_code(ORPHANS, item, seconds=2)
+        grading = grade_code(ORPHANS, item, seconds=1)
         assert grading.failure
     until(lambda: left_over(here) == [], seconds=10)
 

@@ -51,7 +51,7 @@ class TooSlow(GradingError):
     """A grading takes longer than the limit."""
 
 
-class Stopped(GradingError):
+class GradingStopped(GradingError):
     """Nobody waits for the result of a grading any more."""
 
 
@@ -68,7 +68,7 @@ class _Task:
     def check(self) -> None:
         """Raise an error if the grading was stopped."""
         if self.limits.stopped():
-            raise Stopped("it was stopped")
+            raise GradingStopped("it was stopped")
 
     def timed(self, work: Callable[[float, Callable[[], None]], float]) -> float:
         """Do some work whose time counts: it is given the seconds that are left, and what raises when they are over."""
