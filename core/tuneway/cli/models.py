@@ -270,7 +270,7 @@ def ask(
     connection: Connection,
     output: Output,
 ) -> None:
-    """Ask a model one question.
+    """Ask a model one question, at temperature 0.
 
     Examples:
         tuneway ask ft:gpt-4o-mini:local::abc123 'I was charged twice'

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import httpx
 
-from tuneway import calls, flows
+from tuneway import flows
 from tuneway.client._blocking_operations import (
     Checkpoints,
     Files,
@@ -97,8 +97,12 @@ class Client(Steps):
         return self._driver.run(flows.result_metrics(self._account, job))
 
     def ask(self, model: str, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
-        """Ask a model by chat completion, and return the text of its answer."""
-        return self._driver.run(flows.request(self._account, calls.models.chat(model, messages, **options)))
+        """Ask a model by chat completion, and return the text of its answer.
+
+        Options are sent as they are. Without `temperature` the model is asked for its most likely answer
+        (temperature 0), if it takes that option.
+        """
+        return self._driver.run(flows.ask(self._account, model, messages, options))
 
     def close(self) -> None:
         """Stop watching and close the connections; an `http` that was given is left open."""

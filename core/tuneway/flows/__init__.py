@@ -14,6 +14,7 @@ from tuneway.flows._identity import CONTENT, KEY, ORIGIN, check_room, hash_in, m
 from tuneway.flows._paging import Listed, Pager
 from tuneway.flows._request import request
 from tuneway.flows._token import WaitToken
+from tuneway.flows.ask import ask
 from tuneway.flows.cancel import cancel, cancel_made_by
 from tuneway.flows.results import result_metrics
 from tuneway.flows.submit import submit
@@ -44,6 +45,7 @@ __all__ = [
     "Wait",
     "WaitToken",
     "Work",
+    "ask",
     "cancel",
     "cancel_made_by",
     "check_room",

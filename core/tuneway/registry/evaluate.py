@@ -3,9 +3,10 @@
     evaluation = evaluate("held-out.jsonl", ask=ask, base="gpt-4o-mini", tuned="ft:…", score="exact")
     print(evaluation.tuned.score, evaluation.base.score)
 
-`ask(model, messages)` returns the model's answer as text; the client has such a function, which uses
-`chat/completions`. The questions are rows in the formats of training data: the last assistant message (or the
-`completion`) is the expected answer, and the messages before it (or the `prompt`) are the question.
+`ask(model, messages)` returns the model's answer as text. The client has such a function: it uses `chat/completions`
+and asks for the most likely answer, so that a comparison can be repeated. The questions are rows in the formats of
+training data: the last assistant message (or the `completion`) is the expected answer, and the messages before it (or
+the `prompt`) are the question.
 """
 
 from __future__ import annotations
@@ -196,12 +197,17 @@ def _question(row: Any, where: str) -> Question:
     if isinstance(messages, list) and len(messages) > 1 and all(isinstance(message, Mapping) for message in messages):
         *asked, answer = messages
         if answer.get("role") == "assistant" and isinstance(answer.get("content"), str):
-            return Question(asked, answer["content"])
+            return Question([_as_asked(message) for message in asked], answer["content"])
     raise InvalidSpec(
         f"{where}: no question with an expected answer",
         field="examples",
         hint="Give 'messages' that end with the assistant's answer as text, or 'prompt' and 'completion'.",
     )
+
+
+def _as_asked(message: Message) -> Message:
+    """A message of a row without the field that only training knows, which services refuse."""
+    return {name: value for name, value in message.items() if name != "weight"}
 
 
 def _grader(score: str | Grader) -> tuple[Grader, str]:

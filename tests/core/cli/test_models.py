@@ -178,7 +178,8 @@ def test_a_model_is_asked_by_its_name_or_its_alias(tuneway, service, router):
         tuneway("ask", "router@champion", "hello", "--system", "Be brief.").stdout
         == "ft:base:org::ftjob-2 heard hello\n"
     )
-    messages = service.requests("POST", "/chat/completions")[-1].json["messages"]
-    assert [message["role"] for message in messages] == ["system", "user"]
+    asked = service.requests("POST", "/chat/completions")[-1].json
+    assert [message["role"] for message in asked["messages"]] == ["system", "user"]
+    assert asked["temperature"] == 0
     (answer,) = lines_of(tuneway("ask", "base", "hello", "--json"))
     assert answer == {"model": "base", "answer": "base heard hello"}

@@ -137,3 +137,16 @@ def test_a_file_that_is_not_rows_is_named_with_its_line(tmp_path):
 def test_a_score_that_is_none_is_refused(score):
     with pytest.raises(InvalidSpec):
         run(score=score)
+
+
+def test_a_question_has_no_fields_that_only_training_knows():
+    heard = []
+
+    def asked(model, messages):
+        heard.extend(messages)
+        return "yes"
+
+    before = [{"role": "user", "content": "hm?"}, {"role": "assistant", "content": "no", "weight": 0}]
+    last = [{"role": "user", "content": "really?"}, {"role": "assistant", "content": "yes", "weight": 1}]
+    run([{"messages": [*before, *last]}], ask=asked)
+    assert heard == [before[0], {"role": "assistant", "content": "no"}, last[0]] * 2
