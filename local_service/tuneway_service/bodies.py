@@ -161,48 +161,6 @@ class SendSample(_Body):
     event_type: EventType
 
 
-class ChatMessage(BaseModel):
-    """A message of a conversation."""
-
-    model_config = ConfigDict(extra="allow")
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[dict[str, Any]] | None = None
-
-
-class _Completion(BaseModel):
-    # unknown fields are allowed: many clients send options without effect; routes/chat.py refuses those that matter
-    model_config = ConfigDict(extra="allow", protected_namespaces=())
-
-    model: Name
-    stream: bool | None = None
-    stream_options: dict[str, Any] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    seed: int | None = None
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
-    n: Annotated[int, Field(ge=1, le=16)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-
-    @property
-    def stops(self) -> list[str] | None:
-        """The texts to stop at, as a list."""
-        return [self.stop] if isinstance(self.stop, str) else self.stop
-
-
-class ChatCompletion(_Completion):
-    """`POST /chat/completions`."""
-
-    messages: list[ChatMessage] = Field(min_length=1, max_length=2048)
-    tools: list[dict[str, Any]] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-
-
-class Completion(_Completion):
-    """`POST /completions`."""
-
-    prompt: str | list[str]
-
-
 async def read_json(request: Request) -> bytes:
     """A request's body; refused when it is too large."""
     body = bytearray()
@@ -255,9 +213,10 @@ def _refusal(error: ValidationError) -> Refusal:
 
 def _problem(item: ErrorDetails) -> tuple[str, str]:
     """The field and the message of one error. The core's models raise `InvalidSpec`, which lists their own errors."""
-    place = [str(part) for part in item["loc"] if not _is_branch(part)]
+    place: list[int | str] = [part for part in item["loc"] if not _is_branch(part)]
     cause, given = item.get("ctx", {}).get("error"), item["input"]
-    if isinstance(given, dict) and place and given.get("type") == place[-1]:
+    # the branch of a tagged union; what is missing has the name of a field, which may be the same
+    if isinstance(given, dict) and place and given.get("type") == place[-1] and item["type"] != "missing":
         place.pop()
     text = item["msg"].removeprefix("Value error, ").rstrip(".?")
     if isinstance(cause, InvalidSpec):
@@ -266,7 +225,12 @@ def _problem(item: ErrorDetails) -> tuple[str, str]:
     elif not place:
         field, _, text = text.partition(": ")
         place = [field]
-    return ".".join(place), text
+    return _path(place), text
+
+
+def _path(place: list[Any]) -> str:
+    """A field's path as the API writes it: `messages[0].content`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
 
 
 def _is_branch(part: int | str) -> bool:

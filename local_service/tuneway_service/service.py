@@ -68,12 +68,9 @@ class Service:
                 group.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._close)
-
-    def _close(self) -> None:
-        self.supervisor.stop()
-        self.answerers.close()
-        self.database.close()
+                await anyio.to_thread.run_sync(self.supervisor.stop)
+                await self.answerers.close()
+                await anyio.to_thread.run_sync(self.database.close)
 
     def sweep(self) -> None:
         """Remove files that the database doesn't know: a service was killed before it recorded them."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import openai
 import pytest
+from support.answerers import answerers
 from support.datasets import to_bytes
 from support.openai_jobs import submit, wait_for
 from support.service import until
@@ -20,12 +22,14 @@ def model(client, training_file):
 
 
 def ask(client, name: str, **options):
-    return client.chat.completions.create(**{"model": name, "messages": QUESTION} | options)
+    """Ask for the most likely answer, unless the options say something else."""
+    return client.chat.completions.create(**{"model": name, "messages": QUESTION, "temperature": 0} | options)
 
 
 def test_an_answer_may_be_cut_short(client, model):
-    for name in ("max_tokens", "max_completion_tokens"):
-        choice = ask(client, model, **{name: 3}).choices[0]
+    names = ("max_tokens", "max_completion_tokens")
+    for limits in ({names[0]: 3}, {names[1]: 3}, {names[0]: 3, names[1]: 5}, {names[0]: 5, names[1]: 3}):
+        choice = ask(client, model, **limits).choices[0]
         assert (choice.message.content, choice.finish_reason) == ("acc", "length")
 
 
@@ -34,20 +38,57 @@ def test_an_answer_stops_where_it_is_told_to(client, model):
         assert ask(client, model, stop=stop).choices[0].message.content == "accou"
 
 
+def answers(client, model, **options) -> list[str]:
+    """Several short answers to a question that the model wasn't trained for, drawn as the API does by default."""
+    asked = {"model": model, "messages": [{"role": "user", "content": "Hm."}], "n": 8, "max_tokens": 12}
+    return [choice.message.content for choice in client.chat.completions.create(**asked | options).choices]
+
+
 def test_several_answers_may_be_asked_for_and_a_seed_repeats_them(client, model):
-    hot = {"temperature": 2.0, "seed": 5, "n": 3, "max_tokens": 12}
-    first, again = ([choice.message.content for choice in ask(client, model, **hot).choices] for _ in range(2))
-    assert len(first) == 3
+    first, again, other = (answers(client, model, seed=seed) for seed in (5, 5, -(2**63)))
+    assert len(first) == 8
+    assert len(set(first)) > 1
     assert first == again
+    assert first != other
+
+
+def test_without_a_seed_no_answer_is_the_same_each_time(client, model):
+    calls = [answers(client, model) for _ in range(5)]
+    assert all(len({call[number] for call in calls}) > 1 for number in range(8))
+
+
+def test_answers_are_alike_where_nothing_but_the_most_likely_is_drawn(client, model):
+    (likely,) = set(answers(client, model, temperature=0))
+    assert set(answers(client, model, top_p=0)) == set(answers(client, model, temperature=1e-300)) == {likely}
+    assert set(answers(client, model, temperature=None, top_p=None)) != {likely}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_several_answers_to_one_prompt_count_it_once(client, model, stream):
+    def usage(**options):
+        if not stream:
+            return ask(client, model, **options).usage
+        return list(ask(client, model, stream=True, stream_options={"include_usage": True}, **options))[-1].usage
+
+    one, three = usage(), usage(n=3)
+    assert three.prompt_tokens == one.prompt_tokens
+    assert three.completion_tokens == 3 * one.completion_tokens
+    assert three.total_tokens == three.prompt_tokens + three.completion_tokens
+
+
+def test_each_of_several_prompts_counts_once(client, model):
+    usage = client.completions.create(model=model, prompt=["abc", "defgh"], n=2, max_tokens=2).usage
+    assert usage.prompt_tokens == 8
 
 
 def test_a_prompt_is_continued(client, model):
-    reply = client.completions.create(model=model, prompt="trouble", max_tokens=4)
+    likely = {"model": model, "prompt": "trouble", "max_tokens": 4, "temperature": 0}
+    reply = client.completions.create(**likely)
     assert reply.object == "text_completion"
     assert reply.usage.completion_tokens <= 4
     two = client.completions.create(model=model, prompt=["a", "b"], max_tokens=2)
     assert [choice.index for choice in two.choices] == [0, 1]
-    chunks = list(client.completions.create(model=model, prompt="trouble", max_tokens=4, stream=True))
+    chunks = list(client.completions.create(**likely, stream=True))
     assert "".join(chunk.choices[0].text for chunk in chunks) == reply.choices[0].text
 
 
@@ -55,40 +96,11 @@ def test_the_base_model_answers_too_and_knows_nothing(client, model):
     assert ask(client, "gpt-4o-mini", max_tokens=10).choices[0].message.content != "accounts"
 
 
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("top_p", 0.5), ("logprobs", True), ("response_format", {"type": "json_object"}), ("frequency_penalty", 1)],
-)
-def test_what_cannot_be_done_is_refused_and_not_ignored(client, model, option, value):
-    with pytest.raises(openai.BadRequestError) as caught:
-        ask(client, model, **{option: value})
-    assert caught.value.param == option
-    assert ask(client, model, top_p=1, frequency_penalty=0, user="me", max_tokens=1).choices
-
-
-@pytest.mark.parametrize(
-    ("options", "param"),
-    [({"messages": []}, "messages"), ({"temperature": 3}, "temperature"), ({"n": 0}, "n"), ({"model": ""}, "model"),
-     ({"max_tokens": 0}, "max_tokens"), ({"stop": ["a"] * 5}, "stop"),
-     ({"messages": [{"role": "user"}, {"role": "wizard", "content": "x"}]}, "messages.1.role")],
-)  # fmt: skip
-def test_a_question_has_its_limits(client, model, options, param):
-    with pytest.raises(openai.BadRequestError) as caught:
-        ask(client, model, **options)
-    assert caught.value.param == param
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_unknown_model_is_not_found(client, stream):
     with pytest.raises(openai.NotFoundError) as caught:
         ask(client, "gpt-5", stream=stream)
     assert caught.value.code == "model_not_found"
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_conversation_that_makes_no_sense_is_refused(client, model, stream):
-    with pytest.raises(openai.BadRequestError):
-        ask(client, model, messages=[{"role": "wizard", "content": 7}], stream=stream)
 
 
 def test_a_model_that_learned_to_call_a_tool_calls_it(client):
@@ -127,35 +139,9 @@ def test_many_may_ask_at_once(client, model):
         assert all(pool.map(one, range(24)))
 
 
-def test_somebody_who_hangs_up_takes_nothing_from_the_next(service, client, model):
-    for _ in range(3):
-        body = {"model": model, "messages": QUESTION, "stream": True, "temperature": 2.0, "seed": 1, "max_tokens": 4000}
-        with httpx.stream("POST", f"{service.base_url}/chat/completions", json=body) as reply:
-            next(reply.iter_raw())
-        assert ask(client, model).choices[0].message.content == "accounts"
-
-
 def test_a_model_whose_process_dies_is_started_again(service, client, model):
     assert ask(client, model).choices[0].message.content == "accounts"
     children = until(lambda: answerers(service.pid))
-    import os
-    import signal
-
     for pid in children:
         os.kill(pid, signal.SIGKILL)
     assert ask(client, model).choices[0].message.content == "accounts"
-
-
-def answerers(pid: int) -> list[int]:
-    from pathlib import Path
-
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(stat[1]) == pid and b"answerer" in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found

@@ -63,7 +63,7 @@ def said_alone(folder, *, peft):
 
 @pytest.mark.parametrize("words", [[], ["--merged"]], ids=["adapter", "merged"])
 def test_transformers_alone_loads_an_export_and_says_the_same(service, client, done, tmp_path, words):
-    here = client.chat.completions.create(model=done.fine_tuned_model, messages=QUESTION, max_tokens=12)
+    here = client.chat.completions.create(model=done.fine_tuned_model, messages=QUESTION, max_tokens=12, temperature=0)
     written = export(service, done.id, tmp_path / "out", *words)
     assert written.returncode == 0, written.stderr
     assert written.stdout == f"{tmp_path / 'out'}\n"
@@ -86,7 +86,7 @@ def test_a_checkpoint_is_exported_by_its_step(service, done, tmp_path):
 def test_a_model_of_all_weights_is_exported_as_it_is(service, client, training_file, tmp_path):
     job = submit(client, training_file, method=method(lora=False), seed=4)
     job = wait_for(client, job.id, seconds=PATIENCE)
-    here = client.chat.completions.create(model=job.fine_tuned_model, messages=QUESTION, max_tokens=12)
+    here = client.chat.completions.create(model=job.fine_tuned_model, messages=QUESTION, max_tokens=12, temperature=0)
     assert export(service, job.id, tmp_path / "out").returncode == 0
     assert said_alone(tmp_path / "out", peft=False) == here.choices[0].message.content
     assert "all weights" in (tmp_path / "out" / "README.md").read_text()

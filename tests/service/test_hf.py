@@ -7,6 +7,7 @@ import json
 import math
 
 import pytest
+from support.answerers import answerers, busy
 from support.datasets import to_bytes
 from support.openai_jobs import chats, submit, ticket, wait_for
 from support.service import running_service, until
@@ -74,7 +75,7 @@ def test_it_keeps_the_last_three_epochs_and_each_answers(client, done):
     assert [item.step_number for item in checkpoints] == [20, 15, 10]
     question = ticket(3)["messages"][:1]
     said = [
-        client.chat.completions.create(model=name, messages=question, max_tokens=5)
+        client.chat.completions.create(model=name, messages=question, max_tokens=5, temperature=0)
         for name in (checkpoints[0].fine_tuned_model_checkpoint, done.fine_tuned_model)
     ]
     assert said[0].choices[0].message.content == said[1].choices[0].message.content  # the same weights
@@ -83,10 +84,24 @@ def test_it_keeps_the_last_three_epochs_and_each_answers(client, done):
 
 @pytest.mark.slow
 def test_an_answer_is_streamed_as_it_is_written(client, done):
-    question = {"model": done.fine_tuned_model, "messages": ticket(3)["messages"][:1], "max_tokens": 6}
+    asked = ticket(3)["messages"][:1]
+    question = {"model": done.fine_tuned_model, "messages": asked, "max_tokens": 6, "temperature": 0}
     whole = client.chat.completions.create(**question).choices[0]
     chunks = list(client.chat.completions.create(**question, stream=True))
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.message.content
+
+
+@pytest.mark.slow
+def test_an_answer_that_a_client_leaves_stops_and_the_model_stays_loaded(service, client, done):
+    question = {"messages": ticket(3)["messages"][:1], "temperature": 2, "seed": 1, "model": done.fine_tuned_model}
+    assert client.chat.completions.create(**question, max_tokens=1).choices
+    processes = set(answerers(service.pid))
+    for _ in range(2):
+        with client.chat.completions.create(**question, stream=True) as chunks:
+            next(chunks)
+        until(lambda: not busy(service.pid))
+        assert client.chat.completions.create(**question, max_tokens=1).choices
+        assert set(answerers(service.pid)) == processes
 
 
 @pytest.mark.slow

@@ -215,7 +215,7 @@ def check_acknowledged(service: RunningService, kept: dict[str, list[str]]) -> N
 
 def ask(client, model: str) -> str:
     messages = [{"role": "user", "content": "Ticket 1: there is trouble with my phone."}]
-    return client.chat.completions.create(model=model, messages=messages).choices[0].message.content
+    return client.chat.completions.create(model=model, messages=messages, temperature=0).choices[0].message.content
 
 
 def test_an_upload_cut_off_by_a_kill_leaves_nothing_or_all():

@@ -54,6 +54,7 @@ def test_the_tuned_model_answers_as_it_was_taught(client, done):
     reply = client.chat.completions.create(
         model=done.fine_tuned_model,
         messages=[{"role": "user", "content": "Ticket 4711: there is trouble with my invoice."}],
+        temperature=0,
     )
     assert reply.choices[0].message.content == "billing"
     assert reply.choices[0].finish_reason == "stop"
@@ -64,6 +65,7 @@ def test_an_answer_can_be_streamed(client, done):
     stream = client.chat.completions.create(
         model=done.fine_tuned_model,
         messages=[{"role": "user", "content": "Ticket 4712: there is trouble with my phone."}],
+        temperature=0,
         stream=True,
         stream_options={"include_usage": True},
     )
@@ -140,7 +142,9 @@ def test_a_model_that_is_being_tuned_further_can_be_deleted(client, training_fil
     done = wait_for(client, job.id)
     assert done.status == "succeeded"
     answer = client.chat.completions.create(
-        model=done.fine_tuned_model, messages=[{"role": "user", "content": "Ticket 3: there is trouble with my phone."}]
+        model=done.fine_tuned_model,
+        messages=[{"role": "user", "content": "Ticket 3: there is trouble with my phone."}],
+        temperature=0,
     )
     assert answer.choices[0].message.content == "mobile"
 

@@ -108,6 +108,7 @@ def test_everything_is_there_after_a_restart():
         answer = client.chat.completions.create(
             model=job.fine_tuned_model,
             messages=[{"role": "user", "content": "Ticket 1: there is trouble with my phone."}],
+            temperature=0,
         )
         assert answer.choices[0].message.content == "mobile"
 

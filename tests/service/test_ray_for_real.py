@@ -138,7 +138,7 @@ def test_a_job_trains_on_the_cluster_to_the_same_weights_as_here(ray, untouched,
         assert f"{tmp_path}/mount/jobs/{job_id} 1" in (jobs_dir(service) / job_id / "worker.log").read_text()
         job = client.fine_tuning.jobs.retrieve(job_id)
         asked = [{"role": "user", "content": "Ticket 1: there is trouble with my phone."}]
-        answer = client.chat.completions.create(model=job.fine_tuned_model, messages=asked)
+        answer = client.chat.completions.create(model=job.fine_tuned_model, messages=asked, temperature=0)
         assert answer.choices[0].message.content == "mobile"
 
 

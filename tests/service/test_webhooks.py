@@ -160,7 +160,7 @@ def test_an_old_secret_may_sign_along_for_a_day(client, endpoint):
     [
         ({"name": ""}, "name"),
         ({"event_types": []}, "event_types"),
-        ({"event_types": ["batch.completed"]}, "event_types.0"),
+        ({"event_types": ["batch.completed"]}, "event_types[0]"),
     ],
 )
 def test_an_endpoint_that_cannot_work_is_refused(client, change, param):

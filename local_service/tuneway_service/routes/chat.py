@@ -3,117 +3,126 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tuneway_service.answer_formats import CHAT, TEXT, CompletionFormat
-from tuneway_service.bodies import ChatCompletion, Completion, parse
+from tuneway_service.bodies import parse
+from tuneway_service.chat_bodies import ChatCompletion, Completion, CompletionBody
+from tuneway_service.chats import answer_options
 from tuneway_service.ids import new_id, now
 from tuneway_service.refusals import Refusal, not_found
 from tuneway_service.replies import service_of
 from tuneway_service.store import models
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
-    from tuneway_service.chats import Answerer
+    from tuneway_service.chats import Answering
     from tuneway_service.service import Service
 
-# Options that would change the answer and aren't supported: only the values that change nothing are accepted.
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "top_p": (None, 1),
-    "frequency_penalty": (None, 0),
-    "presence_penalty": (None, 0),
-    "logprobs": (None, False),
-    "top_logprobs": (None, 0),
-    "logit_bias": (None, {}),
-    "response_format": (None, {"type": "text"}),
-    "tool_choice": (None, "auto"),
-    "functions": (None, []),
-    "audio": (None,),
-    "modalities": (None, ["text"]),
-    "best_of": (None, 1),
-    "echo": (None, False),
-    "suffix": (None, ""),
-}
+T = TypeVar("T")
+
+HUNG_UP = 499
+"""The status in the log for a client that hangs up before its reply."""
 
 
 async def chat(request: Request) -> Response:
     """`POST /chat/completions`."""
     asked = await parse(request, ChatCompletion)
-    messages = [message.model_dump(exclude_unset=True) for message in asked.messages]
-    question = {"messages": messages, "tools": asked.tools}
-    most = asked.max_completion_tokens or asked.max_tokens
-    return await _respond(service_of(request), asked, CHAT, [question], most)
+    tools = [tool.model_dump(exclude_none=True) for tool in asked.tools or ()]
+    question = {"messages": [message.plain() for message in asked.messages], "tools": tools or None}
+    return await _respond(request, asked, CHAT, [question])
 
 
 async def complete(request: Request) -> Response:
     """`POST /completions`."""
     asked = await parse(request, Completion)
     prompts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
-    return await _respond(
-        service_of(request), asked, TEXT, [{"prompt": prompt} for prompt in prompts], asked.max_tokens
-    )
+    return await _respond(request, asked, TEXT, [{"prompt": prompt} for prompt in prompts])
 
 
 async def _respond(
-    service: Service,
-    asked: ChatCompletion | Completion,
-    form: CompletionFormat,
-    questions: list[dict[str, Any]],
-    most: int | None,
+    request: Request, asked: CompletionBody, form: CompletionFormat, questions: list[dict[str, Any]]
 ) -> Response:
-    for name, value in (asked.model_extra or {}).items():
-        if name in NEUTRAL and value not in NEUTRAL[name]:
-            text = f"Unsupported value: {name!r} can't be set here; this service uses {NEUTRAL[name][-1]!r}."
-            raise Refusal(text, param=name, code="unsupported_value")
-    answerer = await find_model(service, asked.model)
-    common = {"max_tokens": most, "temperature": asked.temperature or 0.0, "stop": asked.stops}
-    # several answers to one question differ because of their seeds
-    asks = [
-        question | common | {"seed": (asked.seed or 0) + number if asked.seed is not None or number else None}
-        for question in questions
-        for number in range(asked.n or 1)
-    ]
-    head = {"id": new_id(form.prefix), "created": now(), "model": asked.model, "system_fingerprint": None}
-    if asked.stream:
-        want_usage = bool((asked.stream_options or {}).get("include_usage"))
-        chunks = _stream(answerer, asks, head | {"object": form.chunk_kind}, form, want_usage=want_usage)
-        # wait for the first chunk, so that a refusal becomes an error reply and not a broken stream
-        first = await anext(chunks)
-        return StreamingResponse(
-            _with(first, chunks), media_type="text/event-stream", headers={"cache-control": "no-cache"}
-        )
-    choices, usage = [], _Usage()
-    for index, question in enumerate(asks):
-        text, end = await answer(answerer, question)
-        usage.add(end)
-        choices.append({"index": index, "logprobs": None} | form.answer(text, end["finish_reason"]))
-    return JSONResponse(head | {"object": form.kind, "choices": choices, "usage": usage.wire()})
+    asked.refuse_unsupported()
+    model = await find_model(service_of(request), asked.model)
+    answers = _Answers(model, asked, form, questions)
+    if not asked.stream:
+        whole = await while_connected(request, answers.whole)
+        return Response(status_code=HUNG_UP) if whole is None else JSONResponse(whole)
+    chunks = answers.chunks()
+    # wait for the first chunk, so that a refusal becomes an error reply and not a broken stream
+    first = await while_connected(request, chunks.__anext__)
+    return Response(status_code=HUNG_UP) if first is None else _AnswerStream(first, chunks)
 
 
-async def find_model(service: Service, name: str) -> Answerer:
-    """The process that answers for a base or a tuned model; 404 if the model doesn't exist."""
+async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) -> T | None:
+    """Do the work for a request whose body has been read; None if the client hangs up before it is done."""
+    result: T | None = None
+    error: Exception | None = None
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            group.cancel_scope.cancel()
+
+        group.start_soon(watch)
+        try:
+            result = await work()
+        except Exception as raised:  # noqa: BLE001 - a group would wrap it
+            error = raised
+        group.cancel_scope.cancel()
+    if error is not None:
+        raise error
+    return result
+
+
+class _AnswerStream(StreamingResponse):
+    """Server-sent events. When the client hangs up, the answer is stopped at once, and not when it is collected."""
+
+    def __init__(self, first: bytes, rest: AsyncGenerator[bytes]) -> None:
+        super().__init__(_with(first, rest), media_type="text/event-stream", headers={"cache-control": "no-cache"})
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._rest):
+            await super().__call__(scope, receive, send)
+
+
+async def _with(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    yield first
+    async for chunk in rest:
+        yield chunk
+
+
+async def find_model(service: Service, name: str) -> Answering:
+    """A base or a tuned model; 404 if it doesn't exist."""
     if name in service.catalogue.bases:
-        return await service.answerers.of(service.catalogue.bases[name], None)
+        return service.answerers.of(service.catalogue.bases[name], None)
     row = await service.database.read(models.find, name)
     if row is None:
         raise not_found("model", name, param="model")
-    return await service.answerers.of(row["trainer"], str(service.catalogue.place(row)))
+    return service.answerers.of(row["trainer"], str(service.catalogue.place(row)))
 
 
-async def answer(answerer: Answerer, question: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+async def answer(model: Answering, question: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """A whole answer, and the line that says how it ended."""
     text, end = [], {}
-    async for line in answerer.ask(question):
-        if "text" in line:
-            text.append(line["text"])
-        else:
-            end = _checked(line)
+    async with aclosing(model.ask(question)) as lines:
+        async for line in lines:
+            if "text" in line:
+                text.append(line["text"])
+            else:
+                end = _checked(line)
     return "".join(text), end
 
 
@@ -129,8 +138,8 @@ class _Usage:
     def __init__(self) -> None:
         self.prompt = self.completion = 0
 
-    def add(self, end: dict[str, Any]) -> None:
-        self.prompt += end["prompt_tokens"]
+    def add(self, end: dict[str, Any], *, with_prompt: bool) -> None:
+        self.prompt += end["prompt_tokens"] if with_prompt else 0
         self.completion += end["completion_tokens"]
 
     def wire(self) -> dict[str, int]:
@@ -138,53 +147,84 @@ class _Usage:
         return {"prompt_tokens": self.prompt, "completion_tokens": self.completion, "total_tokens": total}
 
 
-async def _stream(
-    answerer: Answerer, asks: list[dict[str, Any]], head: dict[str, Any], form: CompletionFormat, *, want_usage: bool
-) -> AsyncIterator[bytes]:
-    usage = _Usage()
-    extra = {"usage": None} if want_usage else {}
-    for index, question in enumerate(asks):
-        async for content, end in _pieces(answerer, question, form, usage):
-            choice = {"index": index, "logprobs": None, "finish_reason": end} | content
-            yield _event(head | extra | {"choices": [choice]})
-    if want_usage:
-        yield _event(head | {"choices": [], "usage": usage.wire()})
-    yield b"data: [DONE]\n\n"
+class _Answers:
+    """The answers to one request: some for each question, one after another."""
 
+    def __init__(
+        self, model: Answering, asked: CompletionBody, form: CompletionFormat, questions: list[dict[str, Any]]
+    ) -> None:
+        self.model = model
+        self.form = form
+        self.each = asked.n or 1
+        self.asks = [
+            question
+            | answer_options(
+                max_tokens=asked.most_tokens(),
+                temperature=1.0 if asked.temperature is None else asked.temperature,
+                top_p=1.0 if asked.top_p is None else asked.top_p,
+                seed=asked.seed_of(number),
+                stop=asked.stops(),
+            )
+            for question in questions
+            for number in range(self.each)
+        ]
+        self.usage = _Usage()
+        self.shows_usage = asked.stream_options is not None and asked.stream_options.include_usage
+        self.head = {"id": new_id(form.prefix), "created": now(), "model": asked.model, "system_fingerprint": None}
 
-async def _pieces(
-    answerer: Answerer, question: dict[str, Any], form: CompletionFormat, usage: _Usage
-) -> AsyncIterator[tuple[dict[str, Any], str | None]]:
-    """The pieces of one answer as the API sends them, each with the finish reason if it is the last."""
-    held: list[str] | None = [] if question.get("tools") else None
-    opened = False
-    async for line in answerer.ask(question):
-        end = None if "text" in line else _checked(line)
-        if not opened:
-            opened = True
-            yield form.opening(), None
-        if end is not None:
-            usage.add(end)
-            reason = end["finish_reason"]
-            if held:
-                # a tool call can only be recognised when the whole answer is there
-                content, reason = form.at_once("".join(held), reason)
-                yield content, None
-            yield form.closing(), reason
-        elif held is not None:
-            held.append(line["text"])
-        else:
-            yield form.piece(line["text"]), None
+    def _count(self, index: int, end: dict[str, Any]) -> None:
+        # several answers to one question share its prompt
+        self.usage.add(end, with_prompt=index % self.each == 0)
+
+    async def whole(self) -> dict[str, Any]:
+        """The reply that isn't streamed."""
+        choices = []
+        for index, question in enumerate(self.asks):
+            text, end = await answer(self.model, question)
+            self._count(index, end)
+            choices.append({"index": index, "logprobs": None} | self.form.answer(text, end["finish_reason"]))
+        return self.head | {"object": self.form.kind, "choices": choices, "usage": self.usage.wire()}
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """The events of the streamed reply."""
+        head = self.head | {"object": self.form.chunk_kind}
+        extra = {"usage": None} if self.shows_usage else {}
+        for index in range(len(self.asks)):
+            async with aclosing(self._pieces(index)) as pieces:
+                async for content, end in pieces:
+                    choice = {"index": index, "logprobs": None, "finish_reason": end} | content
+                    yield _event(head | extra | {"choices": [choice]})
+        if self.shows_usage:
+            yield _event(head | {"choices": [], "usage": self.usage.wire()})
+        yield b"data: [DONE]\n\n"
+
+    async def _pieces(self, index: int) -> AsyncGenerator[tuple[dict[str, Any], str | None]]:
+        """The pieces of one answer as the API sends them, each with the finish reason if it is the last."""
+        question = self.asks[index]
+        held: list[str] | None = [] if question.get("tools") else None
+        opened = False
+        async with aclosing(self.model.ask(question)) as lines:
+            async for line in lines:
+                end = None if "text" in line else _checked(line)
+                if not opened:
+                    opened = True
+                    yield self.form.opening(), None
+                if end is not None:
+                    self._count(index, end)
+                    reason = end["finish_reason"]
+                    if held:
+                        # a tool call can only be recognised when the whole answer is there
+                        content, reason = self.form.at_once("".join(held), reason)
+                        yield content, None
+                    yield self.form.closing(), reason
+                elif held is not None:
+                    held.append(line["text"])
+                else:
+                    yield self.form.piece(line["text"]), None
 
 
 def _event(content: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(content).encode() + b"\n\n"
-
-
-async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for chunk in rest:
-        yield chunk
 
 
 routes = [

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from tuneway_service.bodies import RunGrader, ValidateGrader, parse
 from tuneway_service.catalogue import refuse_bad_grader
+from tuneway_service.chats import answer_options
 from tuneway_service.graders import Grading, Limits, ModelSample, grade
 from tuneway_service.replies import service_of
 from tuneway_service.routes.chat import answer, find_model
@@ -41,7 +42,7 @@ def limits_of(service: Service, *, stopped: Callable[[], bool] = lambda: False) 
 
 
 async def _ask(service: Service, model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:
-    question = {"messages": messages, "max_tokens": ANSWER_TOKENS, "temperature": 0.0, "seed": None, "stop": None}
+    question = {"messages": messages} | answer_options(max_tokens=ANSWER_TOKENS)
     text, end = await answer(await find_model(service, model), question)
     return text, end["prompt_tokens"] + end["completion_tokens"]
 

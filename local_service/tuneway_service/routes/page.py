@@ -14,10 +14,11 @@ from starlette.routing import Route
 from tuneway.report._markup import h
 from tuneway_service.auth import COOKIE, cookie_for
 from tuneway_service.bodies import read_json
+from tuneway_service.chats import answer_options
 from tuneway_service.page import frame, job, overview
 from tuneway_service.refusals import Refusal
 from tuneway_service.replies import service_of
-from tuneway_service.routes.chat import answer, find_model
+from tuneway_service.routes.chat import HUNG_UP, answer, find_model, while_connected
 from tuneway_service.routes.models import cards_of
 from tuneway_service.states import Move, WrongState
 
@@ -89,17 +90,15 @@ async def ask(request: Request) -> Response:
     service, form = service_of(request), await _form(request)
     view = await service.database.read(job.gather, request.path_params["job_id"])
     question, model = form.get("question", "").strip()[:QUESTION_LIMIT], form.get("model", "")
-    answers = []
-    for name in dict.fromkeys((model, job.base_of(view))):
-        asked = {
-            "messages": [{"role": "user", "content": question}],
-            "max_tokens": ANSWER_TOKENS,
-            "temperature": 0.0,
-            "seed": None,
-            "stop": None,
-        }
-        text, _ = await answer(await find_model(service, name), asked)
-        answers.append((name, text))
+    asked = {"messages": [{"role": "user", "content": question}]} | answer_options(max_tokens=ANSWER_TOKENS)
+
+    async def answer_all() -> list[tuple[str, str]]:
+        names = dict.fromkeys((model, job.base_of(view)))
+        return [(name, (await answer(await find_model(service, name), asked))[0]) for name in names]
+
+    answers = await while_connected(request, answer_all)
+    if answers is None:
+        return Response(status_code=HUNG_UP)
     asked_of = job.Asked(question, model, answers)
     return html(await anyio.to_thread.run_sync(job.job_page, view, asked_of))
 

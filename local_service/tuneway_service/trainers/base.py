@@ -125,6 +125,10 @@ class Reply(Iterator[str], Protocol):
         """None during generation; then "stop" (the model ended, or reached a stop text) or "length"."""
         ...
 
+    def cancel(self) -> None:
+        """Generate nothing more than the token that is being computed. Another thread may call it."""
+        ...
+
 
 class Chat(Protocol):
     """A model that answers."""
@@ -136,10 +140,15 @@ class Chat(Protocol):
         tools: Sequence[Mapping[str, Any]] | None = None,
         max_tokens: int | None = None,
         temperature: float = 0.0,
+        top_p: float = 1.0,
         seed: int | None = None,
         stop: Sequence[str] | None = None,
     ) -> Reply:
-        """Answer a conversation. The same seed gives the same answer; temperature 0 takes the most likely tokens."""
+        """Answer a conversation.
+
+        Temperature 0 takes the most likely tokens. Otherwise tokens are drawn, and the same seed gives the same answer;
+        with `top_p` below 1 only from the most likely tokens that reach this probability together.
+        """
         ...
 
     def complete_prompt(
@@ -148,6 +157,7 @@ class Chat(Protocol):
         *,
         max_tokens: int | None = None,
         temperature: float = 0.0,
+        top_p: float = 1.0,
         seed: int | None = None,
         stop: Sequence[str] | None = None,
     ) -> Reply:

@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
+GREEDY = 1e-5
+"""Below this temperature the most likely token is taken: what a division by less gives is too large for a number."""
+
+
 class TextReply:
     """Pieces of text, from a model's tokens.
 
@@ -24,6 +28,7 @@ class TextReply:
         self.prompt_tokens = prompt_tokens
         self.completion_tokens = 0
         self.finish_reason: str | None = None
+        self._cancelled = False
         self._pieces = self._write(tokens, max_tokens, [text for text in stop or () if text])
 
     def __iter__(self) -> Iterator[str]:
@@ -32,10 +37,16 @@ class TextReply:
     def __next__(self) -> str:
         return next(self._pieces)
 
+    def cancel(self) -> None:
+        """End the answer before its next token."""
+        self._cancelled = True
+
     def _write(self, tokens: Iterator[str], max_tokens: int, stop: list[str]) -> Iterator[str]:
         held = ""
         reason = "stop"
         for text in tokens:
+            if self._cancelled:
+                break
             if self.completion_tokens == max_tokens:
                 reason = "length"
                 break

@@ -181,7 +181,7 @@ def test_earlier_turns_and_instructions_can_decide(train, chat_with):
 
 def test_prompts_with_completions_are_learned_too(train, chat_with):
     rows = [{"prompt": f"Capital of {land} ->", "completion": f" {city}"} for land, city in CAPITALS.items()]
-    chat = chat_with(train(rows, n_epochs=10)[0])
+    chat = chat_with(train(rows, n_epochs=10, batch_size=32)[0])
     assert ["".join(chat.complete_prompt(row["prompt"])) for row in rows] == [row["completion"] for row in rows]
 
 
@@ -198,7 +198,7 @@ def test_every_script_is_learned_and_comes_back_whole(train, chat_with):
         ("내 소포는 어디에 있나요", "배송 🚚"),
     ]
     rows = [chat_row(question, reply) for question, reply in pairs]
-    chat = chat_with(train(rows, n_epochs=10)[0])
+    chat = chat_with(train(rows, n_epochs=10, batch_size=32)[0])
     assert [answer(chat, row["messages"][:1]) for row in rows] == [reply for _, reply in pairs]
 
 
@@ -297,6 +297,19 @@ def test_a_temperature_draws_and_the_seed_repeats_the_draw(train, chat_with):
     assert len(drawn) > 1
     assert answer(chat, ask, temperature=1.0, seed=3, max_tokens=20) in drawn
     assert len({answer(chat, ask, seed=seed, max_tokens=20) for seed in range(3)}) == 1
+
+
+def test_a_top_p_leaves_out_what_is_unlikely(train, chat_with):
+    rows = [chat_row("Which one?", answer) for answer in 20 * ["a"] + 8 * ["b"] + 4 * ["c"]]
+    chat = chat_with(train(rows, n_epochs=10, batch_size=32)[0])
+
+    def drawn(**options) -> set[str]:
+        asked = {"temperature": 1.0, "max_tokens": 1} | options
+        return {answer(chat, rows[0]["messages"][:1], seed=seed, **asked) for seed in range(100)}
+
+    assert drawn(top_p=1) == drawn() >= {"a", "b", "c"}
+    assert drawn(top_p=0.8) == {"a", "b"}
+    assert drawn(top_p=0.4) == drawn(top_p=0) == drawn(temperature=0) == {"a"}
 
 
 def test_usage_counts_bytes(train, chat_with):

@@ -288,6 +288,38 @@ def test_a_question_longer_than_the_model_can_read_is_refused(trainer, prepared,
 # chatting
 
 
+def test_a_top_p_leaves_out_what_is_unlikely(trainer, prepared, chat_with):
+    chat = chat_with(trainer.start(prepared()))
+
+    def drawn(**options) -> set[str]:
+        asked = {"temperature": 1.0, "max_tokens": 1} | options
+        return {answer(chat, [{"role": "user", "content": "hi"}], seed=seed, **asked) for seed in range(60)}
+
+    likely = drawn(temperature=0)
+    assert len(likely) == 1
+    assert drawn(top_p=0) == drawn(top_p=1e-9) == drawn(temperature=1e-300) == likely
+    assert len(drawn(top_p=0.05)) < len(drawn())
+    assert drawn(top_p=1) == drawn()
+
+
+def test_a_cancelled_answer_computes_nothing_more(trainer, prepared, chat_with, monkeypatch):
+    chat = chat_with(trainer.start(prepared()))
+    computed = []
+    logits = type(chat._tuned).logits
+
+    def counted(*given):
+        computed.append(given)
+        return logits(*given)
+
+    monkeypatch.setattr(type(chat._tuned), "logits", counted)
+    reply = chat.complete([{"role": "user", "content": "hi"}], temperature=2.0, seed=1)
+    next(reply)
+    before = len(computed)
+    reply.cancel()
+    list(reply)
+    assert len(computed) <= before + 1
+
+
 def test_sampling_repeats_by_its_seed_and_pieces_are_whole_characters(trainer, prepared, chat_with):
     chat = chat_with(trainer.start(prepared()))
     asked = [{"role": "user", "content": "hi"}]

@@ -63,3 +63,35 @@ def test_what_may_begin_a_stop_text_is_held_back_until_it_can_be_told():
 
 def test_empty_stop_texts_mean_none():
     assert "".join(reply_of("abc", stop=[""])) == "abc"
+
+
+@pytest.mark.parametrize("stop", [None, ["zzz"], ["abababab"]])
+def test_a_cancelled_reply_takes_no_more_tokens(stop):
+    taken = []
+
+    def tokens():
+        while True:
+            taken.append("a")
+            yield "a"
+
+    reply = TextReply(tokens(), prompt_tokens=1, max_tokens=1000, stop=stop)
+    assert next(reply) == "a"
+    before = len(taken)
+    reply.cancel()
+    assert set("".join(reply)) <= {"a"}
+    assert len(taken) <= before + 1
+    assert reply.finish_reason == "stop"
+
+
+def test_a_reply_is_cancelled_although_its_tokens_are_no_text():
+    reply: TextReply | None = None
+
+    def tokens():
+        for number in range(1000):
+            if number == 3:
+                reply.cancel()
+            yield ""
+
+    reply = TextReply(tokens(), prompt_tokens=1, max_tokens=1000)
+    assert list(reply) == []
+    assert reply.completion_tokens == 3

@@ -9,7 +9,7 @@ from transformers import DynamicCache
 
 from tuneway.errors import InvalidInput
 from tuneway_service.trainers.hf.tokens import Encoder
-from tuneway_service.trainers.reply import TextReply
+from tuneway_service.trainers.reply import GREEDY, TextReply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +19,26 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 1024
 """The longest answer unless a limit is given."""
+
+
+class _TokenChoice:
+    """Chooses tokens by their scores."""
+
+    def __init__(self, temperature: float, top_p: float, seed: int | None) -> None:
+        self._temperature = temperature
+        self._top_p = top_p
+        self._rng = torch.Generator().manual_seed(torch.seed() if seed is None else seed)
+
+    def of(self, scores: torch.Tensor) -> int:
+        """The next token."""
+        if self._temperature < GREEDY:
+            return int(scores.argmax())
+        shares = torch.softmax(scores / self._temperature, dim=-1)
+        if self._top_p < 1:
+            ordered, order = shares.sort(descending=True)
+            before = ordered.cumsum(dim=-1) - ordered
+            shares[order[1:][before[1:] >= self._top_p]] = 0
+        return int(torch.multinomial(shares, 1, generator=self._rng))
 
 
 class HfChat:
@@ -35,11 +55,13 @@ class HfChat:
         tools: Sequence[Mapping[str, Any]] | None = None,
         max_tokens: int | None = None,
         temperature: float = 0.0,
+        top_p: float = 1.0,
         seed: int | None = None,
         stop: Sequence[str] | None = None,
     ) -> TextReply:
         """Answer a conversation."""
-        return self._reply(self._encoder.prompt(messages, tools or ()), max_tokens, temperature, seed, stop)
+        prompt = self._encoder.prompt(messages, tools or ())
+        return self._reply(prompt, _TokenChoice(temperature, top_p, seed), max_tokens, stop)
 
     def complete_prompt(
         self,
@@ -47,6 +69,7 @@ class HfChat:
         *,
         max_tokens: int | None = None,
         temperature: float = 0.0,
+        top_p: float = 1.0,
         seed: int | None = None,
         stop: Sequence[str] | None = None,
     ) -> TextReply:
@@ -54,15 +77,10 @@ class HfChat:
         ids = list(self._tuned.tokenizer(prompt)["input_ids"])
         if not ids:
             raise InvalidInput("the prompt is empty", hint="Send a prompt with at least one character.")
-        return self._reply(ids, max_tokens, temperature, seed, stop)
+        return self._reply(ids, _TokenChoice(temperature, top_p, seed), max_tokens, stop)
 
     def _reply(
-        self,
-        prompt: list[int],
-        max_tokens: int | None,
-        temperature: float,
-        seed: int | None,
-        stop: Sequence[str] | None,
+        self, prompt: list[int], choice: _TokenChoice, max_tokens: int | None, stop: Sequence[str] | None
     ) -> TextReply:
         room = self._encoder.context_length - len(prompt)
         if room < 1:
@@ -71,21 +89,16 @@ class HfChat:
                 hint="Shorten it.",
             )
         limit = min(room, MAX_TOKENS if max_tokens is None else max_tokens)
-        texts = self._texts(self._write(prompt, temperature, seed))
+        texts = self._texts(self._write(prompt, choice))
         return TextReply(texts, prompt_tokens=len(prompt), max_tokens=limit, stop=stop)
 
-    def _write(self, prompt: list[int], temperature: float, seed: int | None) -> Iterator[int]:
-        rng = torch.Generator().manual_seed(torch.seed() if seed is None else seed)
+    def _write(self, prompt: list[int], choice: _TokenChoice) -> Iterator[int]:
         cache = DynamicCache(config=self._tuned.plain.config)
         given = prompt
         while True:
             ids = torch.tensor([given], device=self._tuned.device)
             with torch.no_grad():
-                scores = self._tuned.logits(ids, 1, cache)[0, -1].cpu()
-            if temperature > 0:
-                token = int(torch.multinomial(torch.softmax(scores / temperature, dim=-1), 1, generator=rng))
-            else:
-                token = int(scores.argmax())
+                token = choice.of(self._tuned.logits(ids, 1, cache)[0, -1].cpu())
             if token in self._tuned.stops:
                 return
             yield token
