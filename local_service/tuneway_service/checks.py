@@ -1,4 +1,4 @@
-"""Checking data: whether an upload is JSONL, and whether a job's files can be trained on.
+"""Checking whether a job's files can be trained on.
 
 Another process (`python -m tuneway_service.checks`) checks large files, so that the service answers requests meanwhile.
 """
@@ -10,11 +10,11 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneway.dataset import DatasetReport, Format, validate
+from tuneway_service.jsonl import LINE_LIMIT, SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     from tuneway_service.folder import JobFolder
     from tuneway_service.store.records import JobRow
 
-SMALL = 4 * 2**20
 MIN_EXAMPLES = 10
-# ten images of 10 MB, in base64
-LINE_LIMIT = 160 * 2**20
 
 
 @dataclass(frozen=True)
@@ -36,40 +33,12 @@ class DataCheck:
     n_examples: int = 0
 
 
-def jsonl_problem(path: Path) -> str | None:
-    """What is wrong with a file that should be JSONL, with its line; None if nothing is."""
-    if path.stat().st_size > SMALL:
-        answer = _in_another_process("jsonl", str(path))
-        assert answer is None or isinstance(answer, str)
-        return answer
-    return _jsonl_problem(path)
-
-
-def _jsonl_problem(path: Path) -> str | None:
-    with path.open("rb") as file:
-        number = 0
-        for number, line in enumerate(iter(partial(file.readline, LINE_LIMIT), b""), start=1):
-            if line.isspace():
-                continue
-            try:
-                good = isinstance(json.loads(line), dict)
-            except (ValueError, RecursionError):
-                good = False
-            if not good:
-                start = line[:40].decode(errors="replace").rstrip("\n")
-                return (
-                    "Expected file to have JSONL format, where every line is a valid JSON dictionary."
-                    f' Line {number} is not a dictionary (HINT: line starts with: "{start}...").'
-                )
-    return None if number else "The file is empty: expected JSONL, one JSON dictionary a line."
-
-
 def check_job(folder: JobFolder, row: JobRow, *, stopped: Callable[[], bool] = lambda: False) -> DataCheck:
     """Check the files of a job; raises `CheckStopped` once `stopped()` is true."""
     method, grader = row.body.method_name, json.dumps(row.body.method_settings.get("grader"))
     paths = [folder.training, *([folder.validation] if folder.validation.exists() else [])]
     if sum(path.stat().st_size for path in paths) > SMALL:
-        return DataCheck(**_in_another_process("job", method, grader, *map(str, paths), stopped=stopped))
+        return DataCheck(**_in_another_process(method, grader, *map(str, paths), stopped=stopped))
     return check_data(method, grader, *paths)
 
 
@@ -135,13 +104,10 @@ def _in_another_process(*arguments: str, stopped: Callable[[], bool] = lambda: F
     return json.loads(answer)
 
 
-def main(kind: str, *arguments: str) -> None:
+def main(method: str, grader: str, *paths: str) -> None:
     """The other process: print the result as JSON. It ignores Ctrl-C; the service ends it if necessary."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if kind == "jsonl":
-        print(json.dumps(_jsonl_problem(Path(arguments[0]))))  # noqa: T201 - its reply
-    else:
-        print(json.dumps(asdict(check_data(arguments[0], arguments[1], *map(Path, arguments[2:])))))  # noqa: T201
+    print(json.dumps(asdict(check_data(method, grader, *map(Path, paths)))))  # noqa: T201 - its reply
 
 
 if __name__ == "__main__":

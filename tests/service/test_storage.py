@@ -33,7 +33,7 @@ def test_a_full_disk_refuses_an_upload_and_keeps_nothing_of_it(client, tmp_path,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Received, "flush", full)
+        patch.setattr(Received, "store", full)
         reply = client.post("/files", **FORM)
     assert reply.status_code == 507
     assert reply.json()["error"]["code"] == "disk_full"

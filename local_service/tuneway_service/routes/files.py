@@ -8,7 +8,6 @@ import anyio.to_thread
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from tuneway_service import checks
 from tuneway_service.bodies import ExpiresAfter, check, known_purpose
 from tuneway_service.ids import new_id
 from tuneway_service.multipart import Received, receive
@@ -17,10 +16,9 @@ from tuneway_service.replies import created, fingerprint, key_of, listed, order_
 from tuneway_service.store import files, replays
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from starlette.requests import Request
 
+    from tuneway_service.jsonl import RowCheck
     from tuneway_service.store.database import Connection
 
 FILE_LIMIT = 512 * 2**20
@@ -29,10 +27,12 @@ FILE_LIMIT = 512 * 2**20
 async def create(request: Request) -> Response:
     """`POST /files`: stream the content to disk, check it, record it."""
     service, key = service_of(request), key_of(request)
-    async with receive(request, service.settings.scratch_dir, file_field="file", limit=FILE_LIMIT) as receiving:
+    async with receive(
+        request, service.settings.scratch_dir, file_field="file", limit=FILE_LIMIT, stored=_stored
+    ) as receiving:
         form = receiving.form
         purpose, expires_after = form_options(form)
-        await refuse_bad_data(form.path, purpose, form.filename or "")
+        await refuse_bad_data(form.rows, purpose, form.filename or "")
         file_id = new_id("file-")
         place = service.settings.files_dir / file_id
         digest = form.digest.hexdigest()
@@ -57,6 +57,12 @@ async def create(request: Request) -> Response:
             raise
 
 
+def _stored(form: Received) -> None:
+    """Let the check of the rows begin, if the form says already what the file is for."""
+    if form.fields.get("purpose") == "fine-tune":
+        form.rows.grew(form.size)
+
+
 def form_options(form: Received) -> tuple[str, int | None]:
     """The purpose and the expiry of a file, from the fields of the form."""
     if "purpose" not in form.fields:
@@ -71,7 +77,7 @@ def form_options(form: Received) -> tuple[str, int | None]:
     return purpose, check({"anchor": anchor, "seconds": seconds}, ExpiresAfter).seconds
 
 
-async def refuse_bad_data(path: Path, purpose: str, filename: str) -> None:
+async def refuse_bad_data(rows: RowCheck, purpose: str, filename: str) -> None:
     """Refuse a training file that isn't JSONL."""
     if purpose != "fine-tune":
         return
@@ -81,7 +87,7 @@ async def refuse_bad_data(path: Path, purpose: str, filename: str) -> None:
             param="file",
             code="invalid_file_extension",
         )
-    problem = await anyio.to_thread.run_sync(checks.jsonl_problem, path)
+    problem = await anyio.to_thread.run_sync(rows.problem)
     if problem is not None:
         raise Refusal(problem, param="file", code="invalid_jsonl")
 

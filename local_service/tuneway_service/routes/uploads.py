@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from tuneway_service.bodies import CompleteUpload, CreateUpload, parse
 from tuneway_service.ids import new_id
+from tuneway_service.jsonl import RowCheck
 from tuneway_service.multipart import receive
 from tuneway_service.refusals import Refusal
 from tuneway_service.replies import body_fingerprint, created, key_of, service_of
@@ -20,7 +21,7 @@ from tuneway_service.routes.files import refuse_bad_data
 from tuneway_service.store import files, replays
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from starlette.requests import Request
@@ -81,9 +82,11 @@ async def complete(request: Request) -> Response:
     scratch = service.settings.scratch_dir / new_id("scratch_")
     file_id = new_id("file-")
     place = service.settings.files_dir / file_id
+    rows = RowCheck(scratch)
     try:
-        digest = await anyio.to_thread.run_sync(_join, parts, asked.part_ids, scratch, asked.md5)
-        await refuse_bad_data(scratch, upload["purpose"], upload["filename"])
+        stored = rows.grew if upload["purpose"] == "fine-tune" else lambda _: None
+        digest = await anyio.to_thread.run_sync(_join, parts, asked.part_ids, scratch, asked.md5, stored)
+        await refuse_bad_data(rows, upload["purpose"], upload["filename"])
         await anyio.to_thread.run_sync(scratch.replace, place)
         file = {"id": file_id, "size": upload["bytes"], "sha256": digest}
         reply, replayed = await service.database.write(
@@ -92,6 +95,8 @@ async def complete(request: Request) -> Response:
     except BaseException:
         await anyio.to_thread.run_sync(_remove, scratch, place)
         raise
+    finally:
+        await anyio.to_thread.run_sync(rows.close)
     if replayed:
         await anyio.to_thread.run_sync(_remove, place)
     await anyio.to_thread.run_sync(lambda: shutil.rmtree(parts, ignore_errors=True))
@@ -103,16 +108,19 @@ def _remove(*paths: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _join(parts: Path, part_ids: Sequence[str], target: Path, md5: str | None) -> str:
-    """Join the parts into one file; returns its SHA-256, and refuses a wrong MD5."""
+def _join(parts: Path, part_ids: Sequence[str], target: Path, md5: str | None, stored: Callable[[int], None]) -> str:
+    """Join the parts into one file, and tell how far it is; returns its SHA-256, and refuses a wrong MD5."""
     digest, check = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with target.open("xb") as whole:
         for part_id in part_ids:
             with (parts / part_id).open("rb") as part:
                 while chunk := part.read(CHUNK):
                     digest.update(chunk)
-                    check.update(chunk)
+                    if md5 is not None:
+                        check.update(chunk)
                     whole.write(chunk)
+                whole.flush()
+                stored(whole.tell())
         whole.flush()
         os.fsync(whole.fileno())
     if md5 is not None and check.hexdigest() != md5.lower():
