@@ -21,9 +21,8 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
 from tuneway.errors import InvalidSpec
+from tuneway_service.connections import GuardedProtocol
 from tuneway_service.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -200,8 +199,8 @@ def sticks(faults: list[Fault], seed: int, job: int) -> bool:
     return random.Random(f"{seed}/{job}").random() < share  # noqa: S311 - the same seed must make the same faults
 
 
-class BreakableProtocol(H11Protocol):
-    """uvicorn's HTTP protocol, which gives the application access to the connection so that it can break it."""
+class BreakableProtocol(GuardedProtocol):
+    """The HTTP protocol, which here gives the application access to the connection so that it can break it."""
 
     def connection_made(self, transport: Any) -> None:
         """Add the connection to the scope of its requests."""

@@ -30,10 +30,9 @@ def run(settings: Settings, *, log_level: str = "info") -> None:
         InvalidSpec: A setting is wrong, the data directory is in use, or the port is.
     """
     try:
-        import uvicorn
-
         from tuneway_service import logs, storage
         from tuneway_service.app import build_app
+        from tuneway_service.connections import Connections, GuardedConfig, GuardedProtocol, most_connections
         from tuneway_service.faults import BreakableProtocol
         from tuneway_service.server import Server
     except ModuleNotFoundError as error:
@@ -47,12 +46,14 @@ def run(settings: Settings, *, log_level: str = "info") -> None:
     if settings.allow_python_graders:
         kernel.hide_memory()
     logs.set_up(log_level)
+    connections = Connections(most_connections(settings.max_connections))
     with _locked(settings.data_dir), _listening(settings) as listener:
         url = _base_url(settings.host, listener.getsockname()[1])
         storage.settle(settings)
         replace(settings.data_dir / "base_url.txt", url.encode() + b"\n")
-        config = uvicorn.Config(
+        config = GuardedConfig(
             build_app(settings),
+            connections,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -61,7 +62,7 @@ def run(settings: Settings, *, log_level: str = "info") -> None:
             timeout_keep_alive=75,
             lifespan="on",
             ws="none",
-            http=BreakableProtocol if settings.faults else "auto",
+            http=BreakableProtocol if settings.faults else GuardedProtocol,
         )
         Server(config, url).run(sockets=[listener])
 

@@ -8,6 +8,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from tuneway_service.states import WrongState
@@ -78,6 +79,11 @@ async def on_http(request: Request, error: Exception) -> Response:
     ).response()
 
 
+async def on_disconnect(_: Request, __: Exception) -> Response:
+    """End a request whose client hung up while it was sending the body. The reply is for the log: nobody reads it."""
+    return Refusal("The body of the request is cut short.", code="incomplete_body").response()
+
+
 async def on_storage(_: Request, error: Exception) -> Response:
     """Reply when the disk or the database fails; the message helps whoever runs the service."""
     log.error("storage failed", exc_info=error)
@@ -101,6 +107,7 @@ def handlers() -> Mapping[Any, Any]:
         Refusal: on_refusal,
         WrongState: on_wrong_state,
         HTTPException: on_http,
+        ClientDisconnect: on_disconnect,
         sqlite3.Error: on_storage,
         OSError: on_storage,
     }

@@ -64,6 +64,7 @@ class Settings:
         host: The address to listen on.
         port: The port; 0 takes any free one.
         token: The bearer token that clients must send; None means no token.
+        max_connections: How many connections there may be; None: as many as the limit of open files allows.
         concurrency: How many jobs train at once.
         ray: The Ray cluster that runs the jobs; this machine when there is none.
         models: Names that jobs may ask for, and the trainer that each stands for.
@@ -82,6 +83,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8765
     token: str | None = field(default=None, repr=False)
+    max_connections: int | None = None
     concurrency: int = 1
     ray: RaySettings | None = None
     models: Mapping[str, str] = field(default_factory=dict)
@@ -96,6 +98,10 @@ class Settings:
     def __post_init__(self) -> None:
         if self.concurrency < 1:
             raise InvalidSpec(f"concurrency can't be {self.concurrency}", field="concurrency", hint="At least 1.")
+        if self.max_connections is not None and self.max_connections < 1:
+            raise InvalidSpec(
+                f"max_connections can't be {self.max_connections}", field="max_connections", hint="At least 1."
+            )
         if not 0 <= self.port <= 65535:
             raise InvalidSpec(f"there is no port {self.port}", field="port", hint="0 takes any free one.")
         if self.token is None and not is_loopback(self.host):

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
-import uvicorn
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from starlette.applications import Starlette
 
 from tuneway_service.app import build_app
+from tuneway_service.connections import Connections, GuardedConfig
 from tuneway_service.faults import BreakableProtocol
 from tuneway_service.server import Server
 from tuneway_service.settings import Settings
@@ -56,13 +56,20 @@ def in_process(app: Starlette) -> Iterator[InProcess]:
 
 
 @contextmanager
-def served_here(settings: Settings) -> Iterator[str]:
+def served_here(settings: Settings, connections: Connections | None = None) -> Iterator[str]:
     """Serve on a free port, from a thread; gives the base URL.
 
     It starts ten times as fast as the same service in a process of its own (`running_service`), and can't be killed.
     """
-    config = uvicorn.Config(
-        build_app(settings), port=0, log_config=None, access_log=False, ws="none", lifespan="on", http=BreakableProtocol
+    config = GuardedConfig(
+        build_app(settings),
+        connections or Connections(100),
+        port=0,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        lifespan="on",
+        http=BreakableProtocol,
     )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = Server(config, f"http://127.0.0.1:{listener.getsockname()[1]}/v1")

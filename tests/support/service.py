@@ -27,11 +27,13 @@ READY_SECONDS = 20.0
 class RunningService:
     """A service under test.
 
-    Options are those of `ServeOptions`, spelled the same; `models` is a dictionary.
+    Options are those of `ServeOptions`, spelled the same; `models` is a dictionary. `open_files` is the most files that
+    the service may have open.
     """
 
-    def __init__(self, data_dir: Path, options: dict[str, Any]) -> None:
+    def __init__(self, data_dir: Path, options: dict[str, Any], open_files: int | None = None) -> None:
         self.data_dir = data_dir
+        self.open_files = open_files
         self.options = {"models": {"gpt-4o-mini": "bytes"}, "log_level": "warning"} | options
         self.base_url = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,7 +61,7 @@ class RunningService:
         with (self.data_dir / "stderr.log").open("ab") as log:
             # a process group of its own, workers included: all of it can be ended with one signal
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tuneway_service", *self._arguments()],
+                [*self._limited(), sys.executable, "-m", "tuneway_service", *self._arguments()],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
@@ -75,6 +77,9 @@ class RunningService:
         self.base_url = line
         # restarts come back to the same address, as a real one does
         self.options["port"] = int(line.rsplit(":", 1)[1].split("/")[0])
+
+    def _limited(self) -> list[str]:
+        return ["sh", "-c", f'ulimit -n {self.open_files}; exec "$@"', "sh"] if self.open_files else []
 
     def _arguments(self) -> list[str]:
         words = ["--data-dir", str(self.data_dir), "--port", str(self.options.get("port", 0))]
@@ -124,10 +129,12 @@ class RunningService:
 
 
 @contextmanager
-def running_service(data_dir: Path | None = None, **options) -> Iterator[RunningService]:
+def running_service(
+    data_dir: Path | None = None, *, open_files: int | None = None, **options
+) -> Iterator[RunningService]:
     """A service on a free port and, unless a data directory is given, on data of its own."""
     folder = data_dir or Path(tempfile.mkdtemp(prefix="tuneway-service-"))
-    service = RunningService(folder, options)
+    service = RunningService(folder, options, open_files)
     try:
         service.start()
         yield service

@@ -55,6 +55,14 @@ class ServeOptions:
             help="A model's name, and what trains it: bytes, smol, or a model's folder. Repeatable.",
         ),
     ] = None
+    max_connections: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="How many clients may be connected at once. Default: what `ulimit -n` has room for.",
+        ),
+    ] = None
     concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="How many jobs train at once.")] = 1
     executor: Annotated[ExecutorName, typer.Option(help="What runs the jobs.")] = ExecutorName.LOCAL
     ray_address: Annotated[
@@ -121,6 +129,7 @@ class ServeOptions:
             host=self.host,
             port=self.port,
             token=self.token or None,
+            max_connections=self.max_connections,
             concurrency=self.concurrency,
             ray=self._ray(),
             models=pairs(self.models or ()),
