@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
+import re
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse, Response
 
-from tuneway_service.refusals import Refusal
+from tuneway_service.refusals import Refusal, wants_page
 from tuneway_service.settings import is_loopback
 
 if TYPE_CHECKING:
@@ -19,11 +20,29 @@ if TYPE_CHECKING:
 
 COOKIE = "tuneway_session"
 OPEN = ("/healthz", "/login", "/style.css")
+AUTHORITY = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?", re.ASCII | re.IGNORECASE)
+ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE)
 
 
 def cookie_for(token: str) -> str:
     """The value of the pages' cookie: derived from the token, so that no browser stores the token itself."""
     return hmac.new(token.encode(), b"tuneway page", hashlib.sha256).hexdigest()
+
+
+def host_in(authority: str) -> str | None:
+    r"""The host of `host:port` as in the header Host; None if it is malformed.
+
+    URL parsers read `evil.example\@127.0.0.1` in different ways, so nothing is accepted that isn't plain.
+    """
+    found = AUTHORITY.fullmatch(authority)
+    if found is None or int(found[2] or 0) > 65535:
+        return None
+    if found[1].startswith("["):
+        try:
+            ipaddress.IPv6Address(found[1][1:-1])
+        except ValueError:
+            return None
+    return found[1]
 
 
 class AccessControl:
@@ -42,22 +61,25 @@ class AccessControl:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
         if scope["type"] == "http":
-            refusal = self._refusal(scope["path"], Headers(scope=scope))
+            headers = Headers(scope=scope)
+            refusal = self._refusal(scope["path"], headers)
             if refusal is not None:
-                await self._reply(scope["path"], refusal)(scope, receive, send)
+                await self._reply(headers, refusal)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
     @staticmethod
-    def _reply(path: str, refusal: Refusal) -> Response:
+    def _reply(headers: Headers, refusal: Refusal) -> Response:
         """The refusal for programs; for people without the token, the page that asks for it."""
-        if refusal.status == 401 and not path.startswith("/v1"):
+        if refusal.status == 401 and wants_page(headers):
             return RedirectResponse("/login", 303)
         return refusal.response()
 
     def _refusal(self, path: str, headers: Headers) -> Refusal | None:
         host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname or ""
+        name = host_in(host) if host else ""
+        if name is None:
+            return _malformed("Host", host)
         if self.token is None and self.loopback_only and not is_loopback(name):
             return Refusal(
                 f"This service listens on loopback only and doesn't answer to the name {name[:100]!r}.",
@@ -65,8 +87,8 @@ class AccessControl:
                 code="wrong_host",
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
-            return Refusal("Requests from other web pages are refused.", status=403, code="wrong_origin")
+        if origin is not None and (refusal := _foreign(origin, host)):
+            return refusal
         if self.token is None or path in OPEN or self._known(headers):
             return None
         return Refusal(
@@ -86,3 +108,17 @@ class AccessControl:
         except CookieError:
             return False
         return cookie is not None and hmac.compare_digest(cookie.value.encode(), cookie_for(self.token).encode())
+
+
+def _foreign(origin: str, host: str) -> Refusal | None:
+    """The refusal of a request from another origin than this service's own pages."""
+    scheme, authority = found.groups() if (found := ORIGIN.fullmatch(origin)) else ("", "")
+    if origin != "null" and host_in(authority) is None:
+        return _malformed("Origin", origin)
+    if scheme.lower() not in ("http", "https") or authority.lower() != host.lower():
+        return Refusal("Requests from other web pages are refused.", status=403, code="wrong_origin")
+    return None
+
+
+def _malformed(header: str, value: str) -> Refusal:
+    return Refusal(f"The header {header} is malformed: {value[:100]!r}.", param=header, code="invalid_header")

@@ -176,6 +176,8 @@ async def parse(request: Request, kind: type[B]) -> B:
     raw = await read_json(request)
     try:
         content = json.loads(raw or b"{}", parse_constant=_no_constant)
+        if b"\\ud" in raw or b"\\uD" in raw:  # half a surrogate pair is no text: nothing could store it or send it back
+            json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise Refusal(
             "We could not parse the JSON body of your request: it isn't valid JSON.", code="invalid_json"

@@ -196,6 +196,16 @@ class GuardedProtocol(H11Protocol):
             self._working = self._begun = False
             self.all.rests(self)
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what isn't HTTP. If it was the body of a request, the application is told that the client has gone."""
+        if self._answering():
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self.transport.close()
+                return
+        super().send_400_response(msg)
+
     def _answering(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete

@@ -48,6 +48,8 @@ def set_up(level: str) -> None:
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel("WARNING" if name == "uvicorn" else level.upper())
+    # it logs every form that is malformed, which its client is told
+    logging.getLogger("python_multipart").setLevel("ERROR")
 
 
 class AccessLog:

@@ -16,6 +16,7 @@ from tuneway_service.states import WrongState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from starlette.datastructures import Headers
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -70,13 +71,25 @@ async def on_wrong_state(_: Request, error: Exception) -> Response:
 async def on_http(request: Request, error: Exception) -> Response:
     """Reply to a request for an unknown path, or with an unknown method."""
     assert isinstance(error, HTTPException)
-    where = f"{request.method} {request.url.path}"
-    texts = {404: f"Unknown request URL: {where}.", 405: f"Not allowed: {where}."}
+    status, path = error.status_code, request.scope["path"]
+    if status == 405 and not (is_api(path) or wants_page(request.headers)):
+        status = 404  # there is a web page at this path, which means nothing to a program
+    texts = {404: "Unknown request URL", 405: "Not allowed"}
     codes = {404: "unknown_url", 405: "method_not_allowed"}
-    status = error.status_code
-    return Refusal(
-        texts.get(status, error.detail), status=status, code=codes.get(status), headers=error.headers
-    ).response()
+    text = f"{texts[status]}: {request.method} {path}." if status in texts else error.detail
+    if status == 404 and not is_api(path):
+        text += " The API's paths begin with /v1, such as /v1/files: is /v1 missing from the base URL?"
+    return Refusal(text, status=status, code=codes.get(status), headers=error.headers).response()
+
+
+def is_api(path: str) -> bool:
+    """Whether a path is one of the API, and not of the web pages."""
+    return path.startswith("/v1/")
+
+
+def wants_page(headers: Headers) -> bool:
+    """Whether a browser asks, which wants a web page rather than JSON."""
+    return "text/html" in headers.get("accept", "")
 
 
 async def on_disconnect(_: Request, __: Exception) -> Response:

@@ -78,7 +78,7 @@ def key_of(request: Request) -> str | None:
 
 def fingerprint(request: Request, content: str) -> str:
     """A hash of method, path and content; equal for equal requests."""
-    return hashlib.sha256(f"{request.method} {request.url.path}\n{content}".encode()).hexdigest()
+    return hashlib.sha256(f"{request.method} {request.scope['path']}\n{content}".encode()).hexdigest()
 
 
 def body_fingerprint(request: Request, body: BaseModel) -> str:

@@ -38,6 +38,14 @@ def test_without_it_nothing_is_told(guarded, path):
     assert reply.status_code in (401, 303)
 
 
+def test_a_browser_without_the_token_is_asked_for_it_and_a_program_is_refused(guarded):
+    root = guarded.base_url.removesuffix("/v1")
+    asked = httpx.get(root + "/files", headers={"accept": "text/html"})
+    assert (asked.status_code, asked.headers["location"]) == (303, "/login")
+    refused = httpx.get(root + "/files", headers={"accept": "application/json"})
+    assert refused.json()["error"]["code"] == "invalid_api_key"
+
+
 def test_health_is_told_to_everybody(guarded):
     reply = httpx.get(guarded.base_url.removesuffix("/v1") + "/healthz")
     assert (reply.status_code, reply.json()["status"]) == (200, "ok")
@@ -67,6 +75,29 @@ def test_other_peoples_web_pages_are_refused(service, origin):
     reply = httpx.post(f"{service.base_url}/fine_tuning/jobs", json={}, headers={"origin": origin})
     assert reply.status_code == 403
     assert reply.json()["error"]["code"] == "wrong_origin"
+
+
+MALFORMED = [
+    "evil.example\\@127.0.0.1", "x@127.0.0.1", "127.0.0.1/x", "127.0.0.1, evil.example", "[::1", "]", "[127.0.0.1]",
+    "[::1%eth0]", "127.0.0.1:99999", "127.0.0.1:x", "127.0.0.1?", "é.localhost",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", MALFORMED)
+@pytest.mark.parametrize("path", ["/models", "/nothing"])
+def test_a_malformed_host_is_refused_with_or_without_a_token(service, guarded, host, path):
+    for one, headers in ((service, {}), (guarded, {"authorization": f"Bearer {TOKEN}"})):
+        sent = {name.encode(): value.encode("latin-1") for name, value in {"host": host, **headers}.items()}
+        reply = httpx.get(one.base_url + path, headers=sent)
+        assert reply.status_code == 400
+        assert (reply.json()["error"]["param"], reply.json()["error"]["code"]) == ("Host", "invalid_header")
+
+
+@pytest.mark.parametrize("host", [*MALFORMED, "", "127.0.0.1/files"])
+def test_a_malformed_origin_is_refused(service, host):
+    reply = httpx.post(f"{service.base_url}/files", headers={b"origin": f"http://{host}".encode("latin-1")})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == "Origin"
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", ""])

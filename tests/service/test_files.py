@@ -295,3 +295,81 @@ def test_a_large_file_is_checked_elsewhere_and_just_as_well(client):
     assert upload(client, content).bytes == len(content)
     with pytest.raises(openai.BadRequestError, match="Line 5001 "):
         upload(client, content + json.dumps([1]).encode())
+
+
+def part(headers: bytes, content: bytes = b"x") -> bytes:
+    """One part of a form with the boundary `b`."""
+    return b"--b\r\n" + headers + b"\r\n\r\n" + content + b"\r\n"
+
+
+FILE = part(b'content-disposition: form-data; name="file"; filename="a"')
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (part(b'content-disposition: form-data; name="a"') * 100_000, "more than 32 parts"),
+        (part(b"content-disposition: form-data") + FILE, "has no name"),
+        (part(b"x: y") + FILE, "has no name"),
+        (part(b"x: " + b"y" * 20_000) + FILE, "header"),
+        (part(b"\r\n".join(b"x-%d: y" % number for number in range(1000))) + FILE, "header"),
+        (part(b"no header") + FILE, "can't be parsed"),
+        (FILE, "'purpose'"),
+    ],
+    ids=["parts", "no name", "no disposition", "long header", "headers", "not a header", "no purpose"],
+)
+def test_a_malformed_or_endless_form_is_refused(raw, body, word):
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    reply = raw.post("/files", content=body + b"--b--\r\n", headers=headers)
+    assert reply.status_code == 400
+    assert word in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "options", ["boundary=" + "b" * 5000, "boundary=" + "b" * 71, "boundary=\xff", 'boundary="'], ids=len
+)
+def test_a_boundary_that_cannot_be_is_refused(raw, options):
+    headers = {b"content-type": f"multipart/form-data; {options}".encode("latin-1")}
+    reply = raw.post("/files", content=FILE, headers=headers)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["code"] == "invalid_multipart"
+
+
+def test_too_long_a_boundary_is_refused_with_the_headers_name(raw):
+    headers = {"content-type": "multipart/form-data; boundary=" + "b" * 5000}
+    assert raw.post("/files", content=FILE, headers=headers).json()["error"]["param"] == "Content-Type"
+
+
+def test_what_follows_the_end_of_a_form_has_the_same_limit_as_the_form(raw):
+    upload = raw.post("/uploads", json={"bytes": 1, "filename": "a", "mime_type": "x", "purpose": "user_data"}).json()
+
+    def endless():
+        yield part(b'content-disposition: form-data; name="data"; filename="a"') + b"--b--\r\n"
+        for _ in range(70):
+            yield b"x" * 2**20
+
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    try:
+        reply = raw.post(f"/uploads/{upload['id']}/parts", content=endless(), headers=headers)
+    except httpx.WriteError:
+        return  # the service hung up
+    assert reply.status_code == 413
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("broken", [None, 14_000])
+def test_the_rows_of_a_large_file_are_checked_whether_its_purpose_comes_first_or_last(raw, place, broken):
+    line = json.dumps({"messages": [{"role": "user", "content": "x" * 300}]}).encode()
+    lines = [line] * 15_000
+    if broken is not None:
+        lines[broken] = b"not a row"
+    file = part(b'content-disposition: form-data; name="file"; filename="a.jsonl"', b"\n".join(lines))
+    purpose = part(b'content-disposition: form-data; name="purpose"', b"fine-tune")
+    form = purpose + file if place == "before" else file + purpose
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    reply = raw.post("/files", content=form + b"--b--\r\n", headers=headers)
+    if broken is None:
+        assert reply.json()["bytes"] == sum(map(len, lines)) + len(lines) - 1
+    else:
+        assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_jsonl")
+        assert f"Line {broken + 1} is not a dictionary" in reply.json()["error"]["message"]

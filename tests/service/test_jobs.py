@@ -117,6 +117,14 @@ def test_a_body_that_is_no_object_is_refused(raw, body):
     refusal(raw.post("/fine_tuning/jobs", content=body, headers={"content-type": "application/json"}))
 
 
+@pytest.mark.parametrize("text", [r"\ud800", r"x\uDFFF", r"\ud800\u0041"])
+@pytest.mark.parametrize("path", ["/fine_tuning/jobs", "/chat/completions", "/fine_tuning/alpha/graders/validate"])
+def test_half_a_surrogate_pair_is_no_text(raw, path, text):
+    body = f'{{"model": "bytes", "grader": {{"type": "string_check", "name": "g", "input": "{text}"}}}}'
+    fault = refusal(raw.post(path, content=body))
+    assert fault["code"] == "invalid_json"
+
+
 def test_a_body_may_not_be_huge(raw):
     reply = raw.post("/fine_tuning/jobs", content=b'{"model": "' + b"x" * (5 * 2**20))
     assert refusal(reply, 413)["code"] == "request_too_large"
@@ -196,6 +204,14 @@ def test_pages_are_newest_first_without_gaps_or_repeats(client, training_file):
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "x", "1e2", "9" * 5000])
 def test_a_limit_has_bounds(raw, limit):
     assert refusal(raw.get("/fine_tuning/jobs", params={"limit": limit}))["param"] == "limit"
+
+
+@pytest.mark.parametrize("count", [17, 1500])
+def test_a_list_takes_only_as_many_pairs_of_metadata_as_a_job_has(raw, count):
+    fault = refusal(raw.get("/fine_tuning/jobs", params={f"metadata[{number}]": "v" for number in range(count)}))
+    assert (fault["param"], fault["code"]) == ("metadata", "invalid_value")
+    pairs = {f"metadata[{number}]": "v" for number in range(16)}
+    assert raw.get("/fine_tuning/jobs", params=pairs).json()["data"] == []
 
 
 @pytest.mark.parametrize("path", ["", "/events", "/checkpoints"])

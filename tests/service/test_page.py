@@ -19,12 +19,14 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging=stderr",
 )  # fmt: skip
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 NASTY = "<script>alert(1)</script>\"'>&"
 
 
 @pytest.fixture(scope="module")
 def site(service):
-    with httpx.Client(base_url=service.base_url.removesuffix("/v1"), follow_redirects=True) as made:
+    root = service.base_url.removesuffix("/v1")
+    with httpx.Client(base_url=root, headers=BROWSER, follow_redirects=True) as made:
         yield made
 
 
@@ -107,6 +109,31 @@ def test_what_isnt_there_says_so(site):
     assert "No such" in reply.text
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/files"),
+        ("GET", "/models"),
+        ("POST", "/files"),
+        ("POST", "/fine_tuning/jobs"),
+        ("GET", "/files/file-1"),
+    ],
+)
+@pytest.mark.parametrize("accept", ["application/json", "*/*"])
+def test_a_program_whose_base_url_lacks_v1_is_told_so_and_gets_no_page(service, method, path, accept):
+    root = service.base_url.removesuffix("/v1")
+    reply = httpx.request(method, root + path, headers={"accept": accept})
+    assert reply.status_code == 404
+    fault = reply.json()["error"]
+    assert fault["code"] == "unknown_url"
+    assert "is /v1 missing from the base URL?" in fault["message"]
+
+
+def test_a_form_with_too_many_fields_is_refused(site):
+    reply = site.post("/login", data={f"field{number}": "x" for number in range(20)})
+    assert reply.status_code == 400
+
+
 def test_lists_go_on_on_further_pages(site, client, monkeypatch):
     ids = {client.files.create(file=("a.txt", b"x"), purpose="user_data").id for _ in range(55)}
     seen: set[str] = set()
@@ -122,7 +149,7 @@ def test_lists_go_on_on_further_pages(site, client, monkeypatch):
 def test_with_a_token_the_page_asks_for_it_once():
     with running_service(token="open-sesame") as service:
         root = service.base_url.removesuffix("/v1")
-        with httpx.Client(base_url=root, follow_redirects=True) as site:
+        with httpx.Client(base_url=root, headers=BROWSER, follow_redirects=True) as site:
             assert 'type="password"' in site.get("/").text
             wrong = site.post("/login", data={"token": "open-barley"})
             assert wrong.status_code == 401

@@ -4,7 +4,7 @@ const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
 async function look() {
   try {
-    const reply = await fetch(location.href, { cache: "no-store" });
+    const reply = await fetch(location.href, { cache: "no-store", headers: { accept: "text/html" } });
     return reply.ok ? new DOMParser().parseFromString(await reply.text(), "text/html") : null;
   } catch {
     return null; // the service cannot be reached now; it may come back

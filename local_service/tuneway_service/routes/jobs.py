@@ -9,8 +9,10 @@ import anyio
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tuneway.models import METADATA_PAIRS
 from tuneway_service.bodies import CreateJob, parse
 from tuneway_service.creation import create_job
+from tuneway_service.refusals import Refusal
 from tuneway_service.replies import body_fingerprint, created, key_of, listed, service_of
 from tuneway_service.states import JobStatus, Move
 from tuneway_service.store import events, jobs
@@ -38,6 +40,8 @@ async def list_(request: Request) -> Response:
     """`GET /fine_tuning/jobs`, newest first."""
     query = request.query_params
     metadata = {found[1]: value for name, value in query.items() if (found := PAIR.fullmatch(name))}
+    if len(metadata) > METADATA_PAIRS:
+        raise Refusal(f"A job has at most {METADATA_PAIRS} pairs of metadata.", param="metadata", code="invalid_value")
     plain = query.get("metadata") == "null"
     return await listed(request, jobs.rows, jobs.show, default=20, metadata=metadata, plain=plain)
 

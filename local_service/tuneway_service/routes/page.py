@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import anyio.to_thread
+from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -16,7 +17,7 @@ from tuneway_service.auth import COOKIE, cookie_for
 from tuneway_service.bodies import read_json
 from tuneway_service.chats import answer_options
 from tuneway_service.page import frame, job, overview
-from tuneway_service.refusals import Refusal
+from tuneway_service.refusals import Refusal, wants_page
 from tuneway_service.replies import service_of
 from tuneway_service.routes.chat import HUNG_UP, answer, find_model, while_connected
 from tuneway_service.routes.models import cards_of
@@ -50,6 +51,17 @@ def shown(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Reques
     return show
 
 
+def for_browsers(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Show a page only to browsers: a program that asks at this path means the API, and its base URL lacks /v1."""
+
+    async def show(request: Request) -> Response:
+        if not wants_page(request.headers):
+            raise HTTPException(404)
+        return await handler(request)
+
+    return show
+
+
 @shown
 async def jobs_list(request: Request) -> Response:
     """`/`."""
@@ -59,6 +71,7 @@ async def jobs_list(request: Request) -> Response:
     return html(await anyio.to_thread.run_sync(overview.jobs_page, found, base_url, service.catalogue.bases))
 
 
+@for_browsers
 @shown
 async def files_list(request: Request) -> Response:
     """`/files`."""
@@ -67,6 +80,7 @@ async def files_list(request: Request) -> Response:
     return html(overview.files_page(rows, more=more))
 
 
+@for_browsers
 @shown
 async def models_list(request: Request) -> Response:
     """`/models`."""
@@ -135,7 +149,7 @@ async def login(request: Request) -> Response:
 
 async def asset(request: Request) -> Response:
     """The style sheet and the script."""
-    name = request.url.path.removeprefix("/")
+    name = request.scope["path"].removeprefix("/")
     kind = "text/css" if name.endswith(".css") else "text/javascript"
     text = await anyio.to_thread.run_sync(frame.asset, name)
     return Response(text, media_type=kind, headers={"cache-control": "max-age=60"})
@@ -143,7 +157,10 @@ async def asset(request: Request) -> Response:
 
 async def _form(request: Request) -> dict[str, str]:
     """The fields of a submitted form."""
-    fields = parse_qs((await read_json(request)).decode("utf-8", "replace"), max_num_fields=10)
+    try:
+        fields = parse_qs((await read_json(request)).decode("utf-8", "replace"), max_num_fields=10)
+    except ValueError:
+        raise Refusal("The form has too many fields.") from None
     return {name: values[0] for name, values in fields.items()}
 
 
