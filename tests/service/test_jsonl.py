@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,7 +126,7 @@ def test_a_process_that_has_found_a_wrong_line_is_told_of_more_without_an_error(
 
 
 def test_there_are_only_as_many_processes_as_processors(large, monkeypatch):
-    monkeypatch.setattr(jsonl, "FOLLOWERS", jsonl.threading.BoundedSemaphore(1))
+    monkeypatch.setattr(jsonl, "FOLLOWERS", threading.BoundedSemaphore(1))
     first, second = RowCheck(large), RowCheck(large)
     try:
         for check in (first, second):

@@ -5,7 +5,7 @@ This package does no I/O and decides nothing. Flows (`tuneway.flows`) decide wha
 """
 
 from tuneway.calls import files, graders, jobs, models, permissions, uploads
-from tuneway.calls._http import Call, FilePart, Form, Request, Response, Source, segment
+from tuneway.calls._http import Call, FilePart, Form, Request, Response, Source, is_page, segment
 from tuneway.calls._refusals import pause_asked, refusal
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Source",
     "files",
     "graders",
+    "is_page",
     "jobs",
     "models",
     "pause_asked",

@@ -125,12 +125,22 @@ def bad_reply(response: Response, why: str) -> BadReply:
     """Make the error for a reply that isn't one of this API. It quotes enough to recognise a proxy's page."""
     kind = response.headers.get("content-type", "no content type")
     start = response.content[:80].decode("utf-8", "replace").replace("\n", " ")
+    facts = f"({kind}, {len(response.content)} bytes, starts {start!r})"
+    page = is_page(response)
     return BadReply(
-        f"unusable reply: {why} ({kind}, {len(response.content)} bytes, starts {start!r})",
+        f"the service answered with a web page, not with JSON {facts}" if page else f"unusable reply: {why} {facts}",
         status=response.status,
         request_id=response.request_id,
-        hint="Check base_url: for most services it ends in /v1. A proxy may have answered instead of the service.",
+        hint=f"{'Is /v1 missing from base_url?' if page else 'Check base_url.'} {WHERE}",
     )
+
+
+WHERE = "For most services it ends in /v1. Or a proxy, or another server, answered instead of the service."
+
+
+def is_page(response: Response) -> bool:
+    """Whether a reply, which isn't the JSON that was expected, is a web page."""
+    return "html" in response.headers.get("content-type", "").lower() or response.content.lstrip()[:1] == b"<"
 
 
 def segment(identifier: str) -> str:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tuneway.calls._http import Response
+from tuneway.calls._http import WHERE, Response, bad_reply
 from tuneway.errors import (
     ApiError,
     BadReply,
@@ -38,6 +38,7 @@ BY_CODE: dict[str, type[ApiError]] = {
     "insufficient_quota": QuotaExhausted,
     "daily_rate_limit_exceeded": QuotaExhausted,
 }
+UNKNOWN_URL = "unknown_url"
 HINTS: dict[type[ApiError], str] = {
     Unauthorized: "Check the API key (OPENAI_API_KEY) and that it belongs to this base_url.",
     Forbidden: "The key is valid but may not do this: check its organisation, project and permissions.",
@@ -59,6 +60,8 @@ def refusal(response: Response, now: float = 0.0) -> ApiError | BadReply | None:
         return None
     if response.status < 400:
         return _redirect(response)
+    if response.status in (404, 405) and _is_foreign(response.content):
+        return _no_api(response)
     fault = _read_fault(response.content)
     code = _text(fault.get("code")) or _text(fault.get("type")) or None
     known = BY_CODE.get(code or "")
@@ -70,13 +73,28 @@ def refusal(response: Response, now: float = 0.0) -> ApiError | BadReply | None:
         param=_text(fault.get("param")) or None,
         request_id=response.request_id,
         retry_after=pause_asked(response.headers, now),
-        hint=HINTS.get(kind),
+        hint=f"Is /v1 missing from base_url? {WHERE}" if code == UNKNOWN_URL else HINTS.get(kind),
     )
     should_retry = response.headers.get("x-should-retry")
     if should_retry == "false":
         error.retryable = False
     elif should_retry == "true" and known is None:
         error.retryable = True
+    return error
+
+
+def _is_foreign(content: bytes) -> bool:
+    """Whether a body isn't JSON, so that it is a web server's own, and no refusal of this API."""
+    try:
+        json.loads(content)
+    except (ValueError, RecursionError):
+        return bool(content.strip())
+    return False
+
+
+def _no_api(response: Response) -> BadReply:
+    error = bad_reply(response, "nothing of this API is at this URL")
+    error.retryable = error.processed = False
     return error
 
 

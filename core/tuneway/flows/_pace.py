@@ -25,6 +25,9 @@ LONGEST_HOLD = 60.0
 class Pace:
     """Assigns each request the moment at which to send it. Threads may share a pace."""
 
+    understood: bool = False
+    """Whether any reply was one of this API."""
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._gap = 0.0

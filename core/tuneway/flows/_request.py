@@ -24,8 +24,8 @@ from tenacity import (
 )
 
 from tuneway import progress
-from tuneway.calls import Call, refusal
-from tuneway.errors import LookupFailed, TunewayError
+from tuneway.calls import Call, is_page, refusal
+from tuneway.errors import BadReply, LookupFailed, TunewayError
 from tuneway.flows._account import Account, Retry
 from tuneway.flows._effects import Flow, now, send, sleep, tell
 
@@ -43,7 +43,14 @@ def once(account: Account, call: Call[T]) -> Flow[T]:
     error = refusal(response, heard_at)
     if error is not None:
         raise error
-    return call.parse(response)
+    try:
+        reply = call.parse(response)
+    except BadReply as bad:
+        # A page instead of the first reply means a wrong base URL; later ones mean a proxy, whose trouble passes.
+        bad.retryable = bad.retryable and (account.pace.understood or not is_page(response))
+        raise
+    account.pace.understood = True
+    return reply
 
 
 def request(account: Account, call: Call[T]) -> Flow[T]:

@@ -33,6 +33,8 @@ from tuneway.progress import Retrying
 LOOK = calls.jobs.listing()
 CREATE = calls.jobs.create({"model": "base", "training_file": "file-1"})
 
+PAGE = Response(200, {"content-type": "text/html"}, b"<html>")
+
 PASSING = {
     "429": (refuse(429, "slow down"), RateLimited),
     "refused": (ConnectionFailed("nobody there"), ConnectionFailed),
@@ -42,7 +44,6 @@ PASSING = {
     "409": (refuse(409, "busy"), Conflict),
     "500": (refuse(500, "oh"), ServerError),
     "503": (refuse(503, "in trouble"), ServerError),
-    "html": (Response(200, {"content-type": "text/html"}, b"<html>"), BadReply),
     "cut": (Response(200, {}, b'{"data": ['), BadReply),
     "400, retry": (refuse(400, "hm", **{"x-should-retry": "true"}), BadRequest),
 }
@@ -52,6 +53,11 @@ LASTING = {
     "403": (refuse(403, "no"), Forbidden),
     "403 closed": (refuse(403, "no", code="training_not_available"), TrainingNotAvailable),
     "404": (refuse(404, "where?"), NotFound),
+    "html": (PAGE, BadReply),
+    "html, 404": (Response(404, {"content-type": "text/html"}, b"<html>Not Found</html>"), BadReply),
+    "html, 405": (Response(405, {}, b"\n <!doctype html>"), BadReply),
+    "text, 404": (Response(404, {"content-type": "text/plain"}, b"404 page not found"), BadReply),
+    "404, nothing": (Response(404, {}, b""), NotFound),
     "418": (refuse(418, "tea"), BadRequest),
     "422": (refuse(422, "hm"), Unprocessable),
     "quota": (refuse(429, "pay", code="insufficient_quota"), QuotaExhausted),
@@ -90,6 +96,30 @@ def test_a_look_is_not_repeated_when_waiting_will_not_help(name):
     assert type(error) is kind
     assert not error.retryable
     assert driver.slept == []
+
+
+@pytest.mark.parametrize("name", ["html", "html, 404", "html, 405"])
+def test_a_web_page_instead_of_the_api_is_explained(name):
+    fault, _ = LASTING[name]
+    for call in (LOOK, CREATE):
+        _, error = run(call, fault)
+        assert "answered with a web page, not with JSON" in error.message
+        assert error.hint.startswith("Is /v1 missing from base_url?")
+        assert error.processed is (None if fault is PAGE else False)
+
+
+def test_a_web_page_among_replies_of_the_api_is_a_proxys_trouble_which_passes():
+    driver = VirtualDriver(FakeService(), [None, PAGE, PAGE])
+    account = Account()
+    for _ in range(2):
+        assert driver.run(request(account, LOOK)).data == []
+    assert driver.trail.count("GET /fine_tuning/jobs") == 4
+
+
+def test_a_path_that_the_service_does_not_know_is_explained():
+    _, error = run(LOOK, refuse(404, "Unknown request URL", code="unknown_url"))
+    assert type(error) is NotFound
+    assert error.hint.startswith("Is /v1 missing from base_url?")
 
 
 @pytest.mark.parametrize("name", PASSING)
