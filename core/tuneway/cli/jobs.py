@@ -150,6 +150,7 @@ def _follow(client: Any, job: str, output: Output) -> None:
         if isinstance(news, Logged):
             _print_event(news.event, output)
 
+    client.jobs.retrieve(job)  # fails at once for a mistyped id; a wait would try for a while
     try:
         client.wait(job, on_event=hear)
     except JobError as end:

@@ -125,3 +125,33 @@ def test_connection_options_reach_the_service(tuneway, server, service):
     tuneway("show", "ftjob-1", "--organization", "org-1", "--project", "proj-1")
     assert server.arrived[0].header("openai-organization") == "org-1"
     assert server.arrived[0].header("openai-project") == "proj-1"
+
+
+COMMANDS = [
+    ("list",), ("run", "train.jsonl", "--model", "base"), ("create", "file-1", "--model", "base"),
+    ("wait", "ftjob-1"), ("wait", "ftjob-1", "ftjob-2"), ("show", "ftjob-1"), ("events", "ftjob-1"),
+    ("events", "ftjob-1", "--follow"), ("metrics", "ftjob-1"), ("cancel", "ftjob-1"), ("pause", "ftjob-1"),
+    ("resume", "ftjob-1"), ("upload", "train.jsonl"), ("models", "--service"), ("register", "ftjob-1", "--name", "m"),
+    ("ask", "base", "hello"), ("report", "ftjob-1"),
+]  # fmt: skip
+PAGE = answer(b"<!doctype html><html></html>", kind="text/html")
+OTHERS = [
+    answer(b"<!doctype html><html></html>", 404, kind="text/html"),
+    answer(b"404 page not found", 404, kind="text/plain"),
+    answer({"error": {"message": "Unknown request URL", "code": "unknown_url"}}, 404),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [*((words, PAGE) for words in COMMANDS), *((COMMANDS[0], fault) for fault in OTHERS)],
+    ids=[*map(" ".join, COMMANDS), "a page with 404", "text with 404", "JSON with 404"],
+)
+@pytest.mark.usefixtures("train")
+def test_every_command_explains_at_once_that_there_is_no_api_at_the_base_url(tuneway, server, words, fault):
+    server.fault(fault, times=20)
+    result = tuneway(*words, code=ExitCode.ERROR)
+    assert "base_url" in result.stderr
+    assert "it ends in /v1" in result.stderr
+    assert "trying again" not in result.output
+    assert len(server.arrived) == 1
