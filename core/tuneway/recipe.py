@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Required, Self, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Required, Self, TypeAlias, TypedDict, Unpack
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,20 +17,29 @@ Data: TypeAlias = str | PathLike[str]
 _FORMATS = {"dpo": "preference", "reinforcement": "reinforcement"}
 
 
-class RecipeFields(TrainingFields, total=False):
+class DataCheckFields(TypedDict, total=False):
+    """The fields that say how data is checked, wherever it comes from.
+
+    Attributes:
+        max_usd: A training that is estimated to cost more is refused before anything is sent. A service on this
+            machine sends no bill.
+        data_options: Further arguments of `tuneway.dataset.validate`, such as `prices`.
+    """
+
+    max_usd: float | None
+    data_options: JSON | None
+
+
+class RecipeFields(TrainingFields, DataCheckFields, total=False):
     """The fields of a `Recipe`: how to train, and on which data.
 
     Attributes:
         training_data: The path of a JSONL file.
         validation_data: Likewise; measured during training, required for reinforcement.
-        max_usd: A training that is estimated to cost more is refused before anything is sent.
-        data_options: Further arguments of `tuneway.dataset.validate`, such as `prices`.
     """
 
     training_data: Required[Data]
     validation_data: Data | None
-    max_usd: float | None
-    data_options: JSON | None
 
 
 class Recipe(TrainingSpec):

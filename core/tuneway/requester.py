@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,9 @@ from tuneway.choices import Reuse
 DEPLOYMENT = "TUNEWAY_DEPLOYMENT"
 ORIGIN_LENGTH = 512
 """The longest value that services take in a job's metadata."""
+
+_LONE_SLASH = re.compile(r"(?<![^ ])\\*/(?![^ ])")
+"""A slash in a part of an origin that would look like the one between two parts, with the backslashes before it."""
 
 
 def _fitting(origin: str) -> str:
@@ -68,10 +72,15 @@ class Requester:
 
     @property
     def origin(self) -> str:
-        """The readable form of who asks, kept on the job where there is room."""
+        """The readable form of who asks, kept on the job where there is room.
+
+        The parts stand between slashes with spaces around them. Such a slash inside a part has a backslash, so that
+        two requesters of as many parts never have the same origin.
+        """
         if self.mark is not None:
             return _fitting(self.mark)
-        return _fitting(f"{self.engine}: {' / '.join(self.place)}" if self.place else self.engine)
+        place = " / ".join(_LONE_SLASH.sub(r"\\\g<0>", part) for part in self.place)
+        return _fitting(f"{self.engine}: {place}" if place else self.engine)
 
     def names(self, reuse: Reuse) -> Mapping[str, str] | None:
         """The part of a job's key that says who asks; None if the content alone decides.

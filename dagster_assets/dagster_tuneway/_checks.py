@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from os import PathLike
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +89,8 @@ class NoWorseThanBase:
         score: As in `tuneway.registry.evaluate`.
     """
 
-    def __init__(self, held_out: str | PathLike[str] | Iterable[Mapping[str, Any]], score: Any) -> None:
-        self.held_out = Path(held_out) if isinstance(held_out, str | PathLike) else list(held_out)
+    def __init__(self, held_out: Path | Sequence[Mapping[str, Any]], score: Any) -> None:
+        self.held_out = held_out
         self.score = score
         self.evaluation: Any = None
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -20,7 +21,7 @@ from dagster import (
 
 from dagster_tuneway._checks import model_check_names
 from dagster_tuneway._data import DataSource
-from dagster_tuneway._names import filled, with_partition
+from dagster_tuneway._names import PARTITION, filled, with_partition
 from dagster_tuneway._runs import partition_of
 from tuneway.choices import Choice, Reuse, Scoring, check_word
 from tuneway.errors import InvalidSpec
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 Waiting = Literal["step", "sensor"]
 
 _LATER = "known-at-run-time.jsonl"
+_ANY_PARTITION = "known-at-run-time"
 _ANY_REGISTRY = "sqlite:///known-at-run-time.db"
 """Stand in for what only a step knows, so that everything else can be checked when the definitions are loaded."""
 
@@ -104,6 +106,7 @@ class AssetRecipe:
         if training is None:
             raise InvalidSpec("training_data: there is none", field="training_data")
         own = {name: fields.pop(name) for name in _OWN if name in fields}
+        own["held_out"] = _path_or_rows(own.get("held_out"))
         return cls(
             training=DataSource.of("training_data", training),
             validation=None if validation is None else DataSource.of("validation_data", validation),
@@ -114,7 +117,7 @@ class AssetRecipe:
 
     def __post_init__(self) -> None:
         from tuneway.flows import check_room
-        from tuneway.registry import check_registration
+        from tuneway.registry import check_registration, questions_in
 
         check_word(self.reuse, Reuse, field="reuse")
         check_word(self.wait, Waiting, field="wait")
@@ -127,7 +130,15 @@ class AssetRecipe:
         _ = self.check_names
         recipe = self._anywhere
         check_room(recipe.metadata, keep_origin=self.cancel_on_termination)
-        then = self.then(None, registry=_ANY_REGISTRY)
+        if self.partitions_def is None and PARTITION in (self.register_as or ""):
+            raise InvalidSpec(
+                f"register_as: there are no partitions for {PARTITION}",
+                field="register_as",
+                hint="Give partitions_def.",
+            )
+        if isinstance(self.held_out, list):
+            questions_in(self.held_out)
+        then = self.then(_ANY_PARTITION if self.partitions_def else None, registry=_ANY_REGISTRY)
         check_registration(**then, training=recipe, validated=self.validation is not None)
 
     def resource(self, context: Any) -> FineTuningResource:
@@ -169,6 +180,17 @@ class AssetRecipe:
         recipe = self._recipe(_LATER, _LATER if validation_file else None, partition)
         return recipe.spec(training_file, validation_file)
 
+    def questions(self, partition: str | None) -> list[dict[str, Any]] | Path | None:
+        """The held-out rows, or their file. It is read here, so that a bad one is refused before a job is paid for."""
+        given = self.held_out
+        if not isinstance(given, str | PathLike):
+            return given  # type: ignore[no-any-return]
+        from tuneway.registry import questions_in
+
+        path = Path(filled(fspath(given), partition))
+        questions_in(path)
+        return path
+
     def then(self, partition: str | None, *, registry: str | None) -> RegistrationFields:
         """How the model is to be registered."""
         return {
@@ -186,7 +208,7 @@ class AssetRecipe:
         one before.
         """
         if self.register_as is not None:
-            return filled(self.register_as, partition)
+            return with_partition(self.register_as, partition) if PARTITION in self.register_as else self.register_as
         words = _lasting(self.partitions_def, partition)
         return with_partition(self.name, "-".join(words) if words else None)
 
@@ -208,6 +230,19 @@ _OWN = frozenset({
     "reuse", "timeout", "cancel_on_termination", "gates", "held_out", "score", "alias", "checkpoint"
 })  # fmt: skip
 """The shared fields that aren't the core recipe's."""
+
+
+def _path_or_rows(given: Any) -> Any:
+    """Held-out rows as a list; a path as it is."""
+    if given is None or isinstance(given, str | PathLike):
+        return given
+    if isinstance(given, Mapping | bytes) or not isinstance(given, Iterable):
+        raise InvalidSpec(
+            f"held_out: a {type(given).__name__} is neither a path nor rows",
+            field="held_out",
+            hint="Give the path of a JSONL file, or a list of rows.",
+        )
+    return list(given)
 
 
 def _lasting(partitions: PartitionsDefinition[str] | None, partition: str | None) -> list[str]:

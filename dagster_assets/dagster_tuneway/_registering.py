@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from os import PathLike, fspath
 from typing import Any
 
 from dagster import AssetCheckResult, AssetExecutionContext, DataVersion, MaterializeResult
@@ -11,7 +10,6 @@ from dagster import AssetCheckResult, AssetExecutionContext, DataVersion, Materi
 from dagster_tuneway import _checks
 from dagster_tuneway._log import output_metadata, output_of, required_output, told_to_dagster
 from dagster_tuneway._metadata import job_link, version_metadata
-from dagster_tuneway._names import filled
 from dagster_tuneway._recipe import AssetRecipe
 from dagster_tuneway._runs import partition_of, requester_of
 from dagster_tuneway.resource import FineTuningResource
@@ -62,8 +60,9 @@ class AssetRegistration:
         self._gates = [Heard(gate, _checks.gate_name(gate)) for gate in recipe.gates]
         self._base: _checks.NoWorseThanBase | None = None
         self._version: ModelVersion | None = None
-        if recipe.held_out is not None:
-            self._base = _checks.NoWorseThanBase(self._held_out(), recipe.score)
+        questions = recipe.questions(partition_of(context))
+        if questions is not None:
+            self._base = _checks.NoWorseThanBase(questions, recipe.score)
             self._gates.append(Heard(self._base.asking(tuneway.client), _checks.BASE))
 
     @property
@@ -132,10 +131,6 @@ class AssetRegistration:
             champion = None
         for gate in self._gates:
             gate(self.version.record, champion)
-
-    def _held_out(self) -> Any:
-        given = self._recipe.held_out
-        return filled(fspath(given), partition_of(self._context)) if isinstance(given, str | PathLike) else given
 
 
 class Heard:

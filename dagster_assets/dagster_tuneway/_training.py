@@ -133,7 +133,9 @@ class Attempt:
         return reuse_in(self._context, self._recipe.reuse)
 
     def _start(self, what: Recipe | JobSpec, data: Mapping[str, Any] | None = None) -> StartedJob:
-        then = self._recipe.then(partition_of(self._context), registry=self._tuneway.registry)
+        partition = partition_of(self._context)
+        self._recipe.questions(partition)
+        then = self._recipe.then(partition, registry=self._tuneway.registry)
         with self._cancelling():
             started = self._tuneway.client.start(what, self._requester, reuse=self._reuse, on_event=self._hear, **then)
             self._job = started.job

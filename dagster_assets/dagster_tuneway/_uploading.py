@@ -34,6 +34,7 @@ def upload(
     """Do the step."""
     tuneway = recipe.resource(context)
     with tempfile.TemporaryDirectory(prefix="tuneway-") as folder, told_to_dagster(tuneway):
+        recipe.questions(partition_of(context))
         given = recipe.recipe(context, loaded, Path(folder))
         report, refusal = _checked(context, recipe, given)
         yield _checks.valid_data_result(report)

@@ -7,14 +7,15 @@ from os import PathLike
 from typing import TYPE_CHECKING, Required
 
 from tuneway.choices import Choice, Reuse, Scoring
-from tuneway.models import JSON, TrainingFields
+from tuneway.models import TrainingFields
+from tuneway.recipe import DataCheckFields
 
 if TYPE_CHECKING:
     from dagster_tuneway._data import AssetLike, Data
     from tuneway.registry import GateLike
 
 
-class AssetFields(TrainingFields, total=False):
+class AssetFields(TrainingFields, DataCheckFields, total=False):
     """What to train and how to register the model: the fields of the core's `Recipe`, and those of Dagster.
 
     Attributes:
@@ -22,9 +23,6 @@ class AssetFields(TrainingFields, total=False):
             `fine_tuned_model_assets` also the asset that yields one of these. In a path, `{partition_key}` stands
             for the partition.
         validation_data: Likewise; measured during training, required for reinforcement.
-        max_usd: A training that is estimated to cost more is refused before anything is sent. A service on this
-            machine sends no bill.
-        data_options: Further arguments of `tuneway.dataset.validate`, such as `prices`.
         reuse: Which existing jobs will do. "content", the default: whatever trains the same data in the same way,
             whoever made it, so materializing unchanged data costs nothing. "run": what this run, its retries and
             its re-executions have made; a new run trains again. "never": the same, but a re-execution by a person
@@ -37,14 +35,12 @@ class AssetFields(TrainingFields, total=False):
         checkpoint: "last" is the job's own model, "best" the checkpoint with the lowest validation loss.
         gates: What the version must show before the alias moves (`tuneway.registry`).
         held_out: Rows, or a JSONL file of them: both the base model and the tuned one are asked, and the tuned one
-            must answer no worse.
+            must answer no worse. They are read before the job is paid for.
         score: How these answers are scored: "exact", "contains", or a function of the answer and the expected text.
     """
 
     training_data: Required[Data | AssetLike]
     validation_data: Data | AssetLike | None
-    max_usd: float | None
-    data_options: JSON | None
     reuse: Reuse
     timeout: float | None
     cancel_on_termination: bool

@@ -8,6 +8,7 @@ from support.dagster_runs import jobs_on, materializations, said, written
 
 from dagster_tuneway import fine_tuned_model_assets
 from dagster_tuneway._names import with_partition
+from tuneway.errors import InvalidSpec
 from tuneway.registry import open_registry
 
 STATIC = dg.StaticPartitionsDefinition(["acme", "globex"])
@@ -140,3 +141,28 @@ def test_partitions_that_look_alike_have_different_words():
     alike = ["a|b", "a-b", "a b", "a/b", "A-b", "a-b-"]
 
     assert len({with_partition("router", partition) for partition in alike}) == len(alike)
+
+
+def test_a_registered_name_can_have_the_partition_in_it(run, data, registry):
+    assets = assets_of("daily", str(data), DAYS, register_as="router-{partition_key}", alias="champion")
+    run(assets, partition_key="2026-01-02")
+    assert [version.ref for version in open_registry(registry).models()] == ["router-2026-01-02:1"]
+
+
+def test_a_registered_name_with_a_partition_needs_partitions(data):
+    with pytest.raises(InvalidSpec, match=r"register_as: there are no partitions for \{partition_key\}"):
+        assets_of("none", str(data), None, register_as="router-{partition_key}")
+
+
+@pytest.mark.parametrize("selected", ["training_file", "job"])
+def test_held_out_data_that_is_not_there_stops_the_step_before_anything_is_sent(run, server, data, tmp_path, selected):
+    given = str(tmp_path / "{partition_key}.jsonl")
+    whole = assets_of("held", str(data), STATIC, held_out=str(data))
+    run(whole, partition_key="acme", selection=[whole.training_file])
+    assets = assets_of("held", str(data), STATIC, held_out=given)
+    before = len(server.arrived)
+
+    result = run(assets, partition_key="acme", fails=True, selection=[getattr(assets, selected)])
+
+    assert "acme.jsonl" in said(result)
+    assert len(server.arrived) == before

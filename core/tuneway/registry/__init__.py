@@ -2,7 +2,7 @@
 
 from tuneway.registry._places import check_uri, default_uri, open_registry
 from tuneway.registry.build import build_record, choose_checkpoint, git_state
-from tuneway.registry.evaluate import Evaluation, Sample, Score, evaluate
+from tuneway.registry.evaluate import Evaluation, Question, Sample, Score, evaluate, questions_in
 from tuneway.registry.gates import Gate, GateLike, NoWorseThanChampion
 from tuneway.registry.records import (
     CHALLENGER,
@@ -42,6 +42,7 @@ __all__ = [
     "ModelVersion",
     "NoWorseThanChampion",
     "Origin",
+    "Question",
     "RegistrationFields",
     "Registry",
     "Sample",
@@ -56,4 +57,5 @@ __all__ = [
     "evaluate",
     "git_state",
     "open_registry",
+    "questions_in",
 ]

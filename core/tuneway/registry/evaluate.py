@@ -131,9 +131,7 @@ def evaluate(
         samples: The number of questions to keep in the evaluation.
         parallel: The number of questions to ask at once. For more than 1, `ask` must be thread-safe.
     """
-    questions = [_question(row, where) for where, row in _rows(examples)]
-    if not questions:
-        raise InvalidSpec("there are no examples to ask about", field="examples", hint="Give at least one example.")
+    questions = questions_in(examples)
     grader, name = _grader(score)
     calls = [(model, question) for question in questions for model in (base, tuned)]
     answers = _ask_all(ask, calls, parallel)
@@ -150,6 +148,18 @@ def evaluate(
         sha256=_fingerprint(questions),
         samples=_changed_first(results)[:samples],
     )
+
+
+def questions_in(examples: str | Path | Iterable[Mapping[str, Any]]) -> list[Question]:
+    """Read the questions and the expected answers, without asking a model.
+
+    Raises:
+        InvalidInput: The file can't be read, a row has no question with an answer, or there are no rows.
+    """
+    questions = [_question(row, where) for where, row in _rows(examples)]
+    if not questions:
+        raise InvalidSpec("there are no examples to ask about", field="examples", hint="Give at least one example.")
+    return questions
 
 
 def _ask_all(ask: Ask, calls: Sequence[tuple[str, Question]], parallel: int) -> list[str]:

@@ -198,6 +198,22 @@ def test_long_names_of_two_runs_stay_apart(service):
     assert flows.made_by(made(service, Requester(mark=monday.origin), "content"), monday)
 
 
+ALIKE = ["a", "b", "/", "a / b", "/ b", "a /", "a / / b", r"a \/ b", r"\/", r"a \\/ b", "a/b", "a /b", "/a"]
+
+
+def test_words_with_slashes_do_not_make_two_requesters_look_alike(service):
+    """A cancel that knows an origin alone must not take one for the other."""
+    origins = {Requester(pipeline=one, run=two).origin for one in ALIKE for two in ALIKE}
+    assert len(origins) == len(ALIKE) ** 2
+    assert (
+        Requester(pipeline="group/model", run="scheduled__2026/11").origin == "python: group/model / scheduled__2026/11"
+    )
+    evening = Requester(engine="airflow", pipeline="nightly", run="1 / evening", step="tune")
+    morning = Requester(engine="airflow", pipeline="nightly / 1", run="evening", step="tune")
+    assert not flows.made_by(made(service, evening, "content"), morning)
+    assert flows.made_by(made(service, evening, "content"), evening)
+
+
 @pytest.mark.parametrize("metadata", [None, {}, {"team": "search"}])
 def test_a_job_without_marks_belongs_to_no_requester(metadata):
     assert not flows.made_by(Job(id="ftjob-1", status="running", metadata=metadata), NIGHTLY)
