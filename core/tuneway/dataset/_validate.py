@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from tuneway.dataset._formats import items_of
 from tuneway.dataset._prices import load_prices
-from tuneway.dataset._reading import open_reader, path_text
+from tuneway.dataset._reading import Reader, open_reader, path_text
 from tuneway.dataset._report import DatasetReport, Format, ValidateProgress
 from tuneway.dataset._rules import MAX_LINE_BYTES
 from tuneway.dataset._scan import Plan, Progress, Scan
 from tuneway.errors import InvalidSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from tuneway.models import Grader
 
@@ -71,13 +71,18 @@ def validate(
     paths = {field: data for field, data in given.items() if data is not None}
     if not paths:
         raise InvalidSpec("there is no data to check", field="training_data", hint="Give training_data.")
-    plan = plan._replace(held_out=training_data is None)
     with ExitStack() as stack:
         readers = [
             stack.enter_context(open_reader(path_text(name, field), field=field, max_line_bytes=max_line_bytes))
             for field, name in paths.items()
         ]
         progress = Progress(on_progress, sum(reader.total_bytes for reader in readers))
+        return _scanned(readers, plan._replace(held_out=training_data is None), progress)
+
+
+def _scanned(readers: Sequence[Reader], plan: Plan, progress: Progress) -> DatasetReport:
+    """Read one file, or the training file and then the validation file."""
+    with ExitStack() as stack:
         train = stack.enter_context(closing(Scan(readers[0], plan)))
         train.run(progress)
         if len(readers) == 1:

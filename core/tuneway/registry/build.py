@@ -53,7 +53,6 @@ def build_record(
     git: GitState | None = None,
     origin: Requester | Origin | str | None = None,
     service_url: str | None = None,
-    trainer: str | None = None,
     now: datetime | None = None,
 ) -> ModelRecord:
     """Build the record of a succeeded job's model.
@@ -74,7 +73,6 @@ def build_record(
         git: The state of the code.
         origin: Who asked; the default is the origin mark on the job.
         service_url: The service's address.
-        trainer: What trained the model; the default is what the job says.
         now: The time of the registration; the default is the present.
 
     Raises:
@@ -82,37 +80,53 @@ def build_record(
     """
     check_name(name)
     _must_have_succeeded(job)
-    chosen = choose_checkpoint(checkpoints, checkpoint)
     training, validation = _data_files(job, files, data)
-    method, resolved = _method(job)
     return ModelRecord(
         name=name,
-        model_id=_model_id(job, chosen, checkpoint),
-        job_id=job.id,
-        checkpoint=chosen.id if chosen else None,
-        checkpoint_choice=checkpoint,
-        checkpoints=[_checkpoint(one) for one in sorted(checkpoints, key=_step)],
-        base_model=job.model,
         shutdown_date=_date(base_model.shutdown_date if base_model else None),
         training=training,
         validation=validation,
-        method=method,
-        grader_sha256=_grader_hash(job),
         requested=spec.requested if spec else dict(requested or {}),
-        resolved=resolved,
-        seed=job.seed,
-        trained_tokens=job.trained_tokens,
         cost=cost,
-        metrics=_metrics(chosen, rows),
         git=git,
         origin=_origin(job, origin),
         service_url=service_url,
-        trainer=trainer or job.trainer,
-        job_created_at=_moment(job.created_at),
-        job_finished_at=_moment(job.finished_at),
         created_at=now or datetime.now(UTC),
         written_by=f"tuneway {__version__}",
+        **_of_job(job),
+        **_of_checkpoints(job, checkpoints, checkpoint, rows),
     )
+
+
+def _of_job(job: Job) -> dict[str, Any]:
+    """The fields that the job alone decides."""
+    method, resolved = _method(job)
+    return {
+        "job_id": job.id,
+        "base_model": job.model,
+        "method": method,
+        "grader_sha256": _grader_hash(job),
+        "resolved": resolved,
+        "seed": job.seed,
+        "trained_tokens": job.trained_tokens,
+        "trainer": job.trainer,
+        "job_created_at": _moment(job.created_at),
+        "job_finished_at": _moment(job.finished_at),
+    }
+
+
+def _of_checkpoints(
+    job: Job, checkpoints: Sequence[Checkpoint], choice: Choice, rows: Iterable[CurveRow]
+) -> dict[str, Any]:
+    """The fields that depend on which checkpoint is chosen."""
+    chosen = choose_checkpoint(checkpoints, choice)
+    return {
+        "model_id": _model_id(job, chosen, choice),
+        "checkpoint": chosen.id if chosen else None,
+        "checkpoint_choice": choice,
+        "checkpoints": [_checkpoint(one) for one in sorted(checkpoints, key=_step)],
+        "metrics": _metrics(chosen, rows),
+    }
 
 
 def choose_checkpoint(checkpoints: Sequence[Checkpoint], choice: Choice = "last") -> Checkpoint | None:
@@ -242,8 +256,10 @@ def _origin(job: Job, given: Requester | Origin | str | None) -> Origin | None:
         return given
     if isinstance(given, Requester):
         return Origin.of(given)
-    text = given or (job.metadata or {}).get(ORIGIN)
-    return Origin(text=text) if text else None
+    if given:
+        return Origin(text=given)
+    mark = (job.metadata or {}).get(ORIGIN)
+    return Origin.on(mark) if mark else None
 
 
 def _checkpoint(checkpoint: Checkpoint) -> CheckpointRecord:

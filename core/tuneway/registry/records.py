@@ -109,6 +109,12 @@ class Origin(Kept):
             text=requester.origin,
         )
 
+    @classmethod
+    def on(cls, mark: str) -> Self:
+        """Make the origin from the mark on a job, which starts with the engine."""
+        engine, found, _ = mark.partition(": ")
+        return cls(engine=engine if found else None, text=mark)
+
 
 def without_credentials(url: str) -> str:
     """Remove user, password, query and fragment from an address, since each may contain a key."""

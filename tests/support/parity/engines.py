@@ -40,7 +40,8 @@ class Airflow(Program):
         """What marking the task as failed comes to: its state, and then a signal from its supervisor."""
         with sqlite3.connect(self.home / "airflow.db", timeout=PATIENCE) as database:
             database.execute(
-                "UPDATE task_instance SET state = 'failed' WHERE dag_id = ? AND task_id = 'wait'", [order.pipeline]
+                "UPDATE task_instance SET state = 'failed' WHERE dag_id = ? AND task_id IN ('wait', 'fine_tune')",
+                [order.pipeline],
             )
         self._signal(signal.SIGTERM)
 

@@ -30,7 +30,6 @@ class Runner(ABC):
     """
 
     name: str
-    forms: tuple[str, ...] = ("steps", "one")  # which forms of a pipeline it has
     busy: bool = False  # whether a run is under way
 
     def __init__(self, home: Path) -> None:
@@ -121,23 +120,13 @@ class Runner(ABC):
 
 
 class CommandLine(Runner):
-    """`tuneway run`, as a person types it."""
+    """`tuneway`, as a person types it."""
 
     name = "command line"
-    forms = ("one",)
 
     def start(self, order: Order) -> None:
         """Type it."""
-        words = ["run", order.train, "--model", order.model, "--name", order.name, "--reuse", order.reuse]
-        words += ["--key", f"{order.pipeline}/{order.run}", "--epochs", str(order.n_epochs)]
-        words += ["--seed", str(order.seed), "--suffix", order.suffix, "--checkpoint", order.checkpoint]
-        words += ["--timeout", str(order.timeout), "--registry", order.registry, "--json", "--cancel-on-interrupt"]
-        words += ["--settle", str(order.settle)]
-        words += [word for pair in order.metadata.items() for word in ("--metadata", "=".join(pair))]
-        words += ["--validation-data", order.valid] if order.valid else []
-        words += ["--alias", order.alias] if order.alias else []
-        words += ["--gate", f"{order.gate[0]}<={order.gate[1]}"] if order.gate else []
-        self._spawn("-m", "tuneway.cli", *words, OPENAI_BASE_URL=order.base_url)
+        self._spawn("-m", "support.parity.commands", json.dumps(asdict(order)), OPENAI_BASE_URL=order.base_url)
         self.busy = True
         self._said = self.home / "log"
         self._from = self._said.stat().st_size

@@ -65,7 +65,7 @@ class Scenario:
         data: Writes the training data, and gives fields of the order.
         order: Further fields of the order.
         differs: By runner, what is different there.
-        forms: Which forms of a pipeline play it: "steps", "one", or both.
+        forms: Which forms of a pipeline play it: "steps" and "one", unless only one of them can.
     """
 
     title: str
@@ -75,10 +75,9 @@ class Scenario:
     data: Callable[[Path], Mapping[str, Any]] = good_data
     order: Mapping[str, Any] = field(default_factory=dict)
     differs: Mapping[str, Difference] = field(default_factory=dict)
-    forms: tuple[str, ...] = ("steps",)
+    forms: tuple[str, ...] = ("steps", "one")
 
 
-BOTH = ("steps", "one")
 ONE = {"files": 1, "creates": 1, "cancels": 0, "jobs": ["succeeded"], "versions": 1}
 NOTHING = {"files": 0, "creates": 0, "cancels": 0, "jobs": [], "versions": 0}
 LOCAL: Callable[[], Any] = lambda: {"models": {"gpt-4o-mini": "bytes"}}  # noqa: E731
@@ -91,7 +90,6 @@ TABLE = {
         data=support_data,
         order={"n_epochs": 2},
         expects=ONE | {"files": 2},
-        forms=BOTH,
     ),
     "best": Scenario(
         title="the best checkpoint, really trained",
@@ -142,12 +140,11 @@ TABLE = {
         play=once,
         data=few_rows_to_measure_on,
         expects=ONE | {"files": 2},
-        forms=BOTH,
     ),
     "impossible": Scenario(
         title="a gate on a metric that can't be measured: no validation data",
         play=once,
-        order={"gate": ("full_valid_loss", 1.0)},
+        order={"gate": ("full_valid_loss", 1.0)},  # the step that creates the job knows no gate
         expects=NOTHING | {"error": "there is no validation data"},
         forms=("one",),
     ),
@@ -156,14 +153,12 @@ TABLE = {
         play=once,
         data=overlapping,
         expects=NOTHING | {"error": "row.overlap"},
-        forms=BOTH,
     ),
     "invalid": Scenario(
         title="bad data",
         play=once,
         data=bad_data,
         expects=NOTHING | {"error": "train.jsonl:2:"},
-        forms=BOTH,
     ),
     "failed": Scenario(
         title="the job fails",
@@ -186,7 +181,6 @@ TABLE = {
         title="SIGKILL between the create and its reply, then a retry",
         play=killed_at("POST", JOBS, acts=True),
         expects=ONE,
-        forms=BOTH,
     ),
     "killed after create": Scenario(
         title="SIGKILL after the create, then a retry",
@@ -214,7 +208,7 @@ TABLE = {
             )
         },
     ),
-    "the same run again": Scenario(title="the same run again, reuse=run", play=twice(), expects=ONE, forms=BOTH),
+    "the same run again": Scenario(title="the same run again, reuse=run", play=twice(), expects=ONE),
     "another run": Scenario(
         title="another run, reuse=run",
         play=twice(run=2),
@@ -225,7 +219,6 @@ TABLE = {
         play=twice(run=2),
         order={"reuse": "content"},
         expects=ONE,
-        forms=BOTH,
     ),
     "another's, content": Scenario(
         title="another tool has made the same, reuse=content",
@@ -238,7 +231,6 @@ TABLE = {
         play=twice(run=2),
         order={"reuse": "never"},
         expects=ONE | {"creates": 2, "jobs": ["succeeded"] * 2, "versions": 2},
-        forms=BOTH,
     ),
     "not available": Scenario(
         title="403 training_not_available",
@@ -266,7 +258,6 @@ TABLE = {
         data=with_data_to_measure_on,
         order={"gate": ("full_valid_loss", 0.01)},
         expects=ONE | {"files": 2, "error": "full_valid_loss"},
-        forms=BOTH,
         differs={
             "Dagster": differs(
                 "error", why="A gate is a check on the asset: the failure names the check, and the check says why."

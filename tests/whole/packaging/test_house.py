@@ -67,8 +67,8 @@ FLOORS = [
     {"choices", "errors", "models"},
     {"calls", "dialects", "progress", "recipe", "requester"},
     {"flows", "dataset"},
-    {"drivers"},
-    {"watcher", "client", "outcome", "registry", "report", "steps"},
+    {"drivers", "steps"},
+    {"watcher", "client", "outcome", "registry", "report"},
     {"cli"},
 ]
 
