@@ -2,62 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuneway.cli._options import group
+
 if TYPE_CHECKING:
     from tuneway.client import Client
 
-PANEL = "Connection"
 
-
-@dataclass(frozen=True, kw_only=True)
+@group("Connection")
 class Connection:
     """The service and the account. The key has no option, since options show in the list of processes."""
 
     base_url: Annotated[
         str | None,
-        typer.Option(
-            envvar="OPENAI_BASE_URL",
-            metavar="URL",
-            help="The service's address. Default: OpenAI's own.",
-            rich_help_panel=PANEL,
-        ),
+        typer.Option(envvar="OPENAI_BASE_URL", metavar="URL", help="The service's address. Default: OpenAI's own."),
     ] = None
     organization: Annotated[
         str | None,
-        typer.Option(
-            envvar="OPENAI_ORG_ID",
-            metavar="ID",
-            help="The organisation, if the key belongs to several.",
-            rich_help_panel=PANEL,
-        ),
+        typer.Option(envvar="OPENAI_ORG_ID", metavar="ID", help="The organisation, if the key belongs to several."),
     ] = None
     project: Annotated[
         str | None,
-        typer.Option(
-            envvar="OPENAI_PROJECT_ID", metavar="ID", help="The organisation's project.", rich_help_panel=PANEL
-        ),
+        typer.Option(envvar="OPENAI_PROJECT_ID", metavar="ID", help="The organisation's project."),
     ] = None
     request_timeout: Annotated[
         float,
-        typer.Option(metavar="SECONDS", help="Time limit for one request, its reply included.", rich_help_panel=PANEL),
+        typer.Option(metavar="SECONDS", help="Time limit for one request, its reply included."),
     ] = 60.0
     dialect: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
             help="The dialect that the service speaks: openai or azure. Default: guessed from its address.",
-            rich_help_panel=PANEL,
         ),
     ] = None
     api_version: Annotated[
         str | None,
-        typer.Option(
-            envvar="OPENAI_API_VERSION", metavar="DATE", help="The version of Azure's API.", rich_help_panel=PANEL
-        ),
+        typer.Option(envvar="OPENAI_API_VERSION", metavar="DATE", help="The version of Azure's API."),
     ] = None
 
     settle: Annotated[
@@ -65,7 +49,6 @@ class Connection:
         typer.Option(
             metavar="SECONDS",
             help="Time in which the service shows what a request has done. Default: 10; 1 on this machine.",
-            rich_help_panel=PANEL,
         ),
     ] = None
 

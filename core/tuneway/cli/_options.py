@@ -1,6 +1,6 @@
 """Options that several commands share are dataclasses: a parameter of such a type becomes one option per field.
 
-@dataclass(frozen=True, kw_only=True)
+@group("Connection")
 class Connection:
     base_url: Annotated[str | None, typer.Option(help="The service.")] = None
 
@@ -13,9 +13,24 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from inspect import Parameter, Signature
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, dataclass_transform, get_type_hints
+
+Group = TypeVar("Group", bound=type)
+
+_panels: dict[type, str | None] = {}
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def group(panel: str | None = None) -> Callable[[Group], Group]:
+    """Make a class a group of options, shown in this panel of the help."""
+
+    def decorate(kind: Group) -> Group:
+        _panels[kind] = panel
+        return dataclass(frozen=True, kw_only=True)(kind)  # type: ignore[return-value]
+
+    return decorate
 
 
 def unfolded(command: Callable[..., None]) -> Callable[..., None]:
@@ -43,6 +58,9 @@ def unfolded(command: Callable[..., None]) -> Callable[..., None]:
 
 def _fields(kind: type) -> list[Parameter]:
     hints = get_type_hints(kind, include_extras=True)
+    for hint in hints.values():
+        for option in getattr(hint, "__metadata__", ()):
+            option.rich_help_panel = _panels.get(kind, option.rich_help_panel)
     return [
         Parameter(
             field.name,

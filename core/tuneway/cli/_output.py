@@ -5,41 +5,33 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tuneway._words import one_line, printable
+from tuneway.cli._options import group
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console
 
-PANEL = "Output"
-
 # Without a terminal nothing is cut or wrapped.
 _UNBOUNDED = 10_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@group("Output")
 class Output:
     """How a command prints: for people, or with `--json` for programs."""
 
     json: Annotated[
         bool,
-        typer.Option(
-            "--json", help="Print one JSON object per line; errors too, on standard error.", rich_help_panel=PANEL
-        ),
+        typer.Option("--json", help="Print one JSON object per line; errors too, on standard error."),
     ] = False
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print only results and errors.", rich_help_panel=PANEL)
-    ] = False
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Print the traceback of an unexpected error.", rich_help_panel=PANEL)
-    ] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")] = False
+    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an unexpected error.")] = False
 
     @cached_property
     def out(self) -> Console:
@@ -95,6 +87,14 @@ class Output:
             lines = self.out.render_lines(table, self.out.options.update(width=_UNBOUNDED), pad=False)
             for line in lines:
                 sys.stdout.write("".join(segment.text for segment in line).rstrip() + "\n")
+
+    def listing(self, items: Iterable[Any], columns: Sequence[str], row: Callable[[Any], Sequence[Any]]) -> None:
+        """Print things: for programs one JSON object each, for people a table of their rows."""
+        if self.json:
+            for item in items:
+                self.record(item)
+        else:
+            self.table(columns, [row(item) for item in items])
 
     def facts(self, values: Mapping[str, Any]) -> None:
         """Print names and values; names without a value are left out."""

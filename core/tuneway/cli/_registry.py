@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tuneway._words import ago, count, figure, moment, money
 from tuneway.choices import Choice
+from tuneway.cli._options import group
 from tuneway.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tuneway.registry import DataFile, GateLike, ModelRecord, ModelVersion, Registry
 
-PANEL = "Registry"
-
 _GATE = re.compile(r"(?P<metric>\w+)\s*(?P<sign><=|>=)\s*(?P<bound>[-+.\deE]+)")
 
 
-@dataclass(frozen=True, kw_only=True)
+@group("Registry")
 class Place:
     """The registry."""
 
     registry: Annotated[
         str | None,
         typer.Option(
-            envvar="TUNEWAY_REGISTRY_URI", metavar="URI", rich_help_panel=PANEL,
+            envvar="TUNEWAY_REGISTRY_URI",
+            metavar="URI",
             help="The registry: sqlite:///models.db, mlflow:https://… Default: a file in your data folder.",
         ),
-    ] = None  # fmt: skip
+    ] = None
 
     def open(self) -> Registry:
         """Open the registry."""
@@ -40,41 +39,35 @@ class Place:
         return open_registry(self.registry)
 
 
-@dataclass(frozen=True, kw_only=True)
+@group("Registry")
 class Registering:
     """How a model is registered."""
 
     alias: Annotated[
         str | None,
-        typer.Option(
-            metavar="WORD", help="An alias to move to the version: champion, challenger, …", rich_help_panel=PANEL
-        ),
+        typer.Option(metavar="WORD", help="An alias to move to the version: champion, challenger, …"),
     ] = None
     checkpoint: Annotated[
         Choice,
-        typer.Option(
-            help="Register the last checkpoint, or the one with the best validation loss.", rich_help_panel=PANEL
-        ),
+        typer.Option(help="Register the last checkpoint, or the one with the best validation loss."),
     ] = "last"
 
 
-@dataclass(frozen=True, kw_only=True)
+@group("Registry")
 class Gates:
     """The gates that a version must pass before an alias moves to it."""
 
     gate: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="BOUND", rich_help_panel=PANEL,
+            metavar="BOUND",
             help="Move the alias only if this holds: 'full_valid_loss<=0.5'; repeatable. Else the exit code is 9.",
         ),
-    ] = None  # fmt: skip
+    ] = None
     no_worse: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="METRIC",
-            help="Move the alias only if this metric is no worse than the champion's; repeatable.",
-            rich_help_panel=PANEL,
+            metavar="METRIC", help="Move the alias only if this metric is no worse than the champion's; repeatable."
         ),
     ] = None
 
@@ -85,13 +78,11 @@ class Gates:
         return [*map(_gate, self.gate or ()), *map(NoWorseThanChampion, self.no_worse or ())]
 
 
-@dataclass(frozen=True, kw_only=True)
+@group("Registry")
 class Reason:
     """The reason for a change."""
 
-    reason: Annotated[
-        str | None, typer.Option(metavar="WORDS", help="The reason, for the model's history.", rich_help_panel=PANEL)
-    ] = None
+    reason: Annotated[str | None, typer.Option(metavar="WORDS", help="The reason, for the model's history.")] = None
 
 
 def registration(registering: Registering, gates: Gates, reason: Reason, place: Place) -> dict[str, Any]:

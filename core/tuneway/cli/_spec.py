@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from tuneway.choices import Reuse
+from tuneway.cli._options import group
 from tuneway.errors import InvalidInput, InvalidSpec
 
 if TYPE_CHECKING:
     from tuneway.recipe import Recipe
     from tuneway.steps import AskedTraining
-
-PANEL = "Training"
 
 
 ReuseOption = Annotated[
@@ -35,7 +33,7 @@ Prices = Annotated[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@group()
 class Budget:
     """What a training may cost."""
 
@@ -49,45 +47,37 @@ class Budget:
         return {"max_usd": self.max_usd, "data_options": {"prices": self.prices} if self.prices else None}
 
 
-@dataclass(frozen=True, kw_only=True)
+@group("Training")
 class Training:
     """The method and its hyperparameters; the service chooses those that are left out."""
 
     method: Annotated[
         Literal["supervised", "dpo", "reinforcement"] | None,
-        typer.Option(help="The training method. Default: supervised.", rich_help_panel=PANEL),
+        typer.Option(help="The training method. Default: supervised."),
     ] = None
-    epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="How often training goes over the data.", rich_help_panel=PANEL)
-    ] = None
-    batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Examples in one step.", rich_help_panel=PANEL)
-    ] = None
-    lr_multiplier: Annotated[
-        float | None, typer.Option(metavar="X", help="Multiplies the learning rate.", rich_help_panel=PANEL)
-    ] = None
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="How often training goes over the data.")] = None
+    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Examples in one step.")] = None
+    lr_multiplier: Annotated[float | None, typer.Option(metavar="X", help="Multiplies the learning rate.")] = None
     beta: Annotated[
         float | None,
-        typer.Option(metavar="X", help="For dpo: how close the model stays to its base.", rich_help_panel=PANEL),
+        typer.Option(metavar="X", help="For dpo: how close the model stays to its base."),
     ] = None
     grader: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="For reinforcement: a file with the grader's JSON.", rich_help_panel=PANEL),
+        typer.Option(metavar="FILE", help="For reinforcement: a file with the grader's JSON."),
     ] = None
     seed: Annotated[
         int | None,
-        typer.Option(metavar="N", help="The same seed and data give the same training.", rich_help_panel=PANEL),
+        typer.Option(metavar="N", help="The same seed and data give the same training."),
     ] = None
-    suffix: Annotated[
-        str | None, typer.Option(metavar="WORD", help="A word in the new model's name.", rich_help_panel=PANEL)
-    ] = None
+    suffix: Annotated[str | None, typer.Option(metavar="WORD", help="A word in the new model's name.")] = None
     metadata: Annotated[
         list[str] | None,
-        typer.Option(metavar="K=V", help="A pair of your own, kept on the job; repeatable.", rich_help_panel=PANEL),
+        typer.Option(metavar="K=V", help="A pair of your own, kept on the job; repeatable."),
     ] = None
     wandb: Annotated[
         str | None,
-        typer.Option(metavar="PROJECT", help="Send metrics to this Weights & Biases project.", rich_help_panel=PANEL),
+        typer.Option(metavar="PROJECT", help="Send metrics to this Weights & Biases project."),
     ] = None
 
     def recipe(self, **fields: Any) -> Recipe:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuneway.cli._exits import Stopped, Terminated, exit_code
+from tuneway.cli._options import group
 from tuneway.errors import TunewayError
 
 if TYPE_CHECKING:
@@ -17,21 +17,17 @@ if TYPE_CHECKING:
     from tuneway.models import Job
     from tuneway.progress import Finished, Listener, News
 
-PANEL = "Waiting"
 
-
-@dataclass(frozen=True, kw_only=True)
+@group("Waiting")
 class Waiting:
     """How to wait."""
 
     timeout: Annotated[
         float | None,
-        typer.Option(
-            min=0, metavar="SECONDS", help="Stop waiting after this time; the job goes on.", rich_help_panel=PANEL
-        ),
+        typer.Option(min=0, metavar="SECONDS", help="Stop waiting after this time; the job goes on."),
     ] = None
     cancel_on_interrupt: Annotated[
-        bool, typer.Option("--cancel-on-interrupt", help="Let Ctrl-C cancel the job as well.", rich_help_panel=PANEL)
+        bool, typer.Option("--cancel-on-interrupt", help="Let Ctrl-C cancel the job as well.")
     ] = False
 
 

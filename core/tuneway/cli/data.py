@@ -93,12 +93,9 @@ def _check(output: Output, training_data: Path | None, **options: Any) -> Datase
 def _print_rules(output: Output) -> None:
     from tuneway.dataset import RULES
 
-    if output.json:
-        for rule in RULES.values():
-            output.record(rule._asdict())
-        return
-    output.table(
-        ["rule", "severity", "what it checks"], [(rule.id, rule.severity, rule.summary) for rule in RULES.values()]
+    rules = [rule._asdict() for rule in RULES.values()]
+    output.listing(
+        rules, ["rule", "severity", "what it checks"], lambda rule: (rule["id"], rule["severity"], rule["summary"])
     )
 
 

@@ -45,19 +45,13 @@ def list_(
     with connection.client() as client:
         jobs = client.jobs.list(metadata=pairs(metadata or (), "--metadata") or None, limit=min(limit, 100))
         found = list(islice((job for job in jobs if not wanted or job.status in wanted), limit))
-    if output.json:
-        for job in found:
-            output.record(job)
-        return
     now = time.time()
-    output.table(
+    output.listing(
+        found,
         ["job", "status", "model", "created", "made by", "tuned model"],
-        [
-            (job.id, job.status, job.model, ago(job.created_at, now), _origin(job), job.fine_tuned_model)
-            for job in found
-        ],
+        lambda job: (job.id, job.status, job.model, ago(job.created_at, now), _origin(job), job.fine_tuned_model),
     )
-    if not found:
+    if not found and not output.json:
         output.note(
             "No such jobs." if wanted or metadata else "No jobs yet. `tuneway run --help` says how to make one."
         )
@@ -80,7 +74,6 @@ def show(job: JobId, *, connection: Connection, output: Output) -> None:
 
 def _facts(job: Job, now: float) -> dict[str, Any]:
     fault = job.error
-    kind = (job.method or {}).get("type")
     own = {name: value for name, value in (job.metadata or {}).items() if not name.startswith("tuneway_")}
     facts = {
         "job": job.id,
@@ -88,8 +81,8 @@ def _facts(job: Job, now: float) -> dict[str, Any]:
         "why": " ".join(filter(None, [fault.message, f"({fault.code})" if fault.code else None])) if fault else None,
         "tuned model": job.fine_tuned_model,
         "from": job.model,
-        "method": kind,
-        **{name.replace("_", " "): value for name, value in sorted(_knobs(job).items())},
+        "method": job.kind,
+        **{name.replace("_", " "): value for name, value in sorted(job.resolved.items())},
         "seed": job.seed,
         "data": job.training_file,
         "validation": job.validation_file,
@@ -102,14 +95,6 @@ def _facts(job: Job, now: float) -> dict[str, Any]:
         "results": ", ".join(job.result_files or []),
     }
     return facts | {f"metadata {name}": value for name, value in own.items()}
-
-
-def _knobs(job: Job) -> dict[str, Any]:
-    """The job's hyperparameters: some services keep them in the method, some beside it."""
-    kind = (job.method or {}).get("type")
-    inner = (job.method or {}).get(kind) if isinstance(kind, str) else None
-    knobs = (inner.get("hyperparameters") if isinstance(inner, dict) else None) or job.hyperparameters
-    return {name: value for name, value in (knobs or {}).items() if value is not None}
 
 
 def _origin(job: Job) -> str | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
@@ -22,20 +21,13 @@ SHOWN = 12
 """Rows of the table on a terminal. Without a terminal, all rows are printed."""
 
 T = TypeVar("T")
-
-
-class CurveMetric(StrEnum):
-    """What the curve shows."""
-
-    LOSS = "loss"
-    ACCURACY = "accuracy"
-    REWARD = "reward"
+CurveMetric = Literal["loss", "accuracy", "reward"]
 
 
 def metrics(
     job: JobId,
     *,
-    metric: Annotated[CurveMetric, typer.Option(help="The metric of the curve.")] = CurveMetric.LOSS,
+    metric: Annotated[CurveMetric, typer.Option(help="The metric of the curve.")] = "loss",
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all steps as CSV.")] = False,
     connection: Connection,
     output: Output,
@@ -89,7 +81,7 @@ def _draw(report: Report, metric: CurveMetric, output: Output) -> None:
 
     rows = [*report.rows, *report.events]
     width = min(output.out.width, 100)
-    curve = terminal_curve(rows, width, checkpoints=report.checkpoints, metric=metric.value)
+    curve = terminal_curve(rows, width, checkpoints=report.checkpoints, metric=metric)
     output.out.print(curve + "\n", soft_wrap=True)
 
 

@@ -59,12 +59,9 @@ def models(
 
 
 def _list_versions(versions: list[ModelVersion], output: Output) -> None:
-    if output.json:
-        for version in versions:
-            output.record(version)
-    elif versions:
-        now = time.time()
-        output.table(COLUMNS, [row(version, now) for version in versions])
+    now = time.time()
+    if versions:
+        output.listing(versions, COLUMNS, lambda version: row(version, now))
     for warning in warn(versions):
         output.note(warning, style="yellow")
 
@@ -72,12 +69,11 @@ def _list_versions(versions: list[ModelVersion], output: Output) -> None:
 def _list_service(connection: Connection, output: Output) -> None:
     with connection.client() as client:
         found = list(client.models.list())
-    if output.json:
-        for model in found:
-            output.record(model)
-        return
-    rows = [(model.id, model.owned_by, moment(model.created), model.shutdown_date) for model in found]
-    output.table(["model", "owner", "since", "ends"], rows)
+    output.listing(
+        found,
+        ["model", "owner", "since", "ends"],
+        lambda model: (model.id, model.owned_by, moment(model.created), model.shutdown_date),
+    )
 
 
 def _list_history(name: str | None, place: Place, output: Output) -> None:
@@ -85,23 +81,18 @@ def _list_history(name: str | None, place: Place, output: Output) -> None:
         raise InvalidInput(
             "--history needs the name of a model", hint="For example: tuneway models support-router --history"
         )
-    events = place.open().history(name)
-    if output.json:
-        for event in events:
-            output.record(event)
-        return
-    rows = [
-        (
+    output.listing(
+        place.open().history(name),
+        ["when", "version", "what", "alias", "who", "why"],
+        lambda event: (
             f"{event.at.astimezone():%Y-%m-%d %H:%M}",
             f"{name}:{event.version}",
             event.action,
             event.alias or event.status,
             event.by,
             event.reason or "; ".join(verdict.why for verdict in event.verdicts if not verdict.passed),
-        )
-        for event in events
-    ]
-    output.table(["when", "version", "what", "alias", "who", "why"], rows)
+        ),
+    )
 
 
 def register(

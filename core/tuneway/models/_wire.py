@@ -83,6 +83,20 @@ class Job(WireModel):
         return None if self.created_at is None or self.finished_at is None else self.finished_at - self.created_at
 
     @property
+    def kind(self) -> str | None:
+        """The name of the method."""
+        kind = (self.method or {}).get("type")
+        return kind if isinstance(kind, str) else None
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The hyperparameters that the service uses. Some services keep them in the method, some beside it."""
+        inner = (self.method or {}).get(self.kind or "")
+        own = inner.get("hyperparameters") if isinstance(inner, dict) else None
+        found = own if isinstance(own, dict) and own else self.hyperparameters or {}
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
     def trainer(self) -> str | None:
         """The trainer of the job, if the service maps model names to its own trainers and names the one it used."""
         extra = self.model_extra or {}

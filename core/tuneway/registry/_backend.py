@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -21,6 +21,8 @@ from tuneway.models._curve import CurveRow
 from tuneway.registry.records import AuditEvent, Kept, ModelRecord
 
 K = TypeVar("K", bound=Kept)
+Mark = Literal["sha256", "job_id", "model_id"]
+"""By what a version is found: the hash of a data file, its job, or its model."""
 
 
 class Outdated(Exception):
@@ -114,8 +116,6 @@ class Backend(Protocol):
         """All model names, sorted."""
         ...
 
-    def find(
-        self, *, sha256: str | None = None, job_id: str | None = None, model_id: str | None = None
-    ) -> list[tuple[str, int]]:
+    def find(self, by: Mark, value: str) -> list[tuple[str, int]]:
         """Find versions by one of these; gives their names and numbers, sorted."""
         ...

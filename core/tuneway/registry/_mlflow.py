@@ -31,7 +31,7 @@ from typing import Any
 
 from tuneway.errors import RegistryError, RegistryUnavailable
 from tuneway.models._curve import CurveRow
-from tuneway.registry._backend import Entry, Ledger, Outdated, read
+from tuneway.registry._backend import Entry, Ledger, Mark, Outdated, read
 from tuneway.registry._mlflow_calls import EXISTS, Calls
 from tuneway.registry._mlflow_run import KEY, VersionRun, VersionRuns
 from tuneway.registry.records import AuditEvent, Kept, ModelRecord
@@ -126,17 +126,12 @@ class MlflowBackend:
         found = self._calls.pages("search_registered_models", f"tags.{OURS} = 'registry'")
         return sorted(model.name for model in found)
 
-    def find(
-        self, *, sha256: str | None = None, job_id: str | None = None, model_id: str | None = None
-    ) -> list[tuple[str, int]]:
+    def find(self, by: Mark, value: str) -> list[tuple[str, int]]:
         """Find versions by their tags."""
-        if sha256 is not None:
-            wanted = {f"tuneway.{role}.sha256": sha256 for role in ("training", "validation")}
-        else:
-            wanted = {"tuneway.job_id": job_id} if job_id is not None else {"tuneway.model_id": model_id or ""}
+        tags = ("tuneway.training.sha256", "tuneway.validation.sha256") if by == "sha256" else (f"tuneway.{by}",)
         found = {
             (version.name, int(version.version))
-            for tag, value in wanted.items()
+            for tag in tags
             for version in self._calls.pages("search_model_versions", f"tags.`{tag}` = {_quoted(value)}")
         }
         return sorted(found)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tuneway.errors import RegistryError, RegistryUnavailable
 from tuneway.models._curve import CurveRow
-from tuneway.registry._backend import Entry, Ledger, Outdated, read
+from tuneway.registry._backend import Entry, Ledger, Mark, Outdated, read
 from tuneway.registry._schema import migrate
 from tuneway.registry.records import AuditEvent, ModelRecord
 
@@ -80,18 +80,12 @@ class SqliteBackend:
         with self._transaction("BEGIN") as db:
             return [name for (name,) in db.execute("SELECT DISTINCT name FROM versions ORDER BY name")]
 
-    def find(
-        self, *, sha256: str | None = None, job_id: str | None = None, model_id: str | None = None
-    ) -> list[tuple[str, int]]:
+    def find(self, by: Mark, value: str) -> list[tuple[str, int]]:
         """Find versions by an index."""
-        if sha256 is not None:
-            query, value = "SELECT DISTINCT name, version FROM files WHERE sha256 = ?", sha256
-        elif job_id is not None:
-            query, value = "SELECT name, version FROM versions WHERE job_id = ?", job_id
-        else:
-            query, value = "SELECT name, version FROM versions WHERE model_id = ?", model_id or ""
+        table = "files" if by == "sha256" else "versions"
+        query = f"SELECT DISTINCT name, version FROM {table} WHERE {by} = ? ORDER BY name, version"  # noqa: S608 - ours
         with self._transaction("BEGIN") as db:
-            return db.execute(f"{query} ORDER BY name, version", (value,)).fetchall()
+            return db.execute(query, (value,)).fetchall()
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:

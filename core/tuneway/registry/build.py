@@ -100,13 +100,12 @@ def build_record(
 
 def _of_job(job: Job) -> dict[str, Any]:
     """The fields that the job alone decides."""
-    method, resolved = _method(job)
     return {
         "job_id": job.id,
         "base_model": job.model,
-        "method": method,
+        "method": job.kind,
         "grader_sha256": _grader_hash(job),
-        "resolved": resolved,
+        "resolved": job.resolved,
         "seed": job.seed,
         "trained_tokens": job.trained_tokens,
         "trainer": job.trainer,
@@ -233,16 +232,6 @@ def _data_files(
         return DataFile(id=file_id, filename=file.filename, bytes=file.bytes, **{**counts, "sha256": sha256})
 
     return described(job.training_file), described(job.validation_file)
-
-
-def _method(job: Job) -> tuple[str | None, dict[str, Any]]:
-    """The method's name, and the hyperparameters that the service used."""
-    method = job.method or {}
-    kind = method.get("type")
-    inner = method.get(kind) if isinstance(kind, str) else None
-    settled = inner.get("hyperparameters") if isinstance(inner, dict) else None
-    found = settled if isinstance(settled, dict) and settled else job.hyperparameters or {}
-    return kind if isinstance(kind, str) else None, {name: value for name, value in found.items() if value is not None}
 
 
 def _grader_hash(job: Job) -> str | None:

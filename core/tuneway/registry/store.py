@@ -22,7 +22,7 @@ from tuneway.errors import GateRefused, InvalidSpec, NotRegistered, RegistryErro
 from tuneway.models._curve import CurveRow
 from tuneway.registry import _aliases
 from tuneway.registry._acts import Act, GateCache, parse, user
-from tuneway.registry._backend import Backend, Entry, Ledger, Outdated
+from tuneway.registry._backend import Backend, Entry, Ledger, Mark, Outdated
 from tuneway.registry.gates import GateLike
 from tuneway.registry.records import (
     CHALLENGER,
@@ -219,9 +219,11 @@ class Registry:
         self, *, sha256: str | None = None, job_id: str | None = None, model_id: str | None = None
     ) -> list[ModelVersion]:
         """Find versions by the sha256 of a data file, by the job, or by the model's id."""
-        if [sha256, job_id, model_id].count(None) != 2:
+        asked: dict[Mark, str | None] = {"sha256": sha256, "job_id": job_id, "model_id": model_id}
+        given = [(by, value) for by, value in asked.items() if value is not None]
+        if len(given) != 1:
             raise InvalidSpec("give one of sha256, job_id and model_id", field="find")
-        found = self._backend.find(sha256=sha256, job_id=job_id, model_id=model_id)
+        found = self._backend.find(*given[0])
         ledgers = {name: self._backend.load(name) for name in {name for name, _ in found}}
         places = [(ledgers[name], number) for name, number in found]
         return [self._view(ledger, ledger.entries[number]) for ledger, number in places if number in ledger.entries]
