@@ -6,7 +6,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from support.dagster_runs import resources_of, written
+from support.dagster_runs import resources_of
+from support.datasets import write
 from support.fault_server import FaultServer
 from support.quick_service import QuickService
 from support.service import running_service
@@ -77,7 +78,7 @@ def rows(tmp_path):
 @pytest.fixture
 def data(tmp_path, rows):
     """The same in a file."""
-    return written(tmp_path / "train.jsonl", rows)
+    return write(tmp_path / "train.jsonl", rows)
 
 
 @pytest.fixture

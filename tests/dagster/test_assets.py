@@ -10,7 +10,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from support.dagster_runs import checks, failure, jobs_on, materializations, resources_of, said, written
+from support.dagster_runs import checks, failure, jobs_on, materializations, resources_of, said
+from support.datasets import write
 from support.support_chats import chats
 
 from dagster_tuneway import FineTuningResource, fine_tune, fine_tuned_model_assets, output_of
@@ -28,7 +29,7 @@ def assets_of(name, training_data, **more):
 
 
 def test_a_run_trains_on_the_file_and_registers_the_model(run, service, server, data, registry):
-    held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
+    held_out = write(data.parent / "valid.jsonl", chats(12, seed=2))
     assets = assets_of("whole", str(data), validation_data=held_out, alias="champion", seed=7, suffix="router")
 
     made = materializations(run(assets))
@@ -76,7 +77,7 @@ def test_unchanged_data_is_not_trained_again_and_the_asset_says_why(run, service
 def test_changed_data_is_trained_again(run, service, data, rows):
     assets = assets_of("changed", str(data))
     run(assets)
-    written(data, rows[:-1])
+    write(data, rows[:-1])
 
     run(assets)
 
@@ -95,7 +96,7 @@ def test_other_settings_are_another_version_of_the_code(data):
 
 
 def test_the_model_is_shown_with_numbers_curve_checkpoints_and_links(run, real, registry, data):
-    held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
+    held_out = write(data.parent / "valid.jsonl", chats(12, seed=2))
 
     resources = resources_of(real, registry, data.parent)
     made = materializations(run(assets_of("shown", str(data), validation_data=held_out), resources=resources))
@@ -218,7 +219,7 @@ def test_what_is_no_data_is_named(run):
 
 
 def test_data_is_read_once_to_check_it_and_once_to_send_it(run, data):
-    held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
+    held_out = write(data.parent / "valid.jsonl", chats(12, seed=2))
     opened = []
 
     def note(event, arguments):
@@ -248,7 +249,7 @@ def heard(hook):
 
 def test_bad_data_is_refused_with_its_lines_before_anything_is_sent(run, service, data, rows, client):
     del rows[4]["messages"]
-    written(data, rows)
+    write(data, rows)
     before = len(list(client.files.list()))
 
     result = run(assets_of("bad", str(data)), fails=True)
@@ -267,7 +268,7 @@ def test_bad_data_is_refused_with_its_lines_before_anything_is_sent(run, service
 
 
 def test_warnings_about_the_data_are_in_the_runs_log(run, instance, data):
-    few = written(data.parent / "valid.jsonl", chats(5, seed=2))
+    few = write(data.parent / "valid.jsonl", chats(5, seed=2))
     groups = assets_of("warned", str(data), validation_data=few)
 
     @dg.asset
@@ -344,7 +345,7 @@ def test_an_asset_of_ones_own_gets_the_checks_too(run, instance, data, rows):
 
 
 def test_gates_are_checks_with_their_numbers(run, data):
-    held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
+    held_out = write(data.parent / "valid.jsonl", chats(12, seed=2))
     gates = [Gate("full_valid_loss", max=9), NoWorseThanChampion("full_valid_loss")]
     assets = assets_of("gated", str(data), validation_data=held_out, gates=gates, held_out=chats(3, seed=4))
 
@@ -379,9 +380,9 @@ def test_a_gate_that_refuses_keeps_the_alias_and_what_comes_after(run, data, reg
 
 
 def test_the_champion_is_compared_with_where_no_alias_is_moved_too(run, data, rows, registry):
-    held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
+    held_out = write(data.parent / "valid.jsonl", chats(12, seed=2))
     run(assets_of("beside", str(data), validation_data=held_out, alias="champion"))
-    written(data, rows[:12])
+    write(data, rows[:12])
     gates = [NoWorseThanChampion("full_valid_loss", tolerance=100)]
 
     result = run(assets_of("beside", str(data), validation_data=held_out, gates=gates))
@@ -456,7 +457,7 @@ def test_each_asset_can_be_materialized_by_itself(run, service, data, registry):
 
 
 def test_each_step_hands_on_what_it_does_in_every_engine(run, instance, service, data, registry):
-    held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
+    held_out = write(data.parent / "valid.jsonl", chats(12, seed=2))
     assets = assets_of("outputs", str(data), validation_data=held_out)
     for key in (assets.training_file, assets.job, assets.fine_tuned_model, assets.registered_model):
         run(assets, selection=[key])
@@ -486,7 +487,7 @@ def test_each_step_hands_on_what_it_does_in_every_engine(run, instance, service,
 
 
 def test_the_step_that_creates_the_job_knows_that_nothing_was_uploaded_to_measure_on(run, service, data):
-    held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
+    held_out = write(data.parent / "valid.jsonl", chats(12, seed=2))
     before = assets_of("late", str(data))
     run(before, selection=[before.training_file])
     assets = assets_of("late", str(data), validation_data=held_out, gates=[Gate("full_valid_loss", max=9)])
@@ -499,7 +500,7 @@ def test_the_step_that_creates_the_job_knows_that_nothing_was_uploaded_to_measur
 
 def test_what_a_version_before_has_handed_on_is_understood(run, instance, client, data, registry):
     """As the first version wrote it; it stays readable."""
-    held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
+    held_out = write(data.parent / "valid.jsonl", chats(12, seed=2))
     report = client.validate(data)
     files = client.upload(data), client.upload(validation_data=held_out)
     output = {

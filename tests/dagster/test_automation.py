@@ -8,7 +8,8 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
-from support.dagster_runs import jobs_on, written
+from support.dagster_runs import jobs_on
+from support.datasets import write
 
 from dagster_tuneway import fine_tuned_model_assets
 
@@ -78,7 +79,7 @@ def test_what_is_out_of_date_and_why_is_known_from_the_content(instance, resourc
     dg.materialize(assets, instance=instance, resources=resources, selection=[assets.training_file])
     assert status(assets) == (StaleStatus.FRESH, []), "the data is the same"
 
-    written(data, rows[1:])
+    write(data, rows[1:])
     dg.materialize(assets, instance=instance, resources=resources, selection=[assets.training_file])
     assert status(assets) == (StaleStatus.STALE, ["has a new dependency data version"])
 

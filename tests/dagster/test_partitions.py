@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 import pytest
-from support.dagster_runs import jobs_on, materializations, said, written
+from support.dagster_runs import jobs_on, materializations, said
+from support.datasets import write
 
 from dagster_tuneway import fine_tuned_model_assets
 from dagster_tuneway._names import with_partition
@@ -23,8 +24,8 @@ def assets_of(name, training_data, partitions_def, **more):
 
 
 def test_each_partition_has_its_own_data_job_and_model(run, service, server, tmp_path, rows, registry):
-    written(tmp_path / "acme.jsonl", rows)
-    written(tmp_path / "globex.jsonl", rows[2:])
+    write(tmp_path / "acme.jsonl", rows)
+    write(tmp_path / "globex.jsonl", rows[2:])
     assets = assets_of("shop", str(tmp_path / "{partition_key}.jsonl"), STATIC, alias="champion")
 
     made = {key: materializations(run(assets, partition_key=key)) for key in ("acme", "globex")}

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from support.dagster_runs import jobs_on, written
+from support.dagster_runs import jobs_on
+from support.datasets import write
 from support.fault_server import FaultServer
 from support.quick_service import QuickService
 from support.real_dagster import Dagster
@@ -46,7 +47,7 @@ def real():
 
 @pytest.fixture(scope="module")
 def dagster(server, real, registry, tmp_path_factory):
-    data = written(tmp_path_factory.mktemp("data") / "train.jsonl", chats(24, seed=5))
+    data = write(tmp_path_factory.mktemp("data") / "train.jsonl", chats(24, seed=5))
     environment = {
         "SHOP_DATA": str(data),
         "SHOP_SERVICE": server.base_url,

@@ -9,7 +9,8 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
-from support.dagster_runs import jobs_on, materializations, said, written
+from support.dagster_runs import jobs_on, materializations, said
+from support.datasets import write
 from support.support_chats import chats
 
 from dagster_tuneway import FineTuningResource, _log, fine_tune, fine_tuned_model_assets
@@ -312,7 +313,7 @@ def test_an_asset_of_ones_own_has_it_all_in_one_call(run, service, data, losing,
 
 
 def test_what_it_registers_has_the_rows_and_tokens_of_its_data(run, data, registry):
-    held_out = written(data.parent / "valid.jsonl", chats(12, seed=2))
+    held_out = write(data.parent / "valid.jsonl", chats(12, seed=2))
 
     run([asset_with(data, name="counted", validation_data=held_out)])
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from dagster_tuneway import FineTuningResource
 from tuneway import Client
 
@@ -14,11 +12,6 @@ def resources_of(service, registry, folder):
         base_url=service.base_url, registry=registry, reports=str(folder / "reports"), settle=0.05, poll=quick
     )
     return {"tuneway": resource}
-
-
-def written(path, rows):
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    return path
 
 
 def jobs_on(service, origin):

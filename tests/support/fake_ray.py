@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from collections import defaultdict, deque
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from typing import Any, Self
 
-from support.receiver import QuietHandler
+from support.receiver import QuietHandler, serving
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "job_head.py", line 419, in submit_job\n'
 
@@ -30,7 +29,7 @@ class FakeRay:
         self.faults: defaultdict[str, deque[str]] = defaultdict(deque)
         self.refuses: str | None = None
         self._port = 0
-        self._server: ThreadingHTTPServer | None = None
+        self._open = ExitStack()
 
     @property
     def address(self) -> str:
@@ -54,20 +53,12 @@ class FakeRay:
 
             do_GET = do_POST = do_DELETE = serve  # noqa: N815 - http.server calls them so
 
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            allow_reuse_address = True
-
-        self._server = Server(("127.0.0.1", self._port), Handler)
-        self._port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        server = self._open.enter_context(serving(Handler, port=self._port))
+        self._port = server.server_port
 
     def down(self) -> None:
         """Be unreachable."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
+        self._open.close()
 
     def set(self, submission: str, status: str, **fields: Any) -> None:
         """A job has come so far."""
@@ -75,18 +66,18 @@ class FakeRay:
 
     # --- the other side of the door ---
 
-    def _serve(self, handler: BaseHTTPRequestHandler) -> None:
+    def _serve(self, handler: QuietHandler) -> None:
         handler.close_connection = True
         body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
         method = handler.command
         self.seen.append((method, handler.path, dict(handler.headers)))
         fault = self.faults[method].popleft() if self.faults[method] else None
         if fault is not None and fault.isdigit():
-            self._send(handler, int(fault), f"<html>{fault}</html>")
+            handler.answer(int(fault), f"<html>{fault}</html>".encode())
         elif fault == "garbage":
-            self._send(handler, 200, "<html>Please log in</html>")
+            handler.answer(200, b"<html>Please log in</html>")
         elif fault == "elsewhere":
-            self._send(handler, 404, "<html>no such page</html>")
+            handler.answer(404, b"<html>no such page</html>")
         elif fault == "dropped":
             handler.connection.shutdown(socket.SHUT_RDWR)
         else:
@@ -94,13 +85,7 @@ class FakeRay:
             if fault == "lost":
                 handler.connection.shutdown(socket.SHUT_RDWR)
             else:
-                self._send(handler, status, text)
-
-    @staticmethod
-    def _send(handler: BaseHTTPRequestHandler, status: int, text: str) -> None:
-        content = text.encode()
-        head = f"HTTP/1.1 {status} X\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n"
-        handler.wfile.write(head.encode() + content)
+                handler.answer(status, text.encode())
 
     def _answer(self, method: str, path: str, body: Any) -> tuple[int, str]:
         submission, _, verb = path.removeprefix("/api/jobs/").partition("/")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-from contextlib import suppress
 from datetime import datetime
 
 import httpx
@@ -60,10 +59,9 @@ class Airflow(Stack):
         self.until(self._healthy, seconds=240)
 
     def _healthy(self):
-        with suppress(httpx.TransportError):
-            health = httpx.get(f"{self.url}/api/v2/monitor/health").json()
-            return all(health[part]["status"] == "healthy" for part in ("scheduler", "triggerer", "dag_processor"))
-        return False
+        reply = self.answers(f"{self.url}/api/v2/monitor/health")
+        parts = ("scheduler", "triggerer", "dag_processor")
+        return reply and all(reply.json()[part]["status"] == "healthy" for part in parts)
 
     @functools.cached_property
     def token(self):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -57,16 +56,11 @@ class Dagster(Stack):
         self.until(lambda: self._listens(self.ports["code"]))
         self.start("web")
         self.start("daemon")
-        self.until(self._serves)
+        self.until(lambda: self.answers(f"{self.url}/server_info"))
 
     def _listens(self, port):
         with socket.socket() as sock:
             return sock.connect_ex(("127.0.0.1", port)) == 0
-
-    def _serves(self):
-        with suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/server_info").status_code == 200
-        return False
 
     def down(self):
         super().down()

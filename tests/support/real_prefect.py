@@ -53,13 +53,8 @@ class Prefect(Stack):
 
     def up(self):
         self.spawn("server", self.command("server", "start", "--host", "127.0.0.1", "--port", str(self.port)))
-        self.until(self._healthy)
+        self.until(lambda: self.answers(f"{self.url}/health"))
         self.run("work-pool", "create", POOL, "--type", "process")
-
-    def _healthy(self):
-        with suppress(httpx.TransportError):
-            return self._http.get("/health").status_code == 200
-        return False
 
     def down(self):
         super().down()

@@ -31,9 +31,11 @@ class QuietHandler(BaseHTTPRequestHandler):
 def serving(
     handler: type[BaseHTTPRequestHandler],
     make: Callable[[tuple[str, int], type[BaseHTTPRequestHandler]], AnyServer] = ThreadingHTTPServer,  # type: ignore[assignment]
+    *,
+    port: int = 0,
 ) -> Iterator[AnyServer]:
-    """Serve on a free port of loopback while the block lasts."""
-    with make(("127.0.0.1", 0), handler) as server:
+    """Serve on a port of loopback while the block lasts; on a free one unless it is given."""
+    with make(("127.0.0.1", port), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:

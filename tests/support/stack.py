@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+import httpx
 from support.service import until
 
 
@@ -103,6 +104,13 @@ class Stack:
             self.processes[name].wait(timeout=30)
         self.send(name, signal.SIGKILL)
         self.processes.pop(name).wait()
+
+    def answers(self, url: str) -> httpx.Response | None:
+        """What a server answers if it does, and if all is well."""
+        with suppress(httpx.TransportError):
+            reply = httpx.get(url, trust_env=False)
+            return reply if reply.status_code == 200 else None
+        return None
 
     def until(self, condition, *, seconds: float = 180.0, what=None):
         """Wait for something that others do; gives what the condition gave. A failure shows `what`, and the logs."""

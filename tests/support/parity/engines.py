@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
 
-import httpx
 from support.parity.order import Order
 from support.parity.runners import PATIENCE, TESTS, CommandLine, Plain, Program, Runner, own_environment
-from support.service import until
-from support.stack import free_port
+from support.stack import Stack, free_port
 
 
 class Airflow(Program):
@@ -46,22 +41,38 @@ class Airflow(Program):
         self._signal(signal.SIGTERM)
 
 
+class PrefectServer(Stack):
+    """A Prefect server, and nothing else of Prefect."""
+
+    engine = "prefect"
+
+    def up(self) -> None:
+        """Start it, and wait until it answers."""
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}/api"
+        self.spawn("server", self.command("server", "start", "--port", str(port), "--no-ui", "--no-services"))
+        self.until(lambda: self.answers(f"{self.url}/health"))
+
+
 class Prefect(Program):
     """The Prefect tasks, with a real Prefect server."""
 
     name = "Prefect"
     module = "with_prefect"
 
-    def __init__(self, home: Path) -> None:
-        super().__init__(home)
-        self._server: subprocess.Popen[bytes] | None = None
-        self._url = ""
+    _server: PrefectServer | None = None
 
     def environment(self) -> dict[str, str]:
         """The way to the server, which is started when it is first needed."""
+        settings = {
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_LOGGING_LEVEL": "WARNING",
+        }
         if self._server is None:
-            self._start_server()
-        return self._settings() | {"PREFECT_API_URL": f"{self._url}/api"}
+            self._server = PrefectServer(self.home, settings)
+            self._server.up()
+        return settings | {"PREFECT_API_URL": self._server.url}
 
     def cancel(self, order: Order) -> None:
         """`prefect flow-run cancel`, and what the run's worker does then."""
@@ -74,16 +85,8 @@ class Prefect(Program):
         """The server too."""
         super().close()
         if self._server is not None:
-            os.killpg(self._server.pid, signal.SIGKILL)
-            self._server.wait(PATIENCE)
+            self._server.down()
             self._server = None
-
-    def _settings(self) -> dict[str, str]:
-        return {
-            "PREFECT_HOME": str(self.home),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_LOGGING_LEVEL": "WARNING",
-        }
 
     def _act(self, verb: str, run: str, order: Order) -> None:
         theirs = {"OPENAI_BASE_URL": order.base_url, "PYTHONPATH": str(TESTS)}
@@ -93,21 +96,6 @@ class Prefect(Program):
                 env=own_environment() | self.environment() | theirs,
                 stdout=log, stderr=log, timeout=PATIENCE, check=True,
             )  # fmt: skip
-
-    def _start_server(self) -> None:
-        port = free_port()
-        self._url = f"http://127.0.0.1:{port}"
-        with (self.home / "server.log").open("ab") as log:
-            self._server = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui", "--no-services"],
-                env=own_environment() | self._settings(), stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        until(self._is_up, seconds=PATIENCE, every=0.2, told=(self.home / "server.log").read_text)
-
-    def _is_up(self) -> bool:
-        with suppress(httpx.TransportError):
-            return httpx.get(f"{self._url}/api/health", trust_env=False).status_code == 200
-        return False
 
 
 class Dagster(Program):

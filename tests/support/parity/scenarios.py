@@ -35,6 +35,8 @@ from support.parity.plays import (
 )
 from support.parity.stage import FILES, JOBS, ONE_JOB, Stage, Trains
 
+FORMS = ("steps", "one")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
@@ -75,7 +77,7 @@ class Scenario:
     data: Callable[[Path], Mapping[str, Any]] = good_data
     order: Mapping[str, Any] = field(default_factory=dict)
     differs: Mapping[str, Difference] = field(default_factory=dict)
-    forms: tuple[str, ...] = ("steps", "one")
+    forms: tuple[str, ...] = FORMS
 
 
 ONE = {"files": 1, "creates": 1, "cancels": 0, "jobs": ["succeeded"], "versions": 1}

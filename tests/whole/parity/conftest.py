@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.parity.engines import RUNNERS
-from support.parity.scenarios import TABLE
+from support.parity.scenarios import FORMS, TABLE
 from support.parity.stage import staged
 
 
@@ -19,20 +19,25 @@ class Playhouse:
 
     def __init__(self, home):
         self._home = home
-        self._runners = {kind.name: kind(home / kind.name.replace(" ", "-")) for kind in RUNNERS}
+        # each form has a runner of its own, so that both are played at once: most of a play is waiting
+        self._runners = {
+            (kind.name, form): kind(home / f"{kind.name} {form}".replace(" ", "-"))
+            for kind in RUNNERS
+            for form in FORMS
+        }
         self._seen = {}
 
     def seen(self, scenario, name):
         """What this runner was seen to do in this scenario, by the form of its pipeline."""
         if scenario not in self._seen:
-            with ThreadPoolExecutor() as pool:
+            forms = TABLE[scenario].forms
+            with ThreadPoolExecutor(len(self._runners)) as pool:
                 self._seen[scenario] = {
-                    name: pool.submit(self._play_all, scenario, runner) for name, runner in self._runners.items()
+                    (kind, form): pool.submit(self._play, scenario, runner, form)
+                    for (kind, form), runner in self._runners.items()
+                    if form in forms
                 }
-        return self._seen[scenario][name].result()
-
-    def _play_all(self, scenario, runner):
-        return {form: self._play(scenario, runner, form) for form in TABLE[scenario].forms}
+        return {form: seen.result() for (kind, form), seen in self._seen[scenario].items() if kind == name}
 
     def _play(self, scenario, runner, form):
         row = TABLE[scenario]
