@@ -72,9 +72,8 @@ def budget_result(report: DatasetReport, max_usd: float, *, refused: bool) -> As
 def _counts(report: DatasetReport) -> str:
     if report.ok:
         return f"{report.rows:,} rows without errors"
-    reports = [report] if report.validation is None else [report, report.validation]
-    first = next((problem for one in reports for problem in one.errors), None)
-    total = sum(one.error_count for one in reports)
+    first = next((problem for one in report.reports for problem in one.errors), None)
+    total = sum(one.error_count for one in report.reports)
     return f"{total:,} error{'s' * (total != 1)} in the data, first: {'line ' * bool(first and first.line)}{first}"
 
 

@@ -39,7 +39,7 @@ class Teller:
             return
         self._log.info(str(news))
         if isinstance(news, DataChecked):
-            for report in filter(None, (news.report, news.report.validation)):
+            for report in news.report.reports:
                 for problem in report.warnings:
                     self._log.warning("%s: %s", Path(report.path).name, problem)
 

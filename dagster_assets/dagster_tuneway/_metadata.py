@@ -49,10 +49,11 @@ def job_link(job_id: str, base_url: str) -> MetadataValue[Any]:
 
 def problems(report: DatasetReport) -> dict[str, Any]:
     """The first errors and warnings, with their lines."""
-    reports = [report] if report.validation is None else [report, report.validation]
     found: dict[str, Any] = {}
     for kind in ("errors", "warnings"):
-        rows = [one.model_dump() | {"file": Path(each.path).name} for each in reports for one in getattr(each, kind)]
+        rows = [
+            one.model_dump() | {"file": Path(each.path).name} for each in report.reports for one in getattr(each, kind)
+        ]
         if rows:
             found[kind] = table(
                 rows, file="string", line="int", rule="string", where="string", found="string", expected="string",
@@ -86,8 +87,8 @@ def data_metadata(report: DatasetReport) -> dict[str, Any]:
         "format": facts["format"],
         "sha256": facts["sha256"],
         "path": MetadataValue.path(report.path),
-        "error_count": report.error_count + (held_out.error_count if held_out else 0),
-        "warning_count": report.warning_count + (held_out.warning_count if held_out else 0),
+        "error_count": sum(one.error_count for one in report.reports),
+        "warning_count": sum(one.warning_count for one in report.reports),
     }
 
 

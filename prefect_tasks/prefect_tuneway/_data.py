@@ -20,15 +20,11 @@ if TYPE_CHECKING:
 
 def log_news(batch: list[News]) -> None:
     """Write news into the run's log."""
-    from tuneway.progress import DataChecked
-
     log = _runs.logger()
     for news in batch:
         log.info("%s", news)
-        if isinstance(news, DataChecked):
-            for one in filter(None, (news.report, news.report.validation)):
-                for problem in one.warnings:
-                    log.warning("%s: %s", one.path, problem)
+        for warning in getattr(news, "warnings", ()):
+            log.warning("%s", warning)
 
 
 def validate(

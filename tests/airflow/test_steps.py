@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk import DAG
 from support.any_airflow import TaskDeferred
+from support.datasets import good_rows, write
 from support.support_chats import chats
 
 from airflow_tuneway.operators import (
@@ -255,3 +256,13 @@ def test_lineage_goes_from_the_datas_hash_to_the_model(tmp_path):
     assert [(each.namespace, each.name) for each in lineage.inputs] == [("sha256", "ab" * 32)]
     assert [each.name for each in lineage.outputs] == ["ft:m:1"]
     assert lineage.run_facets["externalQuery"].externalQueryId == "ftjob-1"
+
+
+def test_warnings_about_uploaded_data_are_in_the_tasks_log(service, data, tmp_path, monkeypatch):
+    few = write(tmp_path / "few.jsonl", good_rows(start=100, count=4))
+    step = UploadTrainingFileOperator(task_id="upload", training_data=str(data), validation_data=str(few))
+    said = []
+    monkeypatch.setattr(step.log, "warning", lambda text, *values: said.append(text % values))
+    with Client(base_url=service.base_url) as client:
+        step.work(client, {})
+    assert [line for line in said if "few.jsonl" in line]

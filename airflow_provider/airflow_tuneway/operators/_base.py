@@ -59,7 +59,14 @@ class TunewayOperator(BaseOperator):
 
     def tell(self, news: News) -> None:
         """Write a piece of news into the task's log."""
-        self.log.info("%s", news)
+        log_news(self.log, news)
+
+
+def log_news(log: Any, news: News) -> None:
+    """Write a piece of news into a log; of checked data also the warnings."""
+    log.info("%s", news)
+    for warning in getattr(news, "warnings", ()):
+        log.warning("%s", warning)
 
 
 class JobOperator(TunewayOperator):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_tuneway._errors import airflow_errors
-from airflow_tuneway.operators._base import TunewayOperator
+from airflow_tuneway.operators._base import TunewayOperator, log_news
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -54,6 +54,7 @@ class ValidateTrainingDataOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Check."""
         from tuneway.dataset import validate
+        from tuneway.progress import DataChecked
         from tuneway.steps import data_summary
 
         with airflow_errors():
@@ -63,11 +64,8 @@ class ValidateTrainingDataOperator(BaseOperator):
                 model=self.model,
                 **(self.data_options or {}),
             )
-            for one in filter(None, (report, report.validation)):
-                for problem in one.warnings:
-                    self.log.warning("%s: %s", one.path, problem)
+            log_news(self.log, DataChecked(report))
             report.raise_for_errors()
-        self.log.info("%s: %s rows, %s tokens, no errors", report.path, report.rows, report.tokens.total)
         return data_summary(report)
 
 

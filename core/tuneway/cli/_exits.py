@@ -177,9 +177,10 @@ def _problems(error: TunewayError) -> dict[str, Any]:
     """The problems that were found in data, with their lines."""
     if not isinstance(error, errors.InvalidDataset):
         return {}
-    reports = filter(None, (error.report, error.report.validation))
     return {
-        "problems": [{"path": one.path} | problem.model_dump() for one in reports for problem in one.errors],
+        "problems": [
+            {"path": one.path} | problem.model_dump() for one in error.report.reports for problem in one.errors
+        ],
     }
 
 

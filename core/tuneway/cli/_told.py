@@ -47,7 +47,7 @@ def lines_about(report: DatasetReport) -> Iterator[Line]:
     """What a check found, with the first warnings. Nothing about data with errors: the command ends with those."""
     if not report.ok:
         return
-    for one in filter(None, (report, report.validation)):
+    for one in report.reports:
         yield "checked", summary(one)
         for problem in one.warnings[:WARNINGS]:
             yield "warning", f"{one.path}:{problem}"

@@ -67,7 +67,7 @@ def validate(
     if output.json:
         output.record(report)
     else:
-        for one in filter(None, (report, report.validation)):
+        for one in report.reports:
             _print_report(one, output)
     if not report.ok:
         raise typer.Exit(ExitCode.INVALID_DATA)

@@ -68,7 +68,6 @@ class Uploading:
         if report is None:
             report = checked(listener, self.training_data, validation_data=self.validation_data, **self.options)
         report.raise_for_errors()
-        reports = [one for one in (report, report.validation) if one is not None]
-        if [fspath(path) for path in data] != [one.path for one in reports]:
+        if [fspath(path) for path in data] != [one.path for one in report.reports]:
             raise InvalidInput("the report is about other files than those to be uploaded")
-        return [(Path(path), one) for path, one in zip(data, reports, strict=True)]
+        return [(Path(path), one) for path, one in zip(data, report.reports, strict=True)]

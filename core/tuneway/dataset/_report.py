@@ -142,6 +142,11 @@ class DatasetReport(_Frozen):
         """Whether the data has no errors, the validation data included."""
         return not self.error_count and (self.validation is None or self.validation.ok)
 
+    @property
+    def reports(self) -> list[DatasetReport]:
+        """This report, and that of the validation data if it was checked as well."""
+        return [self] if self.validation is None else [self, self.validation]
+
     def budget_problem(self, max_usd: float) -> str | None:
         """Say why the training may not start with this budget; None if it may."""
         if self.cost is None:
@@ -157,9 +162,8 @@ class DatasetReport(_Frozen):
         """Raise `InvalidDataset` with the first errors, if the data has any."""
         if self.ok:
             return
-        reports = [self] if self.validation is None else [self, self.validation]
-        total = sum(report.error_count for report in reports)
-        shown = [line for report in reports for line in _first_errors(report)]
+        total = sum(report.error_count for report in self.reports)
+        shown = [line for report in self.reports for line in _first_errors(report)]
         more = total - len(shown)
         lines = [f"the data has {total:,} error{'s' * (total != 1)}:", *(f"  {line}" for line in shown)]
         if more:

@@ -44,9 +44,14 @@ class DataChecked(News):
 
     report: DatasetReport
 
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings about the data, each with its file."""
+        return [f"{one.path}: {problem}" for one in self.report.reports for problem in one.warnings]
+
     def __str__(self) -> str:
-        reports = [one for one in (self.report, self.report.validation) if one is not None]
-        return "checked " + "; ".join(f"{one.path}: {one.rows:,} rows, errors: {one.error_count:,}" for one in reports)
+        told = (f"{one.path}: {one.rows:,} rows, errors: {one.error_count:,}" for one in self.report.reports)
+        return f"checked {'; '.join(told)}"
 
 
 @dataclass(frozen=True, slots=True)
