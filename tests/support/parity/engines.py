@@ -114,9 +114,6 @@ class Dagster(Program):
 
 
 ENGINES: dict[str, type[Runner]] = {"airflow": Airflow, "prefect": Prefect, "dagster": Dagster}
-RUNNERS: list[type[Runner]] = [
-    Plain,
-    CommandLine,
-    *(runner for engine, runner in ENGINES.items() if (found := find_spec(engine)) and found.origin),
-]
-"""Those that can be run here: no environment has all engines."""
+INSTALLED = [runner for engine, runner in ENGINES.items() if (found := find_spec(engine)) and found.origin]
+RUNNERS: list[type[Runner]] = [Plain, *(INSTALLED or [CommandLine])]
+"""Those that are played here. No environment has all engines; the command line is played where there is none."""
