@@ -54,8 +54,8 @@ class HfReinforcement(StatelessObjective):
         self._group = group_size(settings["compute_multiplier"])
         self._valid_answers: int = settings["eval_samples"]
         self._longest = ANSWER_TOKENS[settings["reasoning_effort"]]
-        self.train: HfDataset[Question] = HfDataset(train, self._read)
-        self.valid = HfDataset(valid, self._read) if valid else None
+        self.train: HfDataset[Question] = HfDataset(train, self._read, limit=encoder.context_length)
+        self.valid = HfDataset(valid, self._read, limit=encoder.context_length) if valid else None
         self._learned: dict[int, int] = {}
 
     def _read(self, row: Mapping[str, Any]) -> Question:
