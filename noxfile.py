@@ -31,6 +31,7 @@ TRAIN = [
     f"tests/service/{name}"
     for name in (
         "trainers/test_hf_tokens.py",
+        "trainers/test_hf_context.py",
         "trainers/test_hf_training.py",
         "test_hf.py",
         "test_export.py",

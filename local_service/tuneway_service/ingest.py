@@ -82,7 +82,9 @@ def _take_metrics(connection: Connection, job: int, record: dict[str, Any]) -> N
     )
     scores = {name.removeprefix(SCORE): value for name, value in numbers.items() if name.startswith(SCORE)}
     plain = {name: value for name, value in numbers.items() if not name.startswith(SCORE)}
-    data = {"step": step, "total_steps": total, **plain} | ({"scores": scores} if scores else {})
+    # a worker of an earlier version reported no groups
+    groups = record.get("groups") or ({"scores": scores} if scores else {})
+    data = {"step": step, "total_steps": total, **plain} | groups
     events.add(connection, job, text, data=data, mark=f"step:{step}", at=record["at"])
 
 

@@ -29,9 +29,12 @@ class Journal:
         """Report a message; the service records only the first one with this mark."""
         self.add({"kind": "message", "message": text, "mark": mark, "level": level})
 
-    def metrics(self, step: int, total_steps: int, numbers: Mapping[str, float]) -> None:
-        """Report the metrics of a step."""
-        self.add({"kind": "metrics", "step": step, "total_steps": total_steps, "metrics": self._finite(step, numbers)})
+    def metrics(
+        self, step: int, total_steps: int, numbers: Mapping[str, float], groups: Mapping[str, Any] | None = None
+    ) -> None:
+        """Report the metrics of a step, and the API's nested ones."""
+        record = {"kind": "metrics", "step": step, "total_steps": total_steps, "metrics": self._finite(step, numbers)}
+        self.add(record | ({"groups": groups} if groups else {}))
 
     def checkpoint(self, step: int, epoch: int, numbers: Mapping[str, float]) -> None:
         """Report a checkpoint that has been written."""

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from tuneway.calls.models import ChatAnswer
 from tuneway.client import Client
 from tuneway.models import Grader, PythonGrader
-from tuneway_service.graders import Grading, Limits, ModelSample, grade, parts
+from tuneway_service.graders import Grading, Limits, ModelSample, Tokens, grade, parts
 from tuneway_service.sandbox import kernel, secrets
 from tuneway_service.settings import GRADER_KEY
 
@@ -49,6 +50,13 @@ def _asking(url: str) -> Callable[[str, list[dict[str, Any]]], tuple[str, int]]:
         return Client(base_url=url, api_key=os.environ.get(GRADER_KEY) or NO_KEY)
 
     def ask(model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:
-        return client().ask(model, messages, max_tokens=ANSWER_TOKENS, temperature=0.0), 0
+        answer = client().ask(model, messages, max_tokens=ANSWER_TOKENS, temperature=0.0)
+        return answer, _tokens(answer)
 
     return ask
+
+
+def _tokens(answer: str) -> Tokens:
+    if not isinstance(answer, ChatAnswer):
+        return Tokens()
+    return Tokens(answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens)

@@ -12,9 +12,7 @@ then stops.
 from __future__ import annotations
 
 import base64
-import csv
 import errno
-import io
 import json
 import os
 import shutil
@@ -28,11 +26,14 @@ from typing import TYPE_CHECKING, Any
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway_service.folder import JobFolder, Taken, kept_checkpoints, replace
 from tuneway_service.journal import Journal, read_all
+from tuneway_service.result_table import result_table
 from tuneway_service.trainers import CheckpointDue, Step, TrainingRun, make_trainer
 from tuneway_service.wandb_log import RunLog
 
 if TYPE_CHECKING:
-    from tuneway_service.trainers import Trainer, TrainingSession
+    from collections.abc import Iterable
+
+    from tuneway_service.trainers import Remark, Trainer, TrainingSession
     from tuneway_service.trainers.base import Grade
 
 TAKEN = 75
@@ -63,12 +64,14 @@ class Worker:
         self.first_step = step
         if step:
             self.journal.message(f"Resuming from step {step}", mark=f"from:{step}:{self.job['attempt']}")
+        self._tell(training.remarks)
         self.saved = time.monotonic()
         with RunLog(self.job, self.folder.path, self.journal) as run_log:
             for item in training.advance():
                 step = item.step
                 if isinstance(item, Step):
-                    self.journal.metrics(step, item.total_steps, item.metrics)
+                    self.journal.metrics(step, item.total_steps, item.metrics, item.groups)
+                    self._tell(item.remarks)
                     run_log.step(step, item.metrics)
                     self._progress(training, step)
                 else:
@@ -79,6 +82,10 @@ class Worker:
                 if time.monotonic() - self.saved > self.pause:
                     self._save(training, step)
         return self._finish(training, step)
+
+    def _tell(self, remarks: Iterable[Remark]) -> None:
+        for remark in remarks:
+            self.journal.message(remark.text, mark=remark.mark, level=remark.level)
 
     def _training(self) -> tuple[TrainingSession, int]:
         run = TrainingRun(
@@ -178,25 +185,6 @@ def _if_there(path: Path) -> Path | None:
 def _name(trainer: Trainer) -> str:
     summary = trainer.describe().get("summary")
     return f"the local trainer {trainer.name!r}" + (f": {summary}" if summary else "")
-
-
-COLUMNS = {
-    "train_loss": "train_loss",
-    "train_accuracy": "train_mean_token_accuracy",
-    "valid_loss": "valid_loss",
-    "valid_mean_token_accuracy": "valid_mean_token_accuracy",
-}
-
-
-def result_table(journal: Path) -> str:
-    """The content of the result file: the metrics as CSV, empty where nothing was measured."""
-    steps = {record["step"]: record["metrics"] for record in read_all(journal) if record.get("kind") == "metrics"}
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["step", *COLUMNS])
-    for step in sorted(steps):
-        table.writerow([step, *(steps[step].get(name, "") for name in COLUMNS.values())])
-    return text.getvalue()
 
 
 def failure(error: Exception) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from support.openai_jobs import openai_for, submit, wait_for
 from support.service import running_service
 
-from tuneway.models import ScoreModelGrader, StringCheckGrader
-from tuneway_service.graders import Limits, ModelSample, grade, problems, templates, texts
+from tuneway.models import MultiGrader, ScoreModelGrader, StringCheckGrader
+from tuneway_service.graders import Limits, ModelSample, Tokens, grade, problems, templates, texts
 from tuneway_service.graders.formula import BadFormula, names, work_out
 
 SAME = {
@@ -320,3 +320,25 @@ def test_any_text_can_be_a_template(text):
         assert "{{" in text
     else:
         assert "{{" in text or filled == text
+
+
+def test_a_grading_tells_what_each_grader_did():
+    tokens = [Tokens(10, 1), Tokens(20, 2)]
+    judge = {"type": "score_model", "model": "m", "input": [{"role": "user", "content": "rate"}]}
+    grader = MultiGrader(
+        name="all", calculate_output="first + second + same",
+        graders={"first": judge | {"name": "x"}, "second": judge | {"name": "x"}, "same": SAME},
+    )  # fmt: skip
+    answers = iter(["0.5", "no number"])
+    limits = Limits(ask=lambda *_: (next(answers), tokens.pop(0)))
+    grading = grade(grader, ModelSample("net"), {"answer": "net"}, limits)
+    first, second, same = grading.parts
+    assert [(part.name, part.type, part.model) for part in grading.parts] == [
+        ("first", "score_model", "m"), ("second", "score_model", "m"), ("same", "string_check", None),
+    ]  # fmt: skip
+    assert [part.failed for part in grading.parts] == [False, True, False]
+    assert (first.reward, second.errors.keys()) == (0.5, {"model_grader_parse_error"})
+    assert (first.tokens.prompt, second.tokens.completion, grading.tokens) == (10, 2, {"m": 33})
+    assert all(part.seconds >= 0 for part in (first, second, same))
+    assert grading.failure is not None
+    assert "no number" in grading.failure

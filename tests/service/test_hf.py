@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
 import math
 
@@ -165,12 +167,20 @@ def test_a_reinforcement_job_trains_and_keeps_its_best_three(client):
     told = {event.data["step"]: event.data for event in events if event.type == "metrics"}
     assert sorted(told) == list(range(1, 9))
     for numbers in told.values():
-        assert set(numbers["scores"]) == {"exact", "alike"}
-        assert {"train_mean_reward", "full_valid_mean_reward"} <= numbers.keys()
+        for group in ("scores", "errors", "timing"):
+            assert [entry["name"] for entry in numbers[group]["graders"]] == ["exact", "alike"]
+        assert numbers["scores"]["train_reward_mean"] == pytest.approx(numbers["train_mean_reward"])
+        assert numbers["scores"]["valid_reward_mean"] == pytest.approx(numbers["full_valid_mean_reward"])
+        assert numbers["timing"]["step"]["full_iteration"] > numbers["timing"]["step"]["sampling"] > 0
+        assert numbers["usage"]["samples"]["train_completion_tokens_count"] > 0
     rewards = {step: numbers["full_valid_mean_reward"] for step, numbers in told.items()}
     best = sorted(rewards, key=lambda step: (rewards[step], step), reverse=True)[:3]
     checkpoints = client.fine_tuning.jobs.checkpoints.list(job.id).data
     assert {item.step_number for item in checkpoints} == set(best)
+    table = base64.b64decode(client.files.content(job.result_files[0]).read()).decode()
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert {int(row["step"]): float(row["full_valid_mean_reward"]) for row in rows} == rewards
+    assert all(float(row["scores/graders/string_check/exact/train_reward_mean"]) >= 0 for row in rows)
     name = checkpoints[-1].fine_tuned_model_checkpoint
     assert client.chat.completions.create(model=name, messages=ticket(1)["messages"][:1], max_tokens=2).choices
 

@@ -54,6 +54,24 @@ def test_a_model_that_grades_is_asked_where_it_is_with_the_key_of_the_environmen
     assert (body["model"], body["messages"][0]["content"]) == ("wise", "Rate maybe for yes")
 
 
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        (b'{"prompt_tokens": 30, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 20}}', (30, 4, 20)),
+        (b'{"prompt_tokens": 30}', (30, 0, 0)),
+        (b'"odd"', (0, 0, 0)),
+        (b"null", (0, 0, 0)),
+    ],
+)
+def test_the_tokens_of_a_model_that_grades_are_counted_as_its_service_says(usage, counts):
+    reply = b'{"choices": [{"message": {"content": "I say 0.25"}}], "usage": ' + usage + b"}"
+    with receiver(reply=reply) as there:
+        (part,) = grader_of(job(JUDGE, url=f"{there.url}/v1"))({"answer": "yes"}, "maybe").parts
+    assert (part.tokens.prompt, part.tokens.completion, part.tokens.cached) == counts
+    assert part.tokens == counts[0] + counts[1]
+    assert (part.name, part.type, part.model, part.reward) == ("judge", "score_model", "wise", 0.25)
+
+
 def test_a_model_that_cannot_be_asked_is_an_error_of_the_grading_and_not_of_the_worker(monkeypatch):
     monkeypatch.setitem(Driver.__init__.__kwdefaults__, "sleep", lambda _seconds: None)
     grading = grader_of(job(JUDGE, url="http://127.0.0.1:9/v1"))({"answer": "yes"}, "maybe")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from support.datasets import to_bytes
@@ -19,6 +20,8 @@ from support.service import until
 
 from tuneway_service import journal, worker
 from tuneway_service.folder import JobFolder, Taken, replace
+from tuneway_service.result_table import result_table
+from tuneway_service.trainers import Remark, Step
 
 
 def order(folder: Path, *, rows: bytes = b"", **changes) -> JobFolder:
@@ -338,6 +341,56 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_rows_that_are_too_long_are_reported_once(tmp_path):
+    row = (
+        b'{"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "' + b"x" * 5000 + b'"}]}\n'
+    )
+    job = order(tmp_path / "job", rows=chats(40) + row)
+    assert run(job)["outcome"] == "succeeded"
+    (told,) = [record for record in journal.read_all(job.journal) if str(record.get("mark")).startswith("cut:")]
+    assert (told["level"], told["mark"]) == ("warn", "cut:training.jsonl")
+    assert "1 row is learned without the end (line 41)" in told["message"]
+
+
+class Told:
+    """A training of one step, with something to say about it."""
+
+    total_steps, trained_tokens = 1, 7
+    remarks = (Remark("a row is too long", mark="cut"),)
+    groups: ClassVar[dict[str, Any]] = {"mean_unresponsive_rewards": 0.5}
+
+    def advance(self):
+        told = Remark("an answer is left out", mark="graders:1")
+        yield Step(1, 1, {"train_mean_reward": 0.25}, (told,), self.groups)
+
+    def save(self, folder):
+        folder.mkdir()
+
+    export = save
+
+
+def test_what_a_training_has_to_say_and_its_groups_are_reported(tmp_path, monkeypatch):
+    class Teller:
+        name = "teller"
+
+        def describe(self):
+            return {}
+
+        def start(self, run):
+            return Told()
+
+    monkeypatch.setattr(worker, "make_trainer", lambda name: Teller())
+    monkeypatch.setattr(worker, "result_table", lambda journal: "")
+    job = order(tmp_path / "job")
+    assert worker.Worker(job).run()["outcome"] == "succeeded"
+    records = list(journal.read_all(job.journal))
+    assert [(record["mark"], record["level"]) for record in records if record["kind"] == "message"] == [
+        ("training", "info"), ("cut", "warn"), ("graders:1", "warn"),
+    ]  # fmt: skip
+    (metrics,) = [record for record in records if record["kind"] == "metrics"]
+    assert (metrics["metrics"], metrics["groups"]) == ({"train_mean_reward": 0.25}, Told.groups)
+
+
 def test_the_result_table_has_each_step_once(tmp_path):
     path = tmp_path / "journal.jsonl"
     pen = journal.Journal(path)
@@ -348,7 +401,7 @@ def test_the_result_table_has_each_step_once(tmp_path):
             {"train_loss": 1 / step, "train_mean_token_accuracy": 0.5} | ({"valid_loss": 9.0} if step == 3 else {}),
         )
     pen.close()
-    assert worker.result_table(path).splitlines() == [
+    assert result_table(path).splitlines() == [
         "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy",
         "1,1.0,0.5,,",
         "2,0.5,0.5,,",

@@ -11,14 +11,16 @@ TEMPLATE = (
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
-def make_tokenizer(template: str | None = TEMPLATE):
-    """A token for each byte, and three for the turns."""
+def make_tokenizer(template: str | None = TEMPLATE, *, merges: list[tuple[str, str]] | None = None):
+    """A token for each byte, three for the turns, and one for each pair that is merged."""
     from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(BPE({token: number for number, token in enumerate([*SPECIAL, *alphabet])}, []))
+    joined = ["".join(pair) for pair in merges or ()]
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *alphabet, *joined])}
+    tokenizer = Tokenizer(BPE(vocabulary, merges or []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
@@ -27,12 +29,14 @@ def make_tokenizer(template: str | None = TEMPLATE):
     )
 
 
-def make_tiny_llama(folder: Path, *, context_length: int = 512, template: str | None = TEMPLATE, **changes) -> Path:
+def make_tiny_llama(
+    folder: Path, *, context_length: int = 512, template: str | None = TEMPLATE, tokenizer=None, **changes
+) -> Path:
     """A folder as Transformers saves it."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = make_tokenizer(template)
+    tokenizer = tokenizer or make_tokenizer(template)
     torch.manual_seed(0)
     size = {
         "hidden_size": 64,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from tuneway.calls._http import Call, Request, Response, bad_reply, reading, segment
 from tuneway.models import Deleted, Model, Page, page_of
@@ -24,17 +24,46 @@ def delete(model_id: str) -> Call[Deleted]:
     return Call(Request("DELETE", f"/models/{segment(model_id)}"), reading(Deleted))
 
 
-def chat(model_id: str, messages: Sequence[Mapping[str, Any]], **options: Any) -> Call[str]:
+class ChatAnswer(str):
+    """The text of an answer, and the tokens that it took, as far as the service says so."""
+
+    __slots__ = ("cached_tokens", "completion_tokens", "prompt_tokens")
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+
+    def __new__(cls, text: str, usage: Mapping[str, Any]) -> Self:
+        """Read the tokens from the `usage` of a chat completion."""
+        made = super().__new__(cls, text)
+        made.prompt_tokens = _number(usage, "prompt_tokens")
+        made.completion_tokens = _number(usage, "completion_tokens")
+        made.cached_tokens = _number(_mapping(usage, "prompt_tokens_details"), "cached_tokens")
+        return made
+
+
+def chat(model_id: str, messages: Sequence[Mapping[str, Any]], **options: Any) -> Call[ChatAnswer]:
     """Send messages to a model; gives the text of its answer."""
     body = {"model": model_id, "messages": list(messages), **options}
     return Call(Request("POST", "/chat/completions", json=body), _answer)
 
 
-def _answer(response: Response) -> str:
+def _answer(response: Response) -> ChatAnswer:
     try:
         from pydantic_core import from_json
 
-        content = from_json(response.content)["choices"][0]["message"]["content"]
+        reply = from_json(response.content)
+        content = reply["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError):
         raise bad_reply(response, "not a chat completion") from None
-    return content if isinstance(content, str) else ""
+    return ChatAnswer(content if isinstance(content, str) else "", _mapping(reply, "usage"))
+
+
+def _mapping(reply: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = reply.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _number(usage: Mapping[str, Any], name: str) -> int:
+    found = usage.get(name)
+    return found if isinstance(found, int) else 0

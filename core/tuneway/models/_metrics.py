@@ -57,7 +57,12 @@ def _table() -> Iterator[MetricInfo]:
         )
         yield MetricInfo(f"{prefix}_reward_margin", role, _DPO)
         yield MetricInfo(f"{prefix}_reward_accuracy", role, _DPO)
-        yield MetricInfo(f"{prefix}_mean_reward", role, _REINFORCEMENT, Measure.REWARD)
+        also = {"train": ("train_reward_mean",), "full_valid": ("valid_reward_mean",)}.get(prefix, ())
+        yield MetricInfo(f"{prefix}_mean_reward", role, _REINFORCEMENT, Measure.REWARD, also)
+    for name in ("completion_tokens_mean", "reasoning_tokens_mean"):
+        yield MetricInfo(name, Role.TRAIN, _REINFORCEMENT)
+    for name in ("valid_reasoning_tokens_mean", "full_valid_mean_parse_error"):
+        yield MetricInfo(name, Role.FULL_VALID, _REINFORCEMENT)
 
 
 METRICS: Mapping[str, MetricInfo] = {metric.name: metric for metric in _table()}

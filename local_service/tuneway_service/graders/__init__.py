@@ -2,7 +2,7 @@
 
 from tuneway_service.graders.checks import problems
 from tuneway_service.graders.grading import Inner, Limits, grade, parts
-from tuneway_service.graders.result import Grading
+from tuneway_service.graders.result import Grading, Part, Tokens
 from tuneway_service.graders.templates import ModelSample
 
-__all__ = ["Grading", "Inner", "Limits", "ModelSample", "grade", "parts", "problems"]
+__all__ = ["Grading", "Inner", "Limits", "ModelSample", "Part", "Tokens", "grade", "parts", "problems"]

@@ -20,7 +20,7 @@ from tuneway.models import (
 )
 from tuneway_service.graders import messages, python_code
 from tuneway_service.graders.formula import work_out
-from tuneway_service.graders.result import Grading, GradingError
+from tuneway_service.graders.result import Grading, GradingError, Part, Tokens
 from tuneway_service.graders.templates import Filler, ModelSample
 from tuneway_service.graders.texts import CHECKS, similarity
 
@@ -88,21 +88,39 @@ class _Task:
 
 def grade(grader: Inner, sample: ModelSample, item: Any, limits: Limits) -> Grading:
     """Grade one answer. Errors are in the result, and not raised. Blocks: never call it on an event loop."""
-    task = _Task(sample, item, limits)
-    grading = task.grading
-    grading.reward = _score(grader, task)
+    return _graded(grader, grader.name, _Task(sample, item, limits))
+
+
+def _graded(grader: Inner, name: str, task: _Task) -> Grading:
+    outer, grading = task.grading, Grading()
+    task.grading, began = grading, time.perf_counter()
+    try:
+        grading.reward = _measure(grader, task)
+    except GradingError as error:
+        grading.reward = grading.fail(error.flag, str(error))
+    except RecursionError:
+        grading.reward = grading.fail("other_error", "the data is nested too deeply")
+    finally:
+        task.grading = outer
     if not math.isfinite(grading.reward):
         grading.reward = grading.fail("other_error", "the reward is not a finite number")
+    if not isinstance(grader, MultiGrader):
+        grading.parts = [_part(grader, name, grading, time.perf_counter() - began)]
     return grading
 
 
-def _score(grader: Inner, task: _Task) -> float:
-    try:
-        return _measure(grader, task)
-    except GradingError as error:
-        return task.grading.fail(error.flag, str(error))
-    except RecursionError:
-        return task.grading.fail("other_error", "the data is nested too deeply")
+def _part(grader: Inner, name: str, grading: Grading, seconds: float) -> Part:
+    model = getattr(grader, "model", None)
+    used = grading.tokens.get(model, 0) if model else 0
+    return Part(
+        name=name,
+        type=grader.type,
+        model=model,
+        reward=grading.reward,
+        errors=grading.errors,
+        seconds=seconds,
+        tokens=used if isinstance(used, Tokens) else Tokens(used),
+    )
 
 
 def _measure(grader: Inner, task: _Task) -> float:
@@ -119,7 +137,7 @@ def _measure(grader: Inner, task: _Task) -> float:
             return task.timed(lambda left, tick: python_code.run(source, fields, task.item, seconds=left, tick=tick))
         case MultiGrader():
             for name, inner in grader.graders.items():
-                task.grading.scores[name] = _score(inner, task)
+                task.grading.add(name, _graded(inner, name, task))
             return work_out(grader.calculate_output, task.grading.scores)
         case _:
             return _by_model(grader, task, filler)
@@ -133,7 +151,7 @@ def _by_model(grader: ScoreModelGrader | LabelModelGrader, task: _Task, filler: 
         text, tokens = ask(grader.model, asked)
     except Exception as error:  # noqa: BLE001 - whatever the model does, the answer needs a grading
         return grading.fail("model_grader_server_error", str(error))
-    grading.tokens[grader.model] = grading.tokens.get(grader.model, 0) + tokens
+    grading.tokens[grader.model] = tokens
     text = text[:LONGEST_ANSWER].strip()
     if isinstance(grader, LabelModelGrader):
         if text not in grader.labels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 FLAGS: Final = (
     "formula_parse_error",
@@ -33,17 +33,67 @@ class GradingError(Exception):
     flag = "other_error"
 
 
+class Tokens(int):
+    """The number of tokens that a question to a model took, of its prompt and its answer.
+
+    Args:
+        prompt: The tokens of the prompt.
+        completion: The tokens of the answer.
+        cached: Those of the prompt that the service had in a cache.
+    """
+
+    prompt: int
+    completion: int
+    cached: int
+
+    def __new__(cls, prompt: int = 0, completion: int = 0, cached: int = 0) -> Self:
+        """Count them."""
+        made = super().__new__(cls, prompt + completion)
+        made.prompt, made.completion, made.cached = prompt, completion, cached
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one grader that scores has done: the only one, or an inner one of a multi grader.
+
+    Args:
+        name: Its name.
+        type: Its type, as the API has it.
+        model: The model that it asks.
+        reward: Its score.
+        errors: Its errors.
+        seconds: How long it took.
+        tokens: The tokens of its model.
+    """
+
+    name: str
+    type: str
+    model: str | None = None
+    reward: float = 0.0
+    errors: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    tokens: Tokens = field(default_factory=Tokens)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it gave no score."""
+        return bool(_failures(self.errors))
+
+
 @dataclass
 class Grading:
     """The result of grading: the reward, the score of each inner grader, the errors, the tokens by model.
 
-    A grader that failed gave no score: then `failure` says why, and `reward` means nothing.
+    A grader that failed gave no score: then `failure` says why, and `reward` means nothing. `parts` says more about
+    each grader.
     """
 
     reward: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list)
 
     def fail(self, flag: str, text: str) -> float:
         """Record an error; returns 0, the number that the API has in place of a score."""
@@ -51,20 +101,26 @@ class Grading:
         self.errors.setdefault(flag, text.encode("utf-8", "replace").decode())
         return 0.0
 
+    def add(self, name: str, inner: Grading) -> None:
+        """Add the grading of the inner grader of this name."""
+        self.scores[name] = inner.reward
+        self.parts += inner.parts
+        for flag, text in inner.errors.items():
+            self.fail(flag, text)
+        for model, count in inner.tokens.items():
+            self.tokens[model] = self.tokens.get(model, 0) + count
+
     @property
     def failure(self) -> str | None:
         """Why the grader gave no score; None if `reward` is a score, which may be 0."""
-        found = self._failures()
+        found = _failures(self.errors)
         return f"{found[0]}: {self.errors[found[0]]}" if found else None
 
     @property
     def may_pass(self) -> bool:
         """Whether there is a failure that a retry may cure: of a model that couldn't be asked, for example."""
-        found = self._failures()
+        found = _failures(self.errors)
         return bool(found) and PASSING.issuperset(found)
-
-    def _failures(self) -> list[str]:
-        return [flag for flag in self.errors if flag not in OF_THE_ANSWER]
 
     def flags(self) -> dict[str, Any]:
         """The errors, as the API has them."""
@@ -73,3 +129,7 @@ class Grading:
         flags["python_grader_runtime_error_details"] = self.errors.get("python_grader_runtime_error")
         flags["python_grader_server_error_type"] = self.errors.get("python_grader_server_error")
         return flags
+
+
+def _failures(errors: dict[str, str]) -> list[str]:
+    return [flag for flag in errors if flag not in OF_THE_ANSWER]

@@ -45,6 +45,15 @@ class TrainingRun:
 
 
 @dataclass(frozen=True)
+class Remark:
+    """Something that the owner of the job should know; it becomes an event, once for each mark."""
+
+    text: str
+    mark: str
+    level: str = "warn"
+
+
+@dataclass(frozen=True)
 class Step:
     """One update of the weights.
 
@@ -53,11 +62,16 @@ class Step:
     and `full_valid_mean_token_accuracy` (of all validation rows). dpo adds `…_reward_margin` and
     `…_reward_accuracy` to each of the three. Reinforcement has `train_mean_reward` and, at some steps,
     `full_valid_mean_reward`, and for the parts of a multi grader `…_score.NAME`.
+
+    `groups` are the API's nested metrics of a reinforcement step: `scores`, `errors`, `usage`, `timing` and others.
+    Steps with different times are equal, so `groups` isn't compared.
     """
 
     step: int
     total_steps: int
     metrics: dict[str, float] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
+    groups: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,11 @@ class TrainingSession(Protocol):
     @property
     def trained_tokens(self) -> int:
         """The number of tokens learned so far, each counted once per epoch."""
+        ...
+
+    @property
+    def remarks(self) -> Sequence[Remark]:
+        """What there is to say about the rows before the first step, such as which are too long."""
         ...
 
     def advance(self) -> Iterator[Progress]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tuneway_service.trainers.cut_rows import CutRows
+
 Row = dict[str, Any]
 
 
@@ -23,10 +25,10 @@ class Rows:
 
     Args:
         path: A JSONL file that doesn't change meanwhile. Empty lines are skipped.
-        accept: Whether a row counts. If it raises `InvalidInput`, the line's number is added.
+        accept: Whether a row counts, which has this line number. If it raises `InvalidInput`, the number is added.
     """
 
-    def __init__(self, path: Path, accept: Callable[[Row], bool]) -> None:
+    def __init__(self, path: Path, accept: Callable[[Row, int], bool]) -> None:
         self.path = path
         self._starts = array("Q")
         digest = hashlib.sha256()
@@ -55,14 +57,16 @@ class Rows:
         return row
 
 
-def nothing_in(path: Path) -> InvalidInput:
+def nothing_in(path: Path, cut: CutRows) -> InvalidInput:
     """The error for a file without anything to learn."""
+    if cut.left_out:
+        return InvalidInput(f"{path.name} has no answer to learn: it has only {cut.what}", hint=cut.hint)
     return InvalidInput(
         f"{path.name} has no answer to learn", hint="At least one assistant message must have weight 1."
     )
 
 
-def accept_line(line: bytes, number: int, accept: Callable[[Row], bool]) -> bool:
+def accept_line(line: bytes, number: int, accept: Callable[[Row, int], bool]) -> bool:
     """Whether `accept` takes the row on this line; errors get the line's number."""
     try:
         row = json.loads(line)
@@ -71,7 +75,7 @@ def accept_line(line: bytes, number: int, accept: Callable[[Row], bool]) -> bool
     if not isinstance(row, dict):
         raise InvalidInput(f"line {number}: not a JSON object", hint="Put one JSON object on each line.")
     try:
-        return accept(row)
+        return accept(row, number)
     except InvalidInput as error:
         raise InvalidInput(f"line {number}: {error.message}", hint=error.hint) from None
 

@@ -31,15 +31,27 @@ def test_a_record_of_before_reads_with_one_name():
 
 
 @pytest.mark.parametrize(
-    ("method", "measures"),
+    ("method", "measures", "tokens", "of_validation"),
     [
-        ("supervised", {"loss", "mean_token_accuracy"}),
-        ("dpo", {"loss", "mean_token_accuracy", "reward_margin", "reward_accuracy"}),
-        ("reinforcement", {"mean_reward"}),
+        ("supervised", {"loss", "mean_token_accuracy"}, set(), set()),
+        ("dpo", {"loss", "mean_token_accuracy", "reward_margin", "reward_accuracy"}, set(), set()),
+        (
+            "reinforcement",
+            {"mean_reward"},
+            {"completion_tokens_mean", "reasoning_tokens_mean"},
+            {"valid_reasoning_tokens_mean", "full_valid_mean_parse_error"},
+        ),
     ],
 )
-def test_a_training_has_the_metrics_of_its_method_and_of_the_data_that_it_has(method, measures):
+def test_a_training_has_the_metrics_of_its_method_and_of_the_data_that_it_has(method, measures, tokens, of_validation):
     alone, both = (possible_metrics(method, validated=validated) for validated in (False, True))
-    assert {name.removeprefix("train_") for name in alone} == measures
+    assert {name.removeprefix("train_") for name in set(alone) - tokens} == measures
+    assert tokens <= set(alone)
     assert all(METRICS[name].role is Role.TRAIN for name in alone)
-    assert len(both) == 3 * len(alone)
+    everywhere = {f"{prefix}_{measure}" for prefix in ("train", "valid", "full_valid") for measure in measures}
+    assert sorted(both) == sorted(everywhere | tokens | of_validation)
+
+
+def test_the_names_of_rewards_in_the_group_of_scores_are_other_names_of_them():
+    assert metric_name("train_reward_mean") == "train_mean_reward"
+    assert metric_name("valid_reward_mean") == "full_valid_mean_reward"

@@ -321,3 +321,14 @@ def test_usage_counts_bytes(train, chat_with):
     assert reply.prompt_tokens == sum(len(message["content"].encode()) for message in row["messages"][:-1])
     assert reply.completion_tokens == len(text)
     assert reply.finish_reason == "stop"
+
+
+def test_answers_that_are_too_long_are_told(trainer, prepare):
+    rows = [*FEW[:4], chat_row("?", "x" * 4097), chat_row("?", "x" * 4096), chat_row("?", "x" * 5000)]
+    (remark,) = trainer.start(prepare(rows)).remarks
+    assert (remark.level, remark.mark) == ("warn", "cut:train.jsonl")
+    assert remark.text == (
+        "train.jsonl has answers longer than 4,096 bytes: 2 rows are learned without the end (lines 5, 7)."
+        " Shorten the answers."
+    )
+    assert trainer.start(prepare(FEW)).remarks == []

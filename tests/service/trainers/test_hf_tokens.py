@@ -150,9 +150,12 @@ def test_a_model_without_a_chat_template_gets_a_plain_one():
 def test_what_is_too_long_loses_its_end_and_nothing_is_left_to_learn_of_a_row_without_its_answer():
     row = {"messages": [says("user", "hi"), says("assistant", "a long answer")]}
     (whole,) = learned(row)
+    size = len("a long answer") + 1  # and the end of the turn
     prompt = len(encoder().prompt(row["messages"][:1]))
     assert learned(row, limit=prompt + 6) == [whole[: whole.index("[") + 7] + "]"]
-    assert learned(row, limit=prompt) == []
+    for limit, lost in ((4096, 0), (prompt + 6, size - 6), (prompt, size), (5, size)):
+        (example,) = encoder(limit=limit).supervised(row)
+        assert (example.learned, example.lost) == (size - lost, lost)
 
 
 def test_a_preference_row_makes_two_answers_to_one_prompt():

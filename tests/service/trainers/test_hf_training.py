@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,13 @@ pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("peft", reason="needs the extra `train`")
 
 import torch
+from support.datasets import write
 from support.support_chats import answer, preferences
 from support.tiny_llama import make_tiny_llama
 
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway_service.graders import Grading
-from tuneway_service.trainers import CheckpointDue, Step, make_trainer
+from tuneway_service.trainers import CheckpointDue, Step, TrainingRun, make_trainer
 from tuneway_service.trainers.hf.hyperparameters import ANSWER_TOKENS
 
 # PEFT asks Transformers by an older name
@@ -243,7 +245,9 @@ def test_a_full_disk_is_told_as_what_it_is_and_the_older_folder_stays(trainer, p
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
 
 
-def test_a_grader_that_never_works_ends_the_training(trainer, prepared):
+def test_a_grader_that_never_works_ends_the_training(trainer, prepared, monkeypatch):
+    monkeypatch.setattr("tuneway_service.trainers.grades.ATTEMPTS", 1)
+
     def broken(item, text):
         grading = Grading()
         grading.fail("model_grader_server_error", "connection refused")
@@ -252,6 +256,124 @@ def test_a_grader_that_never_works_ends_the_training(trainer, prepared):
     run = dataclasses.replace(prepared("reinforcement"), grade=broken)
     with pytest.raises(InvalidSpec, match="connection refused"):
         told_of(trainer.start(run))
+
+
+def breaks_for(word):
+    """A grader that fails for the questions with this word."""
+
+    def grade(item, text):
+        grading = likes_letters(item, text)
+        if word in item["messages"][0]["content"]:
+            grading.reward = 1e6  # would be seen in any mean that has it
+            grading.fail("python_grader_runtime_error", "it broke")
+        return grading
+
+    return grade
+
+
+def test_answers_that_a_grader_failed_for_have_no_part_in_the_training(trainer, prepared):
+    options = {"batch_size": 3, "n_epochs": 1, "max_grader_failures": 0.9, "valid": None, "seed": 3}
+    run = prepared("reinforcement", **options)
+    training = trainer.start(dataclasses.replace(run, grade=breaks_for("red")))
+    for step in steps_of(told_of(training)):
+        left_out = sum(label.mark.startswith("graders:") for label in step.remarks)
+        share = step.groups["mean_unresponsive_rewards"]
+        assert left_out == (share > 0)
+        assert step.metrics.get("train_mean_reward", 0) <= 1
+        assert step.groups["scores"].get("train_reward_mean", 0) <= 1
+        assert 0 <= share < 0.9
+    learned = training._objective._learned
+    asked = [item["messages"][0]["content"] for _, item in training._objective.train]
+    assert all((tokens == 0) == ("red" in asked[row]) for row, tokens in learned.items())
+
+
+def test_graders_that_fail_too_often_end_the_training(trainer, prepared):
+    run = dataclasses.replace(prepared("reinforcement", max_grader_failures=0.1, batch_size=6), grade=breaks_for("red"))
+    with pytest.raises(InvalidSpec, match=r"failed 12 times for 12 of the 24 answers of a step .*it broke"):
+        told_of(trainer.start(run))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, True, "half"])
+def test_the_share_of_failures_is_a_share(trainer, share):
+    with pytest.raises(InvalidSpec, match="max_grader_failures"):
+        trainer.resolve("reinforcement", {"max_grader_failures": share}, 10)
+
+
+def test_a_reinforcement_step_has_the_nested_metrics(trainer, prepared):
+    *_, last = steps_of(told_of(trainer.start(prepared("reinforcement", n_epochs=1))))
+    assert {"scores", "errors", "usage", "timing"} <= last.groups.keys()
+    assert last.groups["scores"]["train_reward_mean"] == pytest.approx(last.metrics["train_mean_reward"])
+    assert last.groups["scores"]["valid_reward_mean"] == pytest.approx(last.metrics["full_valid_mean_reward"])
+    spent = last.groups["timing"]["step"]
+    assert all(seconds > 0 for seconds in spent.values())
+    assert spent["sampling"] + spent["training"] + spent["eval"] < spent["full_iteration"]
+    assert 1 <= last.groups["completion_tokens_mean"] <= 16
+    json.dumps(last.groups, allow_nan=False)
+
+
+# rows that are too long
+
+
+LONG = {"messages": [{"role": "user", "content": "q" * 70}, {"role": "assistant", "content": "a" * 70}]}
+CUT = {"context_length": 60, "batch_size": 2, "n_epochs": 1}
+
+
+def test_rows_that_do_not_fit_are_told_and_do_not_count(trainer, prepared):
+    half = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a" * 70}]}
+    fitting, left_out = ROWS[:4], "left out, because nothing to learn remains"
+    with_long = [fitting[0], LONG, *fitting[1:], half, LONG]
+    training = trainer.start(prepared(rows=with_long, valid=[*fitting, LONG], **CUT))
+    assert [(remark.level, remark.mark) for remark in training.remarks] == [
+        ("warn", "cut:train.jsonl"), ("warn", "cut:valid.jsonl"),
+    ]  # fmt: skip
+    assert [remark.text for remark in training.remarks] == [
+        f"{file} has rows longer than the context of 60 tokens: {rows}."
+        " Shorten them, or raise context_length up to the model's own."
+        for file, rows in {
+            "train.jsonl": f"1 row is learned without the end (line 6); 2 rows are {left_out} (lines 2, 7)",
+            "valid.jsonl": f"1 row is {left_out} (line 5)",
+        }.items()
+    ]
+    without = trainer.start(prepared(rows=[*fitting, half], valid=fitting, **CUT))
+    assert [step.metrics for step in steps_of(told_of(training))] == [
+        step.metrics for step in steps_of(told_of(without))
+    ]
+    assert trainer.start(prepared(rows=fitting, **CUT)).remarks == []
+
+
+def test_a_pair_of_which_an_answer_does_not_fit_is_left_out(trainer, prepared):
+    def pair(question, other):
+        return {"input": {"messages": [{"role": "user", "content": question}]},
+                "preferred_output": [{"role": "assistant", "content": "yes"}],
+                "non_preferred_output": [{"role": "assistant", "content": other}]}  # fmt: skip
+
+    pairs = [pair(str(number), "no") for number in range(4)]
+    longer = [*pairs, pair("5", "a" * 70), pair("q" * 70, "no")]
+    training = trainer.start(prepared("dpo", rows=longer, valid=None, **CUT))
+    (remark,) = training.remarks
+    assert "1 row is learned without the end (line 5)" in remark.text
+    assert "1 row is left out, because nothing to learn remains (line 6)" in remark.text
+    assert len(training._objective.train) == 5
+    assert trainer.start(prepared("dpo", rows=pairs, valid=None, **CUT)).remarks == []
+
+
+def test_rows_of_which_none_fits_are_refused_with_the_reason(trainer, prepared):
+    with pytest.raises(InvalidInput, match="only rows longer than the context of 60 tokens"):
+        trainer.start(prepared(rows=[LONG] * 10, valid=None, **CUT))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_save_with_tokens_of_an_earlier_version_is_not_mixed_with_new_ones(trainer, prepared, tmp_path, method):
+    run = prepared(method)
+    trainer.start(run).save(tmp_path / "saved")
+    state = torch.load(tmp_path / "saved" / "state.pt", weights_only=True)
+    state["run"].pop("tokens", None)
+    torch.save(state, tmp_path / "saved" / "state.pt")
+    if method == "reinforcement":  # it learns what the model has sampled, then as now
+        assert trainer.resume(run, tmp_path / "saved").total_steps > 0
+        return
+    with pytest.raises(InvalidInput, match="another training"):
+        trainer.resume(run, tmp_path / "saved")
 
 
 def test_rows_with_nothing_to_learn_are_refused(trainer, prepared):
@@ -331,6 +453,46 @@ def test_sampling_repeats_by_its_seed_and_pieces_are_whole_characters(trainer, p
     assert "".join(pieces) == texts[0]
     assert reply.finish_reason in ("stop", "length")
     assert len(pieces) > 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["unigram-always", "bpe-first", "bpe-prepended"])
+@pytest.mark.parametrize("name", ["Llama 2", "Zephyr"])
+def test_transformers_generates_exactly_the_tokens_that_were_learned(tmp_path, kind, name):
+    from support.word_tokenizers import TEMPLATES, make_word_tokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = make_tiny_llama(tmp_path / "words", tokenizer=make_word_tokenizer(kind, TEMPLATES[name]))
+    rows = [
+        {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": said},
+                      {"role": "user", "content": "and?"}, {"role": "assistant", "content": f"{said} and {said}"}]}
+        for asked, said in (("Hello", "Yes"), ("there", "No"), ("maybe", "user: 7"), ("INST", "Yes\u00e9\nNo"))
+    ]  # fmt: skip
+    trainer = make_trainer(str(folder))
+    path = write(tmp_path / "rows.jsonl", rows)
+    knobs = trainer.resolve("supervised", {"n_epochs": 50, "batch_size": 4, "learning_rate_multiplier": 50.0,
+                                           "lora": False}, len(rows))  # fmt: skip
+    training = trainer.start(TrainingRun(method="supervised", train_path=path, hyperparameters=knobs, seed=1))
+    *_, last = steps_of(told_of(training))
+    assert last.metrics["train_mean_token_accuracy"] == 1.0
+    training.export(tmp_path / "model")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    made: Any = training
+    for number, row in enumerate(rows):
+        (example,) = made._objective.train[number]
+        learned = [label for label in example.labels if label != -100]
+        generated = []
+        for place in (1, 3):
+            prompt = tokenizer.apply_chat_template(
+                row["messages"][:place], add_generation_prompt=True, return_tensors="pt"
+            )
+            size = prompt["input_ids"].shape[1]
+            written = model.generate(**prompt, max_new_tokens=40, do_sample=False)[0, size:].tolist()
+            whole = tokenizer.apply_chat_template(row["messages"][: place + 1])["input_ids"]
+            assert written == whole[size : size + len(written)]
+            generated += written
+        assert generated == learned
 
 
 # beside TRL

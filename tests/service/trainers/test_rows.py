@@ -13,7 +13,7 @@ from tuneway.errors import InvalidInput
 from tuneway_service.trainers.rows import Rows
 
 
-def everything(row):
+def everything(row, line):
     return True
 
 
@@ -37,7 +37,7 @@ def test_every_row_comes_back_by_its_number(tmp_path, rows, ending, last, ascii_
 def test_rows_that_are_not_accepted_do_not_count(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(json.dumps({"n": n}) for n in range(10)))
-    found = Rows(path, lambda row: row["n"] % 2 == 1)
+    found = Rows(path, lambda row, line: row["n"] % 2 == 1)
     assert [found[number]["n"] for number in range(len(found))] == [1, 3, 5, 7, 9]
 
 
@@ -64,7 +64,7 @@ def test_bytes_that_are_no_text_are_told_by_their_line(tmp_path):
 
 
 def test_what_accept_refuses_gets_its_line(tmp_path):
-    def refuse(row):
+    def refuse(row, line):
         raise InvalidInput("no messages", hint="Add some.")
 
     path = tmp_path / "rows.jsonl"

@@ -44,7 +44,7 @@ SERVICE = Package(
     ours=OF_THE_CORE,
     others=frozenset({"anyio", "fsspec", "h11", "httpx", "numpy", "pydantic", "pydantic_core"})
     | {"python_multipart", "starlette", "uvicorn", "wandb"},
-    others_in={"commands": frozenset({"typer"}), "trainers": frozenset(TRAINING)},
+    others_in={"commands": frozenset({"typer"}), "trainers": frozenset(TRAINING | {"tenacity"})},
 )
 # A wrapper may import its engine, and what its engine brings.
 AIRFLOW = Package(

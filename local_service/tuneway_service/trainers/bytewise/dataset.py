@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tuneway_service.trainers.bytewise.features import END
+from tuneway_service.trainers.bytewise.objectives import LONGEST
+from tuneway_service.trainers.cut_rows import CutRows
 from tuneway_service.trainers.rows import Row, Rows, nothing_in
 
 if TYPE_CHECKING:
@@ -28,9 +31,10 @@ class BytesDataset:
         self._read = read
         self._kept: list[list[BytesExample]] = []
         self._room = _KEPT_BYTES
+        self.cut = CutRows(path.name, f"answers longer than {LONGEST:,} bytes", "Shorten the answers.")
         self._rows = Rows(path, self._survey)
         if not self._rows:
-            raise nothing_in(path)
+            raise nothing_in(path, self.cut)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -43,8 +47,10 @@ class BytesDataset:
         """The SHA-256 of the file."""
         return self._rows.sha256
 
-    def _survey(self, row: Row) -> bool:
+    def _survey(self, row: Row, line: int) -> bool:
         examples = self._read(row)
+        if any(example.symbols[-1] != END for example in examples):
+            self.cut.add(line, left=True)
         for example in examples:
             self.symbols.update(example.symbols.tolist())
         size = sum(example.symbols.nbytes + example.cues.hashes.nbytes + 1000 for example in examples)

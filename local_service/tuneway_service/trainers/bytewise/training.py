@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tuneway.errors import InvalidInput, InvalidSpec
-from tuneway_service.trainers.base import CheckpointDue, Progress, Step
+from tuneway_service.trainers.base import CheckpointDue, Progress, Remark, Step
 from tuneway_service.trainers.bytewise.dataset import BytesDataset
 from tuneway_service.trainers.bytewise.objectives import (
     BytesObjective,
@@ -67,6 +67,12 @@ class BytesTraining:
     def trained_tokens(self) -> int:
         """The bytes and ends of answers, counted once for each epoch."""
         return self._trained_tokens
+
+    @property
+    def remarks(self) -> list[Remark]:
+        """Which rows are too long."""
+        datasets = (self._train, self._valid)
+        return [remark for dataset in datasets if dataset is not None and (remark := dataset.cut.remark())]
 
     def advance(self) -> Iterator[Progress]:
         """Train: each item is one step, and each epoch ends with a `CheckpointDue`."""

@@ -74,7 +74,7 @@ class HfChat:
         stop: Sequence[str] | None = None,
     ) -> TextReply:
         """Continue a text."""
-        ids = list(self._tuned.tokenizer(prompt)["input_ids"])
+        ids = self._encoder.text(prompt)
         if not ids:
             raise InvalidInput("the prompt is empty", hint="Send a prompt with at least one character.")
         return self._reply(ids, _TokenChoice(temperature, top_p, seed), max_tokens, stop)

@@ -11,7 +11,8 @@
 - dpo: `beta` is 0.1.
 - reinforcement: `compute_multiplier` is 1, which means 8 answers to each question; `eval_interval` is the steps of an
   epoch; `eval_samples` is 1; `reasoning_effort` sets the longest answer: low 128 tokens, default 256, medium 512,
-  high 1024.
+  high 1024; `max_grader_failures` is 0.5: a job fails at a step in which graders fail for a larger share of the
+  answers. Below that, answers without a reward are left out.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 METHODS = ("supervised", "dpo", "reinforcement")
 ANSWER_TOKENS = {"low": 128, "default": 256, "medium": 512, "high": 1024}
+MAX_GRADER_FAILURES = 0.5
 LARGE = 1_000_000_000
 
 
@@ -49,7 +51,13 @@ def resolve_hyperparameters(method: str, requested: Mapping[str, Any], n_example
     if method == "dpo":
         defaults["beta"] = 0.1
     if method == "reinforcement":
-        defaults |= {"compute_multiplier": 1.0, "eval_interval": None, "eval_samples": 1, "reasoning_effort": "default"}
+        defaults |= {
+            "compute_multiplier": 1.0,
+            "eval_interval": None,
+            "eval_samples": 1,
+            "reasoning_effort": "default",
+            "max_grader_failures": MAX_GRADER_FAILURES,
+        }
     settled = settle(method, requested, defaults)
     if method == "reinforcement" and settled["eval_interval"] is None:
         settled["eval_interval"] = math.ceil(n_examples / settled["batch_size"])
@@ -64,6 +72,11 @@ def _check(settled: Mapping[str, Any], base: Base) -> None:
         value = settled[name]
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
             raise InvalidSpec(f"{name} must be a number between 1 and {most}", field=name, hint='Or "auto".')
+    share = settled.get("max_grader_failures", 0)
+    if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
+        raise InvalidSpec(
+            "max_grader_failures must be a share between 0 and 1", field="max_grader_failures", hint='Or "auto".'
+        )
 
 
 def base_rate(method: str, base: Base, *, lora: bool) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from tuneway_service.trainers.cut_rows import CutRows
+from tuneway_service.trainers.hf.tokens import Example
 from tuneway_service.trainers.rows import Row, Rows, nothing_in
 
 if TYPE_CHECKING:
@@ -12,9 +14,10 @@ if TYPE_CHECKING:
 
     import torch
 
+    from tuneway_service.trainers.base import Remark
     from tuneway_service.trainers.metric_sums import MetricSums
 
-T = TypeVar("T")
+T = TypeVar("T", bound="Sequence[Any]")
 
 
 class HfObjective(Protocol):
@@ -47,8 +50,28 @@ class HfObjective(Protocol):
         """The number of tokens that are learned from a training row."""
         ...
 
+    def groups(self, seconds: float) -> dict[str, Any]:
+        """The API's nested metrics of the last step, which took this long."""
+        ...
 
-class StatelessObjective:
+    def remarks(self, step: int) -> tuple[Remark, ...]:
+        """What there is to say about this step, which was the last one."""
+        ...
+
+
+class PlainObjective:
+    """An objective that has nothing to say about a step but its metrics."""
+
+    def groups(self, seconds: float) -> dict[str, Any]:  # noqa: ARG002
+        """No nested metrics."""
+        return {}
+
+    def remarks(self, step: int) -> tuple[Remark, ...]:  # noqa: ARG002
+        """Nothing to say."""
+        return ()
+
+
+class StatelessObjective(PlainObjective):
     """An objective that doesn't need the model's state before the first step."""
 
     def prepare(self) -> None:
@@ -68,20 +91,32 @@ class HfDataset(Generic[T]):
     Args:
         path: The rows, as JSONL.
         read: Makes the examples of a row; an empty result means that the row has none.
+        kept: The examples with something to learn, of those of a row.
+        limit: The longest example, in tokens.
     """
 
-    def __init__(self, path: Path, read: Callable[[Row], T]) -> None:
+    def __init__(
+        self, path: Path, read: Callable[[Row], T], *, kept: Callable[[T], T] = lambda item: item, limit: int
+    ) -> None:
         self._items: list[T] = []
+        self.cut = CutRows(
+            path.name,
+            f"rows longer than the context of {limit:,} tokens",
+            "Shorten them, or raise context_length up to the model's own.",
+        )
 
-        def take(row: Row) -> bool:
-            example = read(row)
-            if example:
-                self._items.append(example)
-            return bool(example)
+        def take(row: Row, line: int) -> bool:
+            found = read(row)
+            item = kept(found)
+            if any(isinstance(part, Example) and part.lost for part in found):
+                self.cut.add(line, left=bool(item))
+            if item:
+                self._items.append(item)
+            return bool(item)
 
         self.sha256 = Rows(path, take).sha256
         if not self._items:
-            raise nothing_in(path)
+            raise nothing_in(path, self.cut)
 
     def __len__(self) -> int:
         return len(self._items)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import logsigmoid
 
-from tuneway_service.trainers.hf.objectives import HfDataset
+from tuneway_service.trainers.hf.objectives import HfDataset, PlainObjective
 from tuneway_service.trainers.hf.scoring import in_parts, score
 from tuneway_service.trainers.metric_sums import MetricSums
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from tuneway_service.trainers.hf.scoring import Scored
     from tuneway_service.trainers.hf.tokens import Encoder, Example
 
-    Pair = tuple[Example, Example]
+    Pair = tuple[Example, ...]
 
 
-class HfPreference:
+class HfPreference(PlainObjective):
     """Learns to prefer one answer to another."""
 
     def __init__(
@@ -36,8 +36,12 @@ class HfPreference:
         self.tuned = tuned
         self.room = room
         self.beta = beta
-        self.train: HfDataset[Pair] = HfDataset(train, encoder.preference)
-        self.valid = HfDataset(valid, encoder.preference) if valid else None
+
+        def read(path: Path) -> HfDataset[Pair]:
+            return HfDataset(path, encoder.preference, kept=_comparable, limit=encoder.context_length)
+
+        self.train = read(train)
+        self.valid = read(valid) if valid else None
         self._reference: dict[str, torch.Tensor] = {}
 
     def prepare(self) -> None:
@@ -97,3 +101,8 @@ class HfPreference:
 def _preferred(scored: Scored) -> torch.Tensor:
     """The preference for the first answer of each pair; rows alternate between the two."""
     return scored.per_row[::2] - scored.per_row[1::2]
+
+
+def _comparable(pair: Pair) -> Pair:
+    """The pair, if something of both answers is there to compare."""
+    return pair if all(example.learned for example in pair) else ()

@@ -3,37 +3,38 @@
 This is GRPO with one update for each batch of answers, so that the model that learns from an answer is the one that
 gave it. An answer's advantage is its reward minus the mean reward of its group, divided by the group's standard
 deviation. Every token of a batch has the same weight (as in DAPO), and there is no KL penalty (TRL's default as well).
+Answers for which the grader failed are left out: they have no reward, which isn't a reward of 0.
 """
 
 from __future__ import annotations
 
 import random
-from concurrent.futures import ThreadPoolExecutor
+import time
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tuneway.errors import InvalidInput, InvalidSpec
-from tuneway_service.trainers.hf.hyperparameters import ANSWER_TOKENS, group_size
+from tuneway_service.trainers.grades import Grades, remark
+from tuneway_service.trainers.hf.hyperparameters import ANSWER_TOKENS, MAX_GRADER_FAILURES, group_size
 from tuneway_service.trainers.hf.messages import conversation
 from tuneway_service.trainers.hf.objectives import HfDataset, StatelessObjective
 from tuneway_service.trainers.hf.sampling import answers_to
 from tuneway_service.trainers.hf.scoring import in_parts, score
 from tuneway_service.trainers.metric_sums import MetricSums
+from tuneway_service.trainers.reward_metrics import StepTrials, Tried
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tuneway_service.graders import Grading
-    from tuneway_service.trainers.base import TrainingRun
+    from tuneway_service.trainers.base import Remark, TrainingRun
     from tuneway_service.trainers.hf.models import Tuned
     from tuneway_service.trainers.hf.tokens import Encoder, Example
 
     Question = tuple[list[int], Mapping[str, Any]]
 
-AT_ONCE = 8
-"""How many answers are graded at the same time; a grader may be a model on another machine."""
 EPSILON = 1e-4
 
 
@@ -49,14 +50,16 @@ class HfReinforcement(StatelessObjective):
         self.tuned = tuned
         self.encoder = encoder
         self.room = room
-        self._grade = run.grade
+        # a job of an earlier version has no such setting
+        self._grades = Grades(run.grade, settings.get("max_grader_failures", MAX_GRADER_FAILURES))
         self._seed = run.seed
         self._group = group_size(settings["compute_multiplier"])
         self._valid_answers: int = settings["eval_samples"]
         self._longest = ANSWER_TOKENS[settings["reasoning_effort"]]
-        self.train: HfDataset[Question] = HfDataset(train, self._read)
-        self.valid = HfDataset(valid, self._read) if valid else None
+        self.train: HfDataset[Question] = HfDataset(train, self._read, limit=encoder.context_length)
+        self.valid = HfDataset(valid, self._read, limit=encoder.context_length) if valid else None
         self._learned: dict[int, int] = {}
+        self._trials = StepTrials()
 
     def _read(self, row: Mapping[str, Any]) -> Question:
         messages, tools = conversation(row)
@@ -70,60 +73,82 @@ class HfReinforcement(StatelessObjective):
         return prompt, row
 
     def tokens(self, row: int) -> int:
-        """The number of tokens of the answers that were sampled last."""
+        """The number of tokens of the answers that were learned last."""
         return self._learned.get(row, 0)
 
     def learn(self, rows: Sequence[int], step: int) -> MetricSums:
         """Sample answers, grade them, and learn from how each compares with the others to the same question."""
-        questions = [self.train[row] for row in rows]
-        examples, gradings = self._try(questions, self._group, f"train/{step}")
-        rewards = torch.tensor([grading.reward for grading in gradings]).view(len(rows), self._group)
-        spread = rewards.std(dim=1, keepdim=True)
-        advantages = ((rewards - rewards.mean(dim=1, keepdim=True)) / (spread + EPSILON)).flatten()
-        total = sum(example.learned for example in examples)
-        for numbers, part in in_parts([[example] for example in examples], self.room):
+        examples, tried = self._try([self.train[row] for row in rows], self._group, f"train/{step}")
+        self._trials = StepTrials(tried)
+        began = time.perf_counter()
+        worth = [advantage for group in self._grouped(tried.gradings) for advantage in _advantages(group)]
+        compared = [number for number, advantage in enumerate(worth) if advantage is not None]
+        self._learned = {
+            row: sum(examples[number].learned for number in compared if number // self._group == place)
+            for place, row in enumerate(rows)
+        }
+        advantages = torch.tensor([worth[number] for number in compared])
+        total = sum(self._learned.values())
+        for numbers, part in in_parts([[examples[number]] for number in compared], self.room):
             scored = score(self.tuned, part)
-            worth = advantages[numbers].to(self.tuned.device).unsqueeze(1)
+            weight = advantages[numbers].to(self.tuned.device).unsqueeze(1)
             # this model gave the answers, so the ratio is 1, and only its gradient matters
             ratio = (scored.log_probabilities - scored.log_probabilities.detach()).exp()
-            (-(worth * ratio * scored.mask).sum() / total).backward()
-        for number, row in enumerate(rows):
-            own = examples[number * self._group : (number + 1) * self._group]
-            self._learned[row] = sum(example.learned for example in own)
-        return _metric_sums(gradings)
+            (-(weight * ratio * scored.mask).sum() / total).backward()
+        self._trials.training = time.perf_counter() - began
+        return _metric_sums(tried.scored)
 
     def measure(self, rows: Sequence[int], step: int) -> MetricSums:
         """Sample and grade answers to validation questions, with the same random numbers at every step."""
         assert self.valid is not None
         del step
-        _, gradings = self._try([self.valid[row] for row in rows], self._valid_answers, "valid")
-        return _metric_sums(gradings)
+        began = time.perf_counter()
+        _, tried = self._try([self.valid[row] for row in rows], self._valid_answers, "valid")
+        self._trials.valid, self._trials.eval = tried, time.perf_counter() - began
+        return _metric_sums(tried.scored)
 
-    def _try(self, questions: Sequence[Question], count: int, place: str) -> tuple[list[Example], list[Grading]]:
+    def groups(self, seconds: float) -> dict[str, Any]:
+        """The API's nested metrics of the last step."""
+        return self._trials.groups(seconds)
+
+    def remarks(self, step: int) -> tuple[Remark, ...]:
+        """The answers of this step that are left out, because a grader failed."""
+        sides = [(f"the answers of step {step}", self._trials.train)]
+        if self._trials.valid is not None:
+            sides.append((f"the validation answers of step {step}", self._trials.valid))
+        return tuple(found for where, tried in sides if (found := remark(tried.gradings, where)))
+
+    def _try(self, questions: Sequence[Question], count: int, place: str) -> tuple[list[Example], Tried]:
         """Sample `count` answers to each question, and grade them; returns them as examples, and the gradings."""
         rng = random.Random(f"{self._seed}/{place}")  # noqa: S311 - no secret
         self.tuned.model.eval()
         prompts = [prompt for prompt, _ in questions for _ in range(count)]
+        began = time.perf_counter()
         answers = answers_to(self.tuned, prompts, self._longest, self.room, seed=rng.getrandbits(32))
+        seconds = time.perf_counter() - began
         self.tuned.model.train()
         items = [item for _, item in questions for _ in range(count)]
         texts = [self.tuned.tokenizer.decode(answer, skip_special_tokens=True) for answer in answers]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            gradings = list(pool.map(self._grade, items, texts))
-        _check(gradings)
+        gradings = self._grades.of(items, texts)
         examples = [self.encoder.continued(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
-        return examples, gradings
+        return examples, Tried(gradings, [len(answer) for answer in answers], seconds)
+
+    def _grouped(self, gradings: Sequence[Grading]) -> Iterator[Sequence[Grading]]:
+        """The gradings of the answers to each question."""
+        return (gradings[start : start + self._group] for start in range(0, len(gradings), self._group))
 
 
-def _check(gradings: Sequence[Grading]) -> None:
-    """Raise `InvalidSpec` if the grader failed for all answers: nothing can be learned."""
-    if all(grading.errors for grading in gradings):
-        flag, text = next(iter(gradings[0].errors.items()))
-        raise InvalidSpec(
-            f"the grader failed for every answer of a step: {flag}: {text}"[:1000],
-            field="grader",
-            hint="Try it with POST /fine_tuning/alpha/graders/run.",
-        )
+def _advantages(group: Sequence[Grading]) -> list[float | None]:
+    """How each answer compares with the others to the same question; None for answers without a score.
+
+    An answer that is the only one with a score can't be compared.
+    """
+    known = [grading.reward for grading in group if not grading.failure]
+    if len(known) < 2:
+        return [None] * len(group)
+    rewards = torch.tensor(known)
+    mean, spread = float(rewards.mean()), float(rewards.std())
+    return [None if grading.failure else (grading.reward - mean) / (spread + EPSILON) for grading in group]
 
 
 def _metric_sums(gradings: Iterable[Grading]) -> MetricSums:

@@ -24,8 +24,12 @@ class HfSupervised(StatelessObjective):
     def __init__(self, tuned: Tuned, encoder: Encoder, train: Path, valid: Path | None, room: int) -> None:
         self.tuned = tuned
         self.room = room
-        self.train: HfDataset[list[Example]] = HfDataset(train, encoder.supervised)
-        self.valid = HfDataset(valid, encoder.supervised) if valid else None
+
+        def read(path: Path) -> HfDataset[list[Example]]:
+            return HfDataset(path, encoder.supervised, kept=_with_something, limit=encoder.context_length)
+
+        self.train = read(train)
+        self.valid = read(valid) if valid else None
 
     def tokens(self, row: int) -> int:
         """The number of tokens of the row's answers."""
@@ -54,3 +58,7 @@ class HfSupervised(StatelessObjective):
             sums.add_loss(-float(scored.log_probabilities.detach().sum()), learned)
             sums.add_hits(int(scored.hits.sum()), learned)
         return sums
+
+
+def _with_something(examples: list[Example]) -> list[Example]:
+    return [example for example in examples if example.learned]

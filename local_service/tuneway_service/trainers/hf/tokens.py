@@ -1,9 +1,11 @@
 """Makes tokens and labels of rows. Only answers whose weight isn't 0 are learned.
 
-The model's own chat template renders each conversation, complete and up to each answer, so that an answer's tokens are
-exactly those that the model has to generate after the prompt that it will get. Some templates render earlier turns
-differently from the last one (they drop a model's thoughts): then each answer becomes an example of its own, with the
-prompt that it will get. An answer is learned up to the token that ends its turn.
+The tokens of an answer are those that the model has to generate after the prompt that asks for it, up to the token that
+ends its turn. Prompt and answer are tokenised together, because the tokens of a text depend on what stands before it.
+Where a chat template marks what the assistant writes (`{% generation %}`), only that is learned, and the turn's end.
+
+A conversation with several answers is one example, if each answer has the same tokens there as after its own prompt.
+Otherwise (some templates drop the thoughts of earlier turns) answers become examples of their own.
 """
 
 from __future__ import annotations
@@ -12,36 +14,39 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
-
 from tuneway.errors import InvalidInput
 from tuneway_service.trainers.conversation import asked_in, is_learned
-from tuneway_service.trainers.hf.messages import conversation, for_template
+from tuneway_service.trainers.hf.messages import conversation
+from tuneway_service.trainers.hf.rendering import Rendering
+from tuneway_service.trainers.hf.segments import Segments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
     from tuneway_service.trainers.base import Message
 
+VERSION = 2
+"""Increases when the same rows make other tokens. A saved training of another version isn't resumed."""
+
 UNLEARNED = -100
 """The label of a token that isn't learned, which PyTorch and Transformers ignore."""
 
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] }}"
-    "{{ eos_token if message['role'] == 'assistant' else '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
-)
-"""The template for models that have none."""
+ANCHORS = ("\n", "a", ".")
+"""Texts to put before another one, so that a tokenizer doesn't take it for the start of a text."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """Tokens and their labels: the token itself if it is learned, else `UNLEARNED`."""
+    """Tokens and their labels: the token itself if it is learned, else `UNLEARNED`.
+
+    `lost` is the number of tokens to learn that are beyond the limit, and cut off.
+    """
 
     ids: array[int]
     labels: array[int]
+    lost: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -52,13 +57,54 @@ class Example:
         return sum(label != UNLEARNED for label in self.labels[1:])
 
     @classmethod
-    def of(cls, pieces: Iterable[tuple[Sequence[int], bool]], limit: int) -> Example:
-        """From pieces of tokens, each learned or not; tokens beyond the limit are cut off."""
-        ids, labels = array("i"), array("i")
-        for piece, learned in pieces:
-            ids.extend(piece)
-            labels.extend(piece if learned else [UNLEARNED] * len(piece))
-        return cls(ids[:limit], labels[:limit])
+    def of(cls, ids: Sequence[int], labels: Sequence[int], limit: int) -> Example:
+        """From tokens and labels; those beyond the limit are cut off."""
+        lost = sum(label != UNLEARNED for label in labels[limit:])
+        return cls(array("i", ids[:limit]), array("i", labels[:limit]), lost)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer after the prompt that asks for it.
+
+    Args:
+        prompt: The tokens of the prompt.
+        ids: The tokens after it.
+        end: How many of them there are up to the token that ends the turn.
+        ended: Whether there is such a token.
+    """
+
+    prompt: list[int]
+    ids: list[int]
+    end: int
+    ended: bool
+
+    def is_in(self, ids: Sequence[int]) -> bool:
+        """Whether these tokens begin with the prompt and the answer."""
+        size = len(self.prompt)
+        return ids[:size] == self.prompt and ids[size : size + self.end] == self.ids[: self.end]
+
+
+class Unlimited:
+    """An example in the making: its tokens and labels, and which tokens the template marks as the assistant's."""
+
+    def __init__(self, ids: list[int], marked: tuple[list[int], list[int]]) -> None:
+        self.ids = ids
+        self.labels = [UNLEARNED] * len(ids)
+        same, mask = marked
+        # an end that the template doesn't write isn't in its tokens
+        self._marked = [*mask, *[1] * (len(ids) - len(mask))] if same and ids[: len(same)] == same else []
+
+    def learn(self, answer: Answer) -> None:
+        """Learn an answer that is in here; if some of it is marked, only that and the end of the turn."""
+        start = len(answer.prompt)
+        end = start + answer.end
+        marked = self._marked[start:end]
+        wanted = list(marked) if any(marked) else [1] * answer.end
+        if answer.ended:
+            wanted[-1] = 1
+        pairs = zip(self.ids[start:end], wanted, strict=True)
+        self.labels[start:end] = [token if learned else UNLEARNED for token, learned in pairs]
 
 
 class Encoder:
@@ -74,119 +120,104 @@ class Encoder:
         self.tokenizer = tokenizer
         self.stops = frozenset(stops)
         self.context_length = context_length
-        if not tokenizer.chat_template:
-            tokenizer.chat_template = PLAIN_TEMPLATE
-        templates = tokenizer.chat_template
-        self._source = templates if isinstance(templates, str) else "".join(templates.values())
+        self._rendering = Rendering(tokenizer)
+        self._segments = Segments(tokenizer)
 
     # what to learn from
 
     def supervised(self, row: Message) -> list[Example]:
-        """The examples of a chat or completion row; none if nothing in it is learned."""
+        """The examples of a chat or completion row. What is beyond the limit is cut off, even if nothing is left."""
         if "prompt" in row and "completion" in row:
-            prompt = self.tokenizer(str(row["prompt"]))["input_ids"]
-            return self._examples([[(prompt, False), (self._answer(str(row["completion"]), last=True), True)]])
+            return [self._completion(str(row["prompt"]), str(row["completion"]))]
         messages, tools = conversation(row)
-        wanted = [number for number, message in enumerate(messages) if is_learned(message)]
-        if not wanted:
-            return []
-        answers = [self._spans(messages, tools, number) for number in wanted]
-        whole = self._render(messages, tools)
-        if all(whole.startswith(through) for _, through in answers):
-            return self._examples([self._in_one(answers)])
-        return self._examples(self._pieces(before, through) for before, through in answers)
+        talks = [messages[:number] for number, message in enumerate(messages, 1) if is_learned(message)]
+        return self._examples(talks, tools)
 
     def preference(self, row: Message) -> tuple[Example, Example]:
         """The preferred answer and the other one, as examples."""
         messages, tools = conversation(asked_in(row))
-        found = []
-        for name in ("preferred_output", "non_preferred_output"):
-            answer, _ = conversation(row, name)
-            pieces = self._pieces(*self._spans([*messages, answer[-1]], tools, len(messages)))
-            found.append(Example.of(pieces, self.context_length))
-        return found[0], found[1]
+        answers = [conversation(row, name)[0][-1] for name in ("preferred_output", "non_preferred_output")]
+        preferred, other = (self._examples([[*messages, answer]], tools)[0] for answer in answers)
+        return preferred, other
 
     def prompt(self, messages: Sequence[Message], tools: Iterable[Message] = ()) -> list[int]:
         """The tokens of the prompt for an answer to these messages."""
-        return self._ids(self._render(messages, tools, answer_next=True))
+        return self._segments.whole(self._rendering.prompt(messages, tools))
+
+    def text(self, text: str) -> list[int]:
+        """The tokens of a text to be continued: with the tokens that the model wants before it, and none after it."""
+        found: Any = self.tokenizer(text, return_special_tokens_mask=True, verbose=False)
+        ids, added = list(found["input_ids"]), list(found["special_tokens_mask"])
+        while ids and added[-1] and ids[-1] in self.stops:
+            ids.pop()
+            added.pop()
+        return ids
 
     def continued(self, prompt: Sequence[int], answer: Sequence[int]) -> Example:
         """A prompt and its answer, as an example."""
-        return Example.of([(prompt, False), (answer, True)], self.context_length)
+        return Example.of([*prompt, *answer], [UNLEARNED] * len(prompt) + list(answer), self.context_length)
 
     # how
 
-    def _examples(self, rows: Iterable[Iterable[tuple[Sequence[int], bool]]]) -> list[Example]:
-        examples = (Example.of(pieces, self.context_length) for pieces in rows)
-        return [example for example in examples if example.learned]
+    def _examples(self, talks: Sequence[Sequence[Message]], tools: Sequence[Message]) -> list[Example]:
+        """Conversations that each end with an answer to learn, and begin with the one before, as few examples."""
+        made: list[Unlimited] = []
+        for talk in reversed(talks):
+            answer, place = self._place(talk, tools, made)
+            place.learn(answer)
+        return [Example.of(one.ids, one.labels, self.context_length) for one in reversed(made)]
 
-    def _render(self, messages: Sequence[Message], tools: Iterable[Message], *, answer_next: bool = False) -> str:
-        worded, given = for_template(messages, tools, self._source)
-        try:
-            text = self.tokenizer.apply_chat_template(
-                worded, tools=given, add_generation_prompt=answer_next, tokenize=False
-            )
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
-            raise InvalidInput(
-                f"the model's chat template can't render these messages: {error}",
-                hint="Some templates need user and assistant in turn, or no system message.",
-            ) from None
-        assert isinstance(text, str)
-        return text
+    def _place(
+        self, talk: Sequence[Message], tools: Sequence[Message], made: list[Unlimited]
+    ) -> tuple[Answer, Unlimited]:
+        """The answer at the end of a conversation, and the example that has the same tokens, or a new one."""
+        # the faster way first: where an example has these tokens, it was right
+        for ids_of in (self._segments.ids, self._segments.whole) if made else ():
+            answer = self._answer(talk, tools, ids_of)
+            place = next((one for one in made if answer.is_in(one.ids)), None)
+            if place is not None:
+                return answer, place
+        answer = self._answer(talk, tools, self._segments.whole)
+        place = Unlimited(answer.prompt + answer.ids, self._rendering.marked(talk, tools))
+        made.append(place)
+        return answer, place
 
-    def _spans(self, messages: Sequence[Message], tools: Iterable[Message], number: int) -> tuple[str, str]:
-        """The text before an answer, and the text to its end."""
-        through = self._render(messages[: number + 1], tools)
-        if number:
-            before = self._render(messages[:number], tools, answer_next=True)
-            return _common(before, through), through
-        # templates can't render an empty conversation: find the text that starts an answer
-        opening = self._render(messages[:1], tools, answer_next=True)[len(through) :]
-        start = through.find(opening)
-        return through[: start + len(opening)] if start >= 0 else "", through
+    def _answer(self, talk: Sequence[Message], tools: Sequence[Message], ids_of: Callable[[str], list[int]]) -> Answer:
+        """The last of these messages, after the prompt that asks for it."""
+        before, rest = self._rendering.answered(talk, tools)
+        prompt = ids_of(before)
+        return self._closed(prompt, self._after(prompt, ids_of(before + rest), rest))
 
-    def _pieces(self, before: str, through: str) -> Iterator[tuple[Sequence[int], bool]]:
-        """A prompt and its answer; what follows the end of the turn isn't learned."""
-        yield self._ids(before), False
-        answer = self._answer(through[len(before) :], last=True)
-        end = self._end(answer)
-        yield answer[:end], True
-        yield answer[end:], False
+    def _completion(self, prompt: str, completion: str) -> Example:
+        ids = self.text(prompt)
+        answer = self._closed(ids, self._after(ids, self.text(prompt + completion), completion))
+        made = Unlimited(answer.prompt + answer.ids, ([], []))
+        made.learn(answer)
+        return Example.of(made.ids, made.labels, self.context_length)
 
-    def _in_one(self, answers: Sequence[tuple[str, str]]) -> Iterator[tuple[Sequence[int], bool]]:
-        """A conversation with several answers as one example."""
-        done = 0
-        for number, (before, through) in enumerate(answers, 1):
-            yield self._ids(through[done : len(before)]), False
-            answer = self._answer(through[len(before) :], last=number == len(answers))
-            end = self._end(answer)
-            yield answer[:end], True
-            yield answer[end:], False
-            done = len(through)
-
-    def _answer(self, text: str, *, last: bool) -> list[int]:
-        """An answer's tokens; the last answer gets an end token if the template adds none."""
-        ids = self._ids(text)
+    def _closed(self, prompt: list[int], ids: list[int]) -> Answer:
+        """An answer up to the token that ends its turn; if it has none, the end of the text is one."""
+        stop = next((place for place, token in enumerate(ids, 1) if token in self.stops), None)
         eos = self.tokenizer.eos_token_id
-        if last and eos is not None and not self.stops.intersection(ids):
-            ids.append(eos)
-        return ids
+        if stop is None and eos is not None:
+            return Answer(prompt, [*ids, eos], len(ids) + 1, ended=True)
+        return Answer(prompt, ids, stop or len(ids), ended=stop is not None)
 
-    def _end(self, answer: Sequence[int]) -> int:
-        """The position after the token that ends the answer's turn."""
-        ends = [place for place, token in enumerate(answer, 1) if token in self.stops]
-        return ends[-1] if ends else len(answer)
+    def _after(self, prompt: list[int], whole: list[int], rest: str) -> list[int]:
+        """The tokens that the model generates after a prompt to make the whole text, which ends with `rest`.
 
-    def _ids(self, text: str) -> list[int]:
-        # the template adds the special tokens
-        ids: Any = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return list(ids)
-
-
-def _common(one: str, other: str) -> str:
-    """The common prefix of two texts."""
-    return one[
-        : next(
-            (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+        A tokenizer may join the end of the prompt and the start of the rest in one token. No model that has the prompt
+        already can generate it: then the rest has tokens of its own.
+        """
+        if whole[: len(prompt)] == prompt:
+            return whole[len(prompt) :]
+        wanted = self.tokenizer.decode(whole)
+        for anchor in ANCHORS:
+            first, ids = self._segments.whole(anchor), self._segments.whole(anchor + rest)
+            found = ids[len(first) :]
+            if ids[: len(first)] == first and self.tokenizer.decode(prompt + found) == wanted:
+                return found
+        raise InvalidInput(
+            "the model's tokenizer has no tokens for this answer after its prompt",
+            hint="Begin the answer with another character.",
         )
-    ]

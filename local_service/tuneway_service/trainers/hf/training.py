@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tuneway.errors import InvalidInput, InvalidSpec
-from tuneway_service.trainers.base import CheckpointDue, Progress, Step
+from tuneway_service.trainers.base import CheckpointDue, Progress, Remark, Step
 from tuneway_service.trainers.hf.hyperparameters import base_rate, rate_at
 from tuneway_service.trainers.hf.models import export, load_to_tune, written_whole
 from tuneway_service.trainers.hf.preference import HfPreference
 from tuneway_service.trainers.hf.reinforcement import HfReinforcement
 from tuneway_service.trainers.hf.supervised import HfSupervised
-from tuneway_service.trainers.hf.tokens import Encoder
+from tuneway_service.trainers.hf.tokens import VERSION, Encoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +79,12 @@ class HfTraining:
         """The tokens of answers, counted once for each epoch."""
         return self._trained_tokens
 
+    @property
+    def remarks(self) -> list[Remark]:
+        """Which rows are too long."""
+        datasets = (self._objective.train, self._objective.valid)
+        return [remark for dataset in datasets if dataset is not None and (remark := dataset.cut.remark())]
+
     def advance(self) -> Iterator[Progress]:
         """Train: each item is one step, and each full validation ends with a `CheckpointDue`."""
         self._tuned.model.eval()
@@ -90,9 +97,12 @@ class HfTraining:
                 epoch = math.ceil(self._step / self._steps_per_epoch)
                 yield CheckpointDue(self._step, epoch, dict(self._metrics))
             elif self._step < self.total_steps:
+                began = time.perf_counter()
                 with _memory(self._run):
                     self._learn()
-                yield Step(self._step, self.total_steps, dict(self._metrics))
+                groups = self._objective.groups(time.perf_counter() - began)
+                remarks = self._objective.remarks(self._step)
+                yield Step(self._step, self.total_steps, dict(self._metrics), remarks, groups)
             else:
                 return
 
@@ -198,7 +208,9 @@ class HfTraining:
     def _identity(self) -> dict[str, Any]:
         """What must be the same when a training resumes."""
         valid = self._objective.valid
-        return {
+        # reinforcement learns from tokens that the model has sampled
+        tokens = {} if self._run.method == "reinforcement" else {"tokens": VERSION}
+        return tokens | {
             "base": self._base.name,
             "method": self._run.method,
             "hyperparameters": dict(self._run.hyperparameters),
