@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from tuneway.errors import InvalidSpec
 from tuneway.models import (
     METADATA_PAIRS,
     MOST_INTEGRATIONS,
     Grader,
-    Hyperparameters,
     Metadata,
     Method,
     Reinforcement,
@@ -21,6 +29,8 @@ from tuneway.models import (
     Supervised,
     WandbIntegration,
 )
+from tuneway_service.exact_bodies import ExactHyperparameters, exact_grader, exact_integrations, exact_method
+from tuneway_service.nesting import too_deep
 from tuneway_service.refusals import Refusal
 from tuneway_service.store.webhooks import EVENT_TYPES
 
@@ -31,6 +41,8 @@ if TYPE_CHECKING:
 B = TypeVar("B", bound=BaseModel)
 
 JSON_LIMIT = 4 * 2**20
+DEEPEST = 100
+SHOWN = 200
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]
@@ -50,9 +62,12 @@ class CreateJob(_Body):
     model: Name
     training_file: Name
     validation_file: Name | None = None
-    method: Method | None = None
-    hyperparameters: Hyperparameters | None = None
-    integrations: Annotated[list[WandbIntegration], Field(max_length=MOST_INTEGRATIONS)] | None = None
+    method: Annotated[Method | None, BeforeValidator(exact_method)] = None
+    hyperparameters: ExactHyperparameters | None = None
+    integrations: Annotated[
+        Annotated[list[WandbIntegration], Field(max_length=MOST_INTEGRATIONS)] | None,
+        BeforeValidator(exact_integrations),
+    ] = None
     metadata: Annotated[Metadata, Field(max_length=METADATA_PAIRS)] | None = None
     seed: Seed | None = None
     suffix: Suffix | None = None
@@ -118,7 +133,7 @@ class GrantPermissions(_Body):
 class ValidateGrader(_Body):
     """`POST /fine_tuning/alpha/graders/validate`."""
 
-    grader: Grader
+    grader: Annotated[Grader, BeforeValidator(exact_grader)]
 
 
 class RunGrader(ValidateGrader):
@@ -176,12 +191,14 @@ async def parse(request: Request, kind: type[B]) -> B:
     raw = await read_json(request)
     try:
         content = json.loads(raw or b"{}", parse_constant=_no_constant)
-        if b"\\ud" in raw or b"\\uD" in raw:  # half a surrogate pair is no text: nothing could store it or send it back
-            json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise Refusal(
             "We could not parse the JSON body of your request: it isn't valid JSON.", code="invalid_json"
         ) from None
+    if not isinstance(content, dict):
+        raise Refusal("The body of the request must be a JSON object.", code="invalid_type")
+    _refuse_deep(content)
+    _refuse_what_has_no_json(content)
     return check(content, kind)
 
 
@@ -189,19 +206,40 @@ def _no_constant(text: str) -> float:
     raise ValueError(text)
 
 
-def check(content: Any, kind: type[B]) -> B:
-    """Check a parsed body."""
-    if not isinstance(content, dict):
-        raise Refusal("The body of the request must be a JSON object.", code="invalid_type")
+def _refuse_deep(content: dict[str, Any]) -> None:
+    """Refuse a value nested so deeply that code which calls itself for each level would fail."""
+    place = too_deep(content, DEEPEST)
+    if place is not None:
+        param = ".".join(place)[:SHOWN]
+        text = f"Invalid value for '{param}': the body is nested deeper than {DEEPEST} levels."
+        raise Refusal(text, param=param, code="invalid_value")
+
+
+def _refuse_what_has_no_json(content: dict[str, Any]) -> None:
+    """Refuse what the parser takes and no reply could repeat: half of a surrogate pair, a number such as 1e999."""
     try:
-        return kind.model_validate(content)
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        text = "half of a surrogate pair is no character"
+    except ValueError:
+        text = "a number is out of range"
+    else:
+        return
+    raise Refusal(f"We could not parse the JSON body of your request: {text}.", code="invalid_json")
+
+
+def check(content: dict[str, Any], kind: type[B], *, within: str = "") -> B:
+    """Check a parsed body, or a part of it: the field `within`. Nothing is converted: "7" and true aren't numbers."""
+    try:
+        return kind.model_validate(content, strict=True)
     except ValidationError as error:
-        raise _refusal(error) from None
+        raise _refusal(error, within) from None
 
 
-def _refusal(error: ValidationError) -> Refusal:
+def _refusal(error: ValidationError, within: str) -> Refusal:
     """The first error, worded as the API words it."""
     problems = [_problem(item) for item in error.errors(include_url=False)]
+    problems = [(".".join(filter(None, (within, place)))[:SHOWN], text) for place, text in problems]
     param, _ = problems[0]
     # for a field that takes "auto" or a number there are two errors; the last one is about the number
     text = [text for place, text in problems if place == param][-1]

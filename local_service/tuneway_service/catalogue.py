@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneway.errors import InvalidSpec
 from tuneway.models import LabelModelGrader, Reinforcement, ScoreModelGrader
+from tuneway_service import response_format
 from tuneway_service.graders import Limits, parts, problems
 from tuneway_service.refusals import Refusal
 from tuneway_service.settings import GRADER_KEY
@@ -83,7 +84,7 @@ class Catalogue:
             raise Refusal(text, param=error.field, code="unsupported_value") from None
 
     def vet_reinforcement(self, method: Reinforcement) -> None:
-        """Refuse a grader that can't run here, and a response format, which this service can't enforce."""
+        """Refuse a grader that can't run here, and a response format that isn't one. Blocks."""
         asks = any(isinstance(inner, ScoreModelGrader | LabelModelGrader) for inner in parts(method.grader))
         if asks and self.settings.token and not self.settings.grader_url and not os.environ.get(GRADER_KEY):
             raise Refusal(
@@ -92,12 +93,11 @@ class Catalogue:
                 code="invalid_grader",
             )
         refuse_bad_grader(method.grader, Limits(self.settings.allow_python_graders, ask=_never))
-        if method.response_format not in (None, {"type": "text"}):
-            raise Refusal(
-                "This service can't enforce a response_format; leave it out, and let the grader check the form.",
-                param="method.reinforcement.response_format",
-                code="unsupported_value",
-            )
+        wrong = None if method.response_format is None else response_format.problem(method.response_format)
+        if wrong is not None:
+            field, text = wrong
+            where = ".".join(filter(None, ("method.reinforcement.response_format", field)))
+            raise Refusal(f"Invalid value for '{where}': {text}.", param=where, code="invalid_value")
 
     def resolve(self, row: JobRow, n_examples: int) -> dict[str, Any]:
         """A job's hyperparameters, with "auto" replaced by values."""
@@ -123,6 +123,7 @@ class Catalogue:
             return {}
         return {
             "grader": body.method_settings["grader"],
+            "response_format": body.method_settings.get("response_format"),
             "python_graders": self.settings.allow_python_graders,
             "grader_url": self.settings.grader_url or self.settings.own_url(),
         }

@@ -12,7 +12,7 @@ from tuneway_service.refusals import Refusal
 from tuneway_service.store.database import page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from pydantic import BaseModel
     from starlette.requests import Request
@@ -37,13 +37,38 @@ async def listed(
     *args: Any,
     default: int,
     most: int = 100,
+    also: Collection[str] = (),
     **options: Any,
 ) -> Response:
-    """One page of a list, by the request's `after` and `limit`; the JSON is made in a thread."""
+    """One page of a list, by the request's `after` and `limit`; the JSON is made in a thread.
+
+    Args:
+        request: The request.
+        rows: Reads the rows of the list.
+        show: Makes the reply's entry of a row.
+        *args: For `rows`.
+        default: The limit where none is given.
+        most: The highest limit.
+        also: The names of the list's own parameters.
+        **options: For `rows`.
+    """
+    refuse_unknown(request, {"after", "limit", *also})
     after, limit = request.query_params.get("after"), limit_of(request, default=default, most=most)
     read = service_of(request).database.read
     content = await read(page, rows, show, *args, after=after, limit=limit, **options)
     return Response(content, media_type="application/json")
+
+
+def refuse_unknown(request: Request, known: Collection[str]) -> None:
+    """Refuse parameters of the query that the list doesn't have, and those that are given twice."""
+    seen = set[str]()
+    for name, _ in request.query_params.multi_items():
+        shown = name[:100]
+        if name not in known:
+            raise Refusal(f"Unknown parameter: '{shown}'.", param=shown, code="unknown_parameter")
+        if name in seen:
+            raise Refusal(f"The parameter '{shown}' is given twice.", param=shown, code="invalid_value")
+        seen.add(name)
 
 
 def limit_of(request: Request, *, default: int, most: int) -> int:

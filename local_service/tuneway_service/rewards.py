@@ -16,6 +16,7 @@ from tuneway.calls.models import ChatAnswer
 from tuneway.client import Client
 from tuneway.models import Grader, PythonGrader
 from tuneway_service.graders import Grading, Limits, ModelSample, Tokens, grade, parts
+from tuneway_service.response_format import AnswerForm
 from tuneway_service.sandbox import kernel, secrets
 from tuneway_service.settings import GRADER_KEY
 
@@ -37,7 +38,14 @@ def grader_of(job: Mapping[str, Any]) -> Grade:
         kernel.hide_memory()
     limits = Limits(python=job["python_graders"], ask=_asking(job["grader_url"]))
 
+    # a job of an earlier version has no response format
+    form = AnswerForm.of(job.get("response_format"))
+
     def judge(item: Mapping[str, Any], answer: str) -> Grading:
+        wrong = form.wrong(answer) if form else None
+        if wrong is not None:
+            # the error of a model and not of the grader: 0 is what such an answer is worth
+            return Grading(errors={"sample_parse_error": wrong})
         return grade(grader, ModelSample(answer), item, limits)
 
     return judge

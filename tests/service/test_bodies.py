@@ -9,7 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 from tuneway.errors import InvalidSpec
 from tuneway.models import JobSpec
-from tuneway_service.bodies import CreateJob
+from tuneway_service.bodies import CreateJob, ValidateGrader, check
+from tuneway_service.refusals import Refusal
 
 NEEDED: dict[str, Any] = {"model": "m", "training_file": "file-1", "validation_file": "file-2"}
 WANDB = {"type": "wandb", "wandb": {"project": "p"}}
@@ -53,3 +54,50 @@ def test_only_a_request_may_have_metadata_under_any_name():
     """The marks by which a job is found again travel as metadata."""
     assert accepts(CreateJob, metadata={"tuneway_key": "v"})
     assert not accepts(JobSpec, metadata={"tuneway_key": "v"})
+
+
+SAME = {"type": "string_check", "name": "same", "input": "a", "reference": "b", "operation": "eq"}
+SAID = {"role": "user", "content": [{"type": "input_text", "text": "Rate it."}]}
+JUDGE = {"type": "score_model", "name": "judge", "model": "m", "input": [SAID]}
+THRESHOLD = {"pass_threshold": 0.5, "range": [0, 1.5]}
+SAMPLING = {"temperature": 1, "top_p": 0.5, "seed": 42, "max_completions_tokens": 9, "reasoning_effort": "low"}
+
+
+def multi(**graders: Any) -> dict[str, Any]:
+    return {"type": "multi", "name": "both", "graders": graders, "calculate_output": "a"}
+
+
+@pytest.mark.parametrize(
+    "grader", [SAME, JUDGE, JUDGE | THRESHOLD | {"sampling_params": SAMPLING}, multi(a=SAME, b=JUDGE)]
+)
+def test_a_grader_of_the_guide_is_taken(grader):
+    assert check({"grader": grader}, ValidateGrader).grader.name == grader["name"]
+
+
+@pytest.mark.parametrize(
+    ("grader", "param"),
+    [
+        (SAME | {"colour": "red"}, "grader.colour"),
+        (JUDGE | {"pass_threshold": "1"}, "grader.pass_threshold"),
+        (JUDGE | {"range": [0, True]}, "grader.range.1"),
+        (JUDGE | {"range": ["0", 1]}, "grader.range.0"),
+        (JUDGE | {"sampling_params": {"colour": "red"}}, "grader.sampling_params.colour"),
+        (JUDGE | {"sampling_params": {"temperature": "1"}}, "grader.sampling_params.temperature"),
+        (JUDGE | {"input": [SAID | {"colour": "red"}]}, "grader.input.0.colour"),
+        (JUDGE | {"input": [SAID | {"type": "text"}]}, "grader.input.0.type"),
+        (
+            JUDGE | {"input": [SAID | {"content": {"type": "input_text", "text": "a", "colour": "red"}}]},
+            "grader.input.0.content.colour",
+        ),
+        (multi(a=SAME | {"colour": "red"}), "grader.graders.a.colour"),
+    ],
+)
+def test_what_a_grader_does_not_have_is_refused_by_name(grader, param):
+    method = {"type": "reinforcement", "reinforcement": {"grader": grader}}
+    for body, kind, before in (
+        ({"grader": grader}, ValidateGrader, ""),
+        (NEEDED | {"method": method}, CreateJob, "method.reinforcement."),
+    ):
+        with pytest.raises(Refusal) as caught:
+            check(body, kind)
+        assert caught.value.param == before + param

@@ -80,7 +80,35 @@ def test_a_file_may_expire(client):
 def test_an_expiry_has_bounds(client, seconds, word):
     with pytest.raises(openai.BadRequestError, match=word) as caught:
         upload(client, expires_after={"anchor": "created_at", "seconds": seconds})
-    assert caught.value.param == "seconds"
+    assert caught.value.param == "expires_after.seconds"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "param"),
+    [
+        ("expires_after", '{"anchor": "created_at", "seconds": 3600}', "expires_after"),
+        ("expires_after[seconds]", "3600", "expires_after.anchor"),
+        ("expires_after[anchor]", "created_at", "expires_after.seconds"),
+        ("expires_after[years]", "1", "expires_after[years]"),
+        ("colour", "red", "colour"),
+    ],
+)
+def test_a_field_of_a_form_that_is_not_heeded_is_refused_by_name(raw, field, value, param):
+    form = {"purpose": "fine-tune", field: value}
+    reply = raw.post("/files", data=form, files={"file": ("train.jsonl", chats(10))})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+
+
+def test_a_part_of_an_upload_has_no_other_fields(raw, client):
+    waiting = client.uploads.create(filename="a.jsonl", bytes=3, purpose="fine-tune", mime_type="text/jsonl")
+    reply = raw.post(f"/uploads/{waiting.id}/parts", data={"colour": "red"}, files={"data": b"abc"})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "colour")
+
+
+@pytest.mark.parametrize("query", ["colour=red", "limit=1&limit=2", "order=asc&order=asc", "metadata[a]=b"])
+def test_a_parameter_that_the_list_of_files_does_not_have_is_refused_by_name(raw, query):
+    reply = raw.get(f"/files?{query}")
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, query.split("=")[0])
 
 
 @pytest.mark.parametrize(

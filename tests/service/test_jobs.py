@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -13,6 +14,8 @@ from support.in_process import served_here
 from support.openai_jobs import submit
 
 from tuneway_service.settings import Settings
+
+DEEP = json.loads("[" * 900 + "]" * 900)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,42 @@ def refusal(reply: httpx.Response, status: int = 400):
         ({"metadata": {"k" * 65: "v"}}, "metadata." + "k" * 65, "invalid_value"),
         ({"metadata": {"k": "v" * 513}}, "metadata.k", "invalid_value"),
         ({"metadata": {"k": 1}}, "metadata.k", "invalid_value"),
+        ({"seed": True}, "seed", "invalid_value"),
+        ({"seed": "7"}, "seed", "invalid_value"),
+        ({"hyperparameters": {"n_epochs": True}}, "hyperparameters.n_epochs", "invalid_value"),
+        ({"hyperparameters": {"n_epochs": "3"}}, "hyperparameters.n_epochs", "invalid_value"),
+        *[
+            (
+                {"method": {"type": kind, kind: {"hyperparameters": {name: value}}}},
+                f"method.{kind}.hyperparameters.{name}",
+                "invalid_value",
+            )
+            for kind in ("supervised", "dpo")
+            for name, value in (("n_epochs", "3"), ("batch_size", True), ("learning_rate_multiplier", "1"))
+        ],
+        *[
+            ({"method": {"type": kind, kind: block}}, f"method.{kind}", "invalid_value")
+            for kind in ("supervised", "dpo", "reinforcement")
+            for block in ("AAA", 0, False, "", [], [{}])
+        ],
+        ({"method": {"type": "supervised", "dpo": {}}}, "method.dpo", "unknown_parameter"),
+        ({"method": {"type": "supervised", "n_epochs": 3}}, "method.n_epochs", "unknown_parameter"),
+        (
+            {"method": {"type": "supervised", "supervised": {"n_epochs": 3}}},
+            "method.supervised.n_epochs",
+            "unknown_parameter",
+        ),
+        (
+            {"method": {"type": "supervised", "supervised": {"hyperparameters": []}}},
+            "method.supervised.hyperparameters",
+            "invalid_value",
+        ),
+        ({"hyperparameters": {"x": DEEP}}, "hyperparameters.x", "invalid_value"),
+        (
+            {"method": {"type": "supervised", "supervised": {"hyperparameters": {"x": DEEP}}}},
+            "method.supervised.hyperparameters.x",
+            "invalid_value",
+        ),
         ({"colour": "red"}, "colour", "unknown_parameter"),
         ({"method": {"type": "magic"}}, "method", "invalid_value"),
         (
@@ -89,6 +128,11 @@ def refusal(reply: httpx.Response, status: int = 400):
         ({"integrations": [{"type": "wandb", "wandb": {}}]}, "integrations", "missing_required_parameter"),
         ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}] * 6}, "integrations", "invalid_value"),
         (
+            {"integrations": [{"type": "wandb", "wandb": {"project": "p", "colour": "red"}}]},
+            "integrations.0.wandb.colour",
+            "unknown_parameter",
+        ),
+        (
             {"integrations": [{"type": "wandb", "wandb": {"project": "p", "tags": ["t" * 65]}}]},
             "integrations",
             "invalid_value",
@@ -110,6 +154,43 @@ def test_what_is_required_is_asked_for(raw, training_file, missing):
     error = refusal(raw.post("/fine_tuning/jobs", json=body))
     assert (error["param"], error["code"]) == (missing, "missing_required_parameter")
     assert error["message"] == f"Missing required parameter: '{missing}'."
+
+
+@pytest.mark.parametrize(
+    "path", ["/files/", "/fine_tuning/jobs/", "/fine_tuning/jobs/ftjob-x/", "/webhook_endpoints//"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_path_with_a_slash_too_many_is_unknown_and_not_redirected(raw, method, path):
+    assert refusal(raw.request(method, path), 404)["code"] == "unknown_url"
+
+
+@pytest.mark.parametrize("kind", ["supervised", "dpo"])
+def test_the_blocks_of_the_other_methods_may_be_null(raw, training_file, kind):
+    blocks = dict.fromkeys(("supervised", "dpo", "reinforcement")) | {kind: {"hyperparameters": {"n_epochs": 2}}}
+    body = {"model": "gpt-4o-mini", "training_file": training_file, "method": {"type": kind} | blocks}
+    job = raw.post("/fine_tuning/jobs", json=body).json()
+    assert job["method"] == {"type": kind, kind: {"hyperparameters": {"n_epochs": 2}}}
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ("metadata=AAA", "metadata"),
+        ("metadata=", "metadata"),
+        ("metadata=null&metadata[a]=b", "metadata"),
+        ("metadata[a]=b&metadata[a]=c", "metadata[a]"),
+        ("metadata.a=b", "metadata.a"),
+        ("limit=1&limit=2", "limit"),
+        ("colour=red", "colour"),
+    ],
+)
+def test_a_filter_that_is_none_is_refused_by_name(raw, query, param):
+    assert refusal(raw.get(f"/fine_tuning/jobs?{query}"))["param"] == param
+
+
+def test_a_number_that_no_reply_could_repeat_is_refused(raw):
+    body = b'{"hyperparameters": {"x": 1e999}}'
+    assert refusal(raw.post("/fine_tuning/jobs", content=body))["code"] == "invalid_json"
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"x"', b"NaN", b"\xff", b"[" * 100_000, b'{"seed": NaN}'])

@@ -16,6 +16,7 @@ from tuneway_service.refusals import Refusal
 from tuneway_service.rewards import grader_of
 from tuneway_service.routes.models import cards_of
 from tuneway_service.settings import GRADER_KEY, Settings
+from tuneway_service.store.records import JobBody
 from tuneway_service.trainers import found_here, make_trainer
 from tuneway_service.trainers.hf import smol
 
@@ -102,7 +103,6 @@ def catalogue(tmp_path, **options):
             GRADER_KEY,
         ),
         ({"type": "multi", "name": "m", "graders": {"a": CHECK}, "calculate_output": "b"}, {}, {}, "not among the"),
-        (CHECK, {}, {"response_format": {"type": "json_object"}}, "response_format"),
     ],
 )
 def test_what_cannot_grade_here_is_refused(tmp_path, grader, options, more, words):
@@ -122,6 +122,88 @@ def test_what_can_grade_here_is_not(tmp_path, monkeypatch):
 def test_the_address_of_graders_must_be_one(tmp_path):
     with pytest.raises(InvalidSpec, match="is not an address"):
         Settings(data_dir=tmp_path, grader_url="example.com")
+
+
+# the form of answers
+
+SCHEMA = {"type": "object", "properties": {"label": {"type": "string"}}, "required": ["label"],
+          "additionalProperties": False}  # fmt: skip
+OWN_JSON = CHECK | {"input": "{{sample.output_json.label}}"}
+
+
+def form(schema=SCHEMA, **more):
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema} | more}
+
+
+def test_an_answer_in_the_form_is_graded_by_its_json():
+    grade = grader_of(job(OWN_JSON) | {"response_format": form(strict=True)})
+    assert grade({"answer": "yes"}, ' {"label": "yes"}').reward == 1.0
+    assert grade({"answer": "yes"}, '{"label": "no"}').reward == 0.0
+
+
+@pytest.mark.parametrize(
+    "answer", ["yes", "", '{"label": 1}', '{"label": "yes", "more": 1}', "[" * 2000, '["label"]', '{"label": "yes"'],
+    ids=lambda answer: answer[:20],
+)  # fmt: skip
+def test_an_answer_without_the_form_has_no_reward_and_the_grader_is_not_at_fault(answer):
+    grading = grader_of(job(CHECK | {"operation": "ne"}) | {"response_format": form()})({"answer": "yes"}, answer)
+    assert (grading.reward, grading.errors.keys()) == (0.0, {"sample_parse_error"})
+    assert "yes" not in grading.errors["sample_parse_error"]
+
+
+def test_any_object_will_do_where_the_form_is_a_json_object():
+    grade = grader_of(job(OWN_JSON) | {"response_format": {"type": "json_object"}})
+    assert grade({"answer": "yes"}, '{"label": "yes", "more": 1}').reward == 1.0
+    assert grade({"answer": "yes"}, "[1]").errors.keys() == {"sample_parse_error"}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"type": "text"},
+        {"type": "json_object"},
+        form(),
+        form(strict=True, description="What it is."),
+        form({"type": "object", "$defs": {"a": {"type": "integer"}}, "properties": {"n": {"$ref": "#/$defs/a"}}}),
+    ],
+)
+def test_a_form_is_taken_and_reaches_the_worker(tmp_path, asked):
+    method = Reinforcement(grader=CHECK, response_format=asked)
+    made = catalogue(tmp_path)
+    made.vet_reinforcement(method)
+    body = JobBody(model="m", training_file="f", method=method.model_dump(mode="json"), seed=1)
+    assert made._grading(body)["response_format"] == asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({}, ""),
+        ({"type": "json_schema"}, ".json_schema"),
+        ({"type": "xml"}, ""),
+        ({"type": "text", "more": 1}, ".more"),
+        ({"type": "json_schema", "json_schema": {"schema": SCHEMA}}, ".json_schema.name"),
+        ({"type": "json_schema", "json_schema": {"name": "answer"}}, ".json_schema.schema"),
+        (form(name="no blanks"), ".json_schema.name"),
+        (form(strict="yes"), ".json_schema.strict"),
+        (form("AAA"), ".json_schema.schema"),
+        (form({"type": "array"}), ".json_schema.schema"),
+        (form({}), ".json_schema.schema"),
+        (form({"type": "object", "properties": {"a": {"type": "text"}}}), ".json_schema.schema"),
+        (form({"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}), ".json_schema.schema"),
+        (form({"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}}), ".json_schema.schema"),
+        (form({"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/x"}}}), ".json_schema.schema"),
+        (form({"type": "object", "properties": {"a": {}}}, strict=True), ".json_schema.schema"),
+        (form({"type": "object", "additionalProperties": False, "properties": {"a": {}}}, strict=True),
+         ".json_schema.schema"),
+        (form({"type": "object", "description": "x" * 200_000}), ".json_schema.schema"),
+        (form(json.loads('{"type": "object", "not": ' * 60 + "{}" + "}" * 60)), ".json_schema.schema"),
+    ],
+)  # fmt: skip
+def test_a_form_that_is_none_is_refused_by_name(tmp_path, asked, field):
+    with pytest.raises(Refusal) as caught:
+        catalogue(tmp_path).vet_reinforcement(Reinforcement(grader=CHECK, response_format=asked))
+    assert caught.value.param == f"method.reinforcement.response_format{field}"
 
 
 # which checkpoints stay

@@ -10,6 +10,7 @@ from tuneway.models._checked import Checked, Place, Strict
 from tuneway.models._graders import Grader
 
 Auto = Literal["auto"]
+_KINDS = frozenset({"supervised", "dpo", "reinforcement"})
 JSON: TypeAlias = Mapping[str, Any]
 
 
@@ -65,10 +66,13 @@ class _Method(Strict):
     def _flatten(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        data = dict(data)
-        inner = data.pop(cls._kind(), None)
-        if isinstance(inner, dict):
-            data |= inner
+        kind = cls._kind()
+        # the blocks of the other methods may be there, as null
+        data = {name: value for name, value in data.items() if value is not None or name not in _KINDS - {kind}}
+        inner = data.pop(kind, None)
+        if inner is not None and not isinstance(inner, Mapping):
+            raise ValueError(f"{kind}: not a mapping")
+        data |= inner or {}
         flat = {name: data.pop(name) for name in list(data) if name in cls.parameters.model_fields}
         if flat:
             given = data.get("hyperparameters") or {}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tuneway_service.store.database import Connection
 
 FILE_LIMIT = 512 * 2**20
+FIELDS = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
 
 
 async def create(request: Request) -> Response:
@@ -65,16 +66,36 @@ def _stored(form: Received) -> None:
 
 def form_options(form: Received) -> tuple[str, int | None]:
     """The purpose and the expiry of a file, from the fields of the form."""
+    for name in form.fields:
+        if name not in FIELDS:
+            raise unknown_field(name)
     if "purpose" not in form.fields:
         raise Refusal("Missing required parameter: 'purpose'.", param="purpose", code="missing_required_parameter")
     try:
         purpose = known_purpose(form.fields["purpose"])
     except ValueError as error:
         raise Refusal(f"Invalid value for 'purpose': {error}.", param="purpose", code="invalid_value") from None
-    anchor, seconds = (form.fields.get(f"expires_after[{name}]") for name in ("anchor", "seconds"))
-    if anchor is None and seconds is None:
+    asked: dict[str, Any] = {
+        name: form.fields[f"expires_after[{name}]"]
+        for name in ("anchor", "seconds")
+        if f"expires_after[{name}]" in form.fields
+    }
+    if not asked:
         return purpose, None
-    return purpose, check({"anchor": anchor, "seconds": seconds}, ExpiresAfter).seconds
+    seconds = asked.get("seconds", "")
+    if seconds.isascii() and seconds.isdecimal():
+        # more digits than this are out of range anyway
+        asked["seconds"] = int(seconds[:20])
+    return purpose, check(asked, ExpiresAfter, within="expires_after").seconds
+
+
+def unknown_field(name: str) -> Refusal:
+    """400 for a field of a form that isn't the API's."""
+    shown = name[:100]
+    text = f"Unknown parameter: '{shown}'."
+    if shown == "expires_after":
+        text += " In a form it is two fields: 'expires_after[anchor]' and 'expires_after[seconds]'."
+    return Refusal(text, param=shown, code="unknown_parameter")
 
 
 async def refuse_bad_data(rows: RowCheck, purpose: str, filename: str) -> None:
@@ -96,7 +117,14 @@ async def list_(request: Request) -> Response:
     """`GET /files`."""
     purpose, newest_first = request.query_params.get("purpose"), order_of(request)
     return await listed(
-        request, files.rows, files.show, default=10_000, most=10_000, purpose=purpose, newest_first=newest_first
+        request,
+        files.rows,
+        files.show,
+        default=10_000,
+        most=10_000,
+        also=("purpose", "order"),
+        purpose=purpose,
+        newest_first=newest_first,
     )
 
 

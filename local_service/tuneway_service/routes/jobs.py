@@ -39,11 +39,25 @@ async def create(request: Request) -> Response:
 async def list_(request: Request) -> Response:
     """`GET /fine_tuning/jobs`, newest first."""
     query = request.query_params
-    metadata = {found[1]: value for name, value in query.items() if (found := PAIR.fullmatch(name))}
-    if len(metadata) > METADATA_PAIRS:
-        raise Refusal(f"A job has at most {METADATA_PAIRS} pairs of metadata.", param="metadata", code="invalid_value")
-    plain = query.get("metadata") == "null"
-    return await listed(request, jobs.rows, jobs.show, default=20, metadata=metadata, plain=plain)
+    pairs = {name: (found[1], value) for name, value in query.items() if (found := PAIR.fullmatch(name))}
+    plain = "metadata" in query
+    if plain and (query["metadata"] != "null" or pairs):
+        raise _bad_filter("it is metadata[KEY]=VALUE, or null alone for jobs without metadata")
+    if len(pairs) > METADATA_PAIRS:
+        raise _bad_filter(f"a job has at most {METADATA_PAIRS} pairs, {len(pairs)} are asked for")
+    return await listed(
+        request,
+        jobs.rows,
+        jobs.show,
+        default=20,
+        also={"metadata", *pairs},
+        metadata=dict(pairs.values()),
+        plain=plain,
+    )
+
+
+def _bad_filter(text: str) -> Refusal:
+    return Refusal(f"Invalid value for 'metadata': {text}.", param="metadata", code="invalid_value")
 
 
 async def retrieve(request: Request) -> Response:

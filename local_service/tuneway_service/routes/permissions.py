@@ -33,6 +33,7 @@ async def list_(request: Request) -> Response:
         models.show_permission,
         request.path_params["model"],
         default=10,
+        also=("order", "project_id"),
         newest_first=order_of(request, words=("ascending", "descending")),
         project_id=request.query_params.get("project_id"),
     )

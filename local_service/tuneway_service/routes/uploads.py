@@ -17,7 +17,7 @@ from tuneway_service.jsonl import RowCheck
 from tuneway_service.multipart import receive
 from tuneway_service.refusals import Refusal
 from tuneway_service.replies import body_fingerprint, created, key_of, service_of
-from tuneway_service.routes.files import refuse_bad_data
+from tuneway_service.routes.files import refuse_bad_data, unknown_field
 from tuneway_service.store import files, replays
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ async def add_part(request: Request) -> Response:
     service = service_of(request)
     upload = await service.database.read(files.pending_upload, request.path_params["upload_id"])
     async with receive(request, service.settings.scratch_dir, file_field="data", limit=PART_LIMIT) as receiving:
+        for name in receiving.form.fields:
+            raise unknown_field(name)
         part_id = new_id("part_")
         folder = service.settings.uploads_dir / upload["id"]
         await anyio.to_thread.run_sync(_put, receiving.form.path, folder, part_id)

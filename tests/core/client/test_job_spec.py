@@ -85,6 +85,10 @@ LIMITS: list[tuple[str, Any, list[Any], list[Any]]] = [
     ("integrations.0.wandb.tags.1", lambda v: {"integrations": [{"wandb": {"project": "p", "tags": ["a", v]}}]},
      ["t" * 64], ["t" * 65, 5]),
     ("method.type", lambda v: {"method": {"type": v}}, ["supervised", "dpo"], []),
+    ("method.supervised", lambda v: {"method": {"type": "supervised", "supervised": v}},
+     [None, {}], ["AAA", "", 0, False, []]),
+    ("method.dpo", lambda v: {"method": {"type": "dpo", "dpo": v}}, [None, {}], ["AAA", "", 0, False, []]),
+    ("method.reinforcement", lambda v: {"method": {"type": "supervised", "reinforcement": v}}, [None], [{}, 0, "AAA"]),
     *[
         (f"method.{name}", lambda v, name=name, method=method: {"method": {"type": method, name: v}}, good, bad)
         for method in ("supervised", "dpo")

@@ -42,7 +42,9 @@ TRAINING = {"gguf", "jinja2", "peft", "safetensors", "tokenizers", "torch", "tra
 SERVICE = Package(
     ROOT / "local_service" / "tuneway_service",
     ours=OF_THE_CORE,
-    others=frozenset({"anyio", "fsspec", "h11", "httpx", "numpy", "pydantic", "pydantic_core"})
+    others=frozenset(
+        {"anyio", "fsspec", "h11", "httpx", "jsonschema", "numpy", "pydantic", "pydantic_core", "referencing"}
+    )
     | {"python_multipart", "starlette", "uvicorn", "wandb"},
     others_in={"commands": frozenset({"typer"}), "trainers": frozenset(TRAINING | {"tenacity"})},
 )

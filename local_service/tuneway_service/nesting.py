@@ -1,0 +1,35 @@
+"""How deeply JSON is nested, measured without a function that calls itself for each level."""
+
+from __future__ import annotations
+
+from typing import Any
+
+LONGEST_PLACE = 8
+
+
+def too_deep(content: dict[str, Any], most: int) -> list[str] | None:
+    """The names that lead to a value nested deeper than `most` levels; None if there is none."""
+    place: list[str] = []
+    value: Any = content
+    while isinstance(value, dict) and len(place) < LONGEST_PLACE:
+        # one level less at each step
+        found = next(((name, inner) for name, inner in value.items() if _is_deeper(inner, most - len(place) - 1)), None)
+        if found is None:
+            break
+        place.append(found[0])
+        value = found[1]
+    return place or None
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(most):
+        if not level:
+            return False
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
