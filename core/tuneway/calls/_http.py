@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
+from tuneway._escape import excerpt, one_line, url_segment
 from tuneway.errors import BadReply, InvalidSpec
 
 T_co = TypeVar("T_co", covariant=True)
@@ -35,7 +36,7 @@ class FilePart:
 
     field: str
     filename: str
-    source: Source | Path | bytes
+    source: Source | Path | bytes = dataclasses.field(repr=False)
     offset: int = 0
     length: int | None = None
 
@@ -78,7 +79,7 @@ class Request:
     method: str
     path: str
     query: tuple[tuple[str, str], ...] = ()
-    json: Mapping[str, Any] | None = None
+    json: Mapping[str, Any] | None = field(default=None, repr=False)
     form: Form | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
@@ -92,7 +93,7 @@ class Response:
 
     status: int
     headers: Mapping[str, str]
-    content: bytes
+    content: bytes = field(repr=False)
 
     @property
     def request_id(self) -> str | None:
@@ -123,7 +124,7 @@ def reading(model: type[M]) -> Callable[[Response], M]:
 
 def bad_reply(response: Response, why: str) -> BadReply:
     """Make the error for a reply that isn't one of this API. It quotes enough to recognise a proxy's page."""
-    kind = response.headers.get("content-type", "no content type")
+    kind = one_line(response.headers.get("content-type", "no content type"), 100)
     start = response.content[:80].decode("utf-8", "replace").replace("\n", " ")
     facts = f"({kind}, {len(response.content)} bytes, starts {start!r})"
     page = is_page(response)
@@ -147,10 +148,11 @@ def segment(identifier: str) -> str:
     """Quote an id for a path. It keeps characters that the API uses (`ft:…`), and can't leave its segment."""
     try:
         if identifier.strip(". "):
-            return quote(identifier, safe=":@!$&'()*+,;=")
+            identifier.encode()
+            return url_segment(identifier, keep=":@!$&'()*+,;=")
     except (AttributeError, UnicodeEncodeError):
         pass  # not a string, or one that can't be encoded
-    raise InvalidSpec(f"{identifier!r:.100} is not an id", field="id")
+    raise InvalidSpec(f"{excerpt(identifier)} is not an id", field="id")
 
 
 def sendable(filename: str) -> str:

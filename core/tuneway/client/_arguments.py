@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from tuneway._escape import excerpt
 from tuneway.errors import InvalidSpec
 from tuneway.flows import WaitToken, deadline_after
 from tuneway.models import Job
@@ -55,4 +56,4 @@ def token(job: str | Job | WaitToken, timeout: float | None, now: float) -> Wait
     try:
         return WaitToken(job_id=job if isinstance(job, str) else job.id, deadline=deadline)
     except (AttributeError, ValidationError):
-        raise InvalidSpec(f"{job!r:.100} is neither a job nor a job's id", field="job") from None
+        raise InvalidSpec(f"{excerpt(job)} is neither a job nor a job's id", field="job") from None

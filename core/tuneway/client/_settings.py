@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tuneway import dialects
+from tuneway._escape import excerpt
 from tuneway.dialects import Dialect, is_local
 from tuneway.drivers import Wire
 from tuneway.errors import InvalidSpec
@@ -124,7 +125,7 @@ def _schedule(given: Poll | Mapping[str, float] | None, default: Poll) -> Poll:
 
 def _check(field: str, value: Any, *, least: float, meaning: str) -> None:
     if not (isinstance(value, int | float) and least <= value < math.inf):
-        raise InvalidSpec(f"{field} can't be {value!r}: {meaning}", field=field)
+        raise InvalidSpec(f"{field} can't be {excerpt(value)}: {meaning}", field=field)
 
 
 def _first_set(variables: Iterable[str]) -> str | None:

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 import httpx
 
 from tuneway import progress
+from tuneway._escape import path_shown
 from tuneway._version import __version__
 from tuneway.calls import FilePart, Form, Request, Response, Source
 from tuneway.dialects import Dialect
@@ -221,7 +222,7 @@ def _length(part: FilePart) -> int:
     try:
         return part.source.stat().st_size - part.offset
     except OSError as error:
-        raise InvalidInput(f"can't read {part.source}: {error.strerror}") from None
+        raise InvalidInput(f"can't read {path_shown(part.source)}: {error.strerror}") from None
 
 
 def _file_chunks(part: FilePart) -> Iterator[bytes]:
@@ -245,7 +246,7 @@ def _file_chunks(part: FilePart) -> Iterator[bytes]:
                     raise InvalidInput(f"{path} changed while it was being uploaded", hint=WHEN_COMPLETE)
                 yield chunk
     except OSError as error:
-        raise InvalidInput(f"can't read {path}: {error.strerror}") from None
+        raise InvalidInput(f"can't read {path_shown(path)}: {error.strerror}") from None
 
 
 def _was_written(source: Source | Path | bytes, descriptor: int) -> bool:
