@@ -39,7 +39,7 @@ _UNPRINTABLE_IN_LINE = re.compile(f"[\t\n{_CONTROL}]")
 _NOT_IN_HTML = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 # Excel, LibreOffice and Google Sheets run a cell that begins like this, also in the wide forms of these characters.
-_FORMULA = re.compile(r"[\s\ufffd]*[=+\-@＝＋－＠]|[\t\r\n]")
+_FORMULA = re.compile(r"[\s\ufffd]*[=+\-@＝＋－＠]")
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
@@ -81,10 +81,10 @@ def _json_escape(character: str) -> str:
 
 
 def csv_cell(value: object) -> object:
-    """Make a cell that no spreadsheet runs. Numbers stay numbers; a text that begins like a formula gets a quote."""
+    """Make a cell of one line that no spreadsheet runs. Numbers stay; what begins like a formula gets a quote."""
     if value is None or isinstance(value, int | float):
         return value
-    text = printable(value)
+    text = printable(value, lines=False)
     return f"'{text}" if _FORMULA.match(text) else text
 
 

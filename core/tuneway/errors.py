@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from tuneway.registry import ModelVersion, Verdict
 
 
+_LONGEST_FACT = 100
+
+
 class TunewayError(Exception):
     """The base class of all errors.
 
@@ -72,7 +75,7 @@ class TunewayError(Exception):
 
     def __str__(self) -> str:
         facts = [
-            f"{name}: {one_line(value)}"
+            f"{name}: {one_line(value, _LONGEST_FACT)}"
             for name, value in (
                 ("status", self.status),
                 ("code", self.code),

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from support.markdown import inner
 
 from tuneway._escape import (
     FEW,
@@ -119,13 +120,7 @@ def test_numbers_stay_numbers_in_a_spreadsheet(number):
 def test_no_cell_is_a_formula(text):
     cell = str(csv_cell(text))
     assert not re.match(r"[\s\ufffd\x00]*[=+\-@＝＋－＠]|[\t\r\n]", cell)
-    assert not obeyed(cell, "\t\n")
-
-
-def inner(source: str) -> list[tuple[str, str]]:
-    """The inline tokens of a piece of Markdown."""
-    reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    return [(one.type, one.content) for block in reader.parse(source) for one in block.children or []]
+    assert not obeyed(cell)
 
 
 @given(texts)

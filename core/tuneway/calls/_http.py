@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,9 @@ M = TypeVar("M", bound=BaseModel)
 MEGABYTE = 1024 * 1024
 REPLY_LIMIT = 32 * MEGABYTE
 CONTENT_LIMIT = 1024 * MEGABYTE
+
+# what no service calls anything is more likely data that stands in the wrong place: it isn't sent
+_ID = re.compile(r"(?![{\[])[^\ud800-\udfff]{1,2000}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +148,11 @@ def is_page(response: Response) -> bool:
     return "html" in response.headers.get("content-type", "").lower() or response.content.lstrip()[:1] == b"<"
 
 
-def segment(identifier: str) -> str:
+def segment(identifier: object) -> str:
     """Quote an id for a path. It keeps characters that the API uses (`ft:…`), and can't leave its segment."""
-    try:
-        if identifier.strip(". "):
-            identifier.encode()
-            return url_segment(identifier, keep=":@!$&'()*+,;=")
-    except (AttributeError, UnicodeEncodeError):
-        pass  # not a string, or one that can't be encoded
-    raise InvalidSpec(f"{excerpt(identifier)} is not an id", field="id")
+    if not isinstance(identifier, str) or not _ID.fullmatch(identifier) or not identifier.strip(". "):
+        raise InvalidSpec(f"{excerpt(identifier)} is not an id", field="id")
+    return url_segment(identifier, keep=":@!$&'()*+,;=")
 
 
 def sendable(filename: str) -> str:
