@@ -21,6 +21,7 @@ from tuneway._escape import path_shown
 from tuneway._version import __version__
 from tuneway.calls import FilePart, Form, Request, Response, Source
 from tuneway.dialects import Dialect
+from tuneway.drivers._hiding import hide_in_logs
 from tuneway.errors import (
     BadReply,
     ConnectionFailed,
@@ -52,6 +53,10 @@ class Wire:
     project: str | None = None
     api_version: str | None = None
     timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.api_key:
+            hide_in_logs(self)
 
     def url(self, request: Request) -> str:
         """The full URL. Names and values of the query are percent-encoded, brackets too."""
