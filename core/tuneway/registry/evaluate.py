@@ -178,6 +178,8 @@ def _rows(examples: str | Path | Iterable[Mapping[str, Any]]) -> Iterable[tuple[
     try:
         with path.open(encoding="utf-8") as lines:
             return [_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    except InvalidInput:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no path, or not UTF-8"
         raise InvalidInput(f"{path_shown(path)} can't be read: {reason}") from None
