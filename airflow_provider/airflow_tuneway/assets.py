@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from airflow.sdk import Asset
+
+from tuneway._escape import url_segment
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -20,7 +21,7 @@ def model_asset(name: str, **more: Any) -> Asset:
         name: The model's name in the registry.
         more: What else an `Asset` takes: `extra`, `group`, `watchers`.
     """
-    return Asset(name=f"model {name}", uri=f"tuneway://models/{quote(name, safe='')}", **more)
+    return Asset(name=f"model {name}", uri=f"tuneway://models/{url_segment(name)}", **more)
 
 
 def version_of(event: Any) -> dict[str, Any]:

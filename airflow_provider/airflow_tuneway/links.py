@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
+
+from tuneway._escape import url_segment
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
@@ -52,5 +53,5 @@ def job_url(ti: Any, job_id: str, base_url: str) -> str:
 def report_path(ti: Any) -> str:
     """The path of the plugin's report for a task."""
     index = -1 if ti.map_index is None else ti.map_index
-    dag, run, task = (quote(part, safe="") for part in (ti.dag_id, ti.run_id, ti.task_id))
+    dag, run, task = (url_segment(part) for part in (ti.dag_id, ti.run_id, ti.task_id))
     return f"/tuneway/report/{dag}/{run}/{task}/{index}"

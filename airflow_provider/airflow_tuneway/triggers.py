@@ -14,6 +14,7 @@ from airflow_tuneway._errors import as_payload
 from airflow_tuneway._runs import is_over, is_own, run_of
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
 from tuneway import AsyncClient, Job, Requester, WaitToken
+from tuneway._escape import one_line
 from tuneway.errors import NotRegistered, TunewayError
 from tuneway.progress import Logged, News
 
@@ -85,7 +86,7 @@ class FineTuningJobTrigger(BaseTrigger):
             return
         job_id = self.token["job_id"]
         if not await asyncio.to_thread(is_over, self.task_instance):
-            self.log.info("The task goes on elsewhere, and so does %s", job_id)
+            self.log.info("The task goes on elsewhere, and so does %s", one_line(job_id))
             return
         maker = Requester(**self.maker) if self.maker else run_of(self.task_instance)
         async with (
@@ -93,10 +94,10 @@ class FineTuningJobTrigger(BaseTrigger):
             lease(self.conn_id, self.poll) as client,
         ):
             if not is_own(await client.jobs.retrieve(job_id), maker):
-                self.log.info("The task was ended: %s was made elsewhere and goes on", job_id)
+                self.log.info("The task was ended: %s was made elsewhere and goes on", one_line(job_id))
                 return
             job = await client.cancel(job_id)
-        self.log.info("The task was ended: %s is %s", job_id, job.status)
+        self.log.info("The task was ended: %s is %s", one_line(job_id), one_line(job.status))
 
     async def _wait(self, client: AsyncClient, token: WaitToken) -> Job:
         """Wait, and write each piece of news into this task's log as it comes.

@@ -1,27 +1,12 @@
-"""Format numbers, times and untrusted text for terminals and pages."""
+"""Format numbers and times for terminals and pages."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 _LONGEST = 6000
-
-# Text of a service or a file must not move the cursor, change colours or ring the bell.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
-
-def printable(value: Any) -> str:
-    """Replace the control characters in untrusted text."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(value).replace("\r\n", "\n"))
-
-
-def one_line(value: Any, limit: int = 300) -> str:
-    """Put untrusted text on one line, cut at `limit` characters."""
-    text = " ".join(printable(value).split())
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def count(number: float, noun: str, plural: str | None = None) -> str:

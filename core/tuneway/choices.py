@@ -32,6 +32,7 @@ def check_word(word: object, choice: Any, *, field: str, hint: str | None = None
     words = get_args(choice)
     if word in words:
         return word
+    from tuneway._escape import excerpt
     from tuneway.errors import InvalidSpec
 
-    raise InvalidSpec(f"{field} can't be {word!r}: it is one of {', '.join(words)}", field=field, hint=hint)
+    raise InvalidSpec(f"{field} can't be {excerpt(word)}: it is one of {', '.join(words)}", field=field, hint=hint)

@@ -31,7 +31,7 @@
 
 Each class has two attributes for decisions: `retryable`, whether the same step can succeed later, and
 `processed`, whether the service acted on the request (`None`: unknown). Messages end with what to do next.
-Errors survive pickling, since engines send them between processes.
+Errors survive pickling, since engines send them between processes. Their texts have nothing that a terminal obeys.
 """
 
 from __future__ import annotations
@@ -39,10 +39,15 @@ from __future__ import annotations
 import copyreg
 from typing import TYPE_CHECKING, Any, Self
 
+from tuneway._escape import one_line, printable
+
 if TYPE_CHECKING:
     from tuneway.dataset import DatasetReport
     from tuneway.models import Job
     from tuneway.registry import ModelVersion, Verdict
+
+
+_LONGEST_FACT = 100
 
 
 class TunewayError(Exception):
@@ -57,9 +62,10 @@ class TunewayError(Exception):
     processed: bool | None = False
 
     def __init__(self, message: str, *, hint: str | None = None, **details: Any) -> None:
+        message = printable(message)
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint if hint is None else printable(hint)
         self.status: int | None = details.pop("status", None)
         self.code: str | None = details.pop("code", None)
         self.param: str | None = details.pop("param", None)
@@ -69,7 +75,7 @@ class TunewayError(Exception):
 
     def __str__(self) -> str:
         facts = [
-            f"{name}: {value}"
+            f"{name}: {one_line(value, _LONGEST_FACT)}"
             for name, value in (
                 ("status", self.status),
                 ("code", self.code),

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
+from tuneway._escape import excerpt, url_segment
 from tuneway.dialects import is_local
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway.flows import hash_in
@@ -236,16 +237,15 @@ def _id_in(given: object, what: str, *, keys: tuple[str, ...], attribute: str, m
     else:
         found = getattr(given, attribute, given)
     if not found or not isinstance(found, str):
-        shown = f"{given!r:.60}" if isinstance(given, str) else f"a {type(given).__name__}"
-        raise InvalidInput(f"no {what}: {shown}. Give its id, or the output of the step that {made} it.")
+        raise InvalidInput(f"no {what}: {excerpt(given)}. Give its id, or the output of the step that {made} it.")
     return found
 
 
 def hosted_page(job_id: str, base_url: str) -> str | None:
     """A job's page at OpenAI; None for any other service."""
-    if urlsplit(base_url).hostname != "api.openai.com":
+    if urlsplit(base_url).hostname != "api.openai.com" or not job_id.strip("."):
         return None
-    return f"https://platform.openai.com/finetune/{quote(job_id, safe='')}?filter=all"
+    return f"https://platform.openai.com/finetune/{url_segment(job_id)}?filter=all"
 
 
 def job_page(job_id: str, base_url: str) -> str | None:
@@ -256,4 +256,5 @@ def job_page(job_id: str, base_url: str) -> str | None:
     if not is_local(base_url):
         return hosted_page(job_id, base_url)
     place = urlsplit(base_url)
-    return f"{place.scheme}://{place.netloc}/jobs/{quote(job_id, safe='')}"
+    # a browser takes two dots for a step up, also when they are quoted
+    return f"{place.scheme}://{place.netloc}/jobs/{url_segment(job_id)}" if job_id.strip(".") else None

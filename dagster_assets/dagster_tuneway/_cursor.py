@@ -20,7 +20,7 @@ first. A reader that goes on strictly after the last one that it saw can miss on
 class _Kept(BaseModel):
     """Keeps the fields that a later version adds."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(hide_input_in_errors=True, extra="allow")
 
 
 class WatchedJob(_Kept):

@@ -13,6 +13,7 @@ from dagster import AssetKey, AssetsDefinition, AssetSpec, SourceAsset
 
 from dagster_tuneway._names import filled
 from dagster_tuneway._runs import partition_of
+from tuneway._escape import file_name
 from tuneway.errors import InvalidInput, InvalidSpec
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class DataSource:
             return Path(filled(fspath(given), partition_of(context)))
         if isinstance(given, Mapping) and isinstance(given.get("path"), str | PathLike):
             return Path(given["path"])
-        return _written(given, folder / f"{self.name}.jsonl", self.asset)
+        return _written(given, folder / file_name(self.name, ".jsonl"), self.asset)
 
 
 def _is_asset(given: Any) -> TypeGuard[AssetLike]:

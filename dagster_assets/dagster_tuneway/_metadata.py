@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
 
+from tuneway._escape import file_name, markdown, one_line
 from tuneway.models import metric_name
 from tuneway.steps import data_summary, job_page, training_summary
 
@@ -34,14 +34,13 @@ def table(rows: Iterable[Mapping[str, Any]], **columns: str) -> MetadataValue[An
 def _cell(value: Any) -> str | int | float | bool | None:
     if value is None or isinstance(value, int | float | bool):
         return value
-    text = str(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return one_line(value, _SHOWN)
 
 
 def job_link(job_id: str, base_url: str) -> MetadataValue[Any]:
     """A job's page, where its service has one; else its id."""
     page = job_page(job_id, base_url)
-    return MetadataValue.url(page) if page else MetadataValue.text(job_id)
+    return MetadataValue.url(page) if page else MetadataValue.text(one_line(job_id))
 
 
 # --- data
@@ -127,12 +126,13 @@ def model_metadata(outcome: Outcome, tuneway: FineTuningResource, instance: Dags
 def in_words(outcome: Outcome) -> str:
     """What trained the model, in a sentence."""
     job = outcome.job
-    model = f"`{outcome.model}`" if outcome.model else "A model that the service doesn't name"
-    by = f", trained by `{outcome.trainer}`" if outcome.trainer else ""
+    model = markdown(outcome.model) if outcome.model else "A model that the service doesn't name"
+    by = f", trained by {markdown(outcome.trainer)}" if outcome.trainer else ""
     method = (job.method or {}).get("type")
-    how = f" ({method})" if method else ""
+    how = f" ({markdown(method)})" if method else ""
     tokens = f" on {job.trained_tokens:,} tokens" if job.trained_tokens else ""
-    return f"{model}: tuned from `{job.model}`{how}{by}{tokens}, by job `{job.id}`."
+    base = f"tuned from {markdown(job.model)}" if job.model else "tuned"
+    return f"{model}: {base}{how}{by}{tokens}, by job {markdown(job.id)}."
 
 
 def loss_line(outcome: Outcome) -> str | None:
@@ -185,7 +185,7 @@ def report_page(outcome: Outcome, tuneway: FineTuningResource, instance: Dagster
     try:
         folder = Path(tuneway.reports or Path(instance.storage_directory()) / "tuneway").resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        page = folder / f"{quote(outcome.job.id, safe='')}.html"  # an id comes from the service: it names no folder
+        page = folder / file_name(outcome.job.id, ".html")
         page.write_text(render_html(Report.of(outcome)), encoding="utf-8")
     except (OSError, NotImplementedError):
         return None  # a missing report is no reason to fail a training

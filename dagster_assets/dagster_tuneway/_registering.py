@@ -13,6 +13,7 @@ from dagster_tuneway._metadata import job_link, version_metadata
 from dagster_tuneway._recipe import AssetRecipe
 from dagster_tuneway._runs import partition_of, requester_of
 from dagster_tuneway.resource import FineTuningResource
+from tuneway._escape import one_line
 from tuneway.errors import GateRefused, NotRegistered
 from tuneway.registry import CHAMPION, GateLike, ModelRecord, ModelVersion, Verdict, default_uri, open_registry
 from tuneway.registry.gates import judge
@@ -94,7 +95,7 @@ class AssetRegistration:
             self._context.log.warning(str(refusal))
             self._version = refusal.version
         for warning in self.version.warnings:
-            self._context.log.warning(warning)
+            self._context.log.warning(one_line(warning, 1000))
         if not all(gate.verdict for gate in self._gates):
             self._ask_gates()
 

@@ -23,6 +23,7 @@ from dagster_tuneway._recipe import AssetRecipe
 from dagster_tuneway._runs import ended_by_person, is_own, partition_of, requester_of, reuse_in
 from dagster_tuneway.resource import FineTuningResource
 from tuneway import Job, JobSpec, Recipe, Retry, WaitToken
+from tuneway._escape import one_line
 from tuneway.choices import Reuse
 from tuneway.errors import JobError, TunewayError
 from tuneway.flows import CONTENT, ORIGIN, deadline_after
@@ -167,13 +168,15 @@ class Attempt:
             if self._recipe.cancel_on_termination and ended_by_person(self._context):
                 self._cancel()
             elif self._job is not None:
-                self._context.log.info("%s goes on; a re-execution adopts it", self._job.id)
+                self._context.log.info("%s goes on; a re-execution adopts it", one_line(self._job.id))
             raise
 
     def _cancel(self) -> None:
         job = self._job
         if job is not None and job.id != self._made and not is_own(self._context, job, self._requester):
-            self._context.log.info("The run was terminated: %s goes on, since another run has made it", job.id)
+            self._context.log.info(
+                "The run was terminated: %s goes on, since another run has made it", one_line(job.id)
+            )
             return
         try:
             # the signal may have interrupted the client that waits in the middle of anything
@@ -181,7 +184,7 @@ class Attempt:
                 # before the service has answered, a job is known only by who asked for it
                 gone = [client.cancel(job.id)] if job else client.cancel_made_by(self._requester)
             for one in gone:
-                self._context.log.info("The run was terminated: %s is %s", one.id, one.status)
+                self._context.log.info("The run was terminated: %s is %s", one_line(one.id), one_line(one.status))
         except TunewayError as error:
             words = "The run was terminated, and its job can't be cancelled, so it goes on: %s"
             self._context.log.error(words, error)  # noqa: TRY400 - a traceback tells the reader nothing more

@@ -29,6 +29,7 @@ from dagster_tuneway._metadata import in_words, job_link, model_metadata
 from dagster_tuneway._registering import JOB_TAG
 from dagster_tuneway._training import model_version
 from tuneway import Job, Retry, TunewayError, WaitToken
+from tuneway._escape import one_line
 from tuneway.errors import JobError, NotFound
 from tuneway.models import Phase
 from tuneway.steps import job_summary
@@ -156,7 +157,7 @@ class Tick:
         try:
             return self._ended(client, submission, sight)
         except TunewayError as error:
-            self._context.log.warning("%s: %s", submission.token.job_id, error)
+            self._context.log.warning("%s: %s", one_line(submission.token.job_id), error)
             return False
 
     def _ended(self, client: Client, submission: WatchedJob, sight: Job | TunewayError) -> bool:
@@ -172,7 +173,7 @@ class Tick:
             return True
         if not isinstance(sight, JobError):
             submission.failures += 1
-            self._context.log.warning("%s: %s", submission.token.job_id, sight)
+            self._context.log.warning("%s: %s", one_line(submission.token.job_id), sight)
             if not (isinstance(sight, NotFound) and submission.failures >= TOLERANCE):
                 return False
         self._failed(submission, sight)

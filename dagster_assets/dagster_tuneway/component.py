@@ -126,7 +126,7 @@ class FineTunedModelComponent(Component, Model, Resolvable):
     Paths are relative to the folder of the YAML file. For the other fields see `fine_tuned_model_assets`.
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(hide_input_in_errors=True, extra="forbid", arbitrary_types_allowed=True)
 
     name: str = Field(description="The name of the group, of its keys and of the registered model.")
     base_model: str = Field(description="The model to start from.")

@@ -36,7 +36,7 @@ def build_app(settings: Settings, executor: Executor | None = None) -> Starlette
         middleware=[
             Middleware(AccessLog),
             *([Middleware(Faults, faults=service.faults, seed=settings.fault_seed)] if settings.faults else []),
-            Middleware(AccessControl, token=settings.token, host=settings.host),
+            Middleware(AccessControl, token=settings.token, host=settings.host, data_dir=settings.data_dir),
         ],
         exception_handlers=refusals.handlers(),
         lifespan=lifespan,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import os
 import re
 from http.cookies import CookieError, SimpleCookie
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse, Response
@@ -16,17 +17,32 @@ from tuneway_service.refusals import Refusal, wants_page
 from tuneway_service.settings import is_loopback
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-COOKIE = "tuneway_session"
 OPEN = ("/healthz", "/login", "/style.css")
 AUTHORITY = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?", re.ASCII | re.IGNORECASE)
 ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE)
 
 
-def cookie_for(token: str) -> str:
-    """The value of the pages' cookie: derived from the token, so that no browser stores the token itself."""
-    return hmac.new(token.encode(), b"tuneway page", hashlib.sha256).hexdigest()
+class PageCookie(NamedTuple):
+    """The cookie that opens the pages.
+
+    A browser sends a cookie to every port of its host. So each service has a name and a value of its own: services on
+    one host don't overwrite each other's, and the cookie of one opens no other, also where they have the same token.
+    The value is derived from the token, so that no browser stores the token itself.
+    """
+
+    name: str
+    value: str
+
+
+def page_cookie(token: str, data_dir: Path) -> PageCookie:
+    """The cookie of the service that has this data directory; the same after a restart, on whatever port."""
+    place = os.fsencode(data_dir.resolve())
+    value = hmac.new(token.encode(), b"tuneway page\0" + place, hashlib.sha256).hexdigest()
+    return PageCookie(f"tuneway_session_{hashlib.sha256(place).hexdigest()[:12]}", value)
 
 
 def host_in(authority: str) -> str | None:
@@ -53,9 +69,10 @@ class AccessControl:
     rebinding looks.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str | None, host: str) -> None:
+    def __init__(self, app: ASGIApp, *, token: str | None, host: str, data_dir: Path) -> None:
         self.app = app
         self.token = token
+        self.cookie = None if token is None else page_cookie(token, data_dir)
         self.loopback_only = is_loopback(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,14 +117,15 @@ class AccessControl:
 
     def _known(self, headers: Headers) -> bool:
         assert self.token is not None
+        assert self.cookie is not None
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self.token.encode()):
             return True
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self.cookie.name)
         except CookieError:
             return False
-        return cookie is not None and hmac.compare_digest(cookie.value.encode(), cookie_for(self.token).encode())
+        return cookie is not None and hmac.compare_digest(cookie.value.encode(), self.cookie.value.encode())
 
 
 def _foreign(origin: str, host: str) -> Refusal | None:

@@ -8,6 +8,7 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tuneway._folders import warning_about
 from tuneway.errors import InvalidSpec
 from tuneway_service.folder import replace
 from tuneway_service.sandbox import kernel, secrets
@@ -50,6 +51,9 @@ def run(settings: Settings, *, log_level: str = "info") -> None:
     with _locked(settings.data_dir), _listening(settings) as listener:
         url = _base_url(settings.host, listener.getsockname()[1])
         storage.settle(settings)
+        for what, folder in (("the data directory", settings.data_dir), ("the job storage", settings.job_storage)):
+            if folder is not None and (told := warning_about(what, folder)):
+                logs.log.warning(told)
         replace(settings.data_dir / "base_url.txt", url.encode() + b"\n")
         config = GuardedConfig(
             build_app(settings),

@@ -11,6 +11,7 @@ from prefect_tuneway._jobs import Output
 from prefect_tuneway._steps import AtService, Here, Step
 from prefect_tuneway.assets import tell_asset
 from prefect_tuneway.credentials import Credentials, FineTuningCredentials, resolve
+from tuneway._escape import one_line
 from tuneway.choices import Choice, Scoring
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def register(
         log_news,
     )
     for warning in version.warnings:
-        _runs.logger().warning("%s", warning)
+        _runs.logger().warning("%s", one_line(warning, 1000))
     told = version_summary(version)
     tell_asset(version.record, told)
     yield Here(lambda: _notes.show_version(version))

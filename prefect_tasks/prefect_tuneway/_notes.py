@@ -5,7 +5,6 @@ A failed artifact never fails a step: what Prefect's API refuses is logged, and 
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.utilities.context import get_task_and_flow_run_ids
 
 from prefect_tuneway import _runs
+from tuneway._escape import markdown, one_line, slug
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -41,12 +41,12 @@ def _forgiving(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - see the module
-        _runs.logger().warning("%s can't be shown: %s", what, error)
+        _runs.logger().warning("%s can't be shown: %s", what, one_line(error))
 
 
 def _key(job_id: str, kind: str) -> str:
     """An artifact's key: lower-case letters, digits and dashes."""
-    return f"{re.sub(r'[^a-z0-9]+', '-', job_id.lower()).strip('-')}-{kind}"
+    return f"{slug(job_id)}-{kind}"
 
 
 def _artifact(artifact: Artifact) -> ArtifactCreate:
@@ -76,8 +76,8 @@ def link_to(job: Job, base_url: str) -> None:
 
     page = job_page(job.id, base_url)
     if page is not None:
-        description = f"Fine-tuning job `{job.id}` on `{job.model}`"
-        link = LinkArtifact(link=page, link_text=job.id, key=_key(job.id, "job"), description=description)
+        description = f"Fine-tuning job {markdown(job.id)} on {markdown(job.model or 'a model')}"
+        link = LinkArtifact(link=page, link_text=markdown(job.id), key=_key(job.id, "job"), description=description)
         _show("the link to the job", link)
 
 
@@ -124,7 +124,7 @@ class JobProgress:
         self._shown = percent
         self._next = time.monotonic() + max(SECONDS_BETWEEN, SECONDS_PER_WAIT * len(self._waiting))
         bar = ProgressArtifact(
-            progress=percent, key=_key(self.job_id, "progress"), description=f"`{self.job_id}`: {text}"
+            progress=percent, key=_key(self.job_id, "progress"), description=f"{markdown(self.job_id)}: {text}"
         )
         with _forgiving("the job's progress"), get_client(sync_client=True) as client:
             if self._artifact is None:
@@ -142,11 +142,11 @@ def show_outcome(outcome: Outcome) -> None:
         _runs.logger().warning("%s", gap)
     shown: list[Artifact] = []
     if table := _table(outcome):
-        description = f"Metrics and checkpoints of `{job.id}`"
+        description = f"Metrics and checkpoints of {markdown(job.id)}"
         shown.append(TableArtifact(table=table, key=_key(job.id, "metrics"), description=description))
     with _forgiving("the learning curve"):
         page = _page(outcome)
-        description = f"The training of `{job.fine_tuned_model}`"
+        description = f"The training of {markdown(job.fine_tuned_model or job.id)}"
         shown.append(MarkdownArtifact(markdown=page, key=_key(job.id, "training"), description=description))
     _show("what the training measured", *shown)
 
@@ -167,8 +167,8 @@ def _table(outcome: Outcome) -> list[dict[str, Any]]:
     shown = sorted({*steps[::every], *steps[-1:], *marked})
     return [
         {"step": step}
-        | {name: _cell(points.get((name, step))) for name in names}
-        | {"checkpoint": marked.get(step, "")}
+        | {one_line(name, 100): _cell(points.get((name, step))) for name in names}
+        | {"checkpoint": markdown(marked.get(step, ""))}  # Prefect takes the texts of a table for Markdown
         for step in shown
     ]
 
@@ -182,7 +182,7 @@ def _page(outcome: Outcome) -> str:
     from tuneway.report import curve_svg, data_uri
 
     job = outcome.job
-    lines = [f"## {job.fine_tuned_model}", ""]
+    lines = [f"## {markdown(job.fine_tuned_model or job.id)}", ""]
     if outcome.curve:
         picture = data_uri(curve_svg(outcome.trained.curve, outcome.checkpoints, theme="light"))
         lines += [f"![The loss, step by step]({picture})", ""]
@@ -212,7 +212,7 @@ def show_version(version: ModelVersion) -> None:
 
     record = version.record
     files = [
-        f"`{file.id}`, sha256 `{(file.sha256 or 'unknown')[:12]}`" if file else None
+        f"{file.id}, sha256 {(file.sha256 or 'unknown')[:12]}" if file else None
         for file in (record.training, record.validation)
     ]
     facts = {
@@ -226,13 +226,14 @@ def show_version(version: ModelVersion) -> None:
         "Cost": _money(record.cost),
         "Code": record.git.commit[:12] + (" and changes" if record.git.dirty else "") if record.git else None,
         "Asked for by": record.origin.text if record.origin else None,
-    } | {name.replace("_", " ").capitalize(): f"{value:.4g}" for name, value in record.metrics.items()}
-    text = "\n".join([f"## {version.ref}", "", *_facts(facts), *(f"\n> {warning}" for warning in version.warnings)])
-    description = f"`{version.ref}` and where it comes from"
+    } | {markdown(name, cell=True): f"{value:.4g}" for name, value in record.metrics.items()}
+    warnings = (f"\n> {markdown(warning, limit=1000)}" for warning in version.warnings)
+    text = "\n".join([f"## {markdown(version.ref)}", "", *_facts(facts), *warnings])
+    description = f"{markdown(version.ref)} and where it comes from"
     page = MarkdownArtifact(markdown=text, key=_key(version.name, "model"), description=description)
     _show("the registered version", page)
 
 
 def _facts(facts: dict[str, Any]) -> list[str]:
-    told = [f"| {name} | {value} |" for name, value in facts.items() if value not in (None, "")]
+    told = [f"| {name} | {markdown(value, cell=True)} |" for name, value in facts.items() if value not in (None, "")]
     return ["| | |", "|---|---|", *told]

@@ -12,6 +12,7 @@ from prefect_tuneway._data import log_news
 from prefect_tuneway._jobs import Output
 from prefect_tuneway._steps import AtService, Here, Step
 from prefect_tuneway.credentials import Credentials, FineTuningCredentials, resolve
+from tuneway._escape import markdown, one_line
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -41,7 +42,8 @@ def wait(
     finally:
         progress.leave()
     outcome: Outcome = yield AtService(settings, lambda client, _tell: client.outcome(ended, forgiving=True), log_news)
-    yield Here(lambda: progress.show(100.0, f"{ended.status}, `{ended.fine_tuned_model}`"))
+    told = f"{one_line(ended.phase)}, {markdown(ended.fine_tuned_model or ended.id)}"
+    yield Here(lambda: progress.show(100.0, told))
     yield Here(lambda: _notes.show_outcome(outcome))
     return job_summary(ended, job)
 
@@ -53,7 +55,7 @@ def _cancel_own(settings: Mapping[str, Any], job_id: str) -> Step[None]:
     if own:
         job = yield AtService(settings, lambda client, _tell: client.cancel(job_id), log_news)
     what = f"it is {job.status}" if own else "this flow run didn't make it, and it goes on"
-    _runs.logger().info("%s didn't end in time: %s", job_id, what)
+    _runs.logger().info("%s didn't end in time: %s", one_line(job_id), one_line(what))
 
 
 def wait_token(job: Output, timeout: float | timedelta | None = None) -> WaitToken:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from prefect.assets import Asset, AssetProperties
 from prefect.context import AssetContext
+
+from tuneway._escape import url_segment
 
 if TYPE_CHECKING:
     from tuneway.registry import DataFile, ModelRecord
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
 
 def model_asset(name: str) -> Asset:
     """The asset of a registered model, over all its versions."""
-    return Asset(key=f"tuneway://models/{quote(name, safe='')}", properties=AssetProperties(name=name))
+    return Asset(key=f"tuneway://models/{url_segment(name)}", properties=AssetProperties(name=name))
 
 
 def data_asset(file: DataFile) -> Asset:
     """The asset of a data file: the same wherever the same bytes were used."""
     return Asset(
-        key=f"tuneway://data/{file.sha256 or quote(file.id, safe='')}",
+        key=f"tuneway://data/{file.sha256 or url_segment(file.id)}",
         properties=AssetProperties(name=file.filename or file.id),
     )
 

@@ -12,6 +12,7 @@ from prefect.logging.loggers import flow_run_logger
 
 from prefect_tuneway import _runs
 from prefect_tuneway.credentials import FineTuningCredentials, resolve
+from tuneway._escape import one_line
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -96,7 +97,7 @@ def cancel_if_asked(
                 trouble = error
                 continue
             for job in jobs:
-                log.info("The run was cancelled: %s is %s", job.id, job.status)
+                log.info("The run was cancelled: %s is %s", one_line(job.id), one_line(job.status))
     if trouble is not None:
         raise trouble
     return True

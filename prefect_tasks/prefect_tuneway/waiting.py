@@ -29,6 +29,7 @@ from prefect_tuneway._jobs import Output
 from prefect_tuneway._steps import AtService, Here, Step, arun, run
 from prefect_tuneway._wait import wait_token
 from prefect_tuneway.credentials import Credentials, FineTuningCredentials, resolve
+from tuneway._escape import one_line
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -151,10 +152,10 @@ def _resume(credentials: Credentials, job_id: str | None) -> Step[list[str]]:
     for (flow_run, token), found in zip(waits, seen, strict=True):
         if isinstance(found, JobError) or getattr(found, "done", False):
             yield Here(functools.partial(_go_on, flow_run))
-            log.info("%s has ended: run %s is resumed", token.job_id, flow_run.name)
+            log.info("%s has ended: run %s is resumed", one_line(token.job_id), flow_run.name)
             resumed.append(str(flow_run.id))
         elif isinstance(found, Exception):
-            log.warning("%s can't be read, so run %s stays suspended: %s", token.job_id, flow_run.name, found)
+            log.warning("%s can't be read, so run %s stays suspended: %s", one_line(token.job_id), flow_run.name, found)
     return resumed
 
 

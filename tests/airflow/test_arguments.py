@@ -160,7 +160,7 @@ FineTuneOperator(
 )
 CreateFineTuningJobOperator(task_id="create", model="m", training_file="file-1", reuse="never", key="{{ run_id }}")
 RegisterModelOperator(task_id="register", job="ftjob-1", name="{{ params.name }}", alias="champion")
-light = {"tuneway._lazy", "tuneway._version", "tuneway.choices"}
+light = {"tuneway._escape", "tuneway._lazy", "tuneway._version", "tuneway.choices"}
 print([name for name in sys.modules if name.startswith("tuneway.") and name not in light])
 """
     out = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout

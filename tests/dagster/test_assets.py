@@ -138,7 +138,7 @@ def test_a_jobs_id_that_is_a_path_names_no_folder(instance, tmp_path):
 
     page = report_page(outcome, FineTuningResource(reports=str(tmp_path / "a" / "b")), instance)
 
-    assert Path(page.value) == tmp_path / "a" / "b" / "..%2F..%2Fx.html"
+    assert Path(page.value) == tmp_path / "a" / "b" / "%2E.%2F..%2Fx.html"
     assert Path(page.value).exists()
 
 

@@ -200,4 +200,4 @@ def test_importing_the_collection_imports_little_besides_prefect():
     done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True)
     new, ours = done.stdout.strip().splitlines()
     assert set(ast.literal_eval(new)) <= {"prefect", "prefect_tuneway", "pydantic", "tuneway"}
-    assert set(ast.literal_eval(ours)) <= {"tuneway._lazy", "tuneway._version"}
+    assert set(ast.literal_eval(ours)) <= {"tuneway._escape", "tuneway._lazy", "tuneway._version", "tuneway.choices"}

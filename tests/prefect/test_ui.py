@@ -11,6 +11,9 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.events.utilities import emit_event
+from support.fault_server import FaultServer
+from support.hostile_service import FORBIDDEN, HostileService
+from support.markdown import addresses
 
 import prefect_tuneway
 from prefect_tuneway import _notes, create_fine_tuning_job, fine_tune, wait_for_fine_tuning_job
@@ -45,7 +48,7 @@ def test_a_run_shows_progress_metrics_curve_and_lineage(shown, server):
     ]  # fmt: skip
     assert (table[-1]["train_mean_token_accuracy"], table[-1]["full_valid_loss"]) == (0.5, 0.5)
     assert [row["checkpoint"] for row in table if row["checkpoint"]] == [
-        f"ft:base:org::{job['id']}:ckpt-step-{step}" for step in (10, 20)
+        f"`ft:base:org::{job['id']}:ckpt-step-{step}`" for step in (10, 20)
     ]
     assert f"{server.origin}/jobs/{job['id']}" in found["job"].data
     picture = re.search(r"data:image/svg\+xml;base64,([\w+/=]+)", found["training"].data)
@@ -139,3 +142,40 @@ def test_nobody_waits_longer_because_a_service_keeps_no_checkpoints(server, cred
         return wait_for_fine_tuning_job(job, credentials=credentials)
 
     assert nightly()["status"] == "succeeded"
+
+
+def test_nothing_that_a_service_words_is_a_link_an_image_or_an_escape_in_the_ui(prefect, data, monkeypatch, tmp_path):
+    monkeypatch.setenv("TUNEWAY_REGISTRY_URI", f"sqlite:///{tmp_path / 'hostile.db'}")
+    with FaultServer(HostileService()) as server:
+        credentials = prefect_tuneway.FineTuningCredentials(base_url=server.base_url, options={"settle": 0})
+        state = fine_tune(
+            training_data=str(data), model="gpt-4o-mini", name="router", credentials=credentials, return_state=True
+        )
+    assert state.is_completed()
+    found = artifacts(state.state_details.flow_run_id)
+    assert set(found) == {"job", "progress", "metrics", "training", "model"}
+    texts = [artifact.description for artifact in found.values()]
+    texts += [found["training"].data, found["model"].data]
+    for row in json.loads(found["metrics"].data):
+        texts += [text for text in row.values() if isinstance(text, str)]
+        assert not [one for one in FORBIDDEN for name in row if one in name]
+    assert any("evil.example" in text for text in texts)
+    for text in texts:
+        assert not [one for one in FORBIDDEN if one in text]
+        assert [one for one in addresses(text) if not one.startswith("data:image/svg")] == []
+    (link,) = addresses(found["job"].data)
+    assert link.startswith(f"{server.origin}/jobs/ftjob-")
+
+
+@pytest.mark.parametrize("job_id", ["../../x", "a/b", "a b", "?", "x" * 3000, "ftjob-1\n", "É"])
+def test_the_key_of_an_artifact_is_one_that_prefect_takes_whatever_the_id_is(job_id):
+    from prefect.artifacts import MarkdownArtifact
+
+    key = _notes._key(job_id, "job")
+    assert MarkdownArtifact(markdown="", key=key).key == key
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", key)
+    assert len(key) < 160
+
+
+def test_ids_that_differ_only_in_odd_letters_have_artifacts_of_their_own():
+    assert len({_notes._key(job_id, "job") for job_id in ("a/b", "a b", "a-b", "a?b")}) == 4

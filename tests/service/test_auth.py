@@ -8,7 +8,7 @@ import pytest
 from support.openai_jobs import chats, openai_for
 from support.service import running_service, until
 
-from tuneway_service.auth import cookie_for
+from tuneway_service.auth import page_cookie
 from tuneway_service.settings import is_loopback
 
 TOKEN = "a-token-of-some-length"
@@ -52,11 +52,20 @@ def test_health_is_told_to_everybody(guarded):
 
 
 def test_the_page_has_a_cookie_that_is_not_the_token(guarded):
-    assert TOKEN not in cookie_for(TOKEN)
-    reply = httpx.get(f"{guarded.base_url}/models", cookies={"tuneway_session": cookie_for(TOKEN)})
-    assert reply.status_code == 200
-    reply = httpx.get(f"{guarded.base_url}/models", cookies={"tuneway_session": cookie_for("other")})
-    assert reply.status_code == 401
+    name, value = page_cookie(TOKEN, guarded.data_dir)
+    assert TOKEN not in value
+    assert httpx.get(f"{guarded.base_url}/models", cookies={name: value}).status_code == 200
+    other = page_cookie("other", guarded.data_dir).value
+    assert httpx.get(f"{guarded.base_url}/models", cookies={name: other}).status_code == 401
+
+
+def test_the_cookie_of_a_service_opens_no_other_with_the_same_token(guarded, tmp_path):
+    own, other = (page_cookie(TOKEN, folder) for folder in (guarded.data_dir, tmp_path))
+    assert own.name != other.name
+    for cookies in ({other.name: other.value}, {own.name: other.value}):
+        assert httpx.get(f"{guarded.base_url}/models", cookies=cookies).status_code == 401
+    both = {own.name: own.value, other.name: other.value}
+    assert httpx.get(f"{guarded.base_url}/models", cookies=both).status_code == 200
 
 
 def test_no_secret_is_in_the_log(guarded):
@@ -65,7 +74,7 @@ def test_no_secret_is_in_the_log(guarded):
         client.files.create(file=file, purpose="fine-tune", extra_query={"hidden": "query"})
     until(lambda: "event=request method=POST path=/v1/files status=200" in guarded.log)
     log = guarded.log
-    for word in (TOKEN, cookie_for(TOKEN), "query", "Ticket", "secret-name"):
+    for word in (TOKEN, page_cookie(TOKEN, guarded.data_dir).value, "query", "Ticket", "secret-name"):
         assert word not in log
     assert TOKEN.encode() not in (guarded.data_dir / "tuneway.db").read_bytes()
 

@@ -42,6 +42,18 @@ def test_a_second_service_on_the_same_data_is_refused_and_told_where_the_first_i
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(("mode", "what"), [(0o755, "read"), (0o777, "change"), (0o750, None)])
+def test_a_data_directory_that_is_open_to_others_is_told_of(mode, what, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    folder.chmod(mode)
+    with running_service(folder) as service:
+        lines = [line for line in service.log.splitlines() if "is open to everybody" in line]
+    assert len(lines) == (what is not None)
+    for line in lines:
+        assert f"who can {what} what is in it: chmod o-rwx {folder}" in line
+
+
 def test_a_port_that_is_taken_is_refused(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

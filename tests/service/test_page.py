@@ -157,6 +157,8 @@ def test_with_a_token_the_page_asks_for_it_once():
             assert "Fine-tuning jobs" in site.post("/login", data={"token": "open-sesame"}).text
             cookie = next(iter(site.cookies.jar))
             assert cookie.has_nonstandard_attr("HttpOnly")
+            assert cookie.get_nonstandard_attr("SameSite") == "strict"
+            assert cookie.name.startswith("tuneway_session_")
             assert "open-sesame" not in str(cookie.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections import defaultdict
@@ -11,6 +12,9 @@ from pathlib import Path
 
 from support.source_tree import SourceTree
 
+JOINS = {"Path", "PurePath", "PurePosixPath", "joinpath", "with_name", "with_stem"}
+AN_ID = re.compile(r"(?:.*_)?(?:id|ids|ref|name|filename|status|model|suffix)")
+ESCAPES = {"urllib.parse.quote", "urllib.parse.quote_plus", "html.escape", "html", "xml.sax.saxutils.escape"}
 MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.\w+)*(:\w+)?")
 
 
@@ -120,3 +124,47 @@ def doubled_classes(tree: SourceTree) -> dict[str, list[str]]:
         for name in source.classes:
             places[name].append(tree.place(source))
     return {name: where for name, where in sorted(places.items()) if len(where) > 1}
+
+
+def paths_of_ids(tree: SourceTree, package: Package, safe: str) -> Iterator[str]:
+    """Find paths that are joined with an id or a name that the function `safe` hasn't made the name of a file."""
+    for source in tree:
+        if source.package == package.name:
+            for node in ast.walk(ast.parse(source.path.read_text(encoding="utf-8"))):
+                for part in _joined(node):
+                    if any(AN_ID.fullmatch(name) for name in _names(part, safe)):
+                        yield f"{tree.place(source, part.lineno)} joins {ast.unparse(part)}"
+
+
+def _joined(node: ast.AST) -> list[ast.expr]:
+    """What a node joins to a path."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        return [node.right]
+    is_join = isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in JOINS
+    return node.args if is_join else []  # type: ignore[attr-defined]
+
+
+def _names(node: ast.AST, safe: str) -> Iterator[str]:
+    """The last names of all values in an expression, but for those in a call of `safe`."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == safe:
+        return
+    if isinstance(node, ast.Attribute):
+        yield node.attr
+        return
+    if isinstance(node, ast.Name):
+        yield node.id
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return
+    elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        yield str(node.slice.value)
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _names(child, safe)
+
+
+def escaping(tree: SourceTree, home: str) -> Iterator[str]:
+    """Find functions that escape text which are imported elsewhere than at the one place for it."""
+    for source in tree:
+        for one in source.imports:
+            if str(one) in ESCAPES and source.module != home:
+                yield f"{tree.place(source, one.line)} imports {one}"

@@ -14,6 +14,7 @@ from airflow_tuneway.operators._training import (
     fields_of,
     with_fields,
 )
+from tuneway._escape import one_line
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -68,7 +69,7 @@ class PublishingOperator(TunewayOperator):
         data = [self.data] if self.data else []
         version = client.register(job, **self.registration(), data=data, origin=self.requester(context["ti"]))
         for warning in version.warnings:
-            self.log.warning("%s", warning)
+            self.log.warning("%s", one_line(warning, 1000))
         self._record = version.record
         told = version_summary(version)
         tell_asset(context, version.name, told)
@@ -125,5 +126,5 @@ class DeleteFineTunedModelOperator(TunewayOperator):
         try:
             client.models.delete(model)
         except NotFound:
-            self.log.info("%s isn't there", model)
+            self.log.info("%s isn't there", one_line(model))
         return model

@@ -22,6 +22,7 @@ from airflow_tuneway._runs import as_arguments, is_over, is_own, run_of
 from airflow_tuneway.hooks import FineTuningHook
 from airflow_tuneway.links import JOB_ID, store_job
 from airflow_tuneway.operators._base import JobOperator, TunewayOperator
+from tuneway._escape import one_line
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -122,7 +123,7 @@ class WaitingOperator(TunewayOperator):
             ti = context["ti"]
             job_id = ti.xcom_pull(task_ids=self.task_id, key=JOB_ID, map_indexes=ti.map_index)
             if job_id and self._time_is_up(ti, job_id):
-                raise AirflowFailException(f"{job_id} didn't end in time, and was cancelled") from error
+                raise AirflowFailException(f"{one_line(job_id)} didn't end in time, and was cancelled") from error
             raise
 
     def on_kill(self) -> None:
@@ -150,7 +151,7 @@ class WaitingOperator(TunewayOperator):
             job = client.wait(token, on_event=self.tell)
         except (WaitTimeout, AirflowTaskTimeout) as error:
             if self._time_is_up(ti, token.job_id):
-                raise AirflowFailException(f"{token.job_id} didn't end in time, and was cancelled") from error
+                raise AirflowFailException(f"{one_line(token.job_id)} didn't end in time, and was cancelled") from error
             raise
         finally:
             self._waits_for = None
@@ -166,7 +167,7 @@ class WaitingOperator(TunewayOperator):
         try:
             job = self._cancel(ti, job_id, why="The time is up")
         except TunewayError as error:
-            raise AirflowException(f"{job_id} didn't end in time, and can't be cancelled: {error}") from error
+            raise AirflowException(f"{one_line(job_id)} didn't end in time, and can't be cancelled: {error}") from error
         return job is not None and job.phase is not Phase.SUCCEEDED
 
     def _cancel(self, ti: Any, job_id: str, *, why: str) -> Job | None:
@@ -174,10 +175,10 @@ class WaitingOperator(TunewayOperator):
         # a client of its own: a signal may have interrupted the one that waits in the middle of anything
         with self.hook.new_client() as client:
             if not is_own(client.jobs.retrieve(job_id), self.maker(ti)):
-                self.log.info("%s: %s was made elsewhere and goes on", why, job_id)
+                self.log.info("%s: %s was made elsewhere and goes on", why, one_line(job_id))
                 return None
             job = client.cancel(job_id)
-        self.log.info("%s: %s is %s", why, job_id, job.status)
+        self.log.info("%s: %s is %s", why, one_line(job_id), one_line(job.status))
         return job
 
     def _budget(self) -> float | None:

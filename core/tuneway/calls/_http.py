@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
+from tuneway._escape import excerpt, one_line, url_segment
 from tuneway.errors import BadReply, InvalidSpec
 
 T_co = TypeVar("T_co", covariant=True)
@@ -18,6 +20,9 @@ M = TypeVar("M", bound=BaseModel)
 MEGABYTE = 1024 * 1024
 REPLY_LIMIT = 32 * MEGABYTE
 CONTENT_LIMIT = 1024 * MEGABYTE
+
+# what no service calls anything is more likely data that stands in the wrong place: it isn't sent
+_ID = re.compile(r"(?![{\[])[^\ud800-\udfff]{1,2000}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class FilePart:
 
     field: str
     filename: str
-    source: Source | Path | bytes
+    source: Source | Path | bytes = dataclasses.field(repr=False)
     offset: int = 0
     length: int | None = None
 
@@ -78,7 +83,7 @@ class Request:
     method: str
     path: str
     query: tuple[tuple[str, str], ...] = ()
-    json: Mapping[str, Any] | None = None
+    json: Mapping[str, Any] | None = field(default=None, repr=False)
     form: Form | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
@@ -92,7 +97,7 @@ class Response:
 
     status: int
     headers: Mapping[str, str]
-    content: bytes
+    content: bytes = field(repr=False)
 
     @property
     def request_id(self) -> str | None:
@@ -123,7 +128,7 @@ def reading(model: type[M]) -> Callable[[Response], M]:
 
 def bad_reply(response: Response, why: str) -> BadReply:
     """Make the error for a reply that isn't one of this API. It quotes enough to recognise a proxy's page."""
-    kind = response.headers.get("content-type", "no content type")
+    kind = one_line(response.headers.get("content-type", "no content type"), 100)
     start = response.content[:80].decode("utf-8", "replace").replace("\n", " ")
     facts = f"({kind}, {len(response.content)} bytes, starts {start!r})"
     page = is_page(response)
@@ -143,14 +148,11 @@ def is_page(response: Response) -> bool:
     return "html" in response.headers.get("content-type", "").lower() or response.content.lstrip()[:1] == b"<"
 
 
-def segment(identifier: str) -> str:
+def segment(identifier: object) -> str:
     """Quote an id for a path. It keeps characters that the API uses (`ft:…`), and can't leave its segment."""
-    try:
-        if identifier.strip(". "):
-            return quote(identifier, safe=":@!$&'()*+,;=")
-    except (AttributeError, UnicodeEncodeError):
-        pass  # not a string, or one that can't be encoded
-    raise InvalidSpec(f"{identifier!r:.100} is not an id", field="id")
+    if not isinstance(identifier, str) or not _ID.fullmatch(identifier) or not identifier.strip(". "):
+        raise InvalidSpec(f"{excerpt(identifier)} is not an id", field="id")
+    return url_segment(identifier, keep=":@!$&'()*+,;=")
 
 
 def sendable(filename: str) -> str:

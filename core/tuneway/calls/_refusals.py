@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tuneway._escape import one_line
 from tuneway.calls._http import WHERE, Response, bad_reply
 from tuneway.errors import (
     ApiError,
@@ -22,6 +23,8 @@ from tuneway.errors import (
     Unauthorized,
     Unprocessable,
 )
+
+_LONGEST = 2000
 
 BY_STATUS: dict[int, type[ApiError]] = {
     400: BadRequest,
@@ -100,7 +103,7 @@ def _no_api(response: Response) -> BadReply:
 
 def _redirect(response: Response) -> BadReply:
     error = BadReply(
-        f"unexpected redirect to {response.headers.get('location', 'nowhere')[:200]!r}",
+        f"unexpected redirect to {one_line(response.headers.get('location', 'nowhere'), 200)!r}",
         status=response.status,
         request_id=response.request_id,
         hint="Correct base_url. Redirects aren't followed, so that the key isn't sent to another host.",
@@ -160,11 +163,11 @@ def _place(loc: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    """Make a printable text of any JSON value."""
+    """Make one printable line of any JSON value."""
     if value is None:
         return ""
     try:
         text = value if isinstance(value, str) else json.dumps(value)
     except RecursionError:
         return ""
-    return text[:2000].encode("utf-8", "replace").decode()
+    return one_line(text, _LONGEST)

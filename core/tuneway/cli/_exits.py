@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Any, NoReturn
 
 from tuneway import errors
-from tuneway._words import printable
+from tuneway._escape import json_line, one_line, printable
 from tuneway.cli._output import console, debugging
 from tuneway.errors import TunewayError
 
@@ -148,7 +148,7 @@ def terminate_quietly() -> None:
 def _end(error: TunewayError, words: Sequence[str]) -> NoReturn:
     for one in error.errors if isinstance(error, Several) else [error]:
         if "--json" in words:
-            sys.stderr.write(json.dumps(as_json(one), ensure_ascii=False) + "\n")
+            sys.stderr.write(json_line(json.dumps(as_json(one), ensure_ascii=False)) + "\n")
         else:
             _print(one)
     raise SystemExit(exit_code(error))
@@ -214,6 +214,6 @@ def _as_invalid_input(error: Any) -> errors.InvalidInput:
 
 def _unexpected(error: Exception) -> TunewayError:
     return TunewayError(
-        f"{type(error).__name__}: {error}",
+        f"{type(error).__name__}: {one_line(error)}",
         hint="This error was not expected. Run the same command with --debug to see where it comes from.",
     )

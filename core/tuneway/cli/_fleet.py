@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from tuneway._escape import one_line
 from tuneway._words import count, duration, figure
 from tuneway.cli._told import Line, Lines, end_of, job_of, line_of
 from tuneway.progress import Finished, News
@@ -51,10 +52,10 @@ class Fleet:
         for job_id in self.open:
             watch = self._lines[job_id].watch
             share, remaining = watch.share, watch.remaining(now)
-            parts = [watch.job.status if watch.job else None, None if share is None else f"{share:.0%}"]
+            parts = [one_line(watch.job.status, 40) if watch.job else None, None if share is None else f"{share:.0%}"]
             parts += [f"{watch.measure} {figure(watch.train[-1])}"] if watch.train else []
             parts += [f"about {duration(remaining)} left"] if remaining else []
-            yield f"{job_id}  {', '.join(filter(None, parts))}".rstrip()
+            yield f"{one_line(job_id)}  {', '.join(filter(None, parts))}".rstrip()
 
 
 def _end_line(news: Finished, watch: Watch) -> Line | None:

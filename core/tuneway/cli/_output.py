@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuneway._words import one_line, printable
+from tuneway._escape import json_line, one_line, printable
 from tuneway.cli._options import group
 
 if TYPE_CHECKING:
@@ -53,20 +53,20 @@ class Output:
         """Whether only results and errors are printed."""
         return self.quiet or (self.json and not self.live)
 
-    def result(self, text: str) -> None:
-        """Print the result of the command."""
-        self.out.print(printable(text), soft_wrap=True)
+    def result(self, text: str, *, lines: bool = False) -> None:
+        """Print the result of the command: one line, or with `lines` a text of several."""
+        self.out.print(printable(text, lines=lines), soft_wrap=True)
 
     def record(self, value: Mapping[str, Any] | BaseModel) -> None:
         """Print one JSON object on one line. An object of the API keeps the fields that it was received with."""
         text = json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else value.model_dump_json()
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(json_line(text) + "\n")
         sys.stdout.flush()
 
     def note(self, text: str, *, style: str = "") -> None:
-        """Print something that isn't the result."""
+        """Print a line that isn't the result."""
         if not self.silent:
-            self.err.print(printable(text), style=style, soft_wrap=True)
+            self.err.print(printable(text, lines=False), style=style, soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[str] = ()) -> None:
         """Print rows under headings. Without a terminal no cell is cut."""
@@ -78,7 +78,9 @@ class Output:
         )
         for index, column in enumerate(columns):
             # the first cell is never wrapped, so that it can be copied
-            table.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=not index)
+            table.add_column(
+                one_line(column), justify="right" if column in right else "left", overflow="fold", no_wrap=not index
+            )
         for row in rows:
             table.add_row(*(cell if isinstance(cell, Text) else one_line(_blank(cell), _UNBOUNDED) for cell in row))
         if self.out.is_terminal:
@@ -109,7 +111,7 @@ class Output:
                 sys.stdout.write(f"{one_line(name)}: {one_line(value, _UNBOUNDED)}\n")
             return
         for name, value in shown.items():
-            grid.add_row(one_line(name), printable(value))
+            grid.add_row(one_line(name), one_line(value, _UNBOUNDED))
         self.out.print(grid)
 
 

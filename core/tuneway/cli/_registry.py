@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuneway._escape import excerpt
 from tuneway._words import ago, count, figure, moment, money
 from tuneway.choices import Choice
 from tuneway.cli._options import group
@@ -105,7 +106,7 @@ def _gate(text: str) -> GateLike:
     except ValueError:
         bound = None
     if found is None or bound is None:
-        raise InvalidInput(f"--gate {text!r} is not a bound", hint="For example: --gate 'full_valid_loss<=0.5'")
+        raise InvalidInput(f"--gate {excerpt(text)} is not a bound", hint="For example: --gate 'full_valid_loss<=0.5'")
     return Gate(found["metric"], max=bound) if found["sign"] == "<=" else Gate(found["metric"], min=bound)
 
 

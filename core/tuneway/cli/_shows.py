@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from tuneway._escape import printable
 from tuneway.cli._output import Output
 from tuneway.cli._told import WIDTH, Lines, line_of, lines_about
 from tuneway.cli._view import View
@@ -73,4 +74,5 @@ class Screen:
 def marked(word: str, text: str) -> Text:
     """A line about something that is done, with a mark before it."""
     mark, style = ("!", "yellow") if word in TROUBLED else ("✓", "green")
+    word, text = printable(word, lines=False), printable(text, lines=False)
     return Text.assemble((mark, style), " ", (f"{word:<{WIDTH}}", "bold"), " ", text)

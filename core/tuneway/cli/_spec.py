@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from tuneway._escape import excerpt
 from tuneway.choices import Reuse
 from tuneway.cli._options import group
 from tuneway.errors import InvalidInput, InvalidSpec
@@ -135,7 +136,7 @@ def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
-            raise InvalidInput(f"{option} {text!r} is not a pair", hint=f"Write {option} name=value.")
+            raise InvalidInput(f"{option} {excerpt(text)} is not a pair", hint=f"Write {option} name=value.")
         found[name] = value
     return found
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tuneway import progress
-from tuneway._words import count, duration, figure, moment, one_line, size
+from tuneway._escape import one_line
+from tuneway._words import count, duration, figure, moment, size
 from tuneway.cli._watch import Watch
 from tuneway.models import Job
 from tuneway.progress import News

@@ -11,6 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.spinner import Spinner
 from rich.text import Text
 
+from tuneway._escape import one_line, printable
 from tuneway._words import duration, figure, money, size
 from tuneway.cli._told import WIDTH
 from tuneway.cli._watch import Watch
@@ -37,7 +38,7 @@ class View:
 
     def begin(self, word: str, text: str = "", *, cost: float | None = None) -> None:
         """A part of the work begins; without a word, nothing is drawn any more."""
-        self._word, self._text, self._bytes = word, text, None
+        self._word, self._text, self._bytes = printable(word, lines=False), printable(text), None
         if cost is not None:
             self._cost = cost
 
@@ -55,7 +56,7 @@ class View:
             return
         job = self._watch.job
         spinner = cast("Text", self._spinner.render(console.get_time()))
-        word = job.status.partition("_")[0] if job else self._word
+        word = one_line(job.status, 40).partition("_")[0] if job else self._word
         head = Text.assemble(spinner, " ", (f"{word:<{WIDTH}}", "bold"), " ")
         rest = (self._curve(), self._times(), self._aside(), *map(Text, self._text.splitlines()[1:]))
         for line in (
@@ -77,7 +78,7 @@ class View:
         """How many steps of the training are done."""
         watch = self._watch
         if watch.share is None or watch.step is None or watch.total is None:
-            return Text(watch.job.id if watch.job else "", "dim")
+            return Text(one_line(watch.job.id) if watch.job else "", "dim")
         style = "yellow" if watch.phase is Phase.PAUSED else "cyan"
         return _bar(watch.share, style) + f"  step {watch.step:,.0f} of {watch.total:,.0f}"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tuneway import progress
-from tuneway._words import one_line
+from tuneway._escape import one_line
 from tuneway.models import METRICS, Event, Job, Measure, MetricInfo, Phase, Role
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuneway._words import count, money, printable, size
+from tuneway._escape import printable
+from tuneway._words import count, money, size
 from tuneway.cli._connect import Connection
 from tuneway.cli._exits import ExitCode
 from tuneway.cli._live import showing

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuneway._words import ago, duration, moment, one_line
+from tuneway._escape import one_line
+from tuneway._words import ago, duration, moment
 from tuneway.cli._connect import Connection
 from tuneway.cli._output import Output
 from tuneway.cli._spec import pairs

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
+from tuneway._escape import csv_cell
 from tuneway._words import figure
 from tuneway.cli._connect import Connection
 from tuneway.cli._output import Output
@@ -49,9 +50,9 @@ def metrics(
         for row in rows:
             output.record(row)
     elif as_csv:
-        writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(map(csv_cell, columns))
+        writer.writerows([csv_cell(row.get(name)) for name in columns] for row in rows)
     else:
         terminal = output.out.is_terminal
         if terminal:

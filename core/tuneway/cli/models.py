@@ -271,4 +271,4 @@ def ask(
     messages = [{"role": "system", "content": system}] if system else []
     with connection.client() as client:
         answer = client.ask(found, [*messages, {"role": "user", "content": question}])
-    output.record({"model": found, "answer": answer}) if output.json else output.result(answer)
+    output.record({"model": found, "answer": answer}) if output.json else output.result(answer, lines=True)

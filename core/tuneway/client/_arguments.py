@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from tuneway._escape import excerpt
+from tuneway.calls import segment
 from tuneway.errors import InvalidSpec
 from tuneway.flows import WaitToken, deadline_after
 from tuneway.models import Job
@@ -53,6 +55,8 @@ def token(job: str | Job | WaitToken, timeout: float | None, now: float) -> Wait
     if isinstance(job, WaitToken):
         return job if deadline is None else job.model_copy(update={"deadline": deadline})
     try:
-        return WaitToken(job_id=job if isinstance(job, str) else job.id, deadline=deadline)
-    except (AttributeError, ValidationError):
-        raise InvalidSpec(f"{job!r:.100} is neither a job nor a job's id", field="job") from None
+        job_id = job if isinstance(job, str) else job.id
+        segment(job_id)
+        return WaitToken(job_id=job_id, deadline=deadline)
+    except (AttributeError, ValidationError, InvalidSpec):
+        raise InvalidSpec(f"{excerpt(job)} is neither a job nor a job's id", field="job") from None

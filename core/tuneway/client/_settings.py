@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import os
 import ssl
@@ -15,10 +16,13 @@ from urllib.parse import urlsplit
 import httpx
 
 from tuneway import dialects
+from tuneway._escape import excerpt
 from tuneway.dialects import Dialect, is_local
 from tuneway.drivers import Wire
 from tuneway.errors import InvalidSpec
 from tuneway.flows import LOCAL_POLL, Account, Poll, Retry
+
+log = logging.getLogger("tuneway")
 
 HOSTED = "https://api.openai.com/v1"
 ADDRESS = "It starts with http:// or https://, and for most services ends in /v1."
@@ -62,6 +66,9 @@ class Options:
             api_version=api_version,
             timeout=self.timeout,
         )
+        if wire.api_key and wire.base_url.startswith("http://") and not local:
+            host = urlsplit(wire.base_url).hostname
+            log.warning("the API key goes over the network to %s in plain text: use https", host)
         return wire, self._account(dialect, local=local)
 
     def _account(self, dialect: Dialect, *, local: bool) -> Account:
@@ -124,7 +131,7 @@ def _schedule(given: Poll | Mapping[str, float] | None, default: Poll) -> Poll:
 
 def _check(field: str, value: Any, *, least: float, meaning: str) -> None:
     if not (isinstance(value, int | float) and least <= value < math.inf):
-        raise InvalidSpec(f"{field} can't be {value!r}: {meaning}", field=field)
+        raise InvalidSpec(f"{field} can't be {excerpt(value)}: {meaning}", field=field)
 
 
 def _first_set(variables: Iterable[str]) -> str | None:

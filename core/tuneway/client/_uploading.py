@@ -64,7 +64,7 @@ class Uploading:
         if report is None and not self.validate:
             from tuneway.dataset import fingerprint
 
-            return [(Path(path), fingerprint(path)) for path in data]
+            return [(Path(path), found) for path, found in [(path, fingerprint(path)) for path in data]]
         if report is None:
             report = checked(listener, self.training_data, validation_data=self.validation_data, **self.options)
         report.raise_for_errors()

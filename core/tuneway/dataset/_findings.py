@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from tuneway._escape import encodable, excerpt, printable
 from tuneway.dataset._report import Problem
 from tuneway.dataset._rules import RULES
 
 if TYPE_CHECKING:
     from tuneway.dataset._rules import Severity
-
-_EXCERPT = 48
 
 
 class _Missing:
@@ -21,12 +20,6 @@ class _Missing:
 
 MISSING = _Missing()
 """Stands for a key that isn't there."""
-
-
-class Words(str):
-    """The text of a finding, which is printed as it is."""
-
-    __slots__ = ()
 
 
 class OnProblem(Protocol):
@@ -57,8 +50,8 @@ class Findings:
                 line=self.line,
                 rule=rule,
                 severity=details.severity,
-                where=None if where is None else encodable(where),
-                found=excerpt(found),
+                where=None if where is None else printable(where, lines=False),
+                found="nothing" if found is MISSING else excerpt(found),
                 expected=encodable(expected or details.expected),
                 hint=details.hint or None,
             )
@@ -81,28 +74,3 @@ class Findings:
         del kept[self._max_shown :]
         if len(kept) == self._max_shown:
             self._last_kept[severity] = (kept[-1].line or 0) if kept else -1
-
-
-def excerpt(value: Any) -> str:
-    """Describe a value in a few words that can be printed and encoded."""
-    match value:
-        case Words():
-            text = str(value)
-        case str():
-            cut = value[:_EXCERPT]
-            text = repr(cut) + ("…" if len(value) > len(cut) else "")
-        case None | True | False:
-            text = {None: "null", True: "true", False: "false"}[value]
-        case dict():
-            keys = ", ".join(repr(str(key)[:_EXCERPT]) for key in list(value)[:4])
-            text = f"an object with {keys}{', …' if len(value) > 4 else ''}" if value else "an empty object"
-        case list():
-            text = f"a list of {len(value)}" if value else "an empty list"
-        case _:
-            text = repr(value)
-    return encodable(text)
-
-
-def encodable(text: str) -> str:
-    """Escape lone surrogates, which UTF-8 can't encode."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -7,7 +7,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tuneway.dataset._findings import MISSING, Words, excerpt
+from tuneway._escape import Words, excerpt
+from tuneway.dataset._findings import MISSING
 from tuneway.dataset._messages import calls_of, check_message, check_messages, check_tools, is_image, parts_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import math
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from tuneway.dataset._findings import Words, excerpt
+from tuneway._escape import FEW, Words, excerpt
 from tuneway.dataset._reading import TOO_LONG
 from tuneway.dataset._rules import MAX_DEPTH
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tuneway.dataset._findings import OnProblem
 
 _DIGITS = 20  # a number with more digits doesn't fit in 64 bits; int() refuses thousands of them
-_NEAR = 24
 _TOO_DEEP = Words(f"more than {MAX_DEPTH} levels")
 
 
@@ -56,7 +55,7 @@ class RowReader:
             row = loader.decode(text)
         except json.JSONDecodeError as error:
             rule = "jsonl.truncated" if not whole and _at_the_end(error) else "jsonl.syntax"
-            near = excerpt(text[error.pos : error.pos + _NEAR]) if error.pos < len(text.rstrip()) else "the end"
+            near = excerpt(text[error.pos : error.pos + FEW]) if error.pos < len(text.rstrip()) else "the end"
             found = Words(f"{error.msg[0].lower()}{error.msg[1:]} near {near}")
             self._tell(rule, f"column {error.pos + 1}", found)
             return None
@@ -111,7 +110,7 @@ class _Loader(json.JSONDecoder):
     def _float(self, digits: str) -> float:
         value = float(digits)
         if math.isinf(value):
-            self.notes.append(("jsonl.number", excerpt(Words(digits[:_NEAR]))))
+            self.notes.append(("jsonl.number", excerpt(Words(digits[:FEW]))))
         return value
 
 

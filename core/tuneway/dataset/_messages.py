@@ -6,7 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from tuneway.dataset._findings import MISSING, Words
+from tuneway._escape import FEW, Words
+from tuneway.dataset._findings import MISSING
 from tuneway.dataset._rules import MAX_FUNCTIONS, MAX_IMAGE_BYTES, MAX_IMAGES
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _check_extra_keys(message: dict[str, Any], role: str, tell: OnProblem, where
         if key == "weight":
             tell("chat.weight_role", f"{where}.weight", Words(f"a weight on a {role} message"))
         else:
-            tell("chat.message_key", f"{where}.{key}"[:80], Words(f"a key that {role} messages don't have"))
+            tell("chat.message_key", f"{where}.{key[:FEW]}", Words(f"a key that {role} messages don't have"))
 
 
 def _check_content(message: dict[str, Any], role: str, tell: OnProblem, where: str) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tuneway._escape import path_shown
 from tuneway.dataset._report import Fingerprint
 from tuneway.errors import InvalidSpec
 
@@ -77,7 +78,7 @@ class _HashingFile(io.RawIOBase):
         try:
             return self._raw.read(_BLOCK) or b""
         except OSError as error:
-            raise _unreadable(self._path, error, "path") from error
+            raise _unreadable(self._path, error, "path") from None
 
 
 class Reader:
@@ -135,7 +136,7 @@ class Reader:
         """The hash and size of the file. Call it after all lines are read."""
         if _stamp(self._raw) != self._stamp or self._file.size != self.total_bytes:
             raise InvalidSpec(
-                f"{self.path} changed while it was being read",
+                f"{path_shown(self.path)} changed while it was being read",
                 field="path",
                 hint="Try again when the file is complete.",
             )
@@ -176,16 +177,18 @@ def open_file(path: str, *, field: str) -> Iterator[io.FileIO]:
         mode = Path(path).stat().st_mode
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-            raise InvalidSpec(f"{path} is {kind}", field=field, hint="Give the path of a .jsonl file.")
+            raise InvalidSpec(f"{path_shown(path)} is {kind}", field=field, hint="Give the path of a .jsonl file.")
         raw = io.FileIO(path)
     except FileNotFoundError:
-        raise InvalidSpec(f"there is no file {path}", field=field, hint=f"You are in {Path.cwd()}.") from None
+        raise InvalidSpec(
+            f"there is no file {path_shown(path)}", field=field, hint=f"You are in {Path.cwd()}."
+        ) from None
     except OSError as error:
-        raise _unreadable(path, error, field) from error
+        raise _unreadable(path, error, field) from None  # its text has the path, which may be a text
     except ValueError as error:  # a null character in the path
         if isinstance(error, InvalidSpec):
             raise
-        raise InvalidSpec(f"{field}: {path!r} is not a path", field=field) from None
+        raise InvalidSpec(f"{field}: {path_shown(path)} is not a path", field=field) from None
     with raw:
         yield raw
 
@@ -199,7 +202,7 @@ def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
             digest = hashlib.file_digest(raw, "sha256")
             return Fingerprint(digest.hexdigest(), raw.tell(), modified_ns)
         except OSError as error:
-            raise _unreadable(name, error, "path") from error
+            raise _unreadable(name, error, "path") from None
 
 
 def path_text(path: str | os.PathLike[str], field: str) -> str:
@@ -211,8 +214,10 @@ def path_text(path: str | os.PathLike[str], field: str) -> str:
 
 
 def _unreadable(path: str, error: OSError, field: str) -> InvalidSpec:
-    reason = error.strerror or str(error)
-    return InvalidSpec(f"{path} can't be read: {reason}", field=field, hint="Check the file and its permissions.")
+    reason = error.strerror or type(error).__name__
+    return InvalidSpec(
+        f"{path_shown(path)} can't be read: {reason}", field=field, hint="Check the file and its permissions."
+    )
 
 
 def _stamp(raw: io.FileIO) -> tuple[int, int]:

@@ -33,7 +33,9 @@ class Fingerprint(NamedTuple):
 
 
 class _Frozen(BaseModel):
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, defer_build=True, protected_namespaces=())
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        hide_input_in_errors=True, frozen=True, defer_build=True, protected_namespaces=()
+    )
 
 
 class Problem(_Frozen):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import from_json
 
-from tuneway.dataset._findings import Findings, Words, encodable
+from tuneway._escape import Words, encodable
+from tuneway.dataset._findings import Findings
 from tuneway.dataset._formats import Measured, check_row, measure, measure_plain, most_common_format
 from tuneway.dataset._json import RowReader
 from tuneway.dataset._plain import sift

@@ -6,6 +6,7 @@ import os
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, get_args
 
+from tuneway._escape import excerpt
 from tuneway.dataset._formats import items_of
 from tuneway.dataset._prices import load_prices
 from tuneway.dataset._reading import Reader, open_reader, path_text
@@ -95,7 +96,7 @@ def _scanned(readers: Sequence[Reader], plan: Plan, progress: Progress) -> Datas
 
 def _one_of(format_: Any, formats: tuple[str, ...]) -> Any:
     if format_ is not None and format_ not in formats:
-        raise InvalidSpec(f"format: {format_!r} is not one of {', '.join(formats)}", field="format")
+        raise InvalidSpec(f"format: {excerpt(format_)} is not one of {', '.join(formats)}", field="format")
     return format_
 
 
@@ -103,7 +104,9 @@ def _epochs(n_epochs: int | str | None) -> int | None:
     if n_epochs in (None, "auto"):
         return None
     if not isinstance(n_epochs, int) or isinstance(n_epochs, bool) or not 1 <= n_epochs <= 50:
-        raise InvalidSpec(f'n_epochs: {n_epochs!r} is neither "auto" nor a number from 1 to 50', field="n_epochs")
+        raise InvalidSpec(
+            f'n_epochs: {excerpt(n_epochs)} is neither "auto" nor a number from 1 to 50', field="n_epochs"
+        )
     return n_epochs
 
 

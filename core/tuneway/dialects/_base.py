@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from tuneway._escape import excerpt
 from tuneway.calls import Request
 from tuneway.errors import InvalidSpec
 
@@ -55,7 +56,7 @@ def named(dialects: Iterable[Dialect], name: str, base_url: str, api_version: st
         if dialect.name == name and dialect.suits(base_url, api_version):
             return dialect
     names = ", ".join(sorted({dialect.name for dialect in known}))
-    raise InvalidSpec(f"unknown dialect {name!r}; known: {names}", field="dialect")
+    raise InvalidSpec(f"unknown dialect {excerpt(name)}; known: {names}", field="dialect")
 
 
 def is_local(base_url: str) -> bool:

@@ -17,9 +17,11 @@ from urllib.parse import urlencode
 import httpx
 
 from tuneway import progress
+from tuneway._escape import path_shown
 from tuneway._version import __version__
 from tuneway.calls import FilePart, Form, Request, Response, Source
 from tuneway.dialects import Dialect
+from tuneway.drivers._hiding import hide_in_logs
 from tuneway.errors import (
     BadReply,
     ConnectionFailed,
@@ -51,6 +53,10 @@ class Wire:
     project: str | None = None
     api_version: str | None = None
     timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.api_key:
+            hide_in_logs(self)
 
     def url(self, request: Request) -> str:
         """The full URL. Names and values of the query are percent-encoded, brackets too."""
@@ -221,7 +227,7 @@ def _length(part: FilePart) -> int:
     try:
         return part.source.stat().st_size - part.offset
     except OSError as error:
-        raise InvalidInput(f"can't read {part.source}: {error.strerror}") from None
+        raise InvalidInput(f"can't read {path_shown(part.source)}: {error.strerror}") from None
 
 
 def _file_chunks(part: FilePart) -> Iterator[bytes]:
@@ -245,7 +251,7 @@ def _file_chunks(part: FilePart) -> Iterator[bytes]:
                     raise InvalidInput(f"{path} changed while it was being uploaded", hint=WHEN_COMPLETE)
                 yield chunk
     except OSError as error:
-        raise InvalidInput(f"can't read {path}: {error.strerror}") from None
+        raise InvalidInput(f"can't read {path_shown(path)}: {error.strerror}") from None
 
 
 def _was_written(source: Source | Path | bytes, descriptor: int) -> bool:

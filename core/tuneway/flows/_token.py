@@ -15,7 +15,9 @@ class WaitToken(BaseModel):
     An earlier version of Tuneway keeps fields that a later one has added.
     """
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", frozen=True, defer_build=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        hide_input_in_errors=True, extra="allow", frozen=True, defer_build=True
+    )
 
     v: int = 1
     job_id: str = Field(min_length=1)

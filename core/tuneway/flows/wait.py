@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from tuneway import progress
+from tuneway._escape import one_line
 from tuneway.errors import (
     ApiError,
     InvalidInput,
@@ -216,7 +217,7 @@ def _result_of_job(job: Job) -> PollResult:
 
 def _failed(wait: Wait) -> TunewayError:
     fault = wait.job.error if wait.job is not None else None
-    reason = (fault.message if fault else None) or "the service gives no reason; see its events"
+    reason = one_line((fault.message if fault else None) or "", 2000) or "the service gives no reason; see its events"
     return JobFailed(
         f"{wait.token.job_id} failed: {reason}",
         job=wait.job,

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from os import PathLike
 from typing import Any, ClassVar, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tuneway._escape import excerpt, one_line, path_shown
 from tuneway.errors import InvalidSpec
 
 Place: TypeAlias = tuple[str, ...]
 
+_SHORT = 64
+_LONGEST_NAME = 80
+
 
 class Checked(BaseModel):
-    """A model that raises `InvalidSpec` for a mistake, however it is made."""
+    """A model that raises `InvalidSpec` for a mistake, however it is made.
+
+    Its `repr`, which logs and tracebacks show, has no more than a few characters of what may be data or a secret.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     def __init__(self, **data: Any) -> None:
         try:
@@ -43,6 +53,18 @@ class Checked(BaseModel):
             return super().model_validate_json(json_data, **options)
         except ValidationError as error:
             raise cls._invalid(error, {}) from None
+
+    @classmethod
+    def model_validate_strings(cls, obj: Any, **options: Any) -> Self:
+        """Make the model from a mapping of texts."""
+        try:
+            return super().model_validate_strings(obj, **options)
+        except ValidationError as error:
+            raise cls._invalid(error, obj if isinstance(obj, Mapping) else {}) from None
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, _brief(value)
 
     noun: ClassVar[str] = "job specification"
     """The word for the model in an error message."""
@@ -77,6 +99,22 @@ class Strict(Checked):
     )
 
 
+class _AsItIs(str):
+    """A text whose `repr` has no quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _brief(value: Any) -> Any:
+    """What a `repr` shows of a field's value."""
+    if value is None or isinstance(value, Checked | int | float) or (isinstance(value, str) and len(value) <= _SHORT):
+        return value
+    return _AsItIs(repr(path_shown(value)) if isinstance(value, PathLike) else excerpt(value))
+
+
 def _problems(item: dict[str, Any], known: list[str]) -> list[tuple[Place, str]]:
     """The places and texts of one item of pydantic's report. The item may contain the report of an inner model."""
     cause = item.get("ctx", {}).get("error")
@@ -84,7 +122,9 @@ def _problems(item: dict[str, Any], known: list[str]) -> list[tuple[Place, str]]
     if isinstance(cause, InvalidSpec):
         inner: dict[Place, str] = cause.__dict__.get("problems", {(cause.field,): cause.message})
         return [(place + rest, text) for rest, text in inner.items()]
-    text = item["msg"].removeprefix("Value error, ")
+    text = one_line(item["msg"].removeprefix("Value error, "))
+    if item["type"] == "union_tag_invalid":
+        text = f"{excerpt(item['ctx']['tag'])} is none of {item['ctx']['expected_tags']}"
     if item["type"] == "extra_forbidden":
         near = difflib.get_close_matches(place[-1], known, n=1)
         text = f"no such field; did you mean {near[0]!r}?" if near else "no such field"
@@ -96,7 +136,7 @@ def _problems(item: dict[str, Any], known: list[str]) -> list[tuple[Place, str]]
 
 def _place(item: dict[str, Any]) -> Place:
     """The place of an item, without the names that pydantic adds for the branches of a union."""
-    place = tuple(map(str, item["loc"]))
+    place = tuple(one_line(part, _LONGEST_NAME) for part in item["loc"])
     given = item.get("input")
     tagged = isinstance(given, Mapping) and len(place) > 1 and given.get("type") == place[-1]
     branch = place[-1:] and place[-1] in _BRANCHES and not item["type"].startswith("string_")

@@ -32,7 +32,12 @@ class WireModel(BaseModel):
     """Base class of received objects. They are immutable and keep unknown fields; pydantic builds them on first use."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        extra="allow", frozen=True, defer_build=True, protected_namespaces=(), allow_inf_nan=False
+        hide_input_in_errors=True,
+        extra="allow",
+        frozen=True,
+        defer_build=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
     )
 
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tuneway._escape import printable
+
+_LONGEST = 4000
+
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """The base class of all news."""
+    """The base class of all news. As text, each is one line that a terminal and a log can show."""
+
+    def __str__(self) -> str:
+        return printable(self._line(), lines=False)[:_LONGEST]
+
+    def _line(self) -> str:
+        return type(self).__name__
 
 
 Listener = Callable[[News], object]

@@ -22,7 +22,7 @@ class Retrying(News):
     seconds: float
     attempt: int
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"attempt {self.attempt} failed, trying again in {self.seconds:.1f} s: {self.error.message}"
 
 
@@ -34,7 +34,7 @@ class Checking(News):
     total: int
     rows: int
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"checked {self.rows:,} rows, {self.done:,} of {self.total:,} bytes"
 
 
@@ -49,7 +49,7 @@ class DataChecked(News):
         """The warnings about the data, each with its file."""
         return [f"{one.path}: {problem}" for one in self.report.reports for problem in one.warnings]
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         told = (f"{one.path}: {one.rows:,} rows, errors: {one.error_count:,}" for one in self.report.reports)
         return f"checked {'; '.join(told)}"
 
@@ -61,7 +61,7 @@ class Sent(News):
     done: int
     total: int
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"sent {self.done:,} of {self.total:,} bytes"
 
 
@@ -71,7 +71,7 @@ class FileUploaded(News):
 
     file: File
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"uploaded {self.file.filename} as {self.file.id}"
 
 
@@ -81,7 +81,7 @@ class FileReused(News):
 
     file: File
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"{self.file.id} already has this data: nothing is sent"
 
 
@@ -91,7 +91,7 @@ class JobCreated(News):
 
     job: Job
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"created {self.job.id} ({self.job.model})"
 
 
@@ -101,7 +101,7 @@ class JobAdopted(News):
 
     job: Job
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"adopted {self.job.id} ({self.job.status}), which does the same work: no new job is paid"
 
 
@@ -111,7 +111,7 @@ class Settling(News):
 
     seconds: float
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"listing jobs again in {self.seconds:g} s, to be sure that there is only one"
 
 
@@ -122,7 +122,7 @@ class RivalCancelled(News):
     job_id: str
     survivor_id: str
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"cancelled {self.job_id}, a second job for the same work as {self.survivor_id}"
 
 
@@ -134,7 +134,7 @@ class RivalLeft(News):
     survivor_id: str
     error: TunewayError
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"{self.job_id} does the same work as {self.survivor_id}, but can't be cancelled: {self.error.message}"
 
 
@@ -144,7 +144,7 @@ class KeyNotKept(News):
 
     job: Job
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"{self.job.id}: this service doesn't list the job by its metadata, so a retry can't adopt it"
 
 
@@ -155,7 +155,7 @@ class JobChanged(News):
     job: Job
     before: Job | None
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         if self.job.estimated_finish is None or self.job.done:
             return f"{self.job.id}: {self.job.status}"
         finish = datetime.fromtimestamp(self.job.estimated_finish).astimezone()
@@ -173,7 +173,7 @@ class Logged(News):
     event: Event
     token: str
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"{self.job_id}: {self.event.message}"
 
 
@@ -186,7 +186,7 @@ class PollFailed(News):
     failures: int
     tolerance: int
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return f"{self.job_id}: poll failed ({self.failures} of {self.tolerance} in a row): {self.error.message}"
 
 
@@ -198,7 +198,7 @@ class Finished(News):
     job: Job | None
     error: TunewayError | None
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         if self.error is not None:
             return f"{self.job_id}: {self.error.message}"
         return f"{self.job_id}: succeeded, {self.job.fine_tuned_model if self.job else 'no model'}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tuneway._escape import excerpt
 from tuneway.errors import InvalidSpec
 from tuneway.registry.gates import GateLike, judge
 from tuneway.registry.records import Action, AuditEvent, ModelRecord, Verdict, check_name
@@ -49,7 +50,7 @@ def parse(reference: str) -> tuple[str, str | None, int | None]:
     found = _REFERENCE.fullmatch(reference)
     if not found:
         raise InvalidSpec(
-            f"not a reference to a model: {reference!r}",
+            f"not a reference to a model: {excerpt(reference)}",
             field="reference",
             hint="Write a reference such as name, name:3 or name@champion.",
         )

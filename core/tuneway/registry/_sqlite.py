@@ -8,10 +8,12 @@ a registry, and it survives a fork.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tuneway._folders import warning_about
 from tuneway.errors import RegistryError, RegistryUnavailable
 from tuneway.models._curve import CurveRow
 from tuneway.registry._backend import Entry, Ledger, Mark, Outdated, read
@@ -19,6 +21,8 @@ from tuneway.registry._schema import migrate
 from tuneway.registry.records import AuditEvent, ModelRecord
 
 BUSY_SECONDS = 30.0
+
+log = logging.getLogger("tuneway")
 
 
 class SqliteBackend:
@@ -114,6 +118,10 @@ class SqliteBackend:
         except BaseException:
             db.close()
             raise
+        if not self._ready:
+            told = warning_about("the registry's folder", self.path.parent, may_be_read=True)
+            if told:
+                log.warning("%s", told)
         self._ready = True
         return db
 

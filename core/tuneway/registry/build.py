@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuneway._escape import one_line
 from tuneway._version import __version__
 from tuneway.choices import Choice, check_word
 from tuneway.errors import InvalidSpec, JobCancelled, JobError, JobFailed
@@ -183,7 +184,7 @@ def _must_have_succeeded(job: Job) -> None:
     if job.phase is Phase.SUCCEEDED:
         return
     if job.phase is Phase.FAILED:
-        reason = job.error.message if job.error and job.error.message else "no reason given"
+        reason = one_line((job.error.message if job.error else None) or "no reason given", 2000)
         raise JobFailed(f"{job.id} failed, so there is no model to register: {reason}", job=job)
     if job.phase is Phase.CANCELLED:
         raise JobCancelled(f"{job.id} was cancelled, so there is no model to register", job=job)

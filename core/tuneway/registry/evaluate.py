@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 
 from pydantic import Field
 
+from tuneway._escape import path_shown
 from tuneway.choices import Scoring, check_word
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway.registry.records import Kept, Verdict
@@ -187,12 +188,15 @@ def _rows(examples: str | Path | Iterable[Mapping[str, Any]]) -> Iterable[tuple[
     try:
         with path.open(encoding="utf-8") as lines:
             return [_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: {error}") from error
+    except InvalidInput:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no path, or not UTF-8"
+        raise InvalidInput(f"{path_shown(path)} can't be read: {reason}") from None
 
 
 def _row(path: Path, number: int, line: str) -> tuple[str, Any]:
-    where = f"{path}, line {number}"
+    where = f"{path_shown(path)}, line {number}"
     try:
         return where, json.loads(line)
     except ValueError as error:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
+from tuneway._escape import excerpt
 from tuneway.errors import InvalidSpec
 from tuneway.models import metric_name
 from tuneway.requester import Requester
@@ -32,7 +33,7 @@ class Kept(BaseModel):
     """Base class of stored objects. They are immutable and keep unknown fields."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        extra="allow", frozen=True, protected_namespaces=(), defer_build=True
+        hide_input_in_errors=True, extra="allow", frozen=True, protected_namespaces=(), defer_build=True
     )
 
 
@@ -312,7 +313,7 @@ def check_name(name: str) -> str:
     """Check a model's name: it must be safe in all back ends, file systems and references."""
     if not _NAME.fullmatch(name):
         raise InvalidSpec(
-            f"not a model name: {name!r}",
+            f"not a model name: {excerpt(name)}",
             field="name",
             hint="Use up to 128 letters, digits, '.', '_' and '-', starting with a letter or digit.",
         )
@@ -324,7 +325,7 @@ def check_alias(alias: str) -> str:
     version = alias.lower() == "latest" or _ALIAS_LIKE_VERSION.fullmatch(alias)
     if version or not _ALIAS.fullmatch(alias):
         raise InvalidSpec(
-            f"not an alias: {alias!r}",
+            f"not an alias: {excerpt(alias)}",
             field="alias",
             hint="Use up to 64 letters, digits, '_' and '-', starting with a letter; "
             "'latest', 'v1', 'v2', … aren't allowed, since they look like versions.",

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from tuneway._escape import excerpt
 from tuneway.errors import GateRefused, InvalidSpec, NotRegistered, RegistryError, RegistryUnavailable
 from tuneway.models._curve import CurveRow
 from tuneway.registry import _aliases
@@ -203,7 +204,7 @@ class Registry:
             status = Status(status)
         except ValueError:
             hint = f"Give one of: {', '.join(Status)}."
-            raise InvalidSpec(f"not a status: {status!r}", field="status", hint=hint) from None
+            raise InvalidSpec(f"not a status: {excerpt(status)}", field="status", hint=hint) from None
         act = self._act(by, reason)
 
         def decide(ledger: Ledger) -> ModelVersion:

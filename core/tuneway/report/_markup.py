@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import html
-import re
+from tuneway._escape import html
 
-# The characters that XML 1.0 forbids, lone surrogates included; neither a browser nor a file accepts them.
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _EMPTY = frozenset({"link", "meta"})
 _SHAPES = frozenset({"circle", "path", "rect"})
 
@@ -21,7 +18,7 @@ def escape(text: object) -> Markup:
     """Escape a text, so that it is safe between tags and in quoted attributes."""
     if isinstance(text, Markup):
         return text
-    return Markup(html.escape(_FORBIDDEN.sub("\ufffd", str(text)), quote=True))
+    return Markup(html(text))
 
 
 def h(name: str, /, *children: object, **attributes: object) -> Markup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from tuneway._escape import excerpt
 from tuneway.errors import InvalidSpec
 from tuneway.models import Checkpoint, Measure, Role
 from tuneway.report._frame import LETTER, Frame, flag, grid, heading, image, marker, stroke, text
@@ -63,7 +64,7 @@ def metric_named(name: str) -> Measure:
         return Measure(name)
     except ValueError:
         names = ", ".join(Measure)
-        raise InvalidSpec(f"unknown metric {name!r}", field="metric", hint=f"Give one of: {names}.") from None
+        raise InvalidSpec(f"unknown metric {excerpt(name)}", field="metric", hint=f"Give one of: {names}.") from None
 
 
 def draw(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tuneway._escape import excerpt
 from tuneway.errors import InvalidSpec
 from tuneway.models import Role
 
@@ -76,4 +77,4 @@ def theme_named(name: str) -> Theme:
         return THEMES[name]
     except KeyError:
         names = ", ".join(THEMES)
-        raise InvalidSpec(f"unknown theme {name!r}", field="theme", hint=f"Give one of: {names}.") from None
+        raise InvalidSpec(f"unknown theme {excerpt(name)}", field="theme", hint=f"Give one of: {names}.") from None

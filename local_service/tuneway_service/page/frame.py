@@ -8,6 +8,7 @@ from importlib import resources
 from typing import Any
 
 from tuneway import __version__
+from tuneway._escape import url_segment
 from tuneway._words import duration
 from tuneway.report._markup import Markup, h, join
 from tuneway_service.ids import now
@@ -68,7 +69,7 @@ def ago(epoch: int | None) -> str:
 
 def job_link(job_id: str) -> Markup:
     """A job's id, as a link to its page."""
-    return h("a", h("code", job_id), href=f"/jobs/{job_id}")
+    return h("a", h("code", job_id), href=f"/jobs/{url_segment(job_id)}")
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> Markup:

@@ -12,8 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from tuneway._escape import url_segment
 from tuneway.report._markup import h
-from tuneway_service.auth import COOKIE, cookie_for
+from tuneway_service.auth import page_cookie
 from tuneway_service.bodies import read_json
 from tuneway_service.chats import answer_options
 from tuneway_service.page import frame, job, overview
@@ -124,7 +125,7 @@ async def steer(request: Request) -> Response:
     if word not in STEERING:
         raise Refusal(f"There is no action {word[:40]!r} on a job.", status=404)
     await service.steer(job_id, Move(word))
-    return RedirectResponse(f"/jobs/{job_id}", 303)
+    return RedirectResponse(f"/jobs/{url_segment(job_id)}", 303)
 
 
 async def login(request: Request) -> Response:
@@ -136,7 +137,8 @@ async def login(request: Request) -> Response:
         if token is None or hmac.compare_digest(given.encode(), token.encode()):
             reply = RedirectResponse("/", 303)
             if token is not None:
-                reply.set_cookie(COOKIE, cookie_for(token), max_age=MONTH, httponly=True, samesite="strict")
+                cookie = page_cookie(token, service_of(request).settings.data_dir)
+                reply.set_cookie(cookie.name, cookie.value, max_age=MONTH, httponly=True, samesite="strict")
             return reply
         wrong = h("p", "That isn't the token.", class_="level error")
     field = h("input", type="password", name="token", aria_label="Token", autofocus="autofocus", required="required")

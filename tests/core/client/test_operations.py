@@ -9,7 +9,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 from support.fake_service import result_csv
 from support.fault_server import answer
-from support.operations import ONE_TO_ONE, Operation, everything, steps
+from support.operations import ONE_TO_ONE, SPEC, Operation, everything, steps
 
 from tuneway import AsyncClient, Client
 from tuneway.errors import WaitTimeout
@@ -123,7 +123,7 @@ def test_a_call_without_a_key_carries_none(connect, server):
     assert server.arrived[0].header("authorization") is None
 
 
-@pytest.mark.parametrize("identifier", ["", " ", ".", "..", "\ud800", None, 5])
+@pytest.mark.parametrize("identifier", ["", " ", ".", "..", "\ud800", None, 5, b"job", '{"id": 1}', "x" * 2001])
 def test_what_is_no_id_is_refused_before_anything_is_sent(identifier, connect, server):
     from tuneway import InvalidSpec
 
@@ -138,6 +138,9 @@ def test_what_is_no_id_is_refused_before_anything_is_sent(identifier, connect, s
         ("ft:gpt-4o-mini:org:näme:1", "ft:gpt-4o-mini:org:n%C3%A4me:1"),
         ("../../files", "..%2F..%2Ffiles"),
         ("a?b#c%d", "a%3Fb%23c%25d"),
+        ("%2E%2E%2Ffiles", "%252E%252E%252Ffiles"),
+        ("//evil.example/x", "%2F%2Fevil.example%2Fx"),
+        ("a\\..\\b\r\nhost: x\x00", "a%5C..%5Cb%0D%0Ahost:%20x%00"),
     ],
 )
 def test_an_id_never_leaves_its_place_in_the_path(identifier, path, connect, server):
@@ -145,3 +148,31 @@ def test_an_id_never_leaves_its_place_in_the_path(identifier, path, connect, ser
     with connect(base_url=server.base_url) as client:
         client.models.retrieve(identifier)
     assert server.arrived[0].target == f"/v1/models/{path}"
+
+
+@pytest.mark.parametrize("job_id", ["../files", "ftjob-1/../../models", "?after=x", "%2e%2e", "ftjob-1#x"])
+def test_an_id_that_the_service_made_up_never_leaves_its_place_either(job_id, connect, server):
+    server.fault(answer({"id": job_id, "status": "running"}), times=9)
+    with connect(base_url=server.base_url) as client:
+        job = client.jobs.create(SPEC)
+        for act in (client.jobs.retrieve, client.pause, client.resume, client.cancel):
+            act(job.id)
+    assert {tuple(arrival.path.split("/")[1:4]) for arrival in server.arrived} == {("v1", "fine_tuning", "jobs")}
+    assert [len(arrival.path.split("/")) for arrival in server.arrived[1:]] == [5, 6, 6, 6]
+    assert {arrival.query for arrival in server.arrived} == {""}
+
+
+def test_a_redirect_is_not_followed_even_by_an_http_client_that_would(server):
+    import httpx
+
+    from tuneway import Client
+    from tuneway.errors import BadReply
+
+    server.fault(answer(b"", 307, location="/v1/models"))
+    with (
+        httpx.Client(follow_redirects=True) as http,
+        Client(base_url=server.base_url, http=http) as client,
+        pytest.raises(BadReply, match="unexpected redirect"),
+    ):
+        client.jobs.retrieve("ftjob-1")
+    assert len(server.arrived) == 1

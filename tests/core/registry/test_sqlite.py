@@ -140,3 +140,17 @@ def test_an_event_that_only_a_newer_tuneway_knows_is_shown(path):
     statements(path, f"INSERT INTO events VALUES ('router', 2, '{line}')")
     event = registry.history("router")[-1]
     assert (event.action, event.model_extra) == ("archived", {"where": "tape"})
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"), [(0o700, False), (0o755, False), (0o775, False), (0o777, True), (0o757, True), (0o1777, False)]
+)
+def test_a_registry_that_everybody_on_the_machine_can_change_is_told_of_once(mode, told, tmp_path, caplog):
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(mode)
+    registry = open_registry(f"sqlite:///{folder / 'models.db'}")
+    registry.models()
+    registry.models()
+    open_to = f"the registry's folder {folder} is open to everybody on this machine, who can change what is in it"
+    assert [record.getMessage() for record in caplog.records] == [f"{open_to}: chmod o-w {folder}"] * told

@@ -94,6 +94,79 @@ def test_no_log_holds_the_key_however_much_is_logged(dialect, connect, server, c
     assert KEY not in caplog.text
 
 
+@pytest.mark.parametrize("name", sorted(ECHOES.keys() - {"silence"}))
+def test_no_log_holds_a_key_that_the_service_sends_back(name, connect, server, caplog):
+    server.fault(ECHOES[name])
+    with caplog.at_level(logging.DEBUG), connect(base_url=server.base_url, **ONCE) as client:
+        try:
+            client.jobs.retrieve("ftjob-1")
+        except TunewayError as error:
+            logging.getLogger("app").debug("it failed", exc_info=error)
+    assert {"httpcore.http11", "httpcore.connection"} <= {record.name for record in caplog.records}
+    assert KEY not in caplog.text
+
+
+def test_no_log_holds_a_training_row_however_much_is_logged(connect, server, caplog, tmp_path):
+    from support import datasets
+
+    secret = "My card 4111 1111 1111 1111 was charged twice"
+    rows = datasets.good_rows(count=12)
+    rows[3]["messages"][0]["content"] = secret
+    data = datasets.write(tmp_path / "train.jsonl", rows)
+    with caplog.at_level(logging.DEBUG), connect(base_url=server.base_url, **ONCE) as client:
+        client.upload(data)
+        server.fault(answer({"error": {"message": "no"}}, 400))
+        try:
+            client.upload(datasets.write(tmp_path / "other.jsonl", rows[:11]))
+        except TunewayError as error:
+            logging.getLogger("app").debug("it failed", exc_info=error)
+    assert "httpcore.http11" in {record.name for record in caplog.records}
+    assert secret in "".join(part.content.decode() for one in server.arrived for part in one.parts)
+    assert "4111 1111" not in caplog.text
+
+
+def test_the_key_of_a_client_that_is_gone_is_remembered_nowhere():
+    import gc
+
+    from tuneway.drivers._hiding import _FILTER
+
+    gc.collect()
+    before = len(_FILTER.known)
+    client = Client(base_url="http://localhost/v1", api_key=KEY)
+    assert len(_FILTER.known) == before + 1
+    client.close()
+    del client
+    gc.collect()
+    assert len(_FILTER.known) == before
+
+
+@pytest.mark.parametrize(
+    "base_url", ["http://llm.example/v1", "http://10.0.0.7:8000/v1", "http://localhost.example/v1"]
+)
+def test_a_key_that_goes_in_plain_text_to_another_machine_is_told_of_once(base_url, connect, caplog):
+    with connect(base_url=base_url, api_key=KEY):
+        pass
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("tuneway", "WARNING")
+    assert "in plain text: use https" in record.getMessage()
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("base_url", "key"),
+    [
+        ("http://127.0.0.1:8765/v1", KEY),
+        ("http://[::1]/v1", KEY),
+        ("http://localhost/v1", None),
+        ("https://llm.example/v1", KEY),
+    ],
+)
+def test_a_key_that_stays_here_or_is_encrypted_is_not_told_of(base_url, key, connect, caplog):
+    with connect(base_url=base_url, api_key=key):
+        pass
+    assert caplog.records == []
+
+
 def test_no_part_of_a_client_shows_the_key(connect):
     with connect(base_url="http://localhost/v1", api_key=KEY) as client:
         assert repr(client) in ("Client(base_url='http://localhost/v1')", "AsyncClient(base_url='http://localhost/v1')")

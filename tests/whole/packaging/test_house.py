@@ -13,9 +13,11 @@ from support.house import (
     Package,
     circles,
     doubled_classes,
+    escaping,
     forbidden_imports,
     forbidden_names,
     part_of,
+    paths_of_ids,
     same_package_and_part,
     tree_of,
     upward_imports,
@@ -65,7 +67,7 @@ PACKAGES = [CORE, SERVICE, AIRFLOW, PREFECT, DAGSTER]
 
 # The parts of the core, from the ground up. A part imports from its own floor or from those below.
 FLOORS = [
-    {"_lazy", "_version", "_words"},
+    {"_escape", "_folders", "_lazy", "_version", "_words"},
     {"choices", "errors", "models"},
     {"calls", "dialects", "progress", "recipe", "requester"},
     {"flows", "dataset"},
@@ -111,3 +113,12 @@ def test_no_two_files_need_each_other(product):
 
 def test_no_class_name_stands_twice(product):
     assert doubled_classes(product) == {}
+
+
+@pytest.mark.parametrize("package", [CORE, AIRFLOW, PREFECT, DAGSTER], ids=lambda package: package.name)
+def test_no_id_and_no_name_becomes_a_part_of_a_path_as_it_is(product, package):
+    assert list(paths_of_ids(product, package, safe="file_name")) == []
+
+
+def test_text_is_escaped_by_the_functions_of_one_module(product):
+    assert list(escaping(product, "tuneway._escape")) == []

@@ -10,8 +10,10 @@ from support.house import (
     Package,
     circles,
     doubled_classes,
+    escaping,
     forbidden_imports,
     forbidden_names,
+    paths_of_ids,
     same_package_and_part,
     tree_of,
     upward_imports,
@@ -140,3 +142,47 @@ def test_an_import_for_the_type_checker_alone_makes_no_circle(build):
 @pytest.mark.parametrize("text", ["class Desk: ...", "try:\n    class Desk: ...\nfinally:\n    pass"])
 def test_a_class_name_that_stands_twice_is_found(build, text):
     assert doubled_classes(build(counter=text)) == {"Desk": ["shop/counter.py", "shop/desk.py"]}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "page = folder / job.id",
+        "page = folder / job_id",
+        "page = folder / f'{job.id}.html'",
+        "page = folder / (job_id + '.html')",
+        "page = folder / row['id']",
+        "page = folder / str(file.filename)",
+        "page = folder / quote(job.id)",
+        "page = Path(folder, f'{version.name}.html')",
+        "page = Path(f'/reports/{job_id}')",
+        "page = folder.joinpath(job_id)",
+        "page = folder.with_name(model_id)",
+    ],
+)
+def test_a_path_of_an_id_is_found(line, build, shop):
+    found = list(paths_of_ids(build(prices=line), shop, safe="file_name"))
+    assert len(found) == 1
+    assert found[0].startswith("shop/prices.py:1 joins")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "page = folder / file_name(job.id, '.html')",
+        "page = folder / 'jobs.html'",
+        "half = total / 2",
+        "Path(given['path'])",
+    ],
+)
+def test_a_path_of_anything_else_is_in_order(line, build, shop):
+    assert list(paths_of_ids(build(prices=line), shop, safe="file_name")) == []
+
+
+def test_a_second_place_that_escapes_text_is_found(build):
+    tree = build(prices="from html import escape\nfrom urllib.parse import quote, urlsplit")
+    assert list(escaping(tree, "shop.desk")) == [
+        "shop/prices.py:1 imports html.escape",
+        "shop/prices.py:2 imports urllib.parse.quote",
+    ]
+    assert list(escaping(tree, "shop.prices")) == []
