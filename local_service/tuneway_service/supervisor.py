@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tuneway_service import checks, ingest, storage
 from tuneway_service.faults import parse, sticks
 from tuneway_service.folder import JobFolder
+from tuneway_service.record_files import Recorder
 from tuneway_service.states import TERMINAL, JobStatus, Move, WrongState
 from tuneway_service.store import events, jobs
 
@@ -56,6 +57,7 @@ class Supervisor:
         self.executor = executor
         self.catalogue = catalogue
         self.settings = settings
+        self.recorder = Recorder(database, settings)
         self._woken = threading.Event()
         self._closing = threading.Event()
         self._troubled = False
@@ -125,7 +127,8 @@ class Supervisor:
                 break
             self._for(waiting.id, self._launch)
             occupied += 1
-        return bool(occupied or self._checks)
+        more = self.recorder.write_due()
+        return bool(occupied or self._checks or more)
 
     def _for(self, job_id: str, act: Callable[[JobRow], None]) -> None:
         """Do something for one job; an error fails that job alone."""
