@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 
 from tuneway.models import Reinforcement
+from tuneway_service import sweeping
 from tuneway_service.folder import JobFolder, link
 from tuneway_service.ids import new_id
 from tuneway_service.refusals import Refusal
@@ -48,7 +49,9 @@ async def create_job(
         kept = not replayed
     finally:
         if not kept:
-            await anyio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
+            await anyio.to_thread.run_sync(_drop, service, job_id)
+    if kept:
+        await anyio.to_thread.run_sync(service.created, "jobs", job_id)
     service.supervisor.wake()
     return reply, replayed
 
@@ -94,6 +97,7 @@ def _no_file(param: str, file_id: str) -> Refusal:
 
 def _lay_out(service: Service, folder: JobFolder, asked: CreateJob, base: Path | None) -> None:
     """Create the job's folder with links to all that it needs, so that deleting a file or a model doesn't harm it."""
+    sweeping.begin(service.settings, folder.path.name)
     folder.path.mkdir(parents=True)
     for param, place in (("training_file", folder.training), ("validation_file", folder.validation)):
         file_id = getattr(asked, param)
@@ -107,3 +111,8 @@ def _lay_out(service: Service, folder: JobFolder, asked: CreateJob, base: Path |
             shutil.copytree(base, folder.base, copy_function=link)
         except (FileNotFoundError, shutil.Error):
             raise service.catalogue.unavailable(asked.model) from None
+
+
+def _drop(service: Service, job_id: str) -> None:
+    shutil.rmtree(service.settings.jobs_dir / job_id, ignore_errors=True)
+    sweeping.end(service.settings, job_id)

@@ -1,5 +1,6 @@
 """A job's folder: everything that the service and the worker exchange, as files.
 
+    record.json       the job's row of the database; the service writes it, and only a recovery reads it
     job.json          the order: what to train, and which attempt may; the service writes it at each launch
     training.jsonl    (and validation.jsonl) links to the files, so that deleting a file doesn't harm the job
     base              the tuned model to start from, if any; its files are links too
@@ -110,6 +111,10 @@ class JobFolder:
         if not isinstance(outcome, dict):
             return False
         return outcome.get("outcome") in ("succeeded", "failed") or outcome.get("attempt") == attempt
+
+    def forget_outcome(self) -> None:
+        """Remove the outcome, so that another attempt is made."""
+        (self.path / "outcome.json").unlink(missing_ok=True)
 
     def ask_to_stop(self) -> None:
         """Ask the worker to save its state and stop, at the next step."""
@@ -224,6 +229,14 @@ class JobFolder:
         for other in self.states.iterdir():
             if other.name != folder.name:
                 shutil.rmtree(other, ignore_errors=True)
+
+    def drop_unfinished(self) -> None:
+        """Remove what an attempt that failed has half written; the last complete state stays."""
+        shutil.rmtree(self.path / "unfinished", ignore_errors=True)
+        valid = self.state()
+        for folder in self.states.iterdir() if self.states.is_dir() else ():
+            if valid is None or folder != valid[1]:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def state(self) -> tuple[int, Path] | None:
         """The step and the folder to resume from; None if there is no state."""

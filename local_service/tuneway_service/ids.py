@@ -6,6 +6,7 @@ that are found there, all made here, become names of files.
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 import time
@@ -17,6 +18,11 @@ ALPHABET: Final = string.ascii_letters + string.digits
 def new_id(prefix: str) -> str:
     """A new id such as `ftjob-…`; the prefix includes its dash or underscore."""
     return prefix + "".join(secrets.choice(ALPHABET) for _ in range(24))
+
+
+def is_id(text: str, prefix: str) -> bool:
+    """Whether a text is an id that `new_id` makes with this prefix."""
+    return re.fullmatch(r"[A-Za-z0-9]{24}", text.removeprefix(prefix)) is not None and text.startswith(prefix)
 
 
 def now() -> int:

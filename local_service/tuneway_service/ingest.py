@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from tuneway_service import journal
+from tuneway_service import journal, sweeping
 from tuneway_service.folder import link
 from tuneway_service.ids import new_id
 from tuneway_service.states import JobStatus, Move
@@ -35,6 +35,17 @@ def read_reports(database: Database, job_id: str, folder: JobFolder) -> None:
         finish = estimate(progress)
         if finish is not None and finish != row.estimated_finish:
             database.write_now(_estimate, job_id, finish)
+
+
+def read_again(connection: Connection, job_id: str, folder: JobFolder) -> None:
+    """Record the whole journal; what is recorded already isn't recorded twice."""
+    jobs.update(connection, job_id, journal_read=0)
+    while True:
+        row = jobs.find(connection, job_id)
+        records, end = journal.read(folder.journal, row.journal_read)
+        if end == row.journal_read:
+            return
+        _take(connection, row, records, end)
 
 
 def estimate(progress: dict[str, Any]) -> int | None:
@@ -95,7 +106,7 @@ def _take_checkpoint(connection: Connection, row: JobRow, record: dict[str, Any]
         connection, row.seq, step=step, model=name, metrics=record["metrics"], at=record["at"]
     ):
         return
-    models.add(connection, id=name, job_id=row.id, trainer=row.trainer, folder=f"checkpoints/{step}")
+    models.add(connection, id=name, job_id=row.id, trainer=row.trainer, folder=f"checkpoints/{step}", at=record["at"])
     text = f"Checkpoint created at step {step}: {name}"
     events.add(connection, row.seq, text, mark=f"checkpoint:{step}", at=record["at"])
     for old in events.drop_old_checkpoints(connection, row.seq):
@@ -106,9 +117,11 @@ def succeed(database: Database, settings: Settings, job_id: str, folder: JobFold
     """End a job that succeeded: its result file is in place before the database says so."""
     file_id = new_id("file-")
     content = folder.results.read_bytes()
+    sweeping.begin(settings, file_id)
     link(folder.results, settings.files_dir / file_id)
     result = {"id": file_id, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     database.write_now(_succeed, job_id, result, outcome)
+    sweeping.end(settings, file_id)
 
 
 def _succeed(connection: Connection, job_id: str, result: dict[str, Any], outcome: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -24,14 +25,19 @@ IN_SETTINGS = ("TUNEWAY_TOKEN", "OPENAI_WEBHOOK_SECRET")
 """Variables that the settings hold, so that no process of the service needs them."""
 
 
-def run(settings: Settings, *, log_level: str = "info") -> None:
+def run(settings: Settings, *, log_level: str = "info", recover: bool = False) -> None:
     """Serve until stopped (Ctrl-C, SIGTERM). Prints the base URL, one line, when it is ready.
 
+    Args:
+        settings: The settings of the service.
+        log_level: How much is logged on standard error.
+        recover: Make the database again from the folders first; progress and a summary go to standard error.
+
     Raises:
-        InvalidSpec: A setting is wrong, the data directory is in use, or the port is.
+        InvalidSpec: A setting is wrong, the data directory or the port is in use, or the directory isn't Tuneway's.
     """
     try:
-        from tuneway_service import logs, storage
+        from tuneway_service import data_folder, logs, recovery, storage
         from tuneway_service.app import build_app
         from tuneway_service.connections import Connections, GuardedConfig, GuardedProtocol, most_connections
         from tuneway_service.faults import BreakableProtocol
@@ -48,12 +54,17 @@ def run(settings: Settings, *, log_level: str = "info") -> None:
         kernel.hide_memory()
     logs.set_up(log_level)
     connections = Connections(most_connections(settings.max_connections))
+    data_folder.check(settings, recover=recover)
     with _locked(settings.data_dir), _listening(settings) as listener:
-        url = _base_url(settings.host, listener.getsockname()[1])
+        data_folder.check(settings, recover=recover)
+        data_folder.mark(settings.data_dir)
         storage.settle(settings)
         for what, folder in (("the data directory", settings.data_dir), ("the job storage", settings.job_storage)):
             if folder is not None and (told := warning_about(what, folder)):
                 logs.log.warning(told)
+        if recover:
+            recovery.recover(settings, _tell)
+        url = _base_url(settings.host, listener.getsockname()[1])
         replace(settings.data_dir / "base_url.txt", url.encode() + b"\n")
         config = GuardedConfig(
             build_app(settings),
@@ -69,6 +80,11 @@ def run(settings: Settings, *, log_level: str = "info") -> None:
             http=BreakableProtocol if settings.faults else GuardedProtocol,
         )
         Server(config, url).run(sockets=[listener])
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 def _base_url(host: str, port: int) -> str:

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
+from tuneway_service.sqlite_errors import DAMAGED_HINT, is_damage, is_locked
 from tuneway_service.states import WrongState
 
 if TYPE_CHECKING:
@@ -107,6 +108,15 @@ async def on_storage(_: Request, error: Exception) -> Response:
             status=507,
             code="disk_full",
         ).response()
+    if isinstance(error, sqlite3.Error) and is_locked(error):
+        return Refusal(
+            "Another program holds the service's database: try again later. Nothing was changed.",
+            status=503,
+            code="database_locked",
+            headers={"retry-after": "5"},
+        ).response()
+    if isinstance(error, sqlite3.Error) and is_damage(error):
+        log.error("the database is damaged: %s", DAMAGED_HINT)
     return Refusal(
         f"The service can't use its storage ({type(error).__name__}); its log has the details.",
         status=500,

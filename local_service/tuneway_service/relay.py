@@ -36,7 +36,7 @@ ORDERS = ("job.json", "stop")
 INPUTS = ("training.jsonl", "validation.jsonl", "base/")
 POINTERS = ("journal.jsonl", "progress.json", "state.json", "outcome.json")
 OUTPUTS = ("outcome.json", "progress.json", "lease.json", "model/", "wandb/")
-OF_ONE_MACHINE = ("lock", "worker.log", "ray.json", "unfinished/")
+OF_ONE_MACHINE = ("lock", "worker.log", "ray.json", "record.json", "unfinished/")
 
 
 class Store:

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import logging
-import shutil
+import sqlite3
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
-from tuneway_service import faults
+from tuneway_service import faults, sweeping
 from tuneway_service.catalogue import Catalogue
 from tuneway_service.chats import Answerers
 from tuneway_service.executors import Executor, make_executor
+from tuneway_service.expiry import Expiry
 from tuneway_service.ids import now
+from tuneway_service.sqlite_errors import unusable
 from tuneway_service.states import TERMINAL, Move
-from tuneway_service.store import files, jobs, replays, webhooks
+from tuneway_service.store import jobs, webhooks
 from tuneway_service.store.database import Database
 from tuneway_service.supervisor import Supervisor
 from tuneway_service.webhooks import Sender
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from tuneway_service.settings import Settings
-    from tuneway_service.store.database import Connection
     from tuneway_service.store.records import JobRow
 
 log = logging.getLogger(__name__)
@@ -42,11 +42,16 @@ class Service:
         self.settings = settings
         self.faults = faults.parse(settings.faults)
         self.catalogue = Catalogue(settings)
-        for folder in (settings.files_dir, settings.uploads_dir, settings.jobs_dir, settings.scratch_dir):
-            folder.mkdir(parents=True, exist_ok=True)
+        for name in ("files", "uploads", "jobs", "scratch", "records"):
+            getattr(settings, f"{name}_dir").mkdir(parents=True, exist_ok=True)
         self.started_at = now()
-        self.database = Database(settings.data_dir / "tuneway.db")
-        self.database.write_now(webhooks.configure, settings.webhook_url, settings.webhook_secret)
+        self.database = Database(settings.database)
+        try:
+            self.database.write_now(webhooks.configure, settings.webhook_url, settings.webhook_secret)
+            sweeping.sweep(settings, self.database)
+        except sqlite3.Error as error:
+            raise unusable(settings.database, error) from None
+        self.expiry = Expiry(self.database)
         self.answerers = Answerers()
         # threads of their own: graders may be slow, and everything else needs threads too
         self.grading = anyio.CapacityLimiter(GRADINGS)
@@ -57,8 +62,7 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Remove what the last run left unfinished, then run the background work."""
-        await anyio.to_thread.run_sync(self.sweep)
+        """Run the background work."""
         self.supervisor.start()
         try:
             async with anyio.create_task_group() as group:
@@ -72,17 +76,10 @@ class Service:
                 await self.answerers.close()
                 await anyio.to_thread.run_sync(self.database.close)
 
-    def sweep(self) -> None:
-        """Remove files that the database doesn't know: a service was killed before it recorded them."""
-        for folder, known in (
-            (self.settings.scratch_dir, ()),
-            (self.settings.files_dir, self.database.read_now(files.live_ids)),
-            (self.settings.uploads_dir, self.database.read_now(files.pending_uploads)),
-            (self.settings.jobs_dir, self.database.read_now(jobs.all_ids)),
-        ):
-            for path in folder.iterdir():
-                if path.name not in known:
-                    _remove(path)
+    def created(self, table: str, row_id: str) -> None:
+        """A job or a file that was begun (`sweeping.begin`) is in the database now. Blocks."""
+        self.supervisor.recorder.write_now(table, row_id)
+        sweeping.end(self.settings, row_id)
 
     async def steer(self, job_id: str, move: Move) -> JobRow:
         """Pause, resume or cancel a job, as a client asks."""
@@ -105,22 +102,6 @@ class Service:
 
     def tidy(self) -> None:
         """Remove what has expired."""
-        for file_id in self.database.write_now(_expire):
-            (self.settings.files_dir / file_id).unlink(missing_ok=True)
-        pending = self.database.read_now(files.pending_uploads)
-        for path in self.settings.uploads_dir.iterdir():
-            if path.name not in pending:
-                _remove(path)
-
-
-def _expire(connection: Connection) -> list[str]:
-    replays.expire(connection)
-    files.expire_uploads(connection)
-    return files.expire(connection)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+        for file_id in self.expiry.run():
+            sweeping.remove_file(self.settings, file_id)
+        sweeping.sweep_uploads(self.settings, self.database)

@@ -141,5 +141,15 @@ class Settings:
 
     @property
     def scratch_dir(self) -> Path:
-        """Uploads in progress; emptied at every start."""
+        """What is being received or created now; see `sweeping`."""
         return self.data_dir / "scratch"
+
+    @property
+    def records_dir(self) -> Path:
+        """The facts of each file, named by its id; see `record_files`."""
+        return self.data_dir / "records"
+
+    @property
+    def database(self) -> Path:
+        """The database."""
+        return self.data_dir / "tuneway.db"

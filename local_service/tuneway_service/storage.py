@@ -43,6 +43,12 @@ def settle(settings: Settings) -> None:
                     field="job_storage",
                     hint="Choose a new --data-dir for a service with a job storage.",
                 )
+            if any_in(settings.jobs_dir):
+                raise InvalidSpec(
+                    f"{settings.jobs_dir} isn't empty, and no service has it",
+                    field="job_storage",
+                    hint="Choose a folder that has no folder `jobs`: the service removes files there.",
+                )
             found = owner = secrets.token_hex(16)
             settings.job_storage.mkdir(parents=True, exist_ok=True)
             replace(mark, owner.encode())

@@ -6,6 +6,7 @@ so a new supervisor goes on exactly where a killed one stopped.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import logging
 import sqlite3
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tuneway_service import checks, ingest, storage
 from tuneway_service.faults import parse, sticks
 from tuneway_service.folder import JobFolder
+from tuneway_service.record_files import Recorder
 from tuneway_service.states import TERMINAL, JobStatus, Move, WrongState
 from tuneway_service.store import events, jobs
 
@@ -37,7 +39,9 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 5.0
 STOP_PATIENCE = 10.0
 LOSSES_ALLOWED = 5
+ROOM_SECONDS = 60.0
 STORAGE_AWAY = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Supervisor:
@@ -56,6 +60,7 @@ class Supervisor:
         self.executor = executor
         self.catalogue = catalogue
         self.settings = settings
+        self.recorder = Recorder(database, settings)
         self._woken = threading.Event()
         self._closing = threading.Event()
         self._troubled = False
@@ -64,6 +69,7 @@ class Supervisor:
         self._checks: dict[str, Future[None]] = {}
         self._faults = parse(settings.faults)
         self._asked_at: dict[str, float] = {}
+        self._launch_at = 0.0
 
     def start(self) -> None:
         """Start; the jobs of an earlier service go on."""
@@ -120,12 +126,15 @@ class Supervisor:
             self._for(row.id, self._attend)
         occupied = len(self.database.read_now(jobs.occupied))
         while occupied < self.settings.concurrency and not self._closing.is_set():
+            if time.monotonic() < self._launch_at:
+                break
             waiting = self.database.read_now(jobs.next_queued)
             if waiting is None:
                 break
             self._for(waiting.id, self._launch)
             occupied += 1
-        return bool(occupied or self._checks)
+        more = self.recorder.write_due()
+        return bool(occupied or self._checks or more)
 
     def _for(self, job_id: str, act: Callable[[JobRow], None]) -> None:
         """Do something for one job; an error fails that job alone."""
@@ -138,9 +147,9 @@ class Supervisor:
             log.exception("the database failed")
             self._troubled = True
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in STORAGE_AWAY:
-                # likewise for a network disk, which comes back
-                log.exception("the storage of a job can't be reached", extra={"job_id": job_id})
+            if isinstance(error, OSError) and error.errno in (*STORAGE_AWAY, *DISK_FULL):
+                # likewise for a network disk, which comes back, and for a full disk, on which somebody frees space
+                log.exception("the storage of a job can't be used", extra={"job_id": job_id})
                 self._troubled = True
                 return
             log.exception("a job failed by an error of the service", extra={"job_id": job_id})
@@ -176,9 +185,10 @@ class Supervisor:
 
     def _launch(self, row: JobRow) -> None:
         folder = self.folder(row.id)
-        row = self.database.write_now(_start, row.id)
         folder.clear_stop()
-        folder.write("job", self.catalogue.order(row))
+        # before the job counts as started: if the disk is full, it just goes on waiting
+        folder.write("job", self.catalogue.order(dataclasses.replace(row, attempt=row.attempt + 1)))
+        row = self.database.write_now(_start, row.id)
         self.executor.launch(folder)
         log.info("launched", extra={"job_id": row.id, "attempt": row.attempt})
 
@@ -210,6 +220,8 @@ class Supervisor:
         elif kind == "succeeded":
             ingest.succeed(self.database, self.settings, row.id, folder, outcome)
             self.on_end()
+        elif kind == "failed" and outcome["code"] == "disk_full" and self._losses(row) < LOSSES_ALLOWED:
+            self._wait_for_room(row, folder)
         elif kind == "failed":
             self._fail(row.id, code=outcome["code"], message=outcome["message"], param=outcome.get("param"))
         else:
@@ -218,9 +230,19 @@ class Supervisor:
             folder.tidy()
         log.info("settled", extra={"job_id": row.id, "outcome": kind or "lost"})
 
-    def _lost(self, row: JobRow, folder: JobFolder, *, stopped: bool) -> None:
+    def _losses(self, row: JobRow) -> int:
+        """How many workers were lost in a row without progress, this one included."""
         row = self.database.read_now(jobs.find, row.id)
-        losses = 0 if stopped else 1 if row.step > row.step_at_start else row.losses + 1
+        return 1 if row.step > row.step_at_start else row.losses + 1
+
+    def _wait_for_room(self, row: JobRow, folder: JobFolder) -> None:
+        """The disk is full: nothing is launched for a while, and then the job goes on."""
+        folder.forget_outcome()
+        self._launch_at = time.monotonic() + ROOM_SECONDS
+        self.database.write_now(_yield, row.id, losses=self._losses(row), why="the disk is full: free some space")
+
+    def _lost(self, row: JobRow, folder: JobFolder, *, stopped: bool) -> None:
+        losses = 0 if stopped else self._losses(row)
         reason = self.executor.exit_reason(folder)
         if losses >= LOSSES_ALLOWED:
             text = f"The training was lost {losses} times at step {row.step}: {reason}"

@@ -51,9 +51,10 @@ class Worker:
         self.asked = False
         self.journal = Journal(folder.journal)
         self.trainer = make_trainer(self.job["trainer"])
-        self.began = time.time()
+        self.began = time.monotonic()
         self.first_step = 0
-        self.saved = self.progress_at = 0.0
+        self.saved = 0.0
+        self.progress_at = -PROGRESS_SECONDS
         self.pause = SAVE_SECONDS
 
     def run(self) -> dict[str, Any]:
@@ -149,7 +150,7 @@ class Worker:
         return [record for record in read_all(self.folder.journal) if record.get("kind") == kind]
 
     def _progress(self, training: TrainingSession, step: int) -> None:
-        at = time.time()
+        at = time.monotonic()
         if at - self.progress_at < PROGRESS_SECONDS:
             return
         self.progress_at = at
@@ -157,7 +158,7 @@ class Worker:
         self.folder.write(
             "progress",
             {
-                "at": at,
+                "at": time.time(),
                 "step": step,
                 "total_steps": training.total_steps,
                 "seconds_per_step": (at - self.began) / done if done > 0 else None,
@@ -173,7 +174,7 @@ class Worker:
             "outcome": "succeeded",
             "step": step,
             "trained_tokens": training.trained_tokens,
-            "seconds": round(time.time() - self.began, 3),
+            "seconds": round(time.monotonic() - self.began, 3),
             "cpu_seconds": round(time.process_time(), 3),
         }
 
@@ -214,9 +215,9 @@ def work(folder: JobFolder) -> dict[str, Any]:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the trainer raises, the job needs an outcome
         traceback.print_exc()
-        # half-written states may fill the disk, and the outcome needs room
+        # what is half written may fill the disk, and the outcome needs room
         if isinstance(error, OSError):
-            shutil.rmtree(folder.states, ignore_errors=True)
+            folder.drop_unfinished()
         return failure(error)
 
 
@@ -233,7 +234,7 @@ def main(arguments: list[str]) -> int:
             before = folder.read("outcome")
             if isinstance(before, dict) and before.get("outcome") in ("succeeded", "failed"):
                 return 0
-            (folder.path / "outcome.json").unlink(missing_ok=True)
+            folder.forget_outcome()
             folder.write("outcome", {"attempt": attempt} | work(folder))
     except Taken:
         return TAKEN

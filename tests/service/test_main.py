@@ -86,6 +86,7 @@ def test_an_unreadable_database_is_refused_clearly(tmp_path):
     done = start("--data-dir", str(tmp_path), "--port", "0")
     assert done.returncode == 1
     assert "can't use the database" in done.stderr
+    assert "--recover" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -129,12 +130,14 @@ def test_what_a_killed_service_left_half_done_is_swept_up(tmp_path):
     data = tmp_path / "data"
     with running_service(data) as service:
         service.kill()
-        (data / "scratch" / "scratch_x").write_bytes(b"half a file")
-        (data / "files" / ("file-" + "a" * 24)).write_bytes(b"never recorded")
-        (data / "jobs" / ("ftjob-" + "a" * 24)).mkdir()
-        (data / "uploads" / ("upload_" + "a" * 24)).mkdir()
+        file_id, job_id = "file-" + "a" * 24, "ftjob-" + "a" * 24
+        for name in (file_id, job_id):
+            (data / "scratch" / f"{name}.new").touch()
+        (data / "scratch" / ("scratch_" + "a" * 24)).write_bytes(b"half a file")
+        (data / "files" / file_id).write_bytes(b"never recorded")
+        (data / "jobs" / job_id).mkdir()
         service.start()
-        for folder in ("scratch", "files", "jobs", "uploads"):
+        for folder in ("scratch", "files", "jobs"):
             assert list((data / folder).iterdir()) == []
 
 

@@ -142,13 +142,16 @@ def test_what_expires_is_forgotten(database, monkeypatch):
         database.write_now(
             files.add, id=f"file-{number}", filename="f", purpose="batch", size=1, sha256="", expires_after=seconds
         )
-    assert database.write_now(files.expire) == []
+    assert database.read_now(files.expired) == []
     monkeypatch.setattr(files, "now", lambda: 10**10)
     assert database.read_now(files.find, "file-1") is None
     assert [
         row["id"] for row in database.read_now(files.rows, purpose=None, after=None, limit=9, newest_first=True)
     ] == ["file-2"]
-    assert database.write_now(files.expire) == ["file-1"]
+    assert database.read_now(files.expired) == ["file-1"]
+    database.write_now(files.expire, "file-1")
+    assert database.read_now(files.expired) == []
+    assert database.read_now(files.deleted_ids) == {"file-1"}
 
 
 def test_a_database_of_a_newer_version_is_left_alone(tmp_path):
@@ -170,5 +173,5 @@ def test_a_file_that_is_no_database_is_refused_clearly_and_left_alone(tmp_path, 
     path.write_bytes(content)
     with pytest.raises(InvalidSpec, match="can't use the database") as caught:
         Database(path)
-    assert "Move the file away" in str(caught.value)
+    assert "Start once with --recover" in str(caught.value)
     assert path.read_bytes() == content

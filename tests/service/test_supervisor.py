@@ -486,3 +486,59 @@ def test_stopping_does_not_wait_for_a_long_look_at_files(tmp_path, monkeypatch):
     assert time.monotonic() - began < 10
     assert bench.status(job_id) in ("validating_files", "queued", "running")
     bench.close()
+
+
+def test_a_job_waits_while_the_disk_is_full_and_goes_on_when_there_is_room(bench, monkeypatch):
+    monkeypatch.setattr(supervising, "ROOM_SECONDS", 1000)
+    job_id = bench.running()
+    bench.train(job_id, 1)
+    bench.end(job_id, "failed", code="disk_full", message="The service's disk is full")
+    bench.supervisor.tick()
+    bench.supervisor.tick()
+    assert bench.status(job_id) == "queued", "nothing is launched for a while"
+    assert any("the disk is full: free some space" in text for text in bench.story(job_id))
+    assert bench.folder(job_id).read("outcome") is None
+    bench.supervisor._launch_at = 0
+    bench.supervisor.tick()
+    assert bench.status(job_id) == "running"
+    assert bench.row(job_id).attempt == 2
+
+
+def test_a_disk_that_stays_full_fails_the_job_in_the_end(bench, monkeypatch):
+    monkeypatch.setattr(supervising, "ROOM_SECONDS", 0)
+    job_id = bench.running()
+    for _ in range(supervising.LOSSES_ALLOWED - 1):
+        bench.end(job_id, "failed", code="disk_full", message="The service's disk is full", param=None)
+        bench.supervisor.tick()
+        bench.tick_until(job_id, JobStatus.RUNNING)
+    bench.end(job_id, "failed", code="disk_full", message="The service's disk is full", param=None)
+    bench.supervisor.tick()
+    assert bench.status(job_id) == "failed"
+    assert bench.row(job_id).error["code"] == "disk_full"
+
+
+@pytest.mark.parametrize("place", ["the order", "the result"])
+def test_a_disk_that_is_full_for_the_service_itself_harms_no_job(bench, monkeypatch, place):
+    """The worker has trained to the end, or hasn't begun: neither is the job's fault."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if place == "the order":
+        job_id = bench.create()
+        with monkeypatch.context() as patch:
+            patch.setattr(JobFolder, "write", full)
+            bench.tick_until(job_id, JobStatus.QUEUED)
+            bench.supervisor.tick()
+            assert bench.status(job_id) == "queued"
+        bench.tick_until(job_id, JobStatus.RUNNING)
+        assert bench.row(job_id).losses == 0
+    else:
+        job_id = bench.running()
+        bench.succeed(job_id)
+        with monkeypatch.context() as patch:
+            patch.setattr("tuneway_service.ingest.link", full)
+            bench.supervisor.tick()
+        assert bench.status(job_id) == "running"
+        bench.supervisor.tick()
+        assert bench.status(job_id) == "succeeded"

@@ -42,7 +42,12 @@ class RunningService:
     @property
     def log(self) -> str:
         """What the service has written to standard error."""
-        return (self.data_dir / "stderr.log").read_text()
+        return self._log.read_text()
+
+    @property
+    def _log(self) -> Path:
+        # beside the data: a service takes only an empty folder
+        return self.data_dir.with_name(f"{self.data_dir.name}.stderr.log")
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -58,7 +63,7 @@ class RunningService:
     def start(self) -> None:
         """Start the service, and wait until it says where it is."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        with (self.data_dir / "stderr.log").open("ab") as log:
+        with self._log.open("ab") as log:
             # a process group of its own, workers included: all of it can be ended with one signal
             self._process = subprocess.Popen(
                 [*self._limited(), sys.executable, "-m", "tuneway_service", *self._arguments()],
@@ -142,6 +147,7 @@ def running_service(
         service._clean_up()
         if data_dir is None:
             shutil.rmtree(folder, ignore_errors=True)
+            service._log.unlink(missing_ok=True)
 
 
 def until(condition, *, seconds: float = 30.0, every: float = 0.02, told: Callable[[], object] | None = None):

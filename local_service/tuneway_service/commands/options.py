@@ -119,6 +119,10 @@ class ServeOptions:
             "--link-local-webhooks", help="Send webhooks to link-local addresses and clouds' metadata services too."
         ),
     ] = False
+    recover: Annotated[
+        bool,
+        typer.Option("--recover", help="First make a lost or damaged database again, from the data folder."),
+    ] = False
     log_level: Annotated[LogLevel, typer.Option(help="How much is logged on standard error.")] = LogLevel.INFO
 
     def settings(self) -> Settings:

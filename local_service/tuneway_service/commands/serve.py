@@ -24,11 +24,12 @@ def serve(*, options: ServeOptions) -> None:
         tuneway serve --model gpt-4o-mini=bytes
         export OPENAI_BASE_URL=http://127.0.0.1:8765/v1     # in another terminal
         tuneway run train.jsonl --model gpt-4o-mini
+        tuneway serve --recover                             # after the database was lost or damaged
     """
     from tuneway_service.main import run
 
     with suppress(KeyboardInterrupt, Terminated):  # how a service is stopped
-        run(options.settings(), log_level=options.log_level.value)
+        run(options.settings(), log_level=options.log_level.value, recover=options.recover)
 
 
 def main(words: Sequence[str] | None = None) -> None:

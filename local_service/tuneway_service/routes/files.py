@@ -8,6 +8,7 @@ import anyio.to_thread
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from tuneway_service import sweeping
 from tuneway_service.bodies import ExpiresAfter, check, known_purpose
 from tuneway_service.ids import new_id
 from tuneway_service.multipart import Received, receive
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from tuneway_service.jsonl import RowCheck
+    from tuneway_service.service import Service
     from tuneway_service.store.database import Connection
 
 FILE_LIMIT = 512 * 2**20
@@ -40,6 +42,7 @@ async def create(request: Request) -> Response:
         same = fingerprint(request, f"{purpose}\n{form.filename}\n{expires_after}\n{digest}")
 
         def act(connection: Connection) -> dict[str, Any]:
+            sweeping.begin(service.settings, file_id)
             form.path.replace(place)
             return files.add(
                 connection,
@@ -51,11 +54,22 @@ async def create(request: Request) -> Response:
                 expires_after=expires_after,
             )
 
+        kept = False
         try:
-            return created(await service.database.write(replays.once, key, same, act))
-        except BaseException:
-            await anyio.to_thread.run_sync(lambda: place.unlink(missing_ok=True))
-            raise
+            reply, replayed = await service.database.write(replays.once, key, same, act)
+            kept = not replayed
+        finally:
+            if not kept:
+                await anyio.to_thread.run_sync(drop_file, service, file_id)
+        if kept:
+            await anyio.to_thread.run_sync(service.created, "files", file_id)
+        return created((reply, replayed))
+
+
+def drop_file(service: Service, file_id: str) -> None:
+    """Remove a content that the database has no record of, or no longer."""
+    sweeping.remove_file(service.settings, file_id)
+    sweeping.end(service.settings, file_id)
 
 
 def _stored(form: Received) -> None:
@@ -147,7 +161,7 @@ async def delete(request: Request) -> Response:
     """`DELETE /files/{file_id}`."""
     service, file_id = service_of(request), request.path_params["file_id"]
     await service.database.write(files.delete, file_id)
-    await anyio.to_thread.run_sync(lambda: (service.settings.files_dir / file_id).unlink(missing_ok=True))
+    await anyio.to_thread.run_sync(drop_file, service, file_id)
     return JSONResponse({"id": file_id, "object": "file", "deleted": True})
 
 

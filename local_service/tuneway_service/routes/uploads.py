@@ -11,13 +11,14 @@ import anyio.to_thread
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tuneway_service import sweeping
 from tuneway_service.bodies import CompleteUpload, CreateUpload, parse
 from tuneway_service.ids import new_id
 from tuneway_service.jsonl import RowCheck
 from tuneway_service.multipart import receive
 from tuneway_service.refusals import Refusal
 from tuneway_service.replies import body_fingerprint, created, key_of, service_of
-from tuneway_service.routes.files import refuse_bad_data, unknown_field
+from tuneway_service.routes.files import drop_file, refuse_bad_data, unknown_field
 from tuneway_service.store import files, replays
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.requests import Request
+
+    from tuneway_service.service import Service
 
 PART_LIMIT = 64 * 2**20
 CHUNK = 1 << 20
@@ -83,31 +86,33 @@ async def complete(request: Request) -> Response:
     parts = service.settings.uploads_dir / upload["id"]
     scratch = service.settings.scratch_dir / new_id("scratch_")
     file_id = new_id("file-")
-    place = service.settings.files_dir / file_id
     rows = RowCheck(scratch)
     try:
         stored = rows.grew if upload["purpose"] == "fine-tune" else lambda _: None
         digest = await anyio.to_thread.run_sync(_join, parts, asked.part_ids, scratch, asked.md5, stored)
         await refuse_bad_data(rows, upload["purpose"], upload["filename"])
-        await anyio.to_thread.run_sync(scratch.replace, place)
+        await anyio.to_thread.run_sync(_place, service, scratch, file_id)
         file = {"id": file_id, "size": upload["bytes"], "sha256": digest}
         reply, replayed = await service.database.write(
             replays.once, key, same, lambda connection: files.complete_upload(connection, upload_id, file)
         )
     except BaseException:
-        await anyio.to_thread.run_sync(_remove, scratch, place)
+        await anyio.to_thread.run_sync(lambda: scratch.unlink(missing_ok=True))
+        await anyio.to_thread.run_sync(drop_file, service, file_id)
         raise
     finally:
         await anyio.to_thread.run_sync(rows.close)
     if replayed:
-        await anyio.to_thread.run_sync(_remove, place)
+        await anyio.to_thread.run_sync(drop_file, service, file_id)
+    else:
+        await anyio.to_thread.run_sync(service.created, "files", file_id)
     await anyio.to_thread.run_sync(lambda: shutil.rmtree(parts, ignore_errors=True))
     return created((reply, replayed))
 
 
-def _remove(*paths: Path) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
+def _place(service: Service, scratch: Path, file_id: str) -> None:
+    sweeping.begin(service.settings, file_id)
+    scratch.replace(service.settings.files_dir / file_id)
 
 
 def _join(parts: Path, part_ids: Sequence[str], target: Path, md5: str | None, stored: Callable[[int], None]) -> str:

@@ -12,6 +12,8 @@ import json
 import sqlite3
 import threading
 from collections import deque
+from contextlib import closing
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
@@ -19,6 +21,7 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 
 from tuneway.errors import InvalidSpec
+from tuneway_service.sqlite_errors import is_damage, is_locked, unusable
 from tuneway_service.store.schema import VERSIONS
 
 if TYPE_CHECKING:
@@ -32,7 +35,49 @@ Row: TypeAlias = sqlite3.Row
 
 # Readers share the processor with the event loop: more of them would only wait for each other.
 READERS = 4
-BUSY_SECONDS = 30
+BUSY_SECONDS = 20
+HELD_SECONDS = 1
+
+
+class State(Enum):
+    """What is at the place of the database."""
+
+    NONE = "none"
+    """Nothing, or a database without tables."""
+    OURS = "ours"
+    """The database of a service; parts of it may be damaged all the same."""
+    FOREIGN = "foreign"
+    """Another program's database."""
+    DAMAGED = "damaged"
+    """No database that can be read."""
+
+
+def state_of(path: Path) -> State:
+    """What is at the place of the database, by a look at the start of the file."""
+    if not path.exists() or path.stat().st_size == 0:
+        return State.NONE
+    # first without the write-ahead log, and so without a trace in a folder that may be somebody else's
+    for immutable in (True, False):
+        try:
+            with closing(connect_to_read(path, immutable=immutable)) as connection:
+                found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+                tables = {row["name"] for row in found}
+        except sqlite3.Error as error:
+            if not immutable:
+                # locked, or a disk that fails: what opens it next says so
+                return State.DAMAGED if is_damage(error) else State.OURS
+        else:
+            if tables:
+                return State.OURS if {"jobs", "files", "models"} <= tables else State.FOREIGN
+    return State.NONE
+
+
+def connect_to_read(path: Path, *, immutable: bool = False) -> Connection:
+    """Open a database that may be damaged; no row of it is changed. `immutable` reads the file alone, without locks."""
+    uri = f"{path.absolute().as_uri()}?{'immutable=1' if immutable else 'mode=ro'}"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
+    connection.row_factory = Row
+    return connection
 
 
 class Database:
@@ -40,6 +85,9 @@ class Database:
 
     Args:
         path: The database file; created if it doesn't exist, migrated if it is older.
+
+    Attributes:
+        is_new: Whether this made the database, so that it knows nothing of what lies beside it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,16 +95,14 @@ class Database:
         self._idle: deque[Connection] = deque()
         self._writing = threading.Lock()
         self._limiters: tuple[CapacityLimiter, CapacityLimiter] | None = None
+        self.is_new = False
+        self._held = False
         try:
             self._writer = self._connect()
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._migrate()
         except sqlite3.Error as error:
-            raise InvalidSpec(
-                f"can't use the database {path}: {error}",
-                field="data_dir",
-                hint="Is there room on its disk, and is the disk local? Move the file away to start with a new one.",
-            ) from None
+            raise unusable(path, error) from None
 
     def _connect(self) -> Connection:
         connection = sqlite3.connect(
@@ -77,6 +123,7 @@ class Database:
                 field="data_dir",
                 hint="Upgrade tuneway, or choose another data directory.",
             )
+        self.is_new = version == 0
         for number, script in enumerate(VERSIONS[version:], start=version + 1):
             self._writer.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
 
@@ -97,7 +144,7 @@ class Database:
     def write_now(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function that writes: all its changes are made or, if it raises, none."""
         with self._writing:
-            self._writer.execute("BEGIN IMMEDIATE")
+            self._begin()
             try:
                 result = function(self._writer, *args, **kwargs)
                 self._writer.execute("COMMIT")
@@ -106,6 +153,19 @@ class Database:
                     self._writer.execute("ROLLBACK")
                 raise
             return result
+
+    def _begin(self) -> None:
+        """Begin to write. While another program holds the database, the first write alone waits long for it."""
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            if is_locked(error) and not self._held:
+                self._held = True
+                self._writer.execute(f"PRAGMA busy_timeout = {int(HELD_SECONDS * 1000)}")
+            raise
+        if self._held:
+            self._held = False
+            self._writer.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
     async def read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`read_now` in a thread."""

@@ -60,6 +60,20 @@ def rows(connection: Connection, job: int, *, after: str | None, limit: int) -> 
     return rows_after(connection, "events", after, kind="event", limit=limit, within={"job": job})
 
 
+def put_in_order(connection: Connection, job: int) -> None:
+    """Order a job's events by their times; those of one second stay as they are."""
+    found = connection.execute("SELECT * FROM events WHERE job = ? ORDER BY seq", (job,)).fetchall()
+    ordered = sorted(found, key=lambda row: row["created_at"])
+    if ordered == found:
+        return
+    connection.execute("DELETE FROM events WHERE job = ?", (job,))
+    names = [name for name in found[0].keys() if name != "seq"]  # noqa: SIM118 - not a mapping
+    connection.executemany(
+        f"INSERT INTO events ({', '.join(names)}) VALUES ({', '.join('?' for _ in names)})",  # noqa: S608
+        [tuple(row[name] for name in names) for row in ordered],
+    )
+
+
 def messages(connection: Connection, job: int, limit: int) -> list[Row]:
     """A job's newest events, without its metrics."""
     return connection.execute(

@@ -87,17 +87,37 @@ def delete(connection: Connection, file_id: str) -> None:
     connection.execute("UPDATE files SET deleted_at = ? WHERE id = ?", (now(), file_id))
 
 
-def expire(connection: Connection) -> list[str]:
-    """Mark expired files as deleted; returns the ids whose content can be removed."""
-    gone = connection.execute(
-        "UPDATE files SET deleted_at = ? WHERE deleted_at IS NULL AND expires_at <= ? RETURNING id", (now(), now())
-    ).fetchall()
-    return [row["id"] for row in gone]
+def expired(connection: Connection) -> list[str]:
+    """The ids of files that have expired and aren't marked as deleted yet."""
+    query = "SELECT id FROM files WHERE deleted_at IS NULL AND expires_at <= ?"
+    return [row["id"] for row in connection.execute(query, (now(),))]
+
+
+def expire(connection: Connection, file_id: str) -> None:
+    """Mark a file that has expired as deleted."""
+    connection.execute("UPDATE files SET deleted_at = expires_at WHERE id = ?", (file_id,))
 
 
 def live_ids(connection: Connection) -> set[str]:
     """The ids of all files that aren't deleted."""
     return {row["id"] for row in connection.execute("SELECT id FROM files WHERE deleted_at IS NULL")}
+
+
+def deleted_ids(connection: Connection) -> set[str]:
+    """The ids of all files that were deleted or have expired."""
+    return {row["id"] for row in connection.execute("SELECT id FROM files WHERE deleted_at IS NOT NULL")}
+
+
+def exists(connection: Connection, file_id: str) -> bool:
+    """Whether there is a record of a file, deleted or not."""
+    return connection.execute("SELECT 1 FROM files WHERE id = ?", (file_id,)).fetchone() is not None
+
+
+def unrecorded(connection: Connection, limit: int) -> list[Row]:
+    """The files whose record file isn't written yet."""
+    return connection.execute(
+        "SELECT * FROM files WHERE NOT recorded AND deleted_at IS NULL ORDER BY seq LIMIT ?", (limit,)
+    ).fetchall()
 
 
 # uploads in parts
@@ -201,11 +221,23 @@ def cancel_upload(connection: Connection, upload_id: str) -> dict[str, Any]:
     return show_upload(connection, upload(connection, upload_id))
 
 
-def expire_uploads(connection: Connection) -> None:
-    """Mark uploads as expired that weren't completed within an hour."""
-    connection.execute("UPDATE uploads SET status = 'expired' WHERE status = 'pending' AND expires_at <= ?", (now(),))
+def expired_uploads(connection: Connection) -> list[str]:
+    """The ids of uploads that weren't completed within an hour, and aren't marked as expired yet."""
+    query = "SELECT id FROM uploads WHERE status = 'pending' AND expires_at <= ?"
+    return [row["id"] for row in connection.execute(query, (now(),))]
 
 
-def pending_uploads(connection: Connection) -> set[str]:
-    """The ids of uploads whose parts are still needed."""
-    return {row["id"] for row in connection.execute("SELECT id FROM uploads WHERE status = 'pending'")}
+def expire_upload(connection: Connection, upload_id: str) -> None:
+    """Mark an upload as expired."""
+    connection.execute("UPDATE uploads SET status = 'expired' WHERE id = ? AND status = 'pending'", (upload_id,))
+
+
+def upload_exists(connection: Connection, upload_id: str) -> bool:
+    """Whether there is a record of an upload."""
+    return connection.execute("SELECT 1 FROM uploads WHERE id = ?", (upload_id,)).fetchone() is not None
+
+
+def upload_ended(connection: Connection, upload_id: str) -> bool:
+    """Whether an upload was completed or cancelled, or has expired; its parts aren't needed any more."""
+    query = "SELECT 1 FROM uploads WHERE id = ? AND status != 'pending'"
+    return connection.execute(query, (upload_id,)).fetchone() is not None

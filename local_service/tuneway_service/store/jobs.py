@@ -14,7 +14,7 @@ from tuneway_service.store.records import JobRow, encoded
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tuneway_service.store.database import Connection
+    from tuneway_service.store.database import Connection, Row
     from tuneway_service.store.records import JobBody
 
 ORGANIZATION = "org-local"
@@ -63,14 +63,19 @@ def create(connection: Connection, *, id: str, trainer: str, body: JobBody) -> d
         "INSERT INTO jobs (id, created_at, status, trainer, plain, body) VALUES (?, ?, ?, ?, ?, ?)",
         (id, now(), JobStatus.VALIDATING, trainer, not metadata, body.encode()),
     ).lastrowid
-    connection.executemany(
-        "INSERT INTO job_metadata VALUES (?, ?, ?)", [(key, value, place) for key, value in metadata.items()]
-    )
     assert place is not None
+    add_metadata(connection, place, metadata)
     events.add(connection, place, f"Created fine-tuning job: {id}")
     also = f" and validation file: {body.validation_file}" if body.validation_file else ""
     events.add(connection, place, f"Validating training file: {body.training_file}{also}")
     return get(connection, id)
+
+
+def add_metadata(connection: Connection, job: int, metadata: Mapping[str, str]) -> None:
+    """Add the pairs by which jobs are found."""
+    connection.executemany(
+        "INSERT OR IGNORE INTO job_metadata VALUES (?, ?, ?)", [(key, value, job) for key, value in metadata.items()]
+    )
 
 
 def find(connection: Connection, job_id: str) -> JobRow:
@@ -135,7 +140,7 @@ def move(
     status = after(job_id, row.status, what)
     changes["status"] = status
     if status in TERMINAL:
-        changes |= {"finished_at": now(), "estimated_finish": None}
+        changes |= {"finished_at": max(now(), row.created_at), "estimated_finish": None}
     columns = ", ".join(f"{name} = ?" for name in changes)
     done = connection.execute(
         f"UPDATE jobs SET {columns} WHERE id = ? AND status = ?",  # noqa: S608 - our own column names
@@ -189,9 +194,14 @@ def occupied(connection: Connection) -> list[JobRow]:
     return [JobRow.decode(row) for row in connection.execute("SELECT * FROM jobs WHERE occupied ORDER BY seq")]
 
 
-def all_ids(connection: Connection) -> set[str]:
-    """The ids of all jobs."""
-    return {row["id"] for row in connection.execute("SELECT id FROM jobs")}
+def exists(connection: Connection, job_id: str) -> bool:
+    """Whether there is a record of a job."""
+    return connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None
+
+
+def unrecorded(connection: Connection, limit: int) -> list[Row]:
+    """The jobs whose record file isn't written yet, as rows."""
+    return connection.execute("SELECT * FROM jobs WHERE NOT recorded ORDER BY seq LIMIT ?", (limit,)).fetchall()
 
 
 def fresh_id() -> str:

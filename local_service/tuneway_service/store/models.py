@@ -14,11 +14,19 @@ if TYPE_CHECKING:
     from tuneway_service.store.database import Connection, Row
 
 
-def add(connection: Connection, *, id: str, job_id: str, trainer: str, folder: str) -> None:  # noqa: A002
+def add(
+    connection: Connection,
+    *,
+    id: str,  # noqa: A002 - the record's own name
+    job_id: str,
+    trainer: str,
+    folder: str,
+    at: int | None = None,
+) -> None:
     """Record a model; `folder` is the path of its export within the job's folder."""
     connection.execute(
         "INSERT OR IGNORE INTO models (id, created_at, job_id, trainer, folder) VALUES (?, ?, ?, ?, ?)",
-        (id, now(), job_id, trainer, folder),
+        (id, at or now(), job_id, trainer, folder),
     )
 
 
@@ -32,6 +40,11 @@ def newest(connection: Connection, limit: int) -> list[Row]:
     """The newest models, in order of age, the oldest first."""
     found = connection.execute("SELECT * FROM models WHERE deleted_at IS NULL ORDER BY seq DESC LIMIT ?", (limit,))
     return found.fetchall()[::-1]
+
+
+def of_job(connection: Connection, job_id: str) -> list[Row]:
+    """The models of a job that aren't deleted."""
+    return connection.execute("SELECT * FROM models WHERE job_id = ? AND deleted_at IS NULL", (job_id,)).fetchall()
 
 
 def drop(connection: Connection, name: str) -> None:

@@ -47,6 +47,12 @@ def once(
     return reply, False
 
 
-def expire(connection: Connection) -> None:
-    """Delete old keys."""
-    connection.execute("DELETE FROM idempotency WHERE created_at < ?", (now() - KEPT_SECONDS,))
+def expired(connection: Connection) -> list[str]:
+    """The keys that are old enough to be forgotten."""
+    query = "SELECT key FROM idempotency WHERE created_at < ?"
+    return [row["key"] for row in connection.execute(query, (now() - KEPT_SECONDS,))]
+
+
+def forget(connection: Connection, key: str) -> None:
+    """Delete a key."""
+    connection.execute("DELETE FROM idempotency WHERE key = ?", (key,))

@@ -159,4 +159,15 @@ VERSIONS: Final[list[str]] = [
     CREATE INDEX deliveries_due ON deliveries (next_at) WHERE status = 'pending';
     CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint_id, seq);
     """,
+    """
+    -- whether the row, as it is now, is in its record file too; see `record_files`
+    ALTER TABLE jobs ADD COLUMN recorded INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX jobs_unrecorded ON jobs (seq) WHERE NOT recorded;
+    CREATE TRIGGER jobs_changed AFTER UPDATE OF status, attempt ON jobs
+    BEGIN
+        UPDATE jobs SET recorded = 0 WHERE seq = NEW.seq;
+    END;
+    ALTER TABLE files ADD COLUMN recorded INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX files_unrecorded ON files (seq) WHERE NOT recorded AND deleted_at IS NULL;
+    """,
 ]
