@@ -18,8 +18,10 @@ from tuneway.dataset._report import Fingerprint
 from tuneway.errors import InvalidSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Self
+
+    from tuneway.data import LineStream, Readable, Spool
 
 _BLOCK = 2**20
 _WAITING = 4
@@ -31,27 +33,28 @@ TOO_LONG = b"\0a line that is too long to be kept\n"
 
 
 class Chunk(NamedTuple):
-    """Some lines, with the number of the first, the offset of each, and the offset after the last."""
+    """Some lines, with the number and the offset of each, and the offset after the last."""
 
-    number: int
+    numbers: Sequence[int]
     lines: list[bytes]
     offsets: list[int]
     end: int
 
 
 class _HashingFile(io.RawIOBase):
-    """A file that hashes what is read from it, in a second thread.
+    """A file that hashes what is read from it, in a second thread, and keeps a copy if there is a spool for it.
 
     Both reading and hashing a block release the interpreter's lock, so they run at the same time. A few blocks may
     wait to be hashed, so that neither thread waits for the other.
     """
 
-    def __init__(self, raw: io.FileIO, path: str) -> None:
+    def __init__(self, raw: Readable, path: str, copy: Spool | None = None) -> None:
         self.sha256 = hashlib.sha256()
         self.size = 0
         self.has_cr = False
         self._raw = raw
         self._path = path
+        self._copy = copy
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="tuneway-sha256")
         self._hashing: deque[Future[None]] = deque()
         self._ahead = self._read()
@@ -61,7 +64,7 @@ class _HashingFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         block = self._ahead
-        self._hashing.append(self._hasher.submit(self.sha256.update, block))
+        self._hashing.append(self._hasher.submit(self._take, block))
         self._ahead = self._read()
         while self._hashing and (not block or len(self._hashing) > _WAITING):
             self._hashing.popleft().result()
@@ -74,6 +77,11 @@ class _HashingFile(io.RawIOBase):
         self._hasher.shutdown()
         super().close()
 
+    def _take(self, block: bytes) -> None:
+        self.sha256.update(block)
+        if self._copy is not None:
+            self._copy.write(block)
+
     def _read(self) -> bytes:
         try:
             return self._raw.read(_BLOCK) or b""
@@ -82,17 +90,30 @@ class _HashingFile(io.RawIOBase):
 
 
 class Reader:
-    """Reads the lines of an open file; made by `open_reader`."""
+    """Reads lines once; made by `open_reader`.
 
-    def __init__(self, raw: io.FileIO, path: str, *, max_line_bytes: int) -> None:
-        self.path = path
-        self.total_bytes = os.fstat(raw.fileno()).st_size
+    Args:
+        stream: The lines.
+        raw: The open file, if it is read in place.
+        max_line_bytes: A longer line isn't kept.
+        spool: Where what is read is kept, unless it is a file that is read in place.
+    """
+
+    def __init__(
+        self, stream: LineStream, *, raw: io.FileIO | None, max_line_bytes: int, spool: Spool | None = None
+    ) -> None:
+        self.path = stream.name
+        self.unit = stream.unit
+        self.in_place = raw is not None
+        self.total_bytes = stream.size if raw is None else os.fstat(raw.fileno()).st_size
         self.bom = False
+        self._stream = stream
         self._raw = raw
+        self._spool = spool
         self._max_line_bytes = max_line_bytes
-        self._file = _HashingFile(raw, path)
+        self._file = _HashingFile(raw or stream.raw, stream.name, spool)
         self._lines = io.BufferedReader(self._file, _BLOCK)
-        self._stamp = _stamp(raw)
+        self._stamp = _stamp(raw) if raw is not None else None
         self._again: io.BufferedReader | None = None
 
     def __enter__(self) -> Self:
@@ -110,7 +131,8 @@ class Reader:
 
     def chunks(self) -> Iterator[Chunk]:
         """Give all lines, in chunks, without a byte order mark at the start."""
-        number, offset, readline = 1, 0, partial(self._lines.readline, _BLOCK)
+        number, offset, readline = self._stream.first, 0, partial(self._lines.readline, _BLOCK)
+        numbers_of = self._stream.numbers
         if self._lines.peek(3)[:3] == BOM:
             self.bom = True
             offset = len(self._lines.read(3))
@@ -129,25 +151,41 @@ class Reader:
                     break
             if not lines:
                 return
-            yield Chunk(number, lines, offsets, offset)
+            numbers = range(number, number + len(lines)) if numbers_of is None else numbers_of(len(lines))
+            yield Chunk(numbers, lines, offsets, offset)
             number += len(lines)
 
     def fingerprint(self) -> Fingerprint:
         """The hash and size of the file. Call it after all lines are read."""
-        if _stamp(self._raw) != self._stamp or self._file.size != self.total_bytes:
+        digest, size = self._file.sha256.hexdigest(), self._file.size
+        if self._raw is None or self._stamp is None:
+            return Fingerprint(digest, size)
+        if _stamp(self._raw) != self._stamp or size != self.total_bytes:
             raise InvalidSpec(
                 f"{path_shown(self.path)} changed while it was being read",
                 field="path",
                 hint="Try again when the file is complete.",
             )
-        return Fingerprint(self._file.sha256.hexdigest(), self._file.size, self._stamp[1])
+        return Fingerprint(digest, size, self._stamp[1])
+
+    def drain(self) -> Fingerprint:
+        """Read everything without looking at it: to hash and to keep it."""
+        while self._lines.read(_BLOCK):
+            pass
+        return self.fingerprint()
 
     def line_at(self, offset: int) -> bytes:
         """Read a line again, without its line end. Call it after all lines are read."""
         if self._again is None:
-            self._again = open(os.dup(self._raw.fileno()), "rb")  # noqa: SIM115, PTH123  # closed with this object
+            self._again = self._reopened()
         self._again.seek(offset)
         return self._again.readline().rstrip(b"\r\n")
+
+    def _reopened(self) -> io.BufferedReader:
+        if self._spool is not None:
+            return self._spool.open()
+        assert self._raw is not None
+        return open(os.dup(self._raw.fileno()), "rb")  # noqa: PTH123  # closed with this object
 
     def _whole(self, start: bytes) -> tuple[bytes, int]:
         """Read the rest of a line that is longer than a block; gives the line, or `TOO_LONG`, and the rest's length."""
@@ -164,9 +202,20 @@ class Reader:
 
 
 @contextmanager
-def open_reader(path: str, *, field: str, max_line_bytes: int) -> Iterator[Reader]:
-    """Open a file for reading; an `InvalidSpec` says why it can't be opened."""
-    with open_file(path, field=field) as raw, Reader(raw, path, max_line_bytes=max_line_bytes) as reader:
+def open_reader(stream: LineStream, *, field: str, max_line_bytes: int, spool: Spool | None = None) -> Iterator[Reader]:
+    """Read a stream of lines. A file is read in place; anything else is kept in the spool.
+
+    Raises:
+        InvalidSpec: The file can't be opened; the message says why.
+    """
+    if stream.path is None:
+        with Reader(stream, raw=None, max_line_bytes=max_line_bytes, spool=spool) as reader:
+            yield reader
+        return
+    with (
+        open_file(str(stream.path), field=field) as raw,
+        Reader(stream, raw=raw, max_line_bytes=max_line_bytes) as reader,
+    ):
         yield reader
 
 

@@ -17,7 +17,7 @@ _SHOWN_IN_ERRORS = 3
 
 
 class ValidateProgress(NamedTuple):
-    """The progress of a check, in bytes of all its files."""
+    """The progress of a check, in bytes of all its data. `total_bytes` is 0 where the size isn't known."""
 
     done_bytes: int
     total_bytes: int
@@ -42,7 +42,8 @@ class Problem(_Frozen):
     """One violation of a rule.
 
     Args:
-        line: The number of the line, from 1; None if the problem is about the whole file.
+        line: The number of the line, from 1, or of the row of a list or frame, from 0; None if the problem is about
+            the whole data.
         rule: The rule's id, a key of `RULES`.
         severity: "error" blocks an upload, "warning" doesn't.
         where: The place in the row, such as `messages[2].role`.
@@ -120,6 +121,8 @@ class DatasetReport(_Frozen):
     """
 
     path: str
+    unit: Literal["line", "row"] = "line"
+    """What `line` of a problem counts: lines of a file, from 1, or rows, from 0."""
     sha256: str
     size_bytes: int
     format: Format | None
@@ -148,6 +151,12 @@ class DatasetReport(_Frozen):
     def reports(self) -> list[DatasetReport]:
         """This report, and that of the validation data if it was checked as well."""
         return [self] if self.validation is None else [self, self.validation]
+
+    def placed(self, problem: Problem) -> str:
+        """A problem with the place where it is: the source, and the line or row."""
+        if problem.line is None:
+            return f"{self.path}: {problem}"
+        return f"{self.path}{':' if self.unit == 'line' else ', row '}{problem}"
 
     def budget_problem(self, max_usd: float) -> str | None:
         """Say why the training may not start with this budget; None if it may."""
@@ -179,4 +188,4 @@ class DatasetReport(_Frozen):
 
 def _first_errors(report: DatasetReport) -> Iterator[str]:
     for problem in report.errors[:_SHOWN_IN_ERRORS]:
-        yield f"{report.path}:{problem}" if problem.line else f"{report.path}: {problem}"
+        yield report.placed(problem)

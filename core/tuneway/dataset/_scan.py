@@ -45,6 +45,7 @@ class Progress:
     """Reports the progress of a check, about once a megabyte and at the end of each file."""
 
     def __init__(self, tell: Callable[[ValidateProgress], object] | None, total_bytes: int) -> None:
+        """`total_bytes` is 0 if it isn't known."""
         self._tell = tell
         self._total = total_bytes
         self._before = self._told = 0
@@ -83,8 +84,8 @@ class Scan:
         self._crlf: list[int] = []
         self._crlf_lines = 0
 
-    def run(self, progress: Progress) -> None:
-        """Check each chunk, then the whole file."""
+    def run(self, progress: Progress) -> Fingerprint:
+        """Check each chunk, then the whole file. Gives its hash and size."""
         for chunk in self._reader.chunks():
             self._check_chunk(chunk)
             progress.step(chunk.end, self.rows)
@@ -92,6 +93,7 @@ class Scan:
         progress.next_file(self._fingerprint.size_bytes, self.rows)
         self._check_file()
         self._check_duplicates()
+        return self._fingerprint
 
     def _measure(self, row: dict[str, Any]) -> Measured:
         return measure(row, self.format)
@@ -114,14 +116,14 @@ class Scan:
                 counts = [self._tally.count(from_json(line)) if len(line) > self._context else 0 for line in lines]
             if counts and max(counts) > self._context:
                 for place, tokens in zip(places, counts, strict=True):
-                    self._check_length(tokens, chunk.number + place)
+                    self._check_length(tokens, chunk.numbers[place])
         places += [place for place in others if self._check_line(chunk, place, strict=strict)]
         self._add_digests(chunk, places)
 
     def _check_line(self, chunk: Chunk, place: int, *, strict: bool) -> bool:
         """Check one line fully; gives whether it is a row."""
         line = chunk.lines[place]
-        self._findings.line = chunk.number + place
+        self._findings.line = chunk.numbers[place]
         row = self._row_reader.read(line, offset=chunk.offsets[place], strict=strict)
         if row is None:
             return False
@@ -146,16 +148,16 @@ class Scan:
             self._note_crlf(chunk)
             lines = [line.rstrip(b"\r\n") + b"\n" for line in lines]
         if len(places) == len(lines):
-            self._seen.add(map(hash, lines), range(chunk.number, chunk.number + len(lines)), chunk.offsets)
+            self._seen.add(map(hash, lines), chunk.numbers, chunk.offsets)
         else:
             self._seen.add(
                 [hash(lines[place]) for place in places],
-                [chunk.number + place for place in places],
+                [chunk.numbers[place] for place in places],
                 [chunk.offsets[place] for place in places],
             )
 
     def _note_crlf(self, chunk: Chunk) -> None:
-        found = [chunk.number + place for place, line in enumerate(chunk.lines) if line.endswith(b"\r\n")]
+        found = [chunk.numbers[place] for place, line in enumerate(chunk.lines) if line.endswith(b"\r\n")]
         self._crlf_lines += len(found)
         self._crlf = self._crlf or found[:1]
 
@@ -163,7 +165,7 @@ class Scan:
         tell = self._findings.tell
         self._findings.line = None
         size = self._fingerprint.size_bytes
-        if not self._reader.path.endswith(".jsonl"):
+        if self._reader.in_place and not self._reader.path.endswith(".jsonl"):
             tell("file.extension", None, PurePath(self._reader.path).name)
         if size > MAX_FILE_BYTES:
             tell("file.too_large", None, Words(f"{size:,} bytes"))
@@ -182,14 +184,14 @@ class Scan:
     def _check_duplicates(self) -> None:
         for line, earlier in duplicates(self._seen):
             self._findings.line = line
-            self._findings.tell("row.duplicate", None, Words(f"the same as line {earlier}"))
+            self._findings.tell("row.duplicate", None, Words(f"the same as {self._reader.unit} {earlier}"))
         if self._train is not None:
             for line, earlier in overlap(self._seen, self._train._seen):  # noqa: SLF001  # the same class
                 self._findings.line = line
                 self._findings.tell(
                     "row.overlap",
                     None,
-                    Words(f"the same as line {earlier} of {self._train._reader.path}"),  # noqa: SLF001
+                    Words(f"the same as {self._train._reader.unit} {earlier} of {self._train._reader.path}"),  # noqa: SLF001
                 )
 
     def close(self) -> None:
@@ -205,6 +207,7 @@ class Scan:
         findings = self._findings
         return DatasetReport(
             path=encodable(self._reader.path),
+            unit=self._reader.unit,
             sha256=self._fingerprint.sha256,
             size_bytes=self._fingerprint.size_bytes,
             modified_ns=self._fingerprint.modified_ns,

@@ -69,7 +69,7 @@ class Tally(Protocol):
 
 
 def tally_for(
-    model: str | None, tokenizer: str | Callable[[str], int] | None, *, measure: Measure, total_bytes: int
+    model: str | None, tokenizer: str | Callable[[str], int] | None, *, measure: Measure, total_bytes: int | None
 ) -> Tally:
     """Make a tally with the given tokenizer, or else with the most exact one that is available."""
     if callable(tokenizer):
@@ -171,9 +171,10 @@ class EstimateTally:
 
     needs_texts = False
 
-    def __init__(self, measure: Measure, total_bytes: int) -> None:
+    def __init__(self, measure: Measure, total_bytes: int | None) -> None:
         self._measure = measure
-        self._step = max(total_bytes // _SAMPLES, 1)
+        self._step = max((total_bytes or 0) // _SAMPLES, 1)
+        self._grows = total_bytes is None
         self._sizes: Counter[int] = Counter()
         self._bytes = self._sampled_bytes = self._sampled_tokens = 0
         self._due = 0
@@ -203,6 +204,8 @@ class EstimateTally:
     def _sample(self, row: Row, size: int) -> None:
         self._sampled_tokens += self.count(row)
         self._sampled_bytes += size
+        if self._grows:  # of data of unknown size, each sample stands for a 64th of what came so far
+            self._step = max(self._bytes // _SAMPLES, 1)
         self._due = self._bytes + self._step
 
     def total(self) -> TokenCount:

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, get_args
 
 from tuneway._escape import excerpt
 from tuneway.dataset._formats import items_of
+from tuneway.dataset._prepared import Given, checked_data
 from tuneway.dataset._prices import load_prices
-from tuneway.dataset._reading import Reader, open_reader, path_text
 from tuneway.dataset._report import DatasetReport, Format, ValidateProgress
 from tuneway.dataset._rules import MAX_LINE_BYTES
-from tuneway.dataset._scan import Plan, Progress, Scan
+from tuneway.dataset._scan import Plan
 from tuneway.errors import InvalidSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
+    from tuneway.data import Data, Order
     from tuneway.models import Grader
 
 
 def validate(
-    training_data: str | os.PathLike[str] | None = None,
+    training_data: Data | None = None,
     *,
-    validation_data: str | os.PathLike[str] | None = None,
+    validation_data: Data | float | None = None,
+    row: Mapping[str, str] | None = None,
+    order: Order = "given",
     format: Format | None = None,  # noqa: A002  # the word that users know
     model: str | None = None,
     n_epochs: int | str | None = None,
@@ -40,9 +42,12 @@ def validate(
     Errors in the data are reported, not raised; `report.raise_for_errors()` raises them.
 
     Args:
-        training_data: The training file.
-        validation_data: The validation file. It is checked as well, also for rows that are in the training file.
-            Given alone, it is checked by the rules for validation data, which may have few rows.
+        training_data: The training data: a path or URL of JSONL, Parquet, Arrow or CSV; rows; or a frame.
+        validation_data: The validation data, likewise. It is checked as well, also for rows that are in the training
+            data. Given alone, it is checked by the rules for validation data, which may have few rows. A number is the
+            share of the training data that is split off for it.
+        row: How a row is made of columns: `{"user": "{question}", "assistant": "{answer}"}`.
+        order: "content" sorts the rows by their hash, so that the same set of rows gives the same file.
         format: The format of the data. The default is that of most of the first rows, or "reinforcement" with a
             grader.
         model: The model to train. It decides the tokenizer, the longest example and the price.
@@ -68,30 +73,10 @@ def validate(
         tokenizer=tokenizer,
         max_shown=max(0, max_shown),
     )
-    given = {"training_data": training_data, "validation_data": validation_data}
-    paths = {field: data for field, data in given.items() if data is not None}
-    if not paths:
-        raise InvalidSpec("there is no data to check", field="training_data", hint="Give training_data.")
-    with ExitStack() as stack:
-        readers = [
-            stack.enter_context(open_reader(path_text(name, field), field=field, max_line_bytes=max_line_bytes))
-            for field, name in paths.items()
-        ]
-        progress = Progress(on_progress, sum(reader.total_bytes for reader in readers))
-        return _scanned(readers, plan._replace(held_out=training_data is None), progress)
-
-
-def _scanned(readers: Sequence[Reader], plan: Plan, progress: Progress) -> DatasetReport:
-    """Read one file, or the training file and then the validation file."""
-    with ExitStack() as stack:
-        train = stack.enter_context(closing(Scan(readers[0], plan)))
-        train.run(progress)
-        if len(readers) == 1:
-            return train.report()
-        plan = plan._replace(format=train.format, held_out=True)
-        held_out = stack.enter_context(closing(Scan(readers[1], plan, train=train)))
-        held_out.run(progress)
-        return train.report(validation=held_out.report())
+    given = Given(training_data=training_data, validation_data=validation_data, row=row, order=order)
+    with checked_data(given, plan, on_progress=on_progress, max_line_bytes=max_line_bytes) as ready:
+        assert ready.report is not None
+        return ready.report
 
 
 def _one_of(format_: Any, formats: tuple[str, ...]) -> Any:

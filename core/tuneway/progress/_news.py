@@ -28,14 +28,15 @@ class Retrying(News):
 
 @dataclass(frozen=True, slots=True)
 class Checking(News):
-    """A part of the data was read and checked."""
+    """A part of the data was read and checked. `total` is 0 where the size isn't known."""
 
     done: int
     total: int
     rows: int
 
     def _line(self) -> str:
-        return f"checked {self.rows:,} rows, {self.done:,} of {self.total:,} bytes"
+        of = f" of {self.total:,}" if self.total else ""
+        return f"checked {self.rows:,} rows, {self.done:,}{of} bytes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def unreadable(tmp_path, kind):
         case "null":
             return "a\0b"
         case "number":
-            return 7
+            return 7.5
     return path
 
 
@@ -75,7 +75,7 @@ def unreadable(tmp_path, kind):
         ("pipe", "not a regular file"),
         ("device", "not a regular file"),
         ("null", "not a path"),
-        ("number", "not a path"),
+        ("number", "is not data|not a share between 0 and 1"),
     ],
 )
 @pytest.mark.parametrize("field", ["training_data", "validation_data"])
@@ -119,9 +119,9 @@ def test_no_data_at_all_is_named():
 
 def test_data_that_is_no_path_is_never_quoted():
     with pytest.raises(InvalidSpec) as caught:
-        validate([{"messages": [{"role": "user", "content": "a secret"}]}])
+        validate({"messages": [{"role": "user", "content": "a secret"}]})
     assert "secret" not in str(caught.value)
-    assert "a list is not a path" in str(caught.value)
+    assert "a dict is not data" in str(caught.value)
 
 
 @pytest.mark.parametrize(

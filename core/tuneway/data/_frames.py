@@ -1,0 +1,213 @@
+"""Read rows from frames, batch by batch: pandas, polars, Arrow, DuckDB, Ibis, and what narwhals knows beside them.
+
+No library is imported here unless the data is already one of its objects, or a file that only it can read.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import PurePath
+from typing import Any, BinaryIO
+
+Batch = Iterable[Mapping[str, Any]]
+
+BATCH_ROWS = 1024
+
+SUFFIXES = (".parquet", ".arrow", ".feather", ".csv")
+"""The files that are frames."""
+
+
+class PackageMissing(Exception):
+    """A frame needs a package that isn't installed."""
+
+    def __init__(self, what: str, package: str) -> None:
+        super().__init__(f"{what} can't be read without the package {package}")
+        self.hint = f"Install it: pip install {package}, or pip install 'tuneway[frames]'."
+
+
+class Frame:
+    """A frame: its name for people, its columns, and its rows in batches.
+
+    Args:
+        name: What it is, for errors: "a pandas DataFrame".
+        columns: Gives the names of its columns.
+        batches: Gives its rows.
+    """
+
+    def __init__(
+        self, name: str, columns: Callable[[], Iterable[object]], batches: Callable[[], Iterator[Batch]]
+    ) -> None:
+        self.name = name
+        self.batches = batches
+        self._columns = columns
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """The names of its columns. A lazy frame may have to begin its query."""
+        return [str(column) for column in self._columns()]
+
+
+def frame_of(data: Any) -> Frame | None:
+    """The frame that an object is; None if it is none."""
+    maker = _MAKERS.get(type(data).__module__.partition(".")[0])
+    found = maker(data) if maker is not None else None
+    if found is None and hasattr(data, "__arrow_c_stream__"):
+        found = _stream(data, name=_kind(data))
+    if found is None and (hasattr(data, "__narwhals_dataframe__") or hasattr(data, "__narwhals_lazyframe__")):
+        found = _narwhals(data)
+    if found is None and hasattr(data, "columns") and not isinstance(data, Mapping):
+        found = _narwhals(data)
+    return found
+
+
+def frame_file(file: BinaryIO, name: str) -> Frame:
+    """The frame in an open file: Parquet, Arrow's own format (Feather), or CSV."""
+    match PurePath(name).suffix.lower():
+        case ".csv":
+            text = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""))
+            return Frame(name, lambda: text.fieldnames or (), lambda: _in_batches(text))
+        case ".parquet":
+            parquet = _needs("pyarrow.parquet", name).ParquetFile(file)
+            return Frame(
+                name,
+                lambda: parquet.schema_arrow.names,
+                lambda: (batch.to_pylist() for batch in parquet.iter_batches(BATCH_ROWS)),
+            )
+        case _:
+            ipc = _needs("pyarrow.ipc", name)
+            try:
+                opened = ipc.open_file(file)
+            except ValueError:  # pyarrow's ArrowInvalid: the other form, a stream
+                file.seek(0)
+                opened = ipc.open_stream(file)
+                return Frame(name, lambda: opened.schema.names, lambda: (batch.to_pylist() for batch in opened))
+            places = range(opened.num_record_batches)
+            return Frame(
+                name, lambda: opened.schema.names, lambda: (opened.get_batch(place).to_pylist() for place in places)
+            )
+
+
+def _pandas(data: Any) -> Frame | None:
+    if not hasattr(data, "iloc") or not hasattr(data, "columns"):
+        return None
+    columns = [str(column) for column in data.columns]
+
+    def batches() -> Iterator[Batch]:
+        for start in range(0, len(data), BATCH_ROWS):
+            part = data.iloc[start : start + BATCH_ROWS]
+            values = [part.iloc[:, place].tolist() for place in range(len(columns))]
+            yield [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
+
+    return Frame("a pandas DataFrame", lambda: columns, batches)
+
+
+def _polars(data: Any) -> Frame | None:
+    if hasattr(data, "collect_schema") and hasattr(data, "collect_batches"):
+
+        def lazily() -> Iterator[Batch]:
+            return (batch.to_dicts() for batch in data.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True))
+
+        if type(data).__name__ == "LazyFrame":
+            return Frame("a polars LazyFrame", lambda: data.collect_schema().names(), lazily)
+    if hasattr(data, "collect"):
+        return _polars(data.collect())
+    if not hasattr(data, "iter_slices"):
+        return None
+    return Frame(
+        "a polars DataFrame", lambda: data.columns, lambda: (part.to_dicts() for part in data.iter_slices(BATCH_ROWS))
+    )
+
+
+def _pyarrow(data: Any) -> Frame | None:
+    name = f"an Arrow {type(data).__name__}"
+    if hasattr(data, "to_reader"):  # a table, or a scanner
+        return _arrow(data.to_reader, name=name)
+    if hasattr(data, "to_pylist") and hasattr(data, "schema"):
+        return Frame(name, lambda: data.schema.names, lambda: iter([data.to_pylist()]))
+    if hasattr(data, "read_next_batch"):
+        return _arrow(lambda: data, name=name)
+    if hasattr(data, "scanner"):  # a dataset of several files
+        return Frame(
+            name, lambda: data.schema.names, lambda: (one.to_pylist() for one in data.to_batches(batch_size=BATCH_ROWS))
+        )
+    return None
+
+
+def _arrow(make: Callable[[], Any], *, name: str) -> Frame:
+    """A frame that gives its rows as batches of Arrow. `make` gives the reader, and runs the query if there is one."""
+    readers: list[Any] = []
+
+    def columns() -> list[str]:
+        readers.append(make())
+        return list(readers[0].schema.names)
+
+    def batches() -> Iterator[Batch]:
+        for batch in readers.pop() if readers else make():
+            for start in range(0, batch.num_rows, BATCH_ROWS):
+                yield batch.slice(start, BATCH_ROWS).to_pylist()
+
+    return Frame(name, columns, batches)
+
+
+def _stream(data: Any, *, name: str) -> Frame:
+    """A frame that speaks Arrow's C interface for streams."""
+    pyarrow = _needs("pyarrow", name)
+    return _arrow(lambda: pyarrow.RecordBatchReader.from_stream(data), name=name)
+
+
+def _duckdb(data: Any) -> Frame | None:
+    return _stream(data, name="a DuckDB relation") if hasattr(data, "__arrow_c_stream__") else None
+
+
+def _ibis(data: Any) -> Frame | None:
+    if not hasattr(data, "to_pyarrow_batches"):
+        return None
+
+    def batches() -> Iterator[Batch]:
+        return (batch.to_pylist() for batch in data.to_pyarrow_batches(chunk_size=BATCH_ROWS))
+
+    return Frame("an Ibis table", lambda: data.schema().names, batches)
+
+
+def _narwhals(data: Any) -> Frame | None:
+    narwhals = _needs("narwhals", _kind(data))
+    found = narwhals.from_native(data, pass_through=True)
+    if isinstance(found, narwhals.LazyFrame):
+        found = found.collect()
+    if not isinstance(found, narwhals.DataFrame):
+        return None
+
+    def batches() -> Iterator[Batch]:
+        return iter([found.iter_rows(named=True, buffer_size=BATCH_ROWS)])
+
+    return Frame(_kind(data), lambda: found.columns, batches)
+
+
+_MAKERS: dict[str, Callable[[Any], Frame | None]] = {
+    "_duckdb": _duckdb,
+    "duckdb": _duckdb,
+    "ibis": _ibis,
+    "pandas": _pandas,
+    "polars": _polars,
+    "pyarrow": _pyarrow,
+}
+
+
+def _in_batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
+    yield rows
+
+
+def _kind(data: Any) -> str:
+    return f"a {type(data).__module__.partition('.')[0]} {type(data).__name__}"
+
+
+def _needs(module: str, what: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        package = module.partition(".")[0]
+        raise PackageMissing(what, package) from None

@@ -1,0 +1,105 @@
+"""Turn data that isn't lines yet into lines: rows of an iterable, of a frame, or of columns by a template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from tuneway.data._encoding import NotJson, encode
+from tuneway.data._frames import Batch, Frame
+from tuneway.data._template import RowTemplate
+from tuneway.errors import InvalidSpec
+
+FORMATS = "messages (chat, reinforcement), prompt and completion, or input, preferred_output and non_preferred_output"
+_ANY_OF = ({"messages"}, {"prompt"}, {"completion"}, {"preferred_output"}, {"non_preferred_output"})
+
+
+class OnceRows:
+    """The rows of an iterator, which can be read only once.
+
+    Args:
+        rows: The iterator.
+    """
+
+    def __init__(self, rows: Iterator[Mapping[str, Any]]) -> None:
+        self._rows: Iterator[Mapping[str, Any]] | None = rows
+
+    def __repr__(self) -> str:
+        return "OnceRows(…)"
+
+    def take(self, field: str) -> Iterator[Mapping[str, Any]]:
+        """The rows; a second call is refused, instead of giving none."""
+        rows, self._rows = self._rows, None
+        if rows is None:
+            raise InvalidSpec(
+                f"{field}: these rows come from an iterator, which has been read already",
+                field=field,
+                hint="Give a list, or a function that returns the rows.",
+            )
+        return rows
+
+
+def lines_of(frame: Frame, template: RowTemplate | None, *, field: str) -> Iterator[bytes]:
+    """Write the rows of a frame as lines. Its columns are checked first."""
+    if template is not None:
+        template.check(frame.columns, frame.name)
+    else:
+        check_columns(frame.columns, frame.name, field)
+    number = 0
+    for batch in frame.batches():
+        for row in batch:
+            try:
+                yield encode(template(row) if template is not None else row)
+            except NotJson as error:
+                raise _refused(frame.name, number, str(error), field) from None
+            number += 1
+
+
+def frame_of_rows(rows: Callable[[], Iterable[Any]], *, field: str) -> Frame:
+    """See an iterable of mappings as a frame. The first row says which columns there are."""
+    iterator = iter(rows())
+    first = next(iterator, None)
+
+    def checked() -> Iterator[Mapping[str, Any]]:
+        number = 0
+        row = first
+        while row is not None:
+            if not isinstance(row, Mapping):
+                row = _mapping(row, number, field)
+            yield row
+            number += 1
+            row = next(iterator, None)
+
+    columns = list(_mapping(first, 0, field)) if first is not None else ["messages"]
+    return Frame(field, lambda: columns, lambda: iter([checked()]))
+
+
+def batches_in(rows: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
+    """One batch with all rows."""
+    yield rows
+
+
+def check_columns(columns: Iterable[str], name: str, field: str) -> None:
+    """Refuse a frame none of whose columns is training data: it needs a template."""
+    has = list(columns)
+    if any(needed & set(has) for needed in _ANY_OF):
+        return
+    raise InvalidSpec(
+        f"{field}: {name} has the columns {', '.join(has) or 'none'}; training data has {FORMATS}",
+        field=field,
+        hint="Say how rows are made of the columns: row={'user': '{question}', 'assistant': '{answer}'}.",
+    )
+
+
+def _mapping(row: Any, number: int, field: str) -> Mapping[str, Any]:
+    if isinstance(row, Mapping):
+        return row
+    dumped = getattr(row, "model_dump", None)  # a pydantic model
+    if callable(dumped):
+        made: Mapping[str, Any] = dumped(mode="json")
+        return made
+    raise _refused(field, number, f"is a {type(row).__name__}, not a mapping such as {{'messages': […]}}", field)
+
+
+def _refused(name: str, number: int, what: str, field: str) -> InvalidSpec:
+    return InvalidSpec(f"{name}, row {number}: {what}", field=field)

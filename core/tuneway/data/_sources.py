@@ -1,0 +1,159 @@
+"""Recognise what was given as data, and open it."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO, Literal, TypeAlias
+
+from tuneway.data import _stores
+from tuneway.data._frames import SUFFIXES, Frame, PackageMissing, frame_file, frame_of
+from tuneway.data._rows import OnceRows, frame_of_rows
+from tuneway.errors import InvalidSpec
+
+Data: TypeAlias = Any
+"""Training or validation data.
+
+A path or a URL of JSONL, Parquet, Arrow or CSV; rows, which are mappings; a function that returns rows; or a frame of
+pandas, polars, Arrow, DuckDB or Ibis.
+"""
+
+Order = Literal["given", "content"]
+
+_ZIPPED = ".gz"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalLines:
+    """A JSONL file on this machine. It is read in place."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteLines:
+    """JSONL that is streamed from elsewhere: an open file, its name without secrets, and its size if that is known."""
+
+    file: BinaryIO
+    name: str
+    size: int | None
+
+
+OpenedData = LocalLines | RemoteLines | Frame
+
+
+def normal(data: Any) -> Any:
+    """Check the kind of data without reading it, and keep an iterator so that a second reading is refused.
+
+    Raises:
+        ValueError: It is nothing that can be data. The text doesn't show it.
+    """
+    if isinstance(data, str):
+        if "\n" in data or len(data) > 4096 or data.lstrip()[:1] in ("{", "["):
+            raise ValueError(f"a text of {len(data):,} characters is neither a path nor a URL; rows are mappings")
+        return data if _stores.is_url(data) else Path(data)
+    if isinstance(data, os.PathLike | OnceRows) or _opens_itself(data) or callable(data):
+        return data
+    if isinstance(data, bytes | bytearray | Mapping | int | float):
+        raise ValueError(f"a {type(data).__name__} is not data; give a path, a URL, rows or a frame")  # noqa: TRY004
+    if frame_of(data) is not None:
+        return data
+    if isinstance(data, Iterator):
+        return OnceRows(data)
+    if isinstance(data, Iterable):
+        return data
+    raise ValueError(f"a {type(data).__name__} is not data; give a path, a URL, rows or a frame")
+
+
+def name_of(data: Any) -> str:
+    """What data is called in messages; without secrets, and without rows."""
+    if isinstance(data, str):
+        return _stores.shown(data) if _stores.is_url(data) else data
+    if _opens_itself(data):
+        return _stores.shown(str(data)) if _stores.is_url(str(data)) else str(data)
+    if isinstance(data, os.PathLike):
+        return os.fsdecode(data)
+    frame = frame_of(data) if not isinstance(data, list | tuple | OnceRows) and not callable(data) else None
+    return frame.name if frame else "rows"
+
+
+@contextmanager
+def opened(data: Any, *, field: str) -> Iterator[OpenedData]:
+    """Open data: lines that can be read, or a frame."""
+    try:
+        data = normal(data)
+    except ValueError as error:
+        raise InvalidSpec(f"{field}: {error}", field=field) from None
+    with ExitStack() as stack:
+        if _opens_itself(data):
+            remote = stack.enter_context(_stores.open_elsewhere(data, field=field))
+            yield _file(remote, name_of(data), field)
+        elif isinstance(data, str):  # a URL
+            local = _stores.local_path(data)
+            if local is None:
+                remote = stack.enter_context(_stores.open_url(data, field=field))
+                yield _file(remote, name_of(data), field)
+            else:
+                yield _local(stack, local, field)
+        elif isinstance(data, os.PathLike):
+            yield _local(stack, Path(os.fsdecode(data)), field)
+        else:
+            yield _rows(data, field)
+
+
+@contextmanager
+def _packages(field: str) -> Iterator[None]:
+    try:
+        yield
+    except PackageMissing as missing:
+        raise InvalidSpec(f"{field}: {missing}", field=field, hint=missing.hint) from None
+
+
+def _local(stack: ExitStack, path: Path, field: str) -> OpenedData:
+    if not path.name.lower().endswith((*SUFFIXES, _ZIPPED)):
+        return LocalLines(str(path))
+    try:
+        file = stack.enter_context(path.open("rb"))
+    except OSError as error:
+        raise _stores.unreadable(str(path), error.strerror or str(error), field) from None
+    return _file(_stores.Opened(file, os.fstat(file.fileno()).st_size), str(path), field)
+
+
+def _file(opened: _stores.Opened, name: str, field: str) -> OpenedData:
+    inner = name.removesuffix(_ZIPPED)
+    opened = _stores.unzipped(opened, name, field=field)
+    if PurePath(inner).suffix.lower() in SUFFIXES:
+        with _packages(field):
+            return frame_file(opened.file, inner)
+    return RemoteLines(opened.file, name, opened.size)
+
+
+def _rows(data: Any, field: str) -> Frame:
+    if isinstance(data, OnceRows):
+        return frame_of_rows(lambda: data.take(field), field=field)
+    rows = data() if callable(data) else data
+    with _packages(field):
+        found = None if isinstance(rows, list | tuple) else frame_of(rows)
+    if found is not None:
+        return found
+    if not isinstance(rows, Iterable) or isinstance(rows, str | bytes | Mapping):
+        raise InvalidSpec(f"{field}: the function gave a {type(rows).__name__}, not rows", field=field)
+    return frame_of_rows(lambda: rows, field=field)
+
+
+def _opens_itself(data: Any) -> bool:
+    """Whether data is a path of a store, as Airflow's `ObjectStoragePath` and `UPath` are."""
+    return hasattr(data, "open") and hasattr(data, "fs") and hasattr(data, "protocol") and not _is_local(data)
+
+
+def _is_local(data: Any) -> bool:
+    return data.protocol in ("", "file", "local") and isinstance(data, os.PathLike)
+
+
+def reader_of(file: BinaryIO) -> io.BufferedReader:
+    """Buffer a file that is read line by line."""
+    return file if isinstance(file, io.BufferedReader) else io.BufferedReader(file, 2**20)  # type: ignore[arg-type]

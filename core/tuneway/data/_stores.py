@@ -1,0 +1,217 @@
+"""Open data that lies elsewhere: web addresses, object stores by fsspec, and paths of other libraries."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+from urllib.parse import unquote, urlsplit
+
+from tuneway.errors import InvalidInput, InvalidSpec
+
+_BLOCK = 2**20
+_TIMEOUT = 60.0
+_PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "az": "adlfs",
+}
+
+
+class Opened(NamedTuple):
+    """A file in a store, open for reading; `size` is None where the store doesn't say."""
+
+    file: BinaryIO
+    size: int | None
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is a URL rather than a path, as a drive letter's is."""
+    scheme, mark, _ = text.partition("://")
+    return bool(mark) and len(scheme) > 1 and scheme.replace("+", "").isalnum()
+
+
+def shown(url: str) -> str:
+    """A URL without what may be secret in it: user, password and query."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def local_path(url: str) -> Path | None:
+    """The path of a `file://` URL; None for others."""
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        return None
+    return Path(unquote(parts.path))
+
+
+def open_url(url: str, *, field: str) -> AbstractContextManager[Opened]:
+    """Open what a URL names. An error says who refused, without the credentials in the URL."""
+    return (_open_web if urlsplit(url).scheme.lower() in ("http", "https") else _open_store)(url, field)
+
+
+@contextmanager
+def open_elsewhere(path: Any, *, field: str) -> Iterator[Opened]:
+    """Open a path of another library that opens itself, such as Airflow's `ObjectStoragePath` or `UPath`."""
+    name = shown(str(path))
+    with ExitStack() as stack:
+        with _told(name, field):
+            size = getattr(path.stat(), "st_size", None)
+            file = stack.enter_context(path.open("rb"))
+        yield Opened(cast("BinaryIO", _Named(file, name, field, size)), size)
+
+
+def unzipped(opened: Opened, name: str, *, field: str) -> Opened:
+    """The content of a file that is compressed by gzip; other files as they are."""
+    if not name.lower().endswith(".gz"):
+        return opened
+    return Opened(cast("BinaryIO", _Named(gzip.GzipFile(fileobj=opened.file), name, field, None)), None)
+
+
+@contextmanager
+def _open_web(url: str, field: str) -> Iterator[Opened]:
+    import httpx
+
+    name = shown(url)
+    with ExitStack() as stack:
+        with _told(name, field):
+            reply = stack.enter_context(httpx.stream("GET", url, follow_redirects=True, timeout=_TIMEOUT))
+        if reply.status_code != 200:
+            raise unreadable(name, f"it answered {reply.status_code} {reply.reason_phrase}", field)
+        length = reply.headers.get("content-length", "")
+        size = int(length) if length.isdigit() and "content-encoding" not in reply.headers else None
+        file = io.BufferedReader(cast("io.RawIOBase", _Pieces(reply.iter_bytes(_BLOCK))), _BLOCK)
+        yield Opened(cast("BinaryIO", _Named(file, name, field, size)), size)
+
+
+@contextmanager
+def _open_store(url: str, field: str) -> Iterator[Opened]:
+    name, scheme = shown(url), urlsplit(url).scheme.lower()
+    try:
+        import fsspec
+    except ImportError:
+        raise _missing(name, "fsspec", field) from None
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+    except ImportError:
+        raise _missing(name, _PACKAGES.get(scheme, scheme), field) from None
+    except ValueError:
+        known = ", ".join(sorted({"file", "https", *_PACKAGES}))
+        raise InvalidSpec(f"{field}: no store is known for {name}", field=field, hint=f"Known are {known}.") from None
+    with ExitStack() as stack:
+        with _told(name, field):
+            size = system.info(path).get("size")
+            file = stack.enter_context(system.open(path, "rb", block_size=4 * _BLOCK))
+        yield Opened(cast("BinaryIO", _Named(file, name, field, size)), size)
+
+
+class _Pieces(io.RawIOBase):
+    """A file made of the pieces of a reply."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = piece
+        taken = self._rest[: len(buffer)]
+        self._rest = self._rest[len(taken) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+
+class _Named:
+    """A file whose errors name it, and which must not end before its size."""
+
+    def __init__(self, file: Any, name: str, field: str, size: int | None) -> None:
+        self._file = file
+        self._name = name
+        self._field = field
+        self._size = size
+        self._read = 0
+        self._whole = True
+
+    def read(self, size: int = -1) -> bytes:
+        with _told(self._name, self._field):
+            block = cast("bytes", self._file.read(size))
+        self._read += len(block)
+        if not block and size and self._whole and self._size is not None and self._read < self._size:
+            raise InvalidInput(
+                f"{self._name} broke off: {self._read:,} of {self._size:,} bytes came",
+                hint="Nothing was sent. Try again.",
+            )
+        return block
+
+    def seek(self, *args: Any) -> int:
+        self._whole = False  # read in parts, as Parquet is
+        return cast("int", self._file.seek(*args))
+
+    def readinto(self, buffer: Any) -> int:
+        block = self.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+@contextmanager
+def _told(name: str, field: str) -> Iterator[None]:
+    """Turn the errors of stores into one that says who refused. Their texts may have credentials in them."""
+    try:
+        yield
+    except (InvalidInput, GeneratorExit):
+        raise
+    except FileNotFoundError:
+        raise unreadable(name, "there is no such file", field) from None
+    except PermissionError:
+        raise unreadable(name, "the store refused these credentials", field) from None
+    except Exception as error:
+        kind = type(error).__name__
+        if not (isinstance(error, OSError | EOFError) or type(error).__module__.partition(".")[0] in _FOREIGN):
+            raise
+        reason = (error.strerror if isinstance(error, OSError) else None) or kind
+        raise unreadable(name, reason, field) from None
+
+
+_FOREIGN = {
+    "httpx",
+    "httpcore",
+    "botocore",
+    "aiobotocore",
+    "aiohttp",
+    "s3fs",
+    "gcsfs",
+    "adlfs",
+    "azure",
+    "google",
+    "fsspec",
+}
+
+
+def unreadable(name: str, reason: str, field: str) -> InvalidSpec:
+    """The error for data that can't be read."""
+    return InvalidSpec(f"{name} can't be read: {reason}", field=field, hint="Check the address and your permissions.")
+
+
+def _missing(name: str, package: str, field: str) -> InvalidSpec:
+    return InvalidSpec(
+        f"{field}: {name} needs the package {package}",
+        field=field,
+        hint=f"Install it: pip install 'tuneway[stores]'{'' if package == 'fsspec' else f' {package}'}.",
+    )

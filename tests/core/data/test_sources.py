@@ -1,0 +1,336 @@
+"""One data set, given in every way: the same rows give the same bytes, and so the same upload."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from tuneway.data import encode
+from tuneway.dataset import validate
+from tuneway.errors import InvalidInput, InvalidSpec
+
+ROWS = [
+    {
+        "messages": [
+            {"role": "user", "content": f"What is {number} and – „{number}“?"},
+            {"role": "assistant", "content": f"It is {number}.", "weight": number % 2},
+        ]
+    }
+    for number in range(24)
+]
+
+
+def written(folder: Path, rows: list[dict[str, Any]] = ROWS, name: str = "train.jsonl") -> Path:
+    path = folder / name
+    path.write_text("".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def train(tmp_path) -> Path:
+    return written(tmp_path)
+
+
+def pandas_frame():
+    return pytest.importorskip("pandas").DataFrame(ROWS)
+
+
+def pandas_frame_of_floats():
+    """pandas makes floats of integers wherever one is missing."""
+    pandas = pytest.importorskip("pandas")
+    rows = deepcopy(ROWS)
+    frame = pandas.DataFrame({"messages": [row["messages"] for row in rows], "extra": [float("nan")] * len(ROWS)})
+    for messages in frame["messages"]:
+        messages[0]["weight"] = float("nan")
+        messages[1]["weight"] = float(messages[1]["weight"])
+    return frame
+
+
+def polars_frame():
+    return pytest.importorskip("polars").DataFrame(ROWS)
+
+
+def lazy_polars_frame():
+    return pytest.importorskip("polars").DataFrame(ROWS).lazy()
+
+
+def arrow_table():
+    """Arrow gives every struct the fields of all: the user's message has a weight that is null."""
+    return pytest.importorskip("pyarrow").Table.from_pylist(ROWS)
+
+
+def arrow_reader():
+    return arrow_table().to_reader()
+
+
+def duckdb_relation():
+    rows = arrow_table()  # noqa: F841  # DuckDB finds it by its name
+    return pytest.importorskip("duckdb").sql("SELECT * FROM rows")
+
+
+def ibis_table():
+    pytest.importorskip("ibis")
+    from ibis import polars
+
+    return polars.connect({"data": polars_frame()}).table("data")
+
+
+FRAMES = [
+    pandas_frame, pandas_frame_of_floats, polars_frame, lazy_polars_frame, arrow_table, arrow_reader, duckdb_relation,
+    ibis_table,
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries
+@pytest.mark.parametrize("make", FRAMES, ids=lambda make: make.__name__)
+def test_a_frame_gives_the_bytes_of_the_file(train, make):
+    report = validate(make())
+
+    assert report.ok
+    assert (report.sha256, report.rows, report.unit) == (validate(train).sha256, len(ROWS), "row")
+
+
+GIVEN = {
+    "a list": lambda: ROWS,
+    "a tuple": lambda: tuple(ROWS),
+    "a generator": lambda: (row for row in ROWS),
+    "a function": lambda: lambda: iter(ROWS),
+    "a function that gives a list": lambda: lambda: ROWS,
+}
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_rows_give_the_bytes_of_the_file(train, kind):
+    assert validate(GIVEN[kind]()).sha256 == validate(train).sha256
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "train.arrow", "train.feather"])
+def test_a_file_of_a_frame_gives_the_same_bytes(tmp_path, train, name):
+    table = arrow_table()
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow.parquet").write_table(table, path)
+    else:
+        pytest.importorskip("pyarrow.feather").write_feather(table, path)
+
+    assert validate(path).sha256 == validate(train).sha256
+
+
+def test_a_stream_of_arrow_gives_the_same_bytes(tmp_path, train):
+    ipc = pytest.importorskip("pyarrow.ipc")
+    table = arrow_table()
+    with ipc.new_stream(tmp_path / "train.arrow", table.schema) as writer:
+        writer.write_table(table)
+
+    assert validate(tmp_path / "train.arrow").sha256 == validate(train).sha256
+
+
+def test_a_compressed_file_is_its_content(tmp_path, train):
+    path = tmp_path / "train.jsonl.gz"
+    path.write_bytes(gzip.compress(train.read_bytes()))
+
+    assert validate(path).sha256 == validate(train).sha256
+
+
+def test_a_file_url_is_read_in_place(train):
+    report = validate(train.as_uri())
+
+    assert (report.path, report.sha256) == (str(train), validate(train).sha256)
+    assert report.modified_ns
+
+
+class Web(BaseHTTPRequestHandler):
+    content: bytes
+    breaks = False
+
+    def do_GET(self) -> None:
+        if "missing" in self.path:
+            self.send_error(403)
+            return
+        self.send_response(200)
+        self.send_header("content-length", str(len(self.content)))
+        self.end_headers()
+        self.wfile.write(self.content[: len(self.content) // 2] if self.breaks else self.content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def web(train) -> Iterator[tuple[str, type[Web]]]:
+    class Handler(Web):
+        content = train.read_bytes()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://someone:hunter2secret@127.0.0.1:{server.server_port}/data/train.jsonl?sig=hunter2secret", Handler
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_web_address_is_streamed_and_shown_without_secrets(web, train):
+    url, _ = web
+    report = validate(url)
+
+    assert report.sha256 == validate(train).sha256
+    assert report.path.startswith("http://127.0.0.1")
+    assert report.path.endswith("/data/train.jsonl")
+
+
+@pytest.mark.parametrize("broken", ["missing", "off"])
+def test_a_web_address_that_fails_is_named_without_secrets(web, broken):
+    url, handler = web
+    handler.breaks = broken == "off"
+    with pytest.raises(InvalidInput) as caught:
+        validate(url.replace("train", "missing") if broken == "missing" else url)
+
+    assert "hunter2secret" not in f"{caught.value!r} {caught.value} {caught.value.hint}"
+    assert "127.0.0.1" in str(caught.value)
+
+
+def test_a_store_of_fsspec_gives_the_same_bytes(train):
+    fsspec = pytest.importorskip("fsspec")
+    fsspec.filesystem("memory").pipe("/bucket/train.jsonl", train.read_bytes())
+
+    assert validate("memory://bucket/train.jsonl").sha256 == validate(train).sha256
+
+
+def test_a_path_that_opens_itself_gives_the_same_bytes(train):
+    upath = pytest.importorskip("upath")
+    path = upath.UPath("memory://bucket/opens-itself.jsonl")
+    path.write_bytes(train.read_bytes())
+
+    report = validate(path)
+
+    assert (report.sha256, report.path) == (validate(train).sha256, "memory://bucket/opens-itself.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("memory://bucket/no-such-file.jsonl", "no such file"),
+        ("nothing://bucket/train.jsonl", "no store is known for nothing://bucket/train.jsonl"),
+        ("http://127.0.0.1:1/train.jsonl", "can't be read"),
+    ],
+)
+def test_a_url_that_cannot_be_read_is_named(url, says):
+    pytest.importorskip("fsspec")
+    with pytest.raises(InvalidSpec, match=says):
+        validate(url)
+
+
+def test_a_store_without_its_package_says_which_to_install(monkeypatch):
+    fsspec = pytest.importorskip("fsspec")
+
+    def missing(*_: object, **__: object) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+    with pytest.raises(InvalidSpec, match="needs the package s3fs") as caught:
+        validate("s3://bucket/train.jsonl")
+    assert "pip install" in str(caught.value.hint)
+
+
+def test_rows_of_an_iterator_cannot_be_read_twice():
+    from tuneway.data import normal
+
+    once = normal(row for row in ROWS)
+    assert validate(once).rows == len(ROWS)
+    with pytest.raises(InvalidSpec, match="has been read already"):
+        validate(once)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"{}", "a bytes is not data"),
+        ({"messages": []}, "a dict is not data"),
+        ('{"messages": ["secret words of a customer"]}', "neither a path nor a URL"),
+        ("a line\nand one more", "neither a path nor a URL"),
+        (object(), "a object is not data"),
+        (["secret words of a customer"], "row 0: is a str, not a mapping"),
+        (lambda: 7, "the function gave a int"),
+        ([ROWS[0], {"messages": [{"role": "user", "content": object()}]}], r"row 1: messages\[0\].content is a object"),
+        ([{"messages": {1: b"secret words"}}], "row 0: messages.1 is bytes"),
+    ],
+)
+def test_what_is_not_data_is_refused_without_showing_it(data, says):
+    with pytest.raises(InvalidSpec, match=says) as caught:
+        validate(data)
+    assert "secret words" not in f"{caught.value!r}{caught.value}{caught.value.hint}"
+
+
+def test_columns_that_are_no_training_data_are_named_with_what_would_do():
+    with pytest.raises(InvalidSpec, match="has the columns question, answer; training data has messages") as caught:
+        validate([{"question": "secret words", "answer": "secret words"}])
+    assert "row={'user': '{question}'" in str(caught.value.hint)
+    assert "secret words" not in str(caught.value)
+
+
+def test_a_problem_names_the_row_of_the_list():
+    rows = [*ROWS, {"messages": [{"role": "nobody", "content": "x"}]}]
+    report = validate(rows)
+
+    with pytest.raises(InvalidInput, match=r"training_data, row 24: chat.role messages\[0\].role"):
+        report.raise_for_errors()
+
+
+class Case(Mapping[str, Any]):
+    """A mapping that is no dict."""
+
+    def __init__(self, inner: dict[str, Any]) -> None:
+        self._inner = inner
+
+    def __getitem__(self, key: str) -> Any:
+        return self._inner[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._inner)
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+
+def test_what_frames_add_is_left_out_at_every_level():
+    row = Case({"a": None, "b": float("nan"), "c": 2.0, "d": [1.0, None, float("nan"), {"e": None, "f": 1.5}]})
+
+    assert encode(row) == b'{"c":2,"d":[1,null,null,{"f":1.5}]}\n'
+
+
+def test_half_a_character_is_found_by_the_check():
+    report = validate([*ROWS, {"messages": [{"role": "assistant", "content": "\ud83d"}]}])
+
+    assert "jsonl.lone_surrogate" in report.counts
+
+
+def test_numbers_times_and_models_become_json():
+    from datetime import UTC, datetime
+    from decimal import Decimal
+    from uuid import UUID
+
+    from pydantic import BaseModel
+
+    class Turn(BaseModel):
+        role: str
+
+    row = {
+        "d": Decimal("1.50"), "w": Decimal(2), "t": datetime(2026, 1, 2, tzinfo=UTC), "u": UUID(int=1),
+        "m": Turn(role="user"),
+    }  # fmt: skip
+    assert json.loads(encode(row)) == {
+        "d": 1.5,
+        "w": 2,
+        "t": "2026-01-02T00:00:00+00:00",
+        "u": "00000000-0000-0000-0000-000000000001",
+        "m": {"role": "user"},
+    }
