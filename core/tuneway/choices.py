@@ -13,6 +13,9 @@ Reuse = Literal["run", "content", "never"]
 Choice = Literal["last", "best"]
 """The checkpoint to register: the job's own model, or the checkpoint with the lowest validation loss."""
 
+Order = Literal["given", "content"]
+"""The order of rows: as they come, or sorted by their hash, so that the same set of rows is the same file."""
+
 Scoring = Literal["exact", "contains"]
 """How an answer is compared with the expected one: it is the same, or it contains it."""
 

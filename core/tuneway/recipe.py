@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from os import PathLike, fspath
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Required, Self, TypeAlias, TypedDict, Unpack
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from tuneway.choices import Order
 from tuneway.models import JSON, File, JobSpec, Reinforcement, TrainingFields, TrainingSpec
 
-Data: TypeAlias = str | PathLike[str]
-"""Training or validation data: the path of a JSONL file."""
+Data: TypeAlias = Any
+"""Training or validation data, wherever it is.
+
+The path or the URL of JSONL, Parquet, Arrow or CSV; a path of a store, such as Airflow's `ObjectStoragePath`; rows,
+which are mappings, or a function that gives them; or a frame of pandas, polars, Arrow, DuckDB or Ibis.
+"""
+
+if TYPE_CHECKING:
+    from tuneway.data import GivenData
+
+DATA = ("training_data", "validation_data")
+"""The fields that are data."""
 
 _FORMATS = {"dpo": "preference", "reinforcement": "reinforcement"}
 
 
 class DataCheckFields(TypedDict, total=False):
-    """The fields that say how data is checked, wherever it comes from.
+    """The fields that say how data is read and checked, wherever it comes from.
 
     Attributes:
+        row: How each row is made of columns: `{"user": "{question}", "assistant": "{answer}"}`.
+        order: "content" sorts the rows by their hash, so that the same set of rows is the same file, and the same job.
         max_usd: A training that is estimated to cost more is refused before anything is sent. A service on this
             machine sends no bill.
         data_options: Further arguments of `tuneway.dataset.validate`, such as `prices`.
     """
 
+    row: Mapping[str, str] | None
+    order: Order
     max_usd: float | None
     data_options: JSON | None
 
@@ -34,12 +47,13 @@ class RecipeFields(TrainingFields, DataCheckFields, total=False):
     """The fields of a `Recipe`: how to train, and on which data.
 
     Attributes:
-        training_data: The path of a JSONL file.
-        validation_data: Likewise; measured during training, required for reinforcement.
+        training_data: A path or URL of JSONL, Parquet, Arrow or CSV; rows; or a frame. See `Data`.
+        validation_data: Likewise; measured during training, required for reinforcement. A number such as 0.1 is the
+            share of the training data that is split off for it.
     """
 
     training_data: Required[Data]
-    validation_data: Data | None
+    validation_data: Data | float | None
 
 
 class Recipe(TrainingSpec):
@@ -47,8 +61,11 @@ class Recipe(TrainingSpec):
 
     Args:
         model: The model to start from.
-        training_data: The path of a JSONL file.
-        validation_data: Likewise; measured during training, required for reinforcement.
+        training_data: A path or URL of JSONL, Parquet, Arrow or CSV; rows; or a frame. See `Data`.
+        validation_data: Likewise; measured during training, required for reinforcement. A number such as 0.1 is the
+            share of the training data that is split off for it.
+        row: How each row is made of columns: `{"user": "{question}", "assistant": "{answer}"}`.
+        order: "content" sorts the rows by their hash, so that the same set of rows is the same file, and the same job.
         method: `Supervised(…)`, `DPO(…)`, `Reinforcement(…)`, or the wire's own JSON.
         suffix: A word in the new model's name.
         seed: The same seed and data give the same training, as far as the service can.
@@ -63,8 +80,10 @@ class Recipe(TrainingSpec):
 
     noun: ClassVar[str] = "recipe"
 
-    training_data: Path
-    validation_data: Path | None = None
+    training_data: Any
+    validation_data: Any = None
+    row: dict[str, str] | None = None
+    order: Order = "given"
     max_usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     data_options: dict[str, Any] | None = None
 
@@ -75,10 +94,12 @@ class Recipe(TrainingSpec):
 
     @field_validator("training_data", "validation_data", mode="before")
     @classmethod
-    def _take_paths(cls, value: Any) -> Any:
-        if value is None or isinstance(value, str | PathLike):
-            return value if value is None else Path(fspath(value))
-        raise ValueError(f"a {type(value).__name__} is not the path of a JSONL file")
+    def _take_data(cls, value: Any, info: ValidationInfo) -> Any:
+        from tuneway.data import normal
+
+        if value is None and info.field_name == "validation_data":
+            return None
+        return value if _is_share(value, info) else normal(value)
 
     @model_validator(mode="after")
     def _reinforcement_needs_validation(self) -> Self:
@@ -92,6 +113,22 @@ class Recipe(TrainingSpec):
         given = {name: value for name, value in shared.items() if value is not None}
         return JobSpec(**given, training_file=training_file, validation_file=validation_file)
 
+    @property
+    def data(self) -> GivenData:
+        """The data, and how it is to be read."""
+        from tuneway.data import GivenData
+
+        return GivenData(
+            training_data=self.training_data, validation_data=self.validation_data, row=self.row, order=self.order
+        )
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Show where the data is, and none of its rows."""
+        from tuneway.data import name_of
+
+        for name, value in super().__repr_args__():
+            yield name, name_of(value) if name in DATA and value is not None else value
+
     def validation_options(self) -> dict[str, Any]:
         """What the check of the data has to know of the training."""
         options: Mapping[str, Any] = {
@@ -101,3 +138,7 @@ class Recipe(TrainingSpec):
             "grader": self.method.grader if isinstance(self.method, Reinforcement) else None,
         }
         return {**options, **(self.data_options or {})}
+
+
+def _is_share(value: Any, info: ValidationInfo) -> bool:
+    return info.field_name == "validation_data" and isinstance(value, int | float) and not isinstance(value, bool)

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tuneway.calls import FilePart, Request, Response
@@ -223,7 +224,12 @@ class FakeService:
 
 def content_of(part: FilePart) -> bytes:
     """All bytes of the file that a part of a form comes from."""
-    return part.source if isinstance(part.source, bytes) else part.path.read_bytes()
+    if isinstance(part.source, bytes):
+        return part.source
+    if isinstance(part.source, Path):
+        return part.source.read_bytes()
+    with part.source.open() as file:
+        return file.read()
 
 
 def reply(body: Any, status: int = 200, **headers: str) -> Response:

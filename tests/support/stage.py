@@ -12,6 +12,7 @@ from support.fake_service import FakeService
 from support.virtual_driver import VirtualDriver
 
 from tuneway import JobSpec, flows
+from tuneway.calls import Source
 from tuneway.flows import Account, Board, Wait, WaitToken
 from tuneway.models import File, Job
 from tuneway.progress import News
@@ -19,15 +20,6 @@ from tuneway.requester import Requester
 
 SHA = "a" * 64
 TRAIN = flows.name_with_hash("train.jsonl", SHA)
-
-
-@dataclass
-class Facts:
-    """What a check of a file found out."""
-
-    sha256: str
-    size_bytes: int
-    modified_ns: int | None = None
 
 
 @dataclass
@@ -53,8 +45,8 @@ class Stage:
 
     def upload(self, path: Path, *, sha256: str = SHA, dies_at: int | None = None, **options: Any) -> File:
         """Upload a file, as a process of its own."""
-        facts = Facts(sha256, path.stat().st_size)
-        flow = flows.upload(self.account, path, facts, **options)
+        source = Source(path, path.stat().st_size)
+        flow = flows.upload(self.account, source, name=path.name, sha256=sha256, **options)
         return self.driver.run(flow, dies_at=dies_at)
 
     def wait(self, *jobs: str | WaitToken, follows: bool = True, timeout: float | None = None) -> list[Wait]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import IO, Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -25,13 +25,35 @@ CONTENT_LIMIT = 1024 * MEGABYTE
 _ID = re.compile(r"(?![{\[])[^\ud800-\udfff]{1,2000}")
 
 
+class Spooled(Protocol):
+    """A temporary file that can be read several times at once."""
+
+    def open(self) -> IO[bytes]:
+        """Read it from the start."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file on disk as it was when it was read. If it has changed since, an upload of it fails."""
+    """Data to be sent, as it was when it was read.
 
-    path: Path
+    Args:
+        file: Its path, or a temporary file, which nobody else can change.
+        size: Its size in bytes.
+        modified_ns: When the file was last written. If it has changed since, an upload of it fails.
+    """
+
+    file: Path | Spooled
     size: int
     modified_ns: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in errors."""
+        return path_shown(self.file) if isinstance(self.file, Path) else "the data"
+
+    def open(self) -> IO[bytes]:
+        """Open it for reading, unbuffered."""
+        return self.file.open("rb", buffering=0) if isinstance(self.file, Path) else self.file.open()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +65,6 @@ class FilePart:
     source: Source | Path | bytes = dataclasses.field(repr=False)
     offset: int = 0
     length: int | None = None
-
-    @property
-    def path(self) -> Path | None:
-        """The file's path; None for bytes."""
-        source = self.source
-        return source.path if isinstance(source, Source) else source if isinstance(source, Path) else None
 
     @property
     def whole(self) -> int | None:

@@ -27,7 +27,7 @@ class AsyncDataSteps:
         self,
         training_data: Data | None = None,
         *,
-        validation_data: Data | None = None,
+        validation_data: Data | float | None = None,
         on_event: Listener | None = None,
         **options: Any,
     ) -> DatasetReport:
@@ -45,7 +45,7 @@ class AsyncDataSteps:
         self,
         training_data: Data | None = None,
         *,
-        validation_data: Data | None = None,
+        validation_data: Data | float | None = None,
         report: DatasetReport | None = None,
         validate: bool = True,
         purpose: str = "fine-tune",
@@ -62,21 +62,23 @@ class AsyncDataSteps:
         The result is the training file, or the validation file if only that is given.
 
         Args:
-            training_data: The path of a JSONL file.
-            validation_data: Likewise.
+            training_data: A path or URL, rows, or a frame; see `tuneway.recipe.Data`.
+            validation_data: Likewise, or the share of the training data that is split off for it.
             report: The report of `check` or `validate` about these files, so that they needn't be checked again.
                 A file that was written since is refused.
             validate: Whether to check them; False only hashes them.
             purpose: What the service is told that they are for.
             expires_after: Seconds after which the service deletes them.
             on_event: Called with news of what happens.
-            options: Further arguments of `tuneway.dataset.validate`.
+            options: Further arguments of `tuneway.dataset.validate`, such as `row` and `order`.
 
         Raises:
             InvalidDataset: The data has errors; nothing was sent.
         """
+        from tuneway.data import GivenData
+
         uploading = Uploading(
-            training_data=training_data, validation_data=validation_data, report=report, validate=validate,
+            given=GivenData.of(training_data, validation_data, options), report=report, validate=validate,
             options=options, purpose=purpose, expires_after=expires_after,
         )  # fmt: skip
         return await self._driver.run(uploading.send(self._account), on_event)

@@ -12,6 +12,7 @@ from tuneway.client._async_registering import AsyncModelSteps
 from tuneway.client._async_waiting import AsyncJobSteps
 from tuneway.client._checks import TrainingPlan
 from tuneway.client._fine_tune import FineTuned, StartedJob
+from tuneway.client._uploading import send_recipe
 from tuneway.models import JobSpec
 from tuneway.progress import Listener
 from tuneway.recipe import Recipe
@@ -74,9 +75,7 @@ class AsyncSteps(AsyncDataSteps, AsyncJobSteps, AsyncModelSteps):
             InvalidDataset: The data has errors; `.report` lists them.
             OverBudget: The training would cost more than `max_usd`.
         """
-        plan = TrainingPlan(
-            recipe=recipe, requester=requester or Requester(), reuse=reuse, free=self._account.local, then=then
-        )
+        plan = self._plan(recipe, requester, reuse, then)
         return await self._driver.run(flows.work(plan.check), on_event)
 
     async def start(
@@ -97,13 +96,12 @@ class AsyncSteps(AsyncDataSteps, AsyncJobSteps, AsyncModelSteps):
             on_event: Called with news of what happens.
             then: How the model is to be registered: checked here, done by `register`.
         """
-        report = await self.check(recipe, requester, reuse=reuse, on_event=on_event, **then)
         if isinstance(recipe, JobSpec):
-            spec, file = recipe, None
+            await self.check(recipe, requester, reuse=reuse, on_event=on_event, **then)
+            report, file, spec = None, None, recipe
         else:
-            file = await self.upload(
-                recipe.training_data, validation_data=recipe.validation_data, report=report, on_event=on_event
-            )
+            plan = self._plan(recipe, requester, reuse, then)
+            report, file = await self._driver.run(send_recipe(self._account, plan, recipe), on_event)
             spec = recipe.spec(file, file.validation)
         job = await self.submit(spec, reuse=reuse, requester=requester, on_event=on_event)
         return StartedJob(job=job, spec=spec, report=report, training_file=file)
@@ -145,3 +143,10 @@ class AsyncSteps(AsyncDataSteps, AsyncJobSteps, AsyncModelSteps):
             job, name=name, spec=started.spec, data=data, origin=requester, **_arguments.given(then)
         )
         return FineTuned(job=job, started=started, version=version)
+
+    def _plan(
+        self, recipe: Recipe | JobSpec, requester: Requester | None, reuse: Reuse, then: RegistrationFields
+    ) -> TrainingPlan:
+        return TrainingPlan(
+            recipe=recipe, requester=requester or Requester(), reuse=reuse, free=self._account.local, then=then
+        )

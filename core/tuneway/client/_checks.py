@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from tuneway.recipe import Recipe
 from tuneway.requester import Requester
 
 if TYPE_CHECKING:
+    from tuneway.data import GivenData
     from tuneway.dataset import DatasetReport
+    from tuneway.dataset.ready import Prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,20 +61,29 @@ class TrainingPlan:
             InvalidDataset: The data has errors.
             OverBudget: The training would cost more than `max_usd`.
         """
-        self.check_words()
-        recipe = self.recipe
-        if isinstance(recipe, JobSpec):
+        if isinstance(self.recipe, JobSpec):
+            self.check_words()
             return None
-        report = checked(
-            listener, recipe.training_data, validation_data=recipe.validation_data, **recipe.validation_options()
-        )
+        with self.prepared(listener, self.recipe) as ready:
+            return ready.report
+
+    @contextmanager
+    def prepared(self, listener: Listener, recipe: Recipe) -> Iterator[Prepared]:
+        """Check all of it, as `check` does, with the data ready to be sent until the context ends."""
+        self.check_words()
+        with prepared(listener, recipe.data, **recipe.validation_options()) as ready:
+            assert ready.report is not None
+            self._judge(recipe, ready.report)
+            yield ready
+
+    def _judge(self, recipe: Recipe, report: DatasetReport) -> None:
+        """Refuse data that isn't for this training."""
         report.raise_for_errors()
         _check_format(recipe, report)
         limit = recipe.max_usd
         problem = None if self.free or limit is None else report.budget_problem(limit)
         if problem is not None:
             raise OverBudget(problem, field="max_usd", report=report)
-        return report
 
 
 def _check_format(recipe: Recipe, report: DatasetReport) -> None:
@@ -85,10 +97,30 @@ def _check_format(recipe: Recipe, report: DatasetReport) -> None:
         )
 
 
-def checked(listener: Listener, training_data: Any, **options: Any) -> DatasetReport:
-    """Check data; the listener is told how far that has come, and then what was found."""
-    from tuneway.dataset import validate
+@contextmanager
+def prepared(
+    listener: Listener, given: GivenData, *, max_line_bytes: int | None = None, **options: Any
+) -> Iterator[Prepared]:
+    """Read and check data, ready to be sent until the context ends.
 
-    report = validate(training_data, on_progress=lambda step: listener(progress.Checking(*step)), **options)
-    listener(progress.DataChecked(report))
-    return report
+    The listener is told how far the reading has come, and then what was found.
+    """
+    from tuneway.dataset import plan_of
+    from tuneway.dataset.ready import checked_data
+
+    more = {} if max_line_bytes is None else {"max_line_bytes": max_line_bytes}
+    plan = plan_of(**options)
+    with checked_data(given, plan, on_progress=lambda step: listener(progress.Checking(*step)), **more) as ready:
+        assert ready.report is not None
+        listener(progress.DataChecked(ready.report))
+        yield ready
+
+
+def checked(listener: Listener, training_data: Any, *, validation_data: Any = None, **options: Any) -> DatasetReport:
+    """Check data; the listener is told how far that has come, and then what was found."""
+    from tuneway.data import GivenData
+
+    given = GivenData.of(training_data, validation_data, options)
+    with prepared(listener, given, **options) as ready:
+        assert ready.report is not None
+        return ready.report

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from tuneway.flows import Facts
 from tuneway.models import File, Job, JobSpec
 
 if TYPE_CHECKING:
@@ -27,10 +26,10 @@ class UploadedFile(File):
     validation: UploadedFile | None = None
 
     @classmethod
-    def of(cls, file: File, facts: Facts) -> Self:
-        """The file, with rows and tokens if the facts are a report about its data."""
-        rows, tokens = getattr(facts, "rows", None), getattr(facts, "tokens", None)
-        known = {"rows": rows, "tokens": tokens and tokens.total, "validation": None}
+    def of(cls, file: File, report: DatasetReport | None) -> Self:
+        """The file, with rows and tokens if its data was checked."""
+        counted = (report.rows, report.tokens.total) if report is not None else (None, None)
+        known = {"rows": counted[0], "tokens": counted[1], "validation": None}
         return cls.model_validate(file.model_dump() | known)
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from os import PathLike, fspath
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tuneway import flows
-from tuneway.client._checks import checked
+from tuneway.calls import Source
+from tuneway.client._checks import TrainingPlan, prepared
 from tuneway.client._fine_tune import UploadedFile
-from tuneway.errors import InvalidInput, InvalidSpec
-from tuneway.flows import Account, Facts, Flow
+from tuneway.flows import Account, Flow
 from tuneway.progress import Listener
+from tuneway.recipe import Recipe
 
 if TYPE_CHECKING:
+    from tuneway.data import GivenData
     from tuneway.dataset import DatasetReport
-
-PathText = str | PathLike[str]
+    from tuneway.dataset.ready import Prepared, ReadyFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,48 +26,67 @@ class Uploading:
     """Training data, validation data, or both, on their way to the service.
 
     Args:
-        training_data: The training file.
-        validation_data: The validation file.
-        report: What a check of these very files found; they aren't read again before they are sent.
-        validate: Whether to check them now, unless there is a report.
+        given: The data.
+        report: What a check of this very data found; files aren't read again before they are sent.
+        validate: Whether to check the data now, unless there is a report.
         options: Further arguments of `tuneway.dataset.validate`.
-        purpose: What the service is told that they are for.
+        purpose: What the service is told that the files are for.
         expires_after: Seconds after which the service deletes them.
     """
 
-    training_data: PathText | None
-    validation_data: PathText | None
+    given: GivenData
     report: DatasetReport | None = None
     validate: bool = True
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
     purpose: str = "fine-tune"
     expires_after: int | None = None
 
     def send(self, account: Account) -> Flow[UploadedFile]:
         """Have the data on the service; the training file is sent first."""
-        training, *validation = yield from flows.work(self._facts)
-        file = yield from self._sent(account, training)
-        beside = (yield from self._sent(account, validation[0])) if validation else None
-        return file if beside is None else file.model_copy(update={"validation": beside})
+        with ExitStack() as stack:
+            ready = yield from flows.work(lambda listener: stack.enter_context(self._prepared(listener)))
+            return (yield from self.send_prepared(account, ready))
 
-    def _sent(self, account: Account, data: tuple[Path, Facts]) -> Flow[UploadedFile]:
-        path, facts = data
-        file = yield from flows.upload(account, path, facts, purpose=self.purpose, expires_after=self.expires_after)
-        return UploadedFile.of(file, facts)
+    def send_prepared(self, account: Account, ready: Prepared) -> Flow[UploadedFile]:
+        """Send data that is ready."""
+        report = ready.report
+        training, *validation = ready.files
+        file = yield from self._sent(account, training, report)
+        if not validation:
+            return file
+        beside = yield from self._sent(account, validation[0], report and report.validation)
+        return file.model_copy(update={"validation": beside})
 
-    def _facts(self, listener: Listener) -> list[tuple[Path, Facts]]:
-        """Each file, with its hash and its size; bad data is refused here."""
-        data = [path for path in (self.training_data, self.validation_data) if path is not None]
-        if not data:
-            raise InvalidSpec("there is no data to upload", field="training_data", hint="Give training_data.")
-        report = self.report
-        if report is None and not self.validate:
-            from tuneway.dataset import fingerprint
+    def _sent(self, account: Account, data: ReadyFile, report: DatasetReport | None) -> Flow[UploadedFile]:
+        source = Source(data.file, size=data.facts.size_bytes, modified_ns=data.facts.modified_ns)
+        file = yield from flows.upload(
+            account, source, name=data.name, sha256=data.facts.sha256, purpose=self.purpose,
+            expires_after=self.expires_after,
+        )  # fmt: skip
+        return UploadedFile.of(file, report)
 
-            return [(Path(path), found) for path, found in [(path, fingerprint(path)) for path in data]]
-        if report is None:
-            report = checked(listener, self.training_data, validation_data=self.validation_data, **self.options)
-        report.raise_for_errors()
-        if [fspath(path) for path in data] != [one.path for one in report.reports]:
-            raise InvalidInput("the report is about other files than those to be uploaded")
-        return [(Path(path), one) for path, one in zip(data, report.reports, strict=True)]
+    @contextmanager
+    def _prepared(self, listener: Listener) -> Iterator[Prepared]:
+        """The data, ready to be sent; bad data is refused here."""
+        with self._read(listener) as ready:
+            if ready.report is not None:
+                ready.report.raise_for_errors()
+            yield ready
+
+    def _read(self, listener: Listener) -> AbstractContextManager[Prepared]:
+        from tuneway.dataset.ready import data_of_report, hashed_data
+
+        if self.report is not None:
+            return data_of_report(self.given, self.report)
+        if self.validate:
+            return prepared(listener, self.given, **self.options)
+        return hashed_data(self.given)
+
+
+def send_recipe(account: Account, plan: TrainingPlan, recipe: Recipe) -> Flow[tuple[DatasetReport, UploadedFile]]:
+    """Check a plan, and have the data of its recipe on the service. The data is read once."""
+    with ExitStack() as stack:
+        ready = yield from flows.work(lambda listener: stack.enter_context(plan.prepared(listener, recipe)))
+        assert ready.report is not None
+        file = yield from Uploading(given=recipe.data).send_prepared(account, ready)
+        return ready.report, file

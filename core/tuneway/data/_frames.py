@@ -29,7 +29,7 @@ class PackageMissing(Exception):
         self.hint = f"Install it: pip install {package}, or pip install 'tuneway[frames]'."
 
 
-class Frame:
+class FrameRows:
     """A frame: its name for people, its columns, and its rows in batches.
 
     Args:
@@ -51,7 +51,7 @@ class Frame:
         return [str(column) for column in self._columns()]
 
 
-def frame_of(data: Any) -> Frame | None:
+def frame_of(data: Any) -> FrameRows | None:
     """The frame that an object is; None if it is none."""
     maker = _MAKERS.get(type(data).__module__.partition(".")[0])
     found = maker(data) if maker is not None else None
@@ -64,15 +64,15 @@ def frame_of(data: Any) -> Frame | None:
     return found
 
 
-def frame_file(file: BinaryIO, name: str) -> Frame:
+def frame_file(file: BinaryIO, name: str) -> FrameRows:
     """The frame in an open file: Parquet, Arrow's own format (Feather), or CSV."""
     match PurePath(name).suffix.lower():
         case ".csv":
             text = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""))
-            return Frame(name, lambda: text.fieldnames or (), lambda: _in_batches(text))
+            return FrameRows(name, lambda: text.fieldnames or (), lambda: _in_batches(text))
         case ".parquet":
             parquet = _needs("pyarrow.parquet", name).ParquetFile(file)
-            return Frame(
+            return FrameRows(
                 name,
                 lambda: parquet.schema_arrow.names,
                 lambda: (batch.to_pylist() for batch in parquet.iter_batches(BATCH_ROWS)),
@@ -84,14 +84,14 @@ def frame_file(file: BinaryIO, name: str) -> Frame:
             except ValueError:  # pyarrow's ArrowInvalid: the other form, a stream
                 file.seek(0)
                 opened = ipc.open_stream(file)
-                return Frame(name, lambda: opened.schema.names, lambda: (batch.to_pylist() for batch in opened))
+                return FrameRows(name, lambda: opened.schema.names, lambda: (batch.to_pylist() for batch in opened))
             places = range(opened.num_record_batches)
-            return Frame(
+            return FrameRows(
                 name, lambda: opened.schema.names, lambda: (opened.get_batch(place).to_pylist() for place in places)
             )
 
 
-def _pandas(data: Any) -> Frame | None:
+def _pandas(data: Any) -> FrameRows | None:
     if not hasattr(data, "iloc") or not hasattr(data, "columns"):
         return None
     columns = [str(column) for column in data.columns]
@@ -102,42 +102,42 @@ def _pandas(data: Any) -> Frame | None:
             values = [part.iloc[:, place].tolist() for place in range(len(columns))]
             yield [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
 
-    return Frame("a pandas DataFrame", lambda: columns, batches)
+    return FrameRows("a pandas DataFrame", lambda: columns, batches)
 
 
-def _polars(data: Any) -> Frame | None:
+def _polars(data: Any) -> FrameRows | None:
     if hasattr(data, "collect_schema") and hasattr(data, "collect_batches"):
 
         def lazily() -> Iterator[Batch]:
             return (batch.to_dicts() for batch in data.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True))
 
         if type(data).__name__ == "LazyFrame":
-            return Frame("a polars LazyFrame", lambda: data.collect_schema().names(), lazily)
+            return FrameRows("a polars LazyFrame", lambda: data.collect_schema().names(), lazily)
     if hasattr(data, "collect"):
         return _polars(data.collect())
     if not hasattr(data, "iter_slices"):
         return None
-    return Frame(
+    return FrameRows(
         "a polars DataFrame", lambda: data.columns, lambda: (part.to_dicts() for part in data.iter_slices(BATCH_ROWS))
     )
 
 
-def _pyarrow(data: Any) -> Frame | None:
+def _pyarrow(data: Any) -> FrameRows | None:
     name = f"an Arrow {type(data).__name__}"
     if hasattr(data, "to_reader"):  # a table, or a scanner
         return _arrow(data.to_reader, name=name)
     if hasattr(data, "to_pylist") and hasattr(data, "schema"):
-        return Frame(name, lambda: data.schema.names, lambda: iter([data.to_pylist()]))
+        return FrameRows(name, lambda: data.schema.names, lambda: iter([data.to_pylist()]))
     if hasattr(data, "read_next_batch"):
         return _arrow(lambda: data, name=name)
     if hasattr(data, "scanner"):  # a dataset of several files
-        return Frame(
+        return FrameRows(
             name, lambda: data.schema.names, lambda: (one.to_pylist() for one in data.to_batches(batch_size=BATCH_ROWS))
         )
     return None
 
 
-def _arrow(make: Callable[[], Any], *, name: str) -> Frame:
+def _arrow(make: Callable[[], Any], *, name: str) -> FrameRows:
     """A frame that gives its rows as batches of Arrow. `make` gives the reader, and runs the query if there is one."""
     readers: list[Any] = []
 
@@ -150,30 +150,30 @@ def _arrow(make: Callable[[], Any], *, name: str) -> Frame:
             for start in range(0, batch.num_rows, BATCH_ROWS):
                 yield batch.slice(start, BATCH_ROWS).to_pylist()
 
-    return Frame(name, columns, batches)
+    return FrameRows(name, columns, batches)
 
 
-def _stream(data: Any, *, name: str) -> Frame:
+def _stream(data: Any, *, name: str) -> FrameRows:
     """A frame that speaks Arrow's C interface for streams."""
     pyarrow = _needs("pyarrow", name)
     return _arrow(lambda: pyarrow.RecordBatchReader.from_stream(data), name=name)
 
 
-def _duckdb(data: Any) -> Frame | None:
+def _duckdb(data: Any) -> FrameRows | None:
     return _stream(data, name="a DuckDB relation") if hasattr(data, "__arrow_c_stream__") else None
 
 
-def _ibis(data: Any) -> Frame | None:
+def _ibis(data: Any) -> FrameRows | None:
     if not hasattr(data, "to_pyarrow_batches"):
         return None
 
     def batches() -> Iterator[Batch]:
         return (batch.to_pylist() for batch in data.to_pyarrow_batches(chunk_size=BATCH_ROWS))
 
-    return Frame("an Ibis table", lambda: data.schema().names, batches)
+    return FrameRows("an Ibis table", lambda: data.schema().names, batches)
 
 
-def _narwhals(data: Any) -> Frame | None:
+def _narwhals(data: Any) -> FrameRows | None:
     narwhals = _needs("narwhals", _kind(data))
     found = narwhals.from_native(data, pass_through=True)
     if isinstance(found, narwhals.LazyFrame):
@@ -184,10 +184,10 @@ def _narwhals(data: Any) -> Frame | None:
     def batches() -> Iterator[Batch]:
         return iter([found.iter_rows(named=True, buffer_size=BATCH_ROWS)])
 
-    return Frame(_kind(data), lambda: found.columns, batches)
+    return FrameRows(_kind(data), lambda: found.columns, batches)
 
 
-_MAKERS: dict[str, Callable[[Any], Frame | None]] = {
+_MAKERS: dict[str, Callable[[Any], FrameRows | None]] = {
     "_duckdb": _duckdb,
     "duckdb": _duckdb,
     "ibis": _ibis,

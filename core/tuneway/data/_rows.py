@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tuneway.data._encoding import NotJson, encode
-from tuneway.data._frames import Batch, Frame
+from tuneway.data._frames import Batch, FrameRows
 from tuneway.data._template import RowTemplate
 from tuneway.errors import InvalidSpec
 
@@ -39,7 +39,7 @@ class OnceRows:
         return rows
 
 
-def lines_of(frame: Frame, template: RowTemplate | None, *, field: str) -> Iterator[bytes]:
+def lines_of(frame: FrameRows, template: RowTemplate | None, *, field: str) -> Iterator[bytes]:
     """Write the rows of a frame as lines. Its columns are checked first."""
     if template is not None:
         template.check(frame.columns, frame.name)
@@ -55,7 +55,7 @@ def lines_of(frame: Frame, template: RowTemplate | None, *, field: str) -> Itera
             number += 1
 
 
-def frame_of_rows(rows: Callable[[], Iterable[Any]], *, field: str) -> Frame:
+def frame_of_rows(rows: Callable[[], Iterable[Any]], *, field: str) -> FrameRows:
     """See an iterable of mappings as a frame. The first row says which columns there are."""
     iterator = iter(rows())
     first = next(iterator, None)
@@ -71,7 +71,7 @@ def frame_of_rows(rows: Callable[[], Iterable[Any]], *, field: str) -> Frame:
             row = next(iterator, None)
 
     columns = list(_mapping(first, 0, field)) if first is not None else ["messages"]
-    return Frame(field, lambda: columns, lambda: iter([checked()]))
+    return FrameRows(field, lambda: columns, lambda: iter([checked()]))
 
 
 def batches_in(rows: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:

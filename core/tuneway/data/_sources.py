@@ -8,21 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any, BinaryIO
 
 from tuneway.data import _stores
-from tuneway.data._frames import SUFFIXES, Frame, PackageMissing, frame_file, frame_of
+from tuneway.data._frames import SUFFIXES, FrameRows, PackageMissing, frame_file, frame_of
 from tuneway.data._rows import OnceRows, frame_of_rows
 from tuneway.errors import InvalidSpec
-
-Data: TypeAlias = Any
-"""Training or validation data.
-
-A path or a URL of JSONL, Parquet, Arrow or CSV; rows, which are mappings; a function that returns rows; or a frame of
-pandas, polars, Arrow, DuckDB or Ibis.
-"""
-
-Order = Literal["given", "content"]
 
 _ZIPPED = ".gz"
 
@@ -43,7 +34,7 @@ class RemoteLines:
     size: int | None
 
 
-OpenedData = LocalLines | RemoteLines | Frame
+OpenedData = LocalLines | RemoteLines | FrameRows
 
 
 def normal(data: Any) -> Any:
@@ -132,7 +123,7 @@ def _file(opened: _stores.Opened, name: str, field: str) -> OpenedData:
     return RemoteLines(opened.file, name, opened.size)
 
 
-def _rows(data: Any, field: str) -> Frame:
+def _rows(data: Any, field: str) -> FrameRows:
     if isinstance(data, OnceRows):
         return frame_of_rows(lambda: data.take(field), field=field)
     rows = data() if callable(data) else data

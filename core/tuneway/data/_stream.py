@@ -10,15 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic_core import from_json
 
+from tuneway.choices import Order, check_word
 from tuneway.data._encoding import NotJson, encode
-from tuneway.data._frames import Frame
+from tuneway.data._frames import FrameRows
 from tuneway.data._order import Numbered, by_content
 from tuneway.data._rows import lines_of
-from tuneway.data._sources import Data, LocalLines, Order, RemoteLines, opened, reader_of
+from tuneway.data._sources import LocalLines, RemoteLines, opened, reader_of
 from tuneway.data._split import is_held_out
 from tuneway.data._spool import Spool
 from tuneway.data._template import RowTemplate
@@ -99,7 +100,7 @@ class HeldOut:
 
 @contextmanager
 def stream_of(
-    data: Data,
+    data: Any,
     *,
     field: str,
     row: Mapping[str, str] | None = None,
@@ -109,7 +110,7 @@ def stream_of(
     """Open data as one stream of JSON lines.
 
     Args:
-        data: What was given; see `Data`.
+        data: What was given.
         field: The name of the argument, for errors.
         row: How each row is made of the columns.
         order: "content" sorts the lines by their hash.
@@ -119,8 +120,7 @@ def stream_of(
         InvalidSpec: The data can't be read, or lacks columns.
     """
     template = RowTemplate(row) if row is not None else None
-    if order not in ("given", "content"):
-        raise InvalidSpec(f"order: {order!r} is neither 'given' nor 'content'", field="order")
+    check_word(order, Order, field="order")
     with opened(data, field=field) as found:
         rewritten = template is not None or order == "content" or held_out is not None
         if isinstance(found, LocalLines):
@@ -140,7 +140,7 @@ def stream_of(
 
 
 def _of_frame(
-    frame: Frame, template: RowTemplate | None, field: str, order: Order, held_out: HeldOut | None
+    frame: FrameRows, template: RowTemplate | None, field: str, order: Order, held_out: HeldOut | None
 ) -> LineStream:
     lines = lines_of(frame, template, field=field)
     if order == "content" or held_out is not None:

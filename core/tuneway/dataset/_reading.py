@@ -97,10 +97,17 @@ class Reader:
         raw: The open file, if it is read in place.
         max_line_bytes: A longer line isn't kept.
         spool: Where what is read is kept, unless it is a file that is read in place.
+        kept: Whether it is there already.
     """
 
     def __init__(
-        self, stream: LineStream, *, raw: io.FileIO | None, max_line_bytes: int, spool: Spool | None = None
+        self,
+        stream: LineStream,
+        *,
+        raw: io.FileIO | None,
+        max_line_bytes: int,
+        spool: Spool | None = None,
+        kept: bool = False,
     ) -> None:
         self.path = stream.name
         self.unit = stream.unit
@@ -111,7 +118,7 @@ class Reader:
         self._raw = raw
         self._spool = spool
         self._max_line_bytes = max_line_bytes
-        self._file = _HashingFile(raw or stream.raw, stream.name, spool)
+        self._file = _HashingFile(raw or stream.raw, stream.name, None if kept else spool)
         self._lines = io.BufferedReader(self._file, _BLOCK)
         self._stamp = _stamp(raw) if raw is not None else None
         self._again: io.BufferedReader | None = None
@@ -202,14 +209,16 @@ class Reader:
 
 
 @contextmanager
-def open_reader(stream: LineStream, *, field: str, max_line_bytes: int, spool: Spool | None = None) -> Iterator[Reader]:
-    """Read a stream of lines. A file is read in place; anything else is kept in the spool.
+def open_reader(
+    stream: LineStream, *, field: str, max_line_bytes: int, spool: Spool | None = None, kept: bool = False
+) -> Iterator[Reader]:
+    """Read a stream of lines. A file is read in place; anything else is kept in the spool, or is there already.
 
     Raises:
         InvalidSpec: The file can't be opened; the message says why.
     """
     if stream.path is None:
-        with Reader(stream, raw=None, max_line_bytes=max_line_bytes, spool=spool) as reader:
+        with Reader(stream, raw=None, max_line_bytes=max_line_bytes, spool=spool, kept=kept) as reader:
             yield reader
         return
     with (

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from tuneway._escape import excerpt
-from tuneway.dataset._formats import items_of
-from tuneway.dataset._prepared import Given, checked_data
-from tuneway.dataset._prices import load_prices
+from tuneway.data import GivenData
+from tuneway.dataset._plan import plan_of
 from tuneway.dataset._report import DatasetReport, Format, ValidateProgress
 from tuneway.dataset._rules import MAX_LINE_BYTES
-from tuneway.dataset._scan import Plan
-from tuneway.errors import InvalidSpec
+from tuneway.dataset.ready import checked_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tuneway.data import Data, Order
+    from tuneway.choices import Order
     from tuneway.models import Grader
 
 
 def validate(
-    training_data: Data | None = None,
+    training_data: Any = None,
     *,
-    validation_data: Data | float | None = None,
+    validation_data: Any = None,
     row: Mapping[str, str] | None = None,
     order: Order = "given",
     format: Format | None = None,  # noqa: A002  # the word that users know
@@ -64,41 +61,11 @@ def validate(
     Raises:
         InvalidSpec: A file can't be read, or a setting is wrong.
     """
-    plan = Plan(
-        format=_one_of(format, get_args(Format)) or ("reinforcement" if grader else None),
-        model=model,
-        n_epochs=_epochs(n_epochs),
-        items=_items(grader),
-        prices=load_prices(prices),
-        tokenizer=tokenizer,
-        max_shown=max(0, max_shown),
-    )
-    given = Given(training_data=training_data, validation_data=validation_data, row=row, order=order)
+    given = GivenData(training_data=training_data, validation_data=validation_data, row=row, order=order)
+    plan = plan_of(
+        format=format, model=model, n_epochs=n_epochs, grader=grader, prices=prices, tokenizer=tokenizer,
+        max_shown=max_shown,
+    )  # fmt: skip
     with checked_data(given, plan, on_progress=on_progress, max_line_bytes=max_line_bytes) as ready:
         assert ready.report is not None
         return ready.report
-
-
-def _one_of(format_: Any, formats: tuple[str, ...]) -> Any:
-    if format_ is not None and format_ not in formats:
-        raise InvalidSpec(f"format: {excerpt(format_)} is not one of {', '.join(formats)}", field="format")
-    return format_
-
-
-def _epochs(n_epochs: int | str | None) -> int | None:
-    if n_epochs in (None, "auto"):
-        return None
-    if not isinstance(n_epochs, int) or isinstance(n_epochs, bool) or not 1 <= n_epochs <= 50:
-        raise InvalidSpec(
-            f'n_epochs: {excerpt(n_epochs)} is neither "auto" nor a number from 1 to 50', field="n_epochs"
-        )
-    return n_epochs
-
-
-def _items(grader: Any) -> frozenset[str]:
-    if grader is None:
-        return frozenset()
-    try:
-        return items_of(grader)
-    except AttributeError:
-        raise InvalidSpec(f"grader: {type(grader).__name__} is neither a grader nor a dict", field="grader") from None

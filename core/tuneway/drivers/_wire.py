@@ -238,23 +238,23 @@ def _file_chunks(part: FilePart) -> Iterator[bytes]:
         for start in range(part.offset, end, CHUNK):
             yield part.source[start : min(start + CHUNK, end)]
         return
-    path = part.path
-    assert path is not None
+    source = part.source
+    name = source.name if isinstance(source, Source) else path_shown(source)
     try:
-        with path.open("rb", buffering=0) as file:
+        with source.open() if isinstance(source, Source) else source.open("rb", buffering=0) as file:
             file.seek(part.offset)
             while left:
                 chunk = file.read(min(CHUNK, left))
                 left -= len(chunk)
                 # the last piece of a changed file is never sent, so the service never has all of it
-                if not chunk or (not left and _was_written(part.source, file.fileno())):
-                    raise InvalidInput(f"{path} changed while it was being uploaded", hint=WHEN_COMPLETE)
+                if not chunk or (not left and _was_written(source, file.fileno())):
+                    raise InvalidInput(f"{name} changed while it was being uploaded", hint=WHEN_COMPLETE)
                 yield chunk
     except OSError as error:
-        raise InvalidInput(f"can't read {path_shown(path)}: {error.strerror}") from None
+        raise InvalidInput(f"can't read {name}: {error.strerror}") from None
 
 
-def _was_written(source: Source | Path | bytes, descriptor: int) -> bool:
+def _was_written(source: Source | Path, descriptor: int) -> bool:
     """Whether a file has changed since it was read."""
     if not isinstance(source, Source) or source.modified_ns is None:
         return False

@@ -19,7 +19,7 @@ from tuneway.flows.cancel import cancel, cancel_made_by
 from tuneway.flows.results import result_metrics
 from tuneway.flows.submit import submit
 from tuneway.flows.trained import Trained, trained
-from tuneway.flows.upload import Facts, upload
+from tuneway.flows.upload import upload
 from tuneway.flows.wait import Wait, deadline_after
 from tuneway.flows.watch import Board, look, watch
 
@@ -31,7 +31,6 @@ __all__ = [
     "Account",
     "Board",
     "Effect",
-    "Facts",
     "Flow",
     "Listed",
     "Now",

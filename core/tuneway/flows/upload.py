@@ -6,9 +6,6 @@ so two processes that race need not agree: the next one to read the list takes t
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Protocol
-
 from tuneway import calls, progress
 from tuneway.calls import Call, Source
 from tuneway.errors import BadRequest, LookupFailed, SubmitUncertain, TunewayError
@@ -24,27 +21,12 @@ MIN_LIFETIME = 3600.0
 """A file on the service is used again only if it lasts at least this many seconds."""
 
 
-class Facts(Protocol):
-    """What the check of a file has found out about it."""
-
-    @property
-    def sha256(self) -> str:
-        """The hash of the file."""
-
-    @property
-    def size_bytes(self) -> int:
-        """The file's size in bytes."""
-
-    @property
-    def modified_ns(self) -> int | None:
-        """When the file was last written, if that is known. If it has changed since, it isn't sent."""
-
-
 def upload(
     account: Account,
-    path: Path,
-    facts: Facts,
+    source: Source,
     *,
+    name: str,
+    sha256: str,
     purpose: str = "fine-tune",
     expires_after: int | None = None,
 ) -> Flow[File]:
@@ -52,18 +34,18 @@ def upload(
 
     Args:
         account: The account to send requests with.
-        path: The file.
-        facts: What the check found out about it. If the file has changed since, it isn't sent.
+        source: The data. If it is a file that has changed since it was read, it isn't sent.
+        name: A file name, which the service is told, with the hash in it.
+        sha256: The hash of the data.
         purpose: The purpose that the service is told.
         expires_after: The number of seconds after which the service deletes it.
     """
-    sha256, size = facts.sha256, facts.size_bytes
-    name = name_with_hash(path.name, sha256)
+    size = source.size
+    name = name_with_hash(name, sha256)
     found = yield from find(account, sha256, size=size, purpose=purpose)
     if found is not None:
         yield from tell(progress.FileReused(found))
         return found
-    source = Source(path, size=size, modified_ns=facts.modified_ns)
     commit: Call[File | Upload]
     if size <= account.file_limit:
         commit = calls.files.create(source, filename=name, purpose=purpose, expires_after=expires_after)

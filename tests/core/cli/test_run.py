@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
 
 import pytest
 from support import datasets
 from support.console import error_of, lines_of, write
 from support.fault_server import answer, drop_after
 
-from tuneway import dataset
 from tuneway.cli._exits import ExitCode, Terminated
 from tuneway.client import Client
-from tuneway.dataset import fingerprint
+from tuneway.dataset import fingerprint, ready
 from tuneway.drivers import Driver
 from tuneway.registry import open_registry
 
@@ -249,14 +249,15 @@ def test_a_gate_that_refuses_has_its_own_exit_code_and_the_model_is_registered(t
 
 
 def test_a_file_that_changes_after_its_check_is_not_trained_on(tuneway, service, train, monkeypatch):
-    validate = dataset.validate
+    check = ready.checked_data
 
-    def meanwhile(*paths, **options):
-        report = validate(*paths, **options)
-        write(train, 30)
-        return report
+    @contextmanager
+    def meanwhile(*given, **options):
+        with check(*given, **options) as checked:
+            write(train, 30)
+            yield checked
 
-    monkeypatch.setattr(dataset, "validate", meanwhile)
+    monkeypatch.setattr(ready, "checked_data", meanwhile)
     result = tuneway("run", train, *RUN, code=ExitCode.USAGE)
     assert "train.jsonl changed while it was being uploaded" in result.stderr
     assert service.files == service.jobs == []
@@ -288,10 +289,10 @@ BOTH = pytest.mark.parametrize(
 
 @BOTH
 def test_who_stops_the_check_may_just_run_again(tuneway, server, train, monkeypatch, stop, code):
-    def validate(*_paths, **_options):
+    def check(*_given, **_options):
         raise stop
 
-    monkeypatch.setattr(dataset, "validate", validate)
+    monkeypatch.setattr(ready, "checked_data", check)
     result = tuneway("run", train, *RUN, code=code)
     assert result.stderr.startswith("stopped; no job of this run is known yet\nThe same command goes on from here")
     assert server.arrived == []

@@ -299,12 +299,33 @@ def test_a_recipe_takes_the_fields_of_a_job_and_gives_its_specification(recipe):
     )
 
 
-@pytest.mark.parametrize("rows", [[{"messages": ["a secret"]}], ({"a": "a secret"},), b"a secret", 7])
-def test_what_is_no_path_is_refused_and_never_quoted(rows):
-    with pytest.raises(InvalidSpec, match="is not the path of a JSONL file") as caught:
-        Recipe(model="base", training_data=rows)
+@pytest.mark.parametrize("data", [{"messages": ["a secret"]}, '{"messages": ["a secret"]}', b"a secret", 7])
+def test_what_is_no_data_is_refused_and_never_quoted(data):
+    with pytest.raises(InvalidSpec, match=r"is not data|neither a path nor a URL") as caught:
+        Recipe(model="base", training_data=data)
     assert caught.value.field == "training_data"
     assert "secret" not in str(caught.value)
+
+
+def test_a_recipe_shows_none_of_its_rows_and_no_password():
+    rows = [{"prompt": "a secret", "completion": "a secret"}]
+    for recipe in (
+        Recipe(model="base", training_data=rows, validation_data=0.5),
+        Recipe(model="base", training_data=(row for row in rows), validation_data="https://me:secret@host/a?b=secret"),
+        Recipe(model="base", training_data=rows, validation_data=rows),
+    ):
+        assert "secret" not in f"{recipe!r} {recipe}"
+
+
+def test_rows_are_checked_uploaded_and_trained_on_in_one_go(client, server):
+    """Rows of an iterator can be read once; that is enough."""
+    rows = good_rows(count=60)
+    for given in (rows, iter(rows)):
+        started = client.start(Recipe(model="base", training_data=given, validation_data=0.5), NIGHTLY)
+        assert started.report.rows + started.report.validation.rows == len(rows)
+    assert len(server.service.jobs) == 1
+    names = [file["filename"] for file in server.service.files if file["purpose"] == "fine-tune"]
+    assert [name.partition(".")[0] for name in names] == ["training_data", "training_data-validation"]
 
 
 @pytest.mark.parametrize("field", ["modle", "training_file"])

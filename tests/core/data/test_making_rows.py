@@ -122,7 +122,7 @@ def test_a_problem_of_a_sorted_file_names_the_line_of_the_file(tmp_path):
 
 
 def test_an_unknown_order_is_refused():
-    with pytest.raises(InvalidSpec, match="neither 'given' nor 'content'"):
+    with pytest.raises(InvalidSpec, match="order can't be 'random'"):
         validate(QUESTIONS, row=CHAT, order="random")
 
 
@@ -186,6 +186,14 @@ def test_a_split_is_a_pair_that_is_checked():
     assert report.ok
     assert report.validation is not None
     assert (report.rows + report.validation.rows, report.validation.rows) == (400, pytest.approx(40, abs=18))
+
+
+def test_a_large_share_is_read_once():
+    rows = [{"prompt": f"{number}{'x' * 4000}", "completion": "y"} for number in range(1000)]
+    report = validate(rows, validation_data=0.5)
+
+    assert report.validation is not None
+    assert report.rows + report.validation.rows == 1000
 
 
 @pytest.mark.parametrize(("rows", "share"), [(40, 0.05), (40, 0.95), (3, 0.5)])

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.sim_faults import BY_NAME, WINDOW
 from support.sim_service import LateService
-from support.stage import SHA, Facts
+from support.stage import SHA
 
 from tuneway import JobSpec, flows, progress
-from tuneway.calls import Request, Response
+from tuneway.calls import Request, Response, Source
 from tuneway.errors import JobCancelled, JobFailed, TransportError, TunewayError
 from tuneway.flows import KEY, Account, Board, Flow, Now, Send, Sleep, Tell, Wait, WaitToken, Work
 from tuneway.requester import Requester
@@ -100,7 +100,9 @@ class Pipelines(RuleBasedStateMachine):
         account = Account(settle=WINDOW)
         make: dict[str, Callable[[], Flow[Any]]] = {
             "submit": lambda: flows.submit(account, SPEC, requester=Requester(key="k")),
-            "upload": lambda: flows.upload(account, Path("train.jsonl"), Facts(SHA, len(DATA))),
+            "upload": lambda: flows.upload(
+                account, Source(Path("train.jsonl"), len(DATA)), name="train.jsonl", sha256=SHA
+            ),
             "cancel": lambda: flows.cancel(account, actor.job_id or ""),
             "wait": lambda: self._wait(account, actor),
         }

@@ -34,6 +34,7 @@ CORE = Package(
     others=frozenset({"httpx", "pydantic", "pydantic_core", "tenacity"}),
     others_in={
         "cli": frozenset({"rich", "typer"}),
+        "data": frozenset({"fsspec", "narwhals", "pyarrow"}),
         "dataset": frozenset({"splintr"}),
         "drivers": frozenset({"anyio", "httpcore"}),
         "registry": frozenset({"mlflow"}),
@@ -69,7 +70,7 @@ PACKAGES = [CORE, SERVICE, AIRFLOW, PREFECT, DAGSTER]
 FLOORS = [
     {"_escape", "_folders", "_lazy", "_version", "_words"},
     {"choices", "errors", "models"},
-    {"calls", "dialects", "progress", "recipe", "requester"},
+    {"calls", "data", "dialects", "progress", "recipe", "requester"},
     {"flows", "dataset"},
     {"drivers", "steps"},
     {"watcher", "client", "outcome", "registry", "report"},

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tuneway.data import HeldOut, LineStream, Spool, name_of, stream_of
+from tuneway.data import GivenData, HeldOut, LineStream, Spool, name_of, stream_of
 from tuneway.dataset._reading import Reader, open_reader
 from tuneway.dataset._report import DatasetReport, Fingerprint, ValidateProgress
 from tuneway.dataset._rules import MAX_LINE_BYTES, MIN_ROWS
@@ -20,42 +20,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """What was given as data, and how rows are made of it.
-
-    Args:
-        training_data: The training data.
-        validation_data: The validation data, or the share of the training data that is split off for it.
-        row: How each row is made of the columns.
-        order: "content" sorts the rows by their hash.
-    """
-
-    training_data: Any = None
-    validation_data: Any = None
-    row: Mapping[str, str] | None = None
-    order: Any = "given"
-
-    @property
-    def share(self) -> float | None:
-        """The share that is split off as validation data."""
-        share = self.validation_data
-        if not isinstance(share, float | int) or isinstance(share, bool):
-            return None
-        if not 0 < share < 1:
-            raise InvalidSpec(
-                f"validation_data: {share} is not a share between 0 and 1", field="validation_data", hint="Say 0.1."
-            )
-        if self.training_data is None:
-            raise InvalidSpec("validation_data: a share of what? there is no training data", field="validation_data")
-        return float(share)
-
-    @property
-    def fields(self) -> list[str]:
-        """The names of what was given."""
-        return [name for name in ("training_data", "validation_data") if getattr(self, name) is not None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadyFile:
     """Data that can be sent.
 
@@ -63,15 +27,13 @@ class ReadyFile:
         name: A file name that ends in .jsonl.
         source: What it was made of, for people.
         facts: Its hash and size.
-        path: Where it lies, if it was a file.
-        spool: Where it lies else.
+        file: Where it lies: a file of the user's, or a temporary file.
     """
 
     name: str
     source: str
     facts: Fingerprint
-    path: Path | None = None
-    spool: Spool | None = None
+    file: Path | Spool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,48 +46,49 @@ class Prepared:
 
 @contextmanager
 def checked_data(
-    given: Given,
+    given: GivenData,
     plan: Plan,
     *,
     on_progress: Callable[[ValidateProgress], object] | None = None,
     max_line_bytes: int = MAX_LINE_BYTES,
 ) -> Iterator[Prepared]:
     """Read and check data in one pass; it is ready to be sent until the context ends."""
-    with ExitStack() as stack, ExitStack() as scans:
-        readings = _readings(given, stack, max_line_bytes)
+    with ExitStack() as spools, ExitStack() as stack:
+        readings = _readings(given, stack, spools, max_line_bytes)
         ready = Prepared()
         reading = next(readings)
         plan = plan._replace(held_out=given.training_data is None)
         progress = Progress(on_progress, given_size(given, reading.reader))
-        train = scans.enter_context(closing(Scan(reading.reader, plan)))
+        train = stack.enter_context(closing(Scan(reading.reader, plan)))
         ready.files.append(reading.ready(train.run(progress)))
         held = next(readings, None)
         if held is None:
             ready.report = train.report()
         else:
             plan = plan._replace(format=train.format, held_out=True)
-            beside = scans.enter_context(closing(Scan(held.reader, plan, train=train)))
+            beside = stack.enter_context(closing(Scan(held.reader, plan, train=train)))
             ready.files.append(held.ready(beside.run(progress)))
             ready.report = train.report(validation=beside.report())
             _check_sides(given, ready.report)
-        scans.close()
+        stack.close()
         yield ready
 
 
 @contextmanager
-def hashed_data(given: Given) -> Iterator[Prepared]:
+def hashed_data(given: GivenData) -> Iterator[Prepared]:
     """Read and hash data without checking it; it is ready to be sent until the context ends."""
-    with ExitStack() as stack:
+    with ExitStack() as spools, ExitStack() as stack:
         ready = Prepared()
-        for reading in _readings(given, stack, MAX_LINE_BYTES):
+        for reading in _readings(given, stack, spools, MAX_LINE_BYTES):
             ready.files.append(reading.ready(reading.reader.drain()))
+        stack.close()
         yield ready
 
 
 @contextmanager
-def data_of_report(given: Given, report: DatasetReport) -> Iterator[Prepared]:
+def data_of_report(given: GivenData, report: DatasetReport) -> Iterator[Prepared]:
     """Make data ready that was checked before. Files aren't read again; other data has to be the same as then."""
-    reports = [one for one in (report, report.validation) if one is not None]
+    reports = report.reports
     if (report.validation is None and given.share is not None) or len(reports) != len(given.fields):
         raise InvalidInput("the report is about other data than what is to be uploaded")
     sources = [name_of(getattr(given, name)) for name in given.fields if name != "validation_data" or not given.share]
@@ -137,7 +100,7 @@ def data_of_report(given: Given, report: DatasetReport) -> Iterator[Prepared]:
         yield Prepared(
             report=report,
             files=[
-                ReadyFile(name=path.name, source=str(path), facts=fact, path=path)
+                ReadyFile(name=path.name, source=str(path), facts=fact, file=path)
                 for path, fact in zip(paths, facts, strict=True)
             ],
         )
@@ -160,23 +123,31 @@ class _Reading:
     spool: Spool | None
 
     def ready(self, facts: Fingerprint) -> ReadyFile:
-        return ReadyFile(name=self.name, source=self.stream.name, facts=facts, path=self.stream.path, spool=self.spool)
+        file = self.stream.path or self.spool
+        assert file is not None
+        return ReadyFile(name=self.name, source=self.stream.name, facts=facts, file=file)
 
 
-def _readings(given: Given, stack: ExitStack, max_line_bytes: int) -> Iterator[_Reading]:
-    """Open one after the other what was given. What is split off can be read when the others were read."""
+def _readings(given: GivenData, stack: ExitStack, spools: ExitStack, max_line_bytes: int) -> Iterator[_Reading]:
+    """Open one after the other what was given. What is split off can be read when the others were read.
+
+    `stack` closes what is only read, `spools` what is also sent.
+    """
     fields = given.fields
     if not fields:
         raise InvalidSpec("there is no data to check", field="training_data", hint="Give training_data.")
     share = given.share
     held_out = HeldOut(share=share) if share is not None else None
     if held_out is not None:
-        stack.enter_context(held_out.spool)
+        spools.enter_context(held_out.spool)
     for name in fields:
         if name == "validation_data" and held_out is not None:
             stream, spool = held_out.stream(), held_out.spool
-            reader = stack.enter_context(open_reader(stream, field=name, max_line_bytes=max_line_bytes, spool=spool))
-            yield _Reading(reader=reader, stream=stream, name=file_name(stream.name, "validation"), spool=spool)
+            reader = stack.enter_context(
+                open_reader(stream, field=name, max_line_bytes=max_line_bytes, spool=spool, kept=True)
+            )
+            source = stream.name if stream.unit == "line" else "training_data"
+            yield _Reading(reader=reader, stream=stream, name=file_name(source, "validation"), spool=spool)
             continue
         stream = stack.enter_context(
             stream_of(
@@ -184,7 +155,7 @@ def _readings(given: Given, stack: ExitStack, max_line_bytes: int) -> Iterator[_
                 held_out=held_out if name == "training_data" else None,
             )
         )  # fmt: skip
-        kept = stack.enter_context(Spool()) if stream.path is None else None
+        kept = spools.enter_context(Spool()) if stream.path is None else None
         reader = stack.enter_context(open_reader(stream, field=name, max_line_bytes=max_line_bytes, spool=kept))
         yield _Reading(reader=reader, stream=stream, name=_name(stream, name), spool=kept)
 
@@ -202,7 +173,7 @@ def file_name(source: str, side: str = "") -> str:
     return f"{stem}{'-' * bool(side)}{side}.jsonl"
 
 
-def given_size(given: Given, reader: Reader) -> int:
+def given_size(given: GivenData, reader: Reader) -> int:
     """How many bytes there are to be read; 0 if that isn't known."""
     total = reader.total_bytes
     if total is None or given.share is not None:
@@ -216,7 +187,7 @@ def given_size(given: Given, reader: Reader) -> int:
         return 0
 
 
-def _check_sides(given: Given, report: DatasetReport) -> None:
+def _check_sides(given: GivenData, report: DatasetReport) -> None:
     """Refuse a split that leaves too little on one side, unless the rows have errors of their own."""
     held = report.validation
     if given.share is None or held is None:
