@@ -49,9 +49,9 @@ class Journey:
 
     def go(self, recipe: Recipe, waiting: Waiting, *, reuse: Reuse, **then: Unpack[RegistrationFields]) -> FineTuned:
         """Go all the way. An interruption says what goes on without this process."""
-        data = filter(None, (recipe.training_data, recipe.validation_data))
-        self._next = [*(("uploading", str(path)) for path in data), ("creating", recipe.model)]
-        self._show.begin("checking", str(recipe.training_data))
+        training, *_ = names = recipe.data.names
+        self._next = [*(("uploading", name) for name in names), ("creating", recipe.model)]
+        self._show.begin("checking", training)
         try:
             made = self._client.fine_tune(
                 recipe, self._requester, reuse=reuse, timeout=waiting.timeout, on_event=self.hear, **then

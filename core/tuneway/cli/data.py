@@ -14,6 +14,7 @@ from tuneway.cli._connect import Connection
 from tuneway.cli._exits import ExitCode
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
+from tuneway.cli._reading import DATA, Reading, validation_of
 from tuneway.cli._spec import Prices, read_json
 from tuneway.errors import InvalidInput
 
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
     from tuneway.dataset import DatasetReport, Problem
 
 TrainingData = Annotated[
-    Path | None, typer.Argument(metavar="DATA", help="The training data, a JSONL file.", show_default=False)
+    str | None, typer.Argument(metavar="DATA", help=f"The training data. {DATA}.", show_default=False)
 ]
 ValidationData = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="The validation data. With training data, the two are checked as a pair."),
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="The validation data, or a share such as 0.1 to split off. The two are checked as a pair.",
+    ),
 ]
 Model = Annotated[
     str | None, typer.Option("--model", "-m", metavar="NAME", help="The base model, for its limits and its price.")
@@ -45,6 +49,7 @@ def validate(
         int, typer.Option(min=1, metavar="N", help="Print at most this many errors and warnings; all are counted.")
     ] = 50,
     rules: Annotated[bool, typer.Option("--rules", help="List all rules and exit.")] = False,
+    reading: Reading,
     output: Output,
 ) -> None:
     """Check training data, validation data or both against every rule.
@@ -55,6 +60,7 @@ def validate(
     Examples:
         tuneway validate train.jsonl
         tuneway validate train.jsonl --validation-data valid.jsonl --model gpt-4o-mini
+        tuneway validate s3://bucket/train.parquet --row user=question --row assistant=answer
         tuneway validate train.jsonl --json | jq '.errors[].line'
         tuneway validate --rules
     """
@@ -62,8 +68,8 @@ def validate(
         _print_rules(output)
         return
     report = _check(
-        output, _needed("validate", training_data, validation_data), validation_data=validation_data, model=model,
-        max_shown=show, grader=read_json(grader, "--grader") if grader else None,
+        output, _needed("validate", training_data, validation_data), validation_data=validation_of(validation_data),
+        model=model, max_shown=show, grader=read_json(grader, "--grader") if grader else None, **reading.fields(),
     )  # fmt: skip
     if output.json:
         output.record(report)
@@ -74,20 +80,21 @@ def validate(
         raise typer.Exit(ExitCode.INVALID_DATA)
 
 
-def _needed(command: str, training_data: Path | None, validation_data: Path | None) -> Path | None:
+def _needed(command: str, training_data: str | None, validation_data: str | None) -> str | None:
     """The training data; it may be missing if there is validation data."""
     if training_data is None and validation_data is None:
         raise InvalidInput("no file was given", hint=f"For example: tuneway {command} train.jsonl")
     return training_data
 
 
-def _check(output: Output, training_data: Path | None, **options: Any) -> DatasetReport:
+def _check(output: Output, training_data: str | None, **options: Any) -> DatasetReport:
     """Check data, and show how much of it is read."""
+    from tuneway.data import name_of
     from tuneway.dataset import validate as validate_data
     from tuneway.progress import Checking
 
     with showing(output) as show:
-        show.begin("checking", str(training_data or options["validation_data"]))
+        show.begin("checking", name_of(training_data or options["validation_data"]))
         return validate_data(training_data, on_progress=lambda step: show.hear(Checking(*step)), **options)
 
 
@@ -141,7 +148,7 @@ def _what(problem: Problem) -> str:
 
 def estimate(
     training_data: Annotated[
-        Path, typer.Argument(metavar="TRAINING_DATA", help="The training data, a JSONL file.", show_default=False)
+        str, typer.Argument(metavar="TRAINING_DATA", help=f"The training data. {DATA}.", show_default=False)
     ],
     *,
     model: Model = None,
@@ -149,6 +156,7 @@ def estimate(
         int | None, typer.Option(min=1, max=50, metavar="N", help="How often training goes over the data.")
     ] = None,
     prices: Prices = None,
+    reading: Reading,
     output: Output,
 ) -> None:
     """Estimate the tokens and the cost of a training.
@@ -160,7 +168,7 @@ def estimate(
         tuneway estimate train.jsonl --model gpt-4o-mini --epochs 2
         tuneway estimate train.jsonl --model my-model --prices prices.json
     """
-    report = _check(output, training_data, model=model, n_epochs=epochs, prices=prices)
+    report = _check(output, training_data, model=model, n_epochs=epochs, prices=prices, **reading.fields())
     costs = list(_costs(report))
     if output.json:
         output.record(
@@ -217,6 +225,7 @@ def upload(
         int | None,
         typer.Option(min=3600, max=2_592_000, metavar="SECONDS", help="Let the service delete the file after this."),
     ] = None,
+    reading: Reading,
     connection: Connection,
     output: Output,
 ) -> None:
@@ -229,17 +238,19 @@ def upload(
     Examples:
         tuneway upload train.jsonl
         tuneway upload train.jsonl --validation-data valid.jsonl
+        tuneway upload s3://bucket/train.jsonl --validation-data 0.1
         tuneway upload --validation-data valid.jsonl
         FILE=$(tuneway upload train.jsonl)
     """
+    from tuneway.data import name_of
     from tuneway.steps import file_summary
 
     _needed("upload", training_data, validation_data)
     with connection.client() as client, showing(output) as show:
-        show.begin("checking" if check_first else "uploading", str(training_data or validation_data))
+        show.begin("checking" if check_first else "uploading", name_of(training_data or validation_data))
         uploaded = client.upload(
-            training_data, validation_data=validation_data, model=model, validate=check_first, purpose=purpose,
-            expires_after=expires_after, on_event=show.hear,
+            training_data, validation_data=validation_of(validation_data), model=model, validate=check_first,
+            purpose=purpose, expires_after=expires_after, on_event=show.hear, **reading.fields(),
         )  # fmt: skip
     if output.json:
         output.record(file_summary(uploaded))

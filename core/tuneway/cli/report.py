@@ -34,7 +34,7 @@ def report(
         ),
     ] = Path("report.html"),
     training_data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The training data, to describe it.")
+        str | None, typer.Option(metavar="DATA", help="The training data, to describe it.")
     ] = None,
     held_out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Data whose questions both models are asked.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import PurePath
 from typing import Annotated
 
 import typer
@@ -11,6 +11,7 @@ import typer
 from tuneway.cli._connect import Connection
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
+from tuneway.cli._reading import DATA, Reading, validation_of
 from tuneway.cli._registry import Gates, Place, Reason, Registering, registration
 from tuneway.cli._spec import Budget, ReuseOption, Training
 from tuneway.cli._waiting import Waiting
@@ -19,7 +20,7 @@ from tuneway.requester import Requester
 
 def run(
     training_data: Annotated[
-        Path, typer.Argument(metavar="TRAINING_DATA", help="The training data, a JSONL file.", show_default=False)
+        str, typer.Argument(metavar="TRAINING_DATA", help=f"The training data. {DATA}.", show_default=False)
     ],
     *,
     model: Annotated[str, typer.Option("--model", "-m", metavar="NAME", help="The base model.")],
@@ -28,7 +29,8 @@ def run(
         typer.Option("--name", "-n", metavar="NAME", help="The model's name in the registry. Default: the file's."),
     ] = None,
     validation_data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Validation data, measured during training.")
+        str | None,
+        typer.Option(metavar="DATA", help="Validation data, measured during training; or a share to split off: 0.1."),
     ] = None,
     key: Annotated[
         str | None,
@@ -36,6 +38,7 @@ def run(
     ] = None,
     reuse: ReuseOption = "run",
     register: Annotated[bool, typer.Option("--register/--no-register", help="Register the model at the end.")] = True,
+    reading: Reading,
     training: Training,
     budget: Budget,
     waiting: Waiting,
@@ -56,13 +59,18 @@ def run(
         tuneway run train.jsonl --model gpt-4o-mini --name support-router
         tuneway run train.jsonl -m gpt-4o-mini --validation-data valid.jsonl --checkpoint best --alias challenger
         tuneway run train.jsonl -m gpt-4o-mini --max-usd 20
+        tuneway run s3://bucket/data.parquet -m gpt-4o-mini --row user=question --row assistant=answer
         MODEL=$(tuneway run train.jsonl -m gpt-4o-mini --quiet)
     """
     from tuneway.cli._journey import Journey
 
     name = name or _name_of(training_data)
     recipe = training.recipe(
-        model=model, training_data=training_data, validation_data=validation_data, **budget.fields()
+        model=model,
+        training_data=training_data,
+        validation_data=validation_of(validation_data),
+        **reading.fields(),
+        **budget.fields(),
     )
     then = registration(registering, gates, reason, place)
     with connection.client() as client, showing(output) as show:
@@ -76,6 +84,8 @@ def run(
     output.result(made.model or made.job.id)
 
 
-def _name_of(file: Path) -> str:
-    """A file's name as a model's name: letters, digits, dots and dashes."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).lstrip("._-")[:128] or "model"
+def _name_of(data: str) -> str:
+    """The name of data as a model's name: letters, digits, dots and dashes."""
+    from tuneway.data import name_of
+
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", PurePath(name_of(data)).stem).lstrip("._-")[:128] or "model"

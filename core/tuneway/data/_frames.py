@@ -9,7 +9,9 @@ import csv
 import importlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
+from itertools import islice
 from pathlib import PurePath
 from typing import Any, BinaryIO
 
@@ -21,12 +23,22 @@ SUFFIXES = (".parquet", ".arrow", ".feather", ".csv")
 """The files that are frames."""
 
 
-class PackageMissing(Exception):
+class NotReadable(Exception):
+    """A frame can't be read."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.hint = hint
+
+
+class PackageMissing(NotReadable):
     """A frame needs a package that isn't installed."""
 
     def __init__(self, what: str, package: str) -> None:
-        super().__init__(f"{what} can't be read without the package {package}")
-        self.hint = f"Install it: pip install {package}, or pip install 'tuneway[frames]'."
+        super().__init__(
+            f"{what} can't be read without the package {package}",
+            f"Install it: pip install {package}, or pip install 'tuneway[frames]'.",
+        )
 
 
 class FrameRows:
@@ -36,13 +48,20 @@ class FrameRows:
         name: What it is, for errors: "a pandas DataFrame".
         columns: Gives the names of its columns.
         batches: Gives its rows.
+        is_file: Whether the name is that of a file.
     """
 
     def __init__(
-        self, name: str, columns: Callable[[], Iterable[object]], batches: Callable[[], Iterator[Batch]]
+        self,
+        name: str,
+        columns: Callable[[], Iterable[object]],
+        batches: Callable[[], Iterator[Batch]],
+        *,
+        is_file: bool = False,
     ) -> None:
         self.name = name
         self.batches = batches
+        self.is_file = is_file
         self._columns = columns
 
     @cached_property
@@ -65,30 +84,56 @@ def frame_of(data: Any) -> FrameRows | None:
 
 
 def frame_file(file: BinaryIO, name: str) -> FrameRows:
-    """The frame in an open file: Parquet, Arrow's own format (Feather), or CSV."""
-    match PurePath(name).suffix.lower():
-        case ".csv":
-            text = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""))
-            return FrameRows(name, lambda: text.fieldnames or (), lambda: _in_batches(text))
-        case ".parquet":
-            parquet = _needs("pyarrow.parquet", name).ParquetFile(file)
-            return FrameRows(
-                name,
-                lambda: parquet.schema_arrow.names,
-                lambda: (batch.to_pylist() for batch in parquet.iter_batches(BATCH_ROWS)),
-            )
-        case _:
-            ipc = _needs("pyarrow.ipc", name)
-            try:
-                opened = ipc.open_file(file)
-            except ValueError:  # pyarrow's ArrowInvalid: the other form, a stream
-                file.seek(0)
-                opened = ipc.open_stream(file)
-                return FrameRows(name, lambda: opened.schema.names, lambda: (batch.to_pylist() for batch in opened))
-            places = range(opened.num_record_batches)
-            return FrameRows(
-                name, lambda: opened.schema.names, lambda: (opened.get_batch(place).to_pylist() for place in places)
-            )
+    """The frame in an open file: Parquet, Arrow's own format (Feather), or CSV.
+
+    Raises:
+        NotReadable: The file isn't what its name says.
+        PackageMissing: It can't be read without a package.
+    """
+    reader = {".csv": _csv, ".parquet": _parquet}.get(PurePath(name).suffix.lower(), _ipc)
+    with _readable(name):
+        columns, batches = reader(file, name)
+
+    def checked() -> Iterator[Batch]:
+        with _readable(name):
+            yield from batches
+
+    return FrameRows(name, lambda: columns, checked, is_file=True)
+
+
+def _csv(file: BinaryIO, _: str) -> tuple[Iterable[str], Iterable[Batch]]:
+    rows = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""))
+    return rows.fieldnames or (), iter(lambda: list(islice(rows, BATCH_ROWS)), [])
+
+
+def _parquet(file: BinaryIO, name: str) -> tuple[Iterable[str], Iterable[Batch]]:
+    opened = _needs("pyarrow.parquet", name).ParquetFile(file)
+    return opened.schema_arrow.names, (batch.to_pylist() for batch in opened.iter_batches(BATCH_ROWS))
+
+
+def _ipc(file: BinaryIO, name: str) -> tuple[Iterable[str], Iterable[Batch]]:
+    ipc = _needs("pyarrow.ipc", name)
+    try:
+        opened = ipc.open_file(file)
+    except ValueError:  # the other form: a stream
+        file.seek(0)
+        opened = ipc.open_stream(file)
+        return opened.schema.names, (batch.to_pylist() for batch in opened)
+    return opened.schema.names, (opened.get_batch(place).to_pylist() for place in range(opened.num_record_batches))
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Turn the errors of a file's reader into ours. Their texts may have values of rows in them."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise NotReadable(f"{name} isn't UTF-8", f"Byte {error.start:,} of a block can't be decoded.") from None
+    except (ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
+        kind = PurePath(name).suffix.lower().removeprefix(".")
+        raise NotReadable(
+            f"{name} isn't a {kind} file that can be read", f"{type(error).__name__} was raised."
+        ) from None
 
 
 def _pandas(data: Any) -> FrameRows | None:
@@ -195,10 +240,6 @@ _MAKERS: dict[str, Callable[[Any], FrameRows | None]] = {
     "polars": _polars,
     "pyarrow": _pyarrow,
 }
-
-
-def _in_batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
-    yield rows
 
 
 def _kind(data: Any) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from tuneway.choices import Order
+from tuneway.data._sources import name_of
 from tuneway.errors import InvalidSpec
 
 
@@ -45,6 +46,14 @@ class GivenData:
         if self.training_data is None:
             raise InvalidSpec("validation_data: a share of what? there is no training data", field="validation_data")
         return float(share)
+
+    @property
+    def names(self) -> list[str]:
+        """What the data is called in messages, training data first."""
+        first = name_of(self.training_data if self.training_data is not None else self.validation_data)
+        if self.training_data is None or self.validation_data is None:
+            return [first]
+        return [first, f"{self.share:g} of {first}" if self.share is not None else name_of(self.validation_data)]
 
     @property
     def fields(self) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tuneway.data._encoding import NotJson, encode
-from tuneway.data._frames import Batch, FrameRows
+from tuneway.data._frames import FrameRows, NotReadable
 from tuneway.data._template import RowTemplate
 from tuneway.errors import InvalidSpec
 
@@ -46,13 +46,15 @@ def lines_of(frame: FrameRows, template: RowTemplate | None, *, field: str) -> I
     else:
         check_columns(frame.columns, frame.name, field)
     number = 0
-    for batch in frame.batches():
-        for row in batch:
-            try:
+    try:
+        for batch in frame.batches():
+            for row in batch:
                 yield encode(template(row) if template is not None else row)
-            except NotJson as error:
-                raise _refused(frame.name, number, str(error), field) from None
-            number += 1
+                number += 1
+    except NotJson as error:
+        raise _refused(frame.name, number, str(error), field) from None
+    except NotReadable as error:
+        raise InvalidSpec(f"{field}: {error}", field=field, hint=error.hint) from None
 
 
 def frame_of_rows(rows: Callable[[], Iterable[Any]], *, field: str) -> FrameRows:
@@ -72,11 +74,6 @@ def frame_of_rows(rows: Callable[[], Iterable[Any]], *, field: str) -> FrameRows
 
     columns = list(_mapping(first, 0, field)) if first is not None else ["messages"]
     return FrameRows(field, lambda: columns, lambda: iter([checked()]))
-
-
-def batches_in(rows: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
-    """One batch with all rows."""
-    yield rows
 
 
 def check_columns(columns: Iterable[str], name: str, field: str) -> None:

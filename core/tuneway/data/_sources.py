@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from tuneway.data import _stores
-from tuneway.data._frames import SUFFIXES, FrameRows, PackageMissing, frame_file, frame_of
+from tuneway.data._frames import SUFFIXES, FrameRows, NotReadable, frame_file, frame_of
 from tuneway.data._rows import OnceRows, frame_of_rows
 from tuneway.errors import InvalidSpec
 
@@ -97,11 +97,11 @@ def opened(data: Any, *, field: str) -> Iterator[OpenedData]:
 
 
 @contextmanager
-def _packages(field: str) -> Iterator[None]:
+def _readable(field: str) -> Iterator[None]:
     try:
         yield
-    except PackageMissing as missing:
-        raise InvalidSpec(f"{field}: {missing}", field=field, hint=missing.hint) from None
+    except NotReadable as error:
+        raise InvalidSpec(f"{field}: {error}", field=field, hint=error.hint) from None
 
 
 def _local(stack: ExitStack, path: Path, field: str) -> OpenedData:
@@ -118,7 +118,7 @@ def _file(opened: _stores.Opened, name: str, field: str) -> OpenedData:
     inner = name.removesuffix(_ZIPPED)
     opened = _stores.unzipped(opened, name, field=field)
     if PurePath(inner).suffix.lower() in SUFFIXES:
-        with _packages(field):
+        with _readable(field):
             return frame_file(opened.file, inner)
     return RemoteLines(opened.file, name, opened.size)
 
@@ -127,7 +127,7 @@ def _rows(data: Any, field: str) -> FrameRows:
     if isinstance(data, OnceRows):
         return frame_of_rows(lambda: data.take(field), field=field)
     rows = data() if callable(data) else data
-    with _packages(field):
+    with _readable(field):
         found = None if isinstance(rows, list | tuple) else frame_of(rows)
     if found is not None:
         return found

@@ -7,7 +7,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -48,6 +48,7 @@ class LineStream:
         size: How many bytes it will give, if that is known.
         path: The file, if it is read in place; else what is read has to be kept.
         numbers: Gives the numbers of the next lines, where they don't simply go up.
+        is_file: Whether the name is that of a file.
     """
 
     name: str
@@ -56,6 +57,7 @@ class LineStream:
     size: int | None = None
     path: Path | None = None
     numbers: Callable[[int], Sequence[int]] | None = None
+    is_file: bool = True
 
     @property
     def first(self) -> int:
@@ -144,8 +146,9 @@ def _of_frame(
 ) -> LineStream:
     lines = lines_of(frame, template, field=field)
     if order == "content" or held_out is not None:
-        return _numbered(enumerate(lines), frame.name, "row", order, held_out)
-    return LineStream(name=frame.name, unit="row", raw=LineBlocks(lines))
+        stream = _numbered(enumerate(lines), frame.name, "row", order, held_out)
+        return replace(stream, is_file=frame.is_file)
+    return LineStream(name=frame.name, unit="row", raw=LineBlocks(lines), is_file=frame.is_file)
 
 
 def _numbered(lines: Iterator[Numbered], name: str, unit: Unit, order: Order, held_out: HeldOut | None) -> LineStream:

@@ -136,7 +136,7 @@ def _readings(given: GivenData, stack: ExitStack, spools: ExitStack, max_line_by
     fields = given.fields
     if not fields:
         raise InvalidSpec("there is no data to check", field="training_data", hint="Give training_data.")
-    share = given.share
+    stem, share = "", given.share
     held_out = HeldOut(share=share) if share is not None else None
     if held_out is not None:
         spools.enter_context(held_out.spool)
@@ -146,8 +146,7 @@ def _readings(given: GivenData, stack: ExitStack, spools: ExitStack, max_line_by
             reader = stack.enter_context(
                 open_reader(stream, field=name, max_line_bytes=max_line_bytes, spool=spool, kept=True)
             )
-            source = stream.name if stream.unit == "line" else "training_data"
-            yield _Reading(reader=reader, stream=stream, name=file_name(source, "validation"), spool=spool)
+            yield _Reading(reader=reader, stream=stream, name=f"{stem}-validation.jsonl", spool=spool)
             continue
         stream = stack.enter_context(
             stream_of(
@@ -157,20 +156,10 @@ def _readings(given: GivenData, stack: ExitStack, spools: ExitStack, max_line_by
         )  # fmt: skip
         kept = spools.enter_context(Spool()) if stream.path is None else None
         reader = stack.enter_context(open_reader(stream, field=name, max_line_bytes=max_line_bytes, spool=kept))
-        yield _Reading(reader=reader, stream=stream, name=_name(stream, name), spool=kept)
-
-
-def _name(stream: LineStream, field_: str) -> str:
-    if stream.path is not None:
-        return stream.path.name
-    return file_name(stream.name) if stream.unit == "line" else f"{field_}.jsonl"
-
-
-def file_name(source: str, side: str = "") -> str:
-    """A name for a file that is made of a source."""
-    name = PurePath(source).name.removesuffix(".gz")
-    stem = PurePath(name).stem if PurePath(name).suffix else name
-    return f"{stem}{'-' * bool(side)}{side}.jsonl"
+        stem = PurePath(PurePath(stream.name).name.removesuffix(".gz")).stem if stream.is_file else name
+        yield _Reading(
+            reader=reader, stream=stream, name=stream.path.name if stream.path else f"{stem}.jsonl", spool=kept
+        )
 
 
 def given_size(given: GivenData, reader: Reader) -> int:

@@ -407,3 +407,40 @@ def test_a_file_names_the_result_unless_told_otherwise(tuneway, here):
     write(here / "my data (v2).jsonl", 20)
     (result,) = lines_of(tuneway("run", "my data (v2).jsonl", *RUN, "--json"))
     assert result["ref"] == "my-data-v2-:1"
+
+
+def test_a_table_is_trained_on_by_its_columns(tuneway, service, tmp_path):
+    lines = [f"Is {number} even?,{'no' if number % 2 else 'yes'}" for number in range(60)]
+    table = tmp_path / "questions.csv"
+    table.write_text("question,answer\n" + "\n".join(lines))
+    columns = ("--row", "system=Answer yes or no.", "--row", "user=question", "--row", "assistant={answer}!")
+
+    tuneway("run", table, *columns, "--validation-data", "0.4", "--model", "base", "--no-register")
+    tuneway("run", table.as_uri(), *columns, "--validation-data", "0.4", "--model", "base", "--no-register")
+
+    assert len(service.jobs) == 1
+    sent = [line for file in service.files for line in service.contents.get(file["id"], b"").splitlines()]
+    row = {
+        "messages": [
+            {"role": "system", "content": "Answer yes or no."},
+            {"role": "user", "content": "Is 7 even?"},
+            {"role": "assistant", "content": "no!"},
+        ]
+    }
+    assert row in [json.loads(line) for line in sent if line.startswith(b"{")]
+    names = {file["filename"].partition(".")[0] for file in service.files if file["purpose"] == "fine-tune"}
+    assert names == {"questions", "questions-validation"}
+
+
+def test_the_same_set_of_rows_in_another_order_is_the_same_job(tuneway, service, train):
+    tuneway("run", train, *RUN, "--order", "content")
+    train.write_text("".join(reversed(train.read_text().splitlines(keepends=True))))
+    tuneway("run", train, *RUN, "--order", "content")
+
+    assert len(service.jobs) == 1
+
+
+@pytest.mark.parametrize("row", ["user", "=question", "user="])
+def test_a_row_that_names_no_column_is_refused(tuneway, train, row):
+    result = tuneway("validate", train, "--row", row, code=ExitCode.USAGE)
+    assert "--row user=question --row assistant=answer" in result.stderr

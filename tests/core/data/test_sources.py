@@ -334,3 +334,16 @@ def test_numbers_times_and_models_become_json():
         "u": "00000000-0000-0000-0000-000000000001",
         "m": {"role": "user"},
     }
+
+
+@pytest.mark.parametrize("name", ["broken.parquet", "broken.arrow", "broken.csv", "late.csv"])
+def test_a_file_that_is_not_what_its_name_says_is_named(tmp_path, name):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / name
+    head = b"prompt,completion\n" + b"a,b\n" * 200_000 if name.startswith("late") else b""
+    path.write_bytes(head + b"secret words \xff\xfe of a customer\n")
+
+    with pytest.raises(InvalidSpec, match=rf"training_data: .*{name} isn't") as caught:
+        validate(path)
+    assert "secret words" not in f"{caught.value} {caught.value.hint}"
+    assert caught.value.__cause__ is None

@@ -1,0 +1,52 @@
+"""Data on the command line: where it is, and how rows are made of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import typer
+
+from tuneway.choices import Order
+from tuneway.cli._options import group
+from tuneway.errors import InvalidInput
+
+DATA = "A path or URL of JSONL, Parquet, Arrow or CSV"
+
+_COLUMN = re.compile(r"[\w.-]+")
+_SHARE = re.compile(r"0?\.\d+")
+
+
+def validation_of(text: str | None) -> str | float | None:
+    """Validation data as it was given: a number is the share of the training data that is split off."""
+    return float(text) if text is not None and _SHARE.fullmatch(text) else text
+
+
+@group("Data")
+class Reading:
+    """How rows are made of the data."""
+
+    row: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=COLUMN",
+            help="Make rows of columns: --row user=question --row assistant=answer. A text with columns in braces "
+            "is filled in: --row 'user=Translate: {question}'. Repeatable.",
+        ),
+    ] = None
+    order: Annotated[
+        Order,
+        typer.Option(help='"content" sorts the rows, so that the same set of rows in any order is the same job.'),
+    ] = "given"
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of a recipe, and the arguments of `tuneway.dataset.validate`."""
+        made = {"row": dict(map(_named, self.row))} if self.row else {}
+        return made if self.order == "given" else {**made, "order": self.order}
+
+
+def _named(option: str) -> tuple[str, str]:
+    name, mark, text = option.partition("=")
+    if not mark or not name or not text:
+        raise InvalidInput("--row is not NAME=COLUMN", hint="For example: --row user=question --row assistant=answer")
+    return name, f"{{{text}}}" if _COLUMN.fullmatch(text) else text
