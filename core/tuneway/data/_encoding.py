@@ -10,6 +10,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from pydantic_core import to_json
+
 _DUMPS = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _KEPT = (str, bool, int)
 
@@ -27,11 +29,30 @@ def encode(row: Mapping[str, Any]) -> bytes:
     Raises:
         NotJson: A value can't be written as JSON.
     """
-    text = _DUMPS(_object(row, ""))
+    made = row if _is_text(row) else _object(row, "")
     try:
-        return text.encode() + b"\n"
-    except UnicodeEncodeError:  # half a character: written as its escape, which the check of the data finds
-        return text.encode("utf-8", "backslashreplace") + b"\n"
+        return to_json(made, inf_nan_mode="constants") + b"\n"
+    except ValueError:  # half a character: written as its escape, which the check of the data finds
+        return _DUMPS(made).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _is_text(row: Any) -> bool:
+    """Whether a row is made of text alone, as most are: then nothing has to be left out or converted."""
+    if type(row) is not dict:
+        return False
+    for key, value in row.items():
+        if type(value) is list:
+            for item in value:
+                if type(item) is not dict:
+                    return False
+                for name, text in item.items():
+                    if type(text) is not str or type(name) is not str:
+                        return False
+        elif type(value) is not str:
+            return False
+        if type(key) is not str:
+            return False
+    return True
 
 
 def plain(value: Any, where: str = "") -> Any:

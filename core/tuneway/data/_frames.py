@@ -5,15 +5,17 @@ No library is imported here unless the data is already one of its objects, or a 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import importlib
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
 from pathlib import PurePath
 from typing import Any, BinaryIO
+
+from tuneway.data._stores import reader_of
 
 Batch = Iterable[Mapping[str, Any]]
 
@@ -102,7 +104,7 @@ def frame_file(file: BinaryIO, name: str) -> FrameRows:
 
 
 def _csv(file: BinaryIO, _: str) -> tuple[Iterable[str], Iterable[Batch]]:
-    rows = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""))
+    rows = csv.DictReader(codecs.iterdecode(reader_of(file), "utf-8-sig"))
     return rows.fieldnames or (), iter(lambda: list(islice(rows, BATCH_ROWS)), [])
 
 

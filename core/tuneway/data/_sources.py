@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -143,8 +142,3 @@ def _opens_itself(data: Any) -> bool:
 
 def _is_local(data: Any) -> bool:
     return data.protocol in ("", "file", "local") and isinstance(data, os.PathLike)
-
-
-def reader_of(file: BinaryIO) -> io.BufferedReader:
-    """Buffer a file that is read line by line."""
-    return file if isinstance(file, io.BufferedReader) else io.BufferedReader(file, 2**20)  # type: ignore[arg-type]

@@ -76,6 +76,11 @@ def unzipped(opened: Opened, name: str, *, field: str) -> Opened:
     return Opened(cast("BinaryIO", _Named(gzip.GzipFile(fileobj=opened.file), name, field, None)), None)
 
 
+def reader_of(file: BinaryIO) -> io.BufferedReader:
+    """Buffer a file that is read line by line."""
+    return file if isinstance(file, io.BufferedReader) else io.BufferedReader(file, 2**20)  # type: ignore[arg-type]
+
+
 @contextmanager
 def _open_web(url: str, field: str) -> Iterator[Opened]:
     import httpx

@@ -19,9 +19,10 @@ from tuneway.data._encoding import NotJson, encode
 from tuneway.data._frames import FrameRows
 from tuneway.data._order import Numbered, by_content
 from tuneway.data._rows import lines_of
-from tuneway.data._sources import LocalLines, RemoteLines, opened, reader_of
+from tuneway.data._sources import LocalLines, RemoteLines, opened
 from tuneway.data._split import is_held_out
 from tuneway.data._spool import Spool
+from tuneway.data._stores import reader_of
 from tuneway.data._template import RowTemplate
 from tuneway.errors import InvalidSpec
 
