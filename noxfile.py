@@ -25,6 +25,7 @@ LIGHT = ("--extra", "local", "--extra", "report", "--extra", "tokens")
 EVERY = (*LIGHT, "--extra", "mlflow", "--extra", "wandb")
 AIRFLOW = ("--group", "airflow-test")
 OLDER_AIRFLOWS = {"3.1": "2026-03-15", "3.2": "2026-06-01"}  # and days after their last patches
+DATA = ("--extra", "frames", "--extra", "stores", "--group", "data-test")
 DAGSTER = ("--extra", "report", "--group", "dagster")
 TRAIN = [
     f"tests/service/{name}"
@@ -89,6 +90,14 @@ def extras(session: nox.Session) -> None:
     """The fast tests with every extra that isn't an engine."""
     install(session, *EVERY)
     pytest(session, *SIDE_BY_SIDE)
+
+
+@nox.session
+def data(session: nox.Session) -> None:
+    """Data from frames of every kind, and from a real object store."""
+    install(session, *LIGHT, *DATA)
+    marked = () if session.posargs else ("-m", "slow or not slow")
+    pytest(session, "tests/core/data", *marked)
 
 
 @nox.session
@@ -251,7 +260,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation site, into site/: every link leads somewhere, every block of code works."""
-    install(session, *LIGHT, "--group", "docs", "--group", "lint")  # ruff formats signatures
+    install(session, *LIGHT, *DATA, "--group", "docs", "--group", "lint")  # ruff formats signatures
     session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
     pytest(session, "--quiet", "-m", "slow or not slow", "tests/whole/docs")
 
