@@ -23,7 +23,7 @@ def validation_of(text: str | None) -> str | float | None:
 
 
 @group("Data")
-class Reading:
+class RowOptions:
     """How rows are made of the data."""
 
     row: Annotated[

@@ -14,7 +14,7 @@ from tuneway.cli._connect import Connection
 from tuneway.cli._exits import ExitCode
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
-from tuneway.cli._reading import DATA, Reading, validation_of
+from tuneway.cli._reading import DATA, RowOptions, validation_of
 from tuneway.cli._spec import Prices, read_json
 from tuneway.errors import InvalidInput
 
@@ -49,7 +49,7 @@ def validate(
         int, typer.Option(min=1, metavar="N", help="Print at most this many errors and warnings; all are counted.")
     ] = 50,
     rules: Annotated[bool, typer.Option("--rules", help="List all rules and exit.")] = False,
-    reading: Reading,
+    reading: RowOptions,
     output: Output,
 ) -> None:
     """Check training data, validation data or both against every rule.
@@ -156,7 +156,7 @@ def estimate(
         int | None, typer.Option(min=1, max=50, metavar="N", help="How often training goes over the data.")
     ] = None,
     prices: Prices = None,
-    reading: Reading,
+    reading: RowOptions,
     output: Output,
 ) -> None:
     """Estimate the tokens and the cost of a training.
@@ -225,7 +225,7 @@ def upload(
         int | None,
         typer.Option(min=3600, max=2_592_000, metavar="SECONDS", help="Let the service delete the file after this."),
     ] = None,
-    reading: Reading,
+    reading: RowOptions,
     connection: Connection,
     output: Output,
 ) -> None:

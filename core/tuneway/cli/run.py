@@ -11,7 +11,7 @@ import typer
 from tuneway.cli._connect import Connection
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
-from tuneway.cli._reading import DATA, Reading, validation_of
+from tuneway.cli._reading import DATA, RowOptions, validation_of
 from tuneway.cli._registry import Gates, Place, Reason, Registering, registration
 from tuneway.cli._spec import Budget, ReuseOption, Training
 from tuneway.cli._waiting import Waiting
@@ -38,7 +38,7 @@ def run(
     ] = None,
     reuse: ReuseOption = "run",
     register: Annotated[bool, typer.Option("--register/--no-register", help="Register the model at the end.")] = True,
-    reading: Reading,
+    reading: RowOptions,
     training: Training,
     budget: Budget,
     waiting: Waiting,
