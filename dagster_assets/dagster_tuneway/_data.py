@@ -1,29 +1,26 @@
-"""Where training data comes from: a path, rows, a function, or an asset that yields one of these."""
+"""Where training data comes from: a path or URL, rows, a frame, a function, or an asset that yields one of these."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from dagster import AssetKey, AssetsDefinition, AssetSpec, SourceAsset
 
 from dagster_tuneway._names import filled
 from dagster_tuneway._runs import partition_of
-from tuneway._escape import file_name
-from tuneway.errors import InvalidInput, InvalidSpec
+from tuneway.errors import InvalidSpec
 
 if TYPE_CHECKING:
     from dagster import AssetCheckExecutionContext, AssetExecutionContext
 
 Row: TypeAlias = Mapping[str, Any]
 AssetLike: TypeAlias = AssetKey | AssetsDefinition | AssetSpec | SourceAsset
-Data: TypeAlias = str | PathLike[str] | Iterable[Row] | Callable[..., Any]
-"""A path, in which `{partition_key}` stands for the partition; rows; or a function of the context that gives one
-of these."""
+Data: TypeAlias = Any
+"""A path or URL, in which `{partition_key}` stands for the partition; rows; a frame; or a function of the context that
+gives one of these."""
 
 _ASSETS = (AssetKey, AssetsDefinition, AssetSpec, SourceAsset)
 
@@ -51,10 +48,8 @@ class DataSource:
             return cls(name, asset=given)
         return cls(name, asset=given.key)
 
-    def file(
-        self, context: AssetExecutionContext | AssetCheckExecutionContext, loaded: Mapping[str, Any], folder: Path
-    ) -> Path:
-        """The data as a file; rows are written into the folder."""
+    def data(self, context: AssetExecutionContext | AssetCheckExecutionContext, loaded: Mapping[str, Any]) -> Any:
+        """The data, as the core takes it."""
         if self.asset is not None and self.name not in loaded:
             raise InvalidSpec(
                 f"{self.name}: {self.asset.to_user_string()} is an asset, whose value isn't loaded here",
@@ -64,28 +59,12 @@ class DataSource:
         given = loaded[self.name] if self.asset else self.given
         if callable(given):
             given = given(context)
-        if isinstance(given, str | PathLike):
-            return Path(filled(fspath(given), partition_of(context)))
         if isinstance(given, Mapping) and isinstance(given.get("path"), str | PathLike):
-            return Path(given["path"])
-        return _written(given, folder / file_name(self.name, ".jsonl"), self.asset)
+            given = given["path"]
+        if isinstance(given, str) or type(given).__module__.startswith("pathlib"):
+            return filled(fspath(given), partition_of(context))
+        return given
 
 
 def _is_asset(given: Any) -> TypeGuard[AssetLike]:
     return isinstance(given, _ASSETS)
-
-
-def _written(rows: Any, path: Path, asset: AssetKey | None) -> Path:
-    """Write rows as lines of JSON: the same rows give the same bytes, and so the same hash."""
-    whose = f"the asset {asset.to_user_string()}" if asset else path.stem
-    if isinstance(rows, Mapping | bytes) or not isinstance(rows, Iterable):
-        raise InvalidInput(
-            f"{whose} gave a {type(rows).__name__}, which is no training data",
-            hint="Give the path of a JSONL file, or the rows: an iterable of dictionaries.",
-        )
-    try:
-        with path.open("w", encoding="utf-8") as lines:
-            lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"a row of {whose} can't be written as JSON: {error}") from error
-    return path

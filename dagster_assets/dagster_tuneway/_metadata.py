@@ -61,11 +61,9 @@ def problems(report: DatasetReport) -> dict[str, Any]:
     return found
 
 
-def uploaded_metadata(report: DatasetReport, file_id: str, folder: str) -> dict[str, Any]:
-    """What Dagster shows of uploaded data; a path in the step's own folder, which is gone soon, is left out."""
+def uploaded_metadata(report: DatasetReport, file_id: str) -> dict[str, Any]:
+    """What Dagster shows of uploaded data."""
     facts = data_metadata(report)
-    if Path(report.path).parent == Path(folder):
-        del facts["path"]
     return known({"file": file_id} | facts) | problems(report)
 
 

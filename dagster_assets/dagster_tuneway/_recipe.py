@@ -169,10 +169,10 @@ class AssetRecipe:
         )
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
-    def recipe(self, context: AssetExecutionContext, loaded: Mapping[str, Any], folder: Path) -> Recipe:
-        """The core's recipe for this step: its data as files; rows are written into the folder."""
-        training = self.training.file(context, loaded, folder)
-        validation = self.validation.file(context, loaded, folder) if self.validation else None
+    def recipe(self, context: AssetExecutionContext, loaded: Mapping[str, Any]) -> Recipe:
+        """The core's recipe for this step."""
+        training = self.training.data(context, loaded)
+        validation = self.validation.data(context, loaded) if self.validation else None
         return self._recipe(training, validation, partition_of(context))
 
     def spec(self, training_file: str, validation_file: str | None, partition: str | None) -> JobSpec:
@@ -217,7 +217,7 @@ class AssetRecipe:
         """The recipe, as far as it is known without data and partition."""
         return self._recipe(_LATER, _LATER if self.validation else None, None)
 
-    def _recipe(self, training_data: str | Path, validation_data: str | Path | None, partition: str | None) -> Recipe:
+    def _recipe(self, training_data: Any, validation_data: Any, partition: str | None) -> Recipe:
         """A partition's model has the partition in its suffix, so that equal data still makes a model for each."""
         from tuneway import Recipe
 

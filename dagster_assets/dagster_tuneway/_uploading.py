@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagster import (
@@ -21,38 +19,49 @@ from dagster_tuneway._log import Teller, output_metadata, told_to_dagster
 from dagster_tuneway._metadata import uploaded_metadata
 from dagster_tuneway._recipe import AssetRecipe
 from dagster_tuneway._runs import partition_of, requester_of, reuse_in
-from tuneway.errors import InvalidDataset, OverBudget
+from tuneway.errors import OverBudget, TunewayError
+from tuneway.progress import DataChecked, News
 from tuneway.steps import file_summary
 
 if TYPE_CHECKING:
-    from tuneway import DatasetReport, Recipe
+    from tuneway import DatasetReport
+    from tuneway.client import UploadedFile
 
 
 def upload(
     context: AssetExecutionContext, recipe: AssetRecipe, loaded: Mapping[str, Any]
 ) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
-    """Do the step."""
+    """Do the step. The data is read once, and what was found in it is told whatever happens afterwards."""
     tuneway = recipe.resource(context)
-    with tempfile.TemporaryDirectory(prefix="tuneway-") as folder, told_to_dagster(tuneway):
+    with told_to_dagster(tuneway):
         recipe.questions(partition_of(context))
-        given = recipe.recipe(context, loaded, Path(folder))
-        report, refusal = _checked(context, recipe, given)
-        yield _checks.valid_data_result(report)
-        if report.ok and given.max_usd is not None:
-            yield _checks.budget_result(report, given.max_usd, refused=refusal is not None)
-        if refusal is not None:
-            raise refusal
-        uploaded = tuneway.client.upload(
-            given.training_data,
-            validation_data=given.validation_data,
-            report=report,
-            on_event=Teller(context.log),
-        )
-        output = file_summary(uploaded)
+        given = recipe.recipe(context, loaded)
+        heard = _Heard(context.log)
+        failure: TunewayError | None = None
+        file: UploadedFile | None = None
+        try:
+            file = tuneway.client.send(
+                given,
+                requester_of(context, recipe.keys.job, keep_origin=recipe.cancel_on_termination),
+                reuse=reuse_in(context, recipe.reuse),
+                on_event=heard,
+                **recipe.then(partition_of(context), registry=tuneway.registry),
+            ).file
+        except TunewayError as error:
+            failure = error
+        if heard.report is not None:
+            yield _checks.valid_data_result(heard.report)
+            if heard.report.ok and given.max_usd is not None:
+                yield _checks.budget_result(heard.report, given.max_usd, refused=isinstance(failure, OverBudget))
+        if failure is not None:
+            raise failure
+        assert file is not None
+        assert heard.report is not None
+        output = file_summary(file)
     yield MaterializeResult(
         asset_key=recipe.keys.training_file,
-        metadata=uploaded_metadata(report, output["file_id"], folder) | output_metadata(output),
-        data_version=DataVersion(_version(report)),
+        metadata=uploaded_metadata(heard.report, output["file_id"]) | output_metadata(output),
+        data_version=DataVersion(_version(heard.report)),
     )
 
 
@@ -66,29 +75,22 @@ def check(
     """Check data that an asset has yielded, and do no more. Which service it is for isn't known here."""
     from tuneway.dataset import validate
 
-    with tempfile.TemporaryDirectory(prefix="tuneway-") as folder, told_to_dagster(None):
-        report = validate(source.file(context, loaded, Path(folder)), **options)
+    with told_to_dagster(None):
+        report = validate(source.data(context, loaded), **options)
     yield _checks.valid_data_result(report)
     if max_usd is not None:
         yield _checks.budget_result(report, max_usd, refused=report.budget_problem(max_usd) is not None)
 
 
-def _checked(
-    context: AssetExecutionContext, recipe: AssetRecipe, given: Recipe
-) -> tuple[DatasetReport, InvalidDataset | OverBudget | None]:
-    """What the core found in the data, and why it refuses it, if it does."""
-    tuneway = recipe.resource(context)
-    try:
-        report = tuneway.client.check(
-            given,
-            requester_of(context, recipe.keys.job, keep_origin=recipe.cancel_on_termination),
-            reuse=reuse_in(context, recipe.reuse),
-            on_event=Teller(context.log),
-            **recipe.then(partition_of(context), registry=tuneway.registry),
-        )
-    except (InvalidDataset, OverBudget) as refusal:
-        return refusal.report, refusal
-    return report, None
+class _Heard(Teller):
+    """Tells news to the run's log, and keeps the report about the data."""
+
+    report: DatasetReport | None = None
+
+    def __call__(self, news: News) -> None:
+        if isinstance(news, DataChecked):
+            self.report = news.report
+        super().__call__(news)
 
 
 def _version(report: DatasetReport) -> str:

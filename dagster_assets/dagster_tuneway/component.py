@@ -39,7 +39,7 @@ from dagster_tuneway._recipe import Waiting
 from dagster_tuneway.factory import fine_tuned_model_assets
 from dagster_tuneway.resource import FineTuningResource
 from dagster_tuneway.sensor import fine_tuning_sensor
-from tuneway.choices import Choice, Reuse, Scoring
+from tuneway.choices import Choice, Order, Reuse, Scoring
 
 
 class FromAsset(Model, Resolvable):
@@ -130,8 +130,18 @@ class FineTunedModelComponent(Component, Model, Resolvable):
 
     name: str = Field(description="The name of the group, of its keys and of the registered model.")
     base_model: str = Field(description="The model to start from.")
-    training_data: Data = Field(description="The path of a JSONL file, or the asset that yields one.")
-    validation_data: Data | None = Field(default=None, description="Likewise; measured during training.")
+    training_data: Data = Field(
+        description="The path or URL of JSONL, Parquet, Arrow or CSV, or the asset that yields data."
+    )
+    validation_data: Data | float | None = Field(
+        default=None, description="Likewise, or the share of the training data that is split off for it: 0.1."
+    )
+    row: Mapping[str, str] | None = Field(
+        default=None, description='How each row is made of columns: {user: "{question}", assistant: "{answer}"}.'
+    )
+    order: Order = Field(
+        default="given", description="content: the rows are sorted, so that the same set of rows is the same file."
+    )
     method: Mapping[str, Any] | None = Field(
         default=None, description="The method and its settings: {type: supervised, n_epochs: 3}."
     )
@@ -220,10 +230,10 @@ _PASSED_ON = set(FineTunedModelComponent.model_fields) - {
 }
 
 
-def _data(given: Data | None, folder: Path) -> Any:
+def _data(given: Data | float | None, folder: Path) -> Any:
     if isinstance(given, FromAsset):
         return AssetKey.from_user_string(given.asset)
-    return None if given is None else _path(given, folder)
+    return _path(given, folder) if isinstance(given, str) and "://" not in given else given
 
 
 def _path(given: str, folder: Path) -> str:

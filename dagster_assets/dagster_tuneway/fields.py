@@ -19,10 +19,11 @@ class AssetFields(TrainingFields, DataCheckFields, total=False):
     """What to train and how to register the model: the fields of the core's `Recipe`, and those of Dagster.
 
     Attributes:
-        training_data: The path of a JSONL file, rows, or a function of the context that gives one of these; for
-            `fine_tuned_model_assets` also the asset that yields one of these. In a path, `{partition_key}` stands
-            for the partition.
-        validation_data: Likewise; measured during training, required for reinforcement.
+        training_data: The path or URL of JSONL, Parquet, Arrow or CSV; rows; a frame; or a function of the context
+            that gives one of these. For `fine_tuned_model_assets` also the asset that yields one of these. In a path or
+            URL, `{partition_key}` stands for the partition.
+        validation_data: Likewise; measured during training, required for reinforcement. A number such as 0.1 is the
+            share of the training data that is split off for it.
         reuse: Which existing jobs will do. "content", the default: whatever trains the same data in the same way,
             whoever made it, so materializing unchanged data costs nothing. "run": what this run, its retries and
             its re-executions have made; a new run trains again. "never": the same, but a re-execution by a person
@@ -40,7 +41,7 @@ class AssetFields(TrainingFields, DataCheckFields, total=False):
     """
 
     training_data: Required[Data | AssetLike]
-    validation_data: Data | AssetLike | None
+    validation_data: Data | AssetLike | float | None
     reuse: Reuse
     timeout: float | None
     cancel_on_termination: bool

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from dagster import AssetExecutionContext, Failure, MaterializeResult
@@ -46,12 +44,12 @@ def fine_tune(
 
     key = context.asset_key
     keys = Keys(training_file=key, job=key, model=key, registered=key)
-    with told_to_dagster(tuneway), tempfile.TemporaryDirectory(prefix="tuneway-") as folder:
+    with told_to_dagster(tuneway):
         recipe = AssetRecipe.of(fields, name=name or key.path[-1], keys=keys, registers=name is not None)
         attempt = Attempt(context, recipe, tuneway)
-        started = attempt.start(recipe.recipe(context, {}, Path(folder)))
+        started = attempt.start(recipe.recipe(context, {}))
         attempt.wait()
-        trained = _joined(_data_metadata(started, folder), attempt.trained())
+        trained = _joined(_data_metadata(started), attempt.trained())
         if name is None:
             return trained
         registration = AssetRegistration(context, recipe, tuneway)
@@ -64,13 +62,13 @@ def fine_tune(
     return _joined(registered, trained, output=registered[OUTPUT])
 
 
-def _data_metadata(started: StartedJob, folder: str) -> dict[str, Any]:
+def _data_metadata(started: StartedJob) -> dict[str, Any]:
     """What Dagster shows of the data."""
     from dagster_tuneway._metadata import uploaded_metadata
 
     assert started.report is not None
     assert started.training_file is not None
-    return uploaded_metadata(started.report, started.training_file.id, folder)
+    return uploaded_metadata(started.report, started.training_file.id)
 
 
 def _joined(more: Mapping[str, Any], trained: MaterializeResult[Any], output: Any = None) -> MaterializeResult[Any]:

@@ -11,7 +11,7 @@ from prefect_tuneway.credentials import Credentials, FineTuningCredentials, reso
 
 if TYPE_CHECKING:
     from tuneway import DatasetReport, Recipe
-    from tuneway.choices import Reuse
+    from tuneway.choices import Order, Reuse
     from tuneway.client import UploadedFile
     from tuneway.progress import News
     from tuneway.recipe import Data
@@ -30,7 +30,9 @@ def log_news(batch: list[News]) -> None:
 def validate(
     training_data: Data | None,
     *,
-    validation_data: Data | None,
+    validation_data: Data | float | None,
+    row: Mapping[str, str] | None,
+    order: Order,
     model: str | None,
     data_options: Mapping[str, Any] | None,
 ) -> Step[dict[str, Any]]:
@@ -39,7 +41,9 @@ def validate(
     from tuneway.progress import DataChecked
     from tuneway.steps import data_summary
 
-    options = {"validation_data": validation_data, "model": model, **(data_options or {})}
+    options = {
+        "validation_data": validation_data, "row": row, "order": order, "model": model, **(data_options or {})
+    }  # fmt: skip
     report: DatasetReport = yield Here(lambda: validate(training_data, **options))
     log_news([DataChecked(report)])
     report.raise_for_errors()
@@ -64,7 +68,9 @@ def check(
 def upload(
     training_data: Data | None,
     *,
-    validation_data: Data | None,
+    validation_data: Data | float | None,
+    row: Mapping[str, str] | None,
+    order: Order,
     credentials: Credentials,
     report: DatasetReport | None,
     validate: bool,
@@ -79,8 +85,8 @@ def upload(
     uploaded: UploadedFile = yield AtService(
         access.client_settings(),
         lambda client, tell: client.upload(
-            training_data, validation_data=validation_data, report=report, validate=validate, purpose=purpose,
-            expires_after=expires_after, on_event=tell, **(data_options or {}),
+            training_data, validation_data=validation_data, row=row, order=order, report=report, validate=validate,
+            purpose=purpose, expires_after=expires_after, on_event=tell, **(data_options or {}),
         ),
         log_news,
     )  # fmt: skip

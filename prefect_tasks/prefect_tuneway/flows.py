@@ -99,7 +99,7 @@ def _whole(
     fields = given(fields)
     then = {name: fields.pop(name) for name in RegistrationFields.__annotations__ if name in fields}
     recipe = Recipe(**fields)
-    data = {"training_data": recipe.training_data, "validation_data": recipe.validation_data}
+    data = {name: getattr(recipe, name) for name in ("training_data", "validation_data", "row", "order")}
     training = {name: fields[name] for name in TrainingFields.__annotations__ if name in fields}
     service, who = {"credentials": credentials}, {"key": key, "reuse": reuse}
     report = yield TaskCall(_CHECK, {"recipe": recipe, "then": then, **service, **who})

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from prefect_tuneway import _jobs, _wait
 from prefect_tuneway._steps import AtService, Here, Step, arun, run
 from prefect_tuneway.credentials import DOCUMENTATION, JOB_LOGO, FineTuningCredentials, renamed, resolve
-from tuneway.choices import Reuse
+from tuneway.choices import Order, Reuse
 
 if TYPE_CHECKING:
     from tuneway.client import StartedJob
@@ -102,9 +102,19 @@ class FineTuningJob(JobBlock[dict[str, Any]]):
     )
     model: str = Field(description="The model to start from.")
     training_data: str | None = Field(
-        default=None, description="The path of a JSONL file; it is checked and uploaded when the training is triggered."
+        default=None,
+        description="The path or URL of JSONL, Parquet, Arrow or CSV; it is checked and uploaded when the training is "
+        "triggered.",
     )
-    validation_data: str | None = Field(default=None, description="Likewise; measured during training.")
+    validation_data: str | float | None = Field(
+        default=None, description="Likewise, or the share of the training data that is split off for it: 0.1."
+    )
+    row: dict[str, str] | None = Field(
+        default=None, description='How each row is made of columns: {"user": "{question}", "assistant": "{answer}"}.'
+    )
+    order: Order | None = Field(
+        default=None, description="content: the rows are sorted, so that the same set of rows is the same file."
+    )
     training_file: str | None = Field(default=None, description="Instead of the data: the id of an uploaded file.")
     validation_file: str | None = Field(default=None, description="Likewise; measured during training.")
     method: dict[str, Any] | None = Field(

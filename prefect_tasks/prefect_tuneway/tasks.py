@@ -21,7 +21,7 @@ from prefect_tuneway._jobs import Output
 from prefect_tuneway._signature import spell_out
 from prefect_tuneway._steps import awaited, blocking, result_of, worth_retrying
 from prefect_tuneway.credentials import Credentials
-from tuneway.choices import Choice, Reuse
+from tuneway.choices import Choice, Order, Reuse
 from tuneway.models import TrainingFields
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 def validate_training_data(
     training_data: Data | None = None,
     *,
-    validation_data: Data | None = None,
+    validation_data: Data | float | None = None,
+    row: Mapping[str, str] | None = None,
+    order: Order = "given",
     model: str | None = None,
     data_options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -47,13 +49,23 @@ def validate_training_data(
     once and name their lines. The output tells what is in the data: rows, tokens, what the training would cost.
 
     Args:
-        training_data: The path of a JSONL file.
-        validation_data: Likewise; measured during training.
+        training_data: The path or URL of JSONL, Parquet, Arrow or CSV; rows; or a frame, such as a task's result.
+        validation_data: Likewise; measured during training. A number such as 0.1 is the share of the training data
+            that is split off for it.
+        row: How each row is made of columns: `{"user": "{question}", "assistant": "{answer}"}`.
+        order: "content" sorts the rows by their hash, so that the same set of rows is the same file.
         model: The model to train, for its limits and its price.
         data_options: Further arguments of `tuneway.dataset.validate`, such as `prices`.
     """
     return result_of(
-        _data.validate(training_data, validation_data=validation_data, model=model, data_options=data_options)
+        _data.validate(
+            training_data,
+            validation_data=validation_data,
+            row=row,
+            order=order,
+            model=model,
+            data_options=data_options,
+        )
     )
 
 
@@ -61,7 +73,9 @@ def validate_training_data(
 def upload_training_file(
     training_data: Data | None = None,
     *,
-    validation_data: Data | None = None,
+    validation_data: Data | float | None = None,
+    row: Mapping[str, str] | None = None,
+    order: Order = "given",
     credentials: Credentials = None,
     report: DatasetReport | None = None,
     validate: bool = True,
@@ -75,8 +89,10 @@ def upload_training_file(
     which can't be told of files that are uploaded apart. `create_fine_tuning_job` finds both in the output.
 
     Args:
-        training_data: The path of a JSONL file.
-        validation_data: Likewise. One of the two is needed.
+        training_data: The path or URL of JSONL, Parquet, Arrow or CSV; rows; or a frame, such as a task's result.
+        validation_data: Likewise, or the share of the training data that is split off: 0.1. One of the two is needed.
+        row: How each row is made of columns: `{"user": "{question}", "assistant": "{answer}"}`.
+        order: "content" sorts the rows by their hash, so that the same set of rows is the same file.
         credentials: The service: a block, the name of a stored one, or None for what the environment says.
         report: What `Client.check` or `Client.validate` found in these very files. They aren't checked again, and a
             file that was written since is refused.
@@ -89,6 +105,8 @@ def upload_training_file(
         _data.upload(
             training_data,
             validation_data=validation_data,
+            row=row,
+            order=order,
             credentials=credentials,
             report=report,
             validate=validate,

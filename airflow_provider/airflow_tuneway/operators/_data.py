@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from tuneway import Client
+    from tuneway.choices import Order
     from tuneway.recipe import Data
 
-DATA = ("training_data", "validation_data", "data_options")
+DATA = ("training_data", "validation_data", "row", "order", "data_options")
+RENDERED_AS_JSON = {"row": "json", "data_options": "json"}
 
 
 class ValidateTrainingDataOperator(BaseOperator):
@@ -26,20 +28,25 @@ class ValidateTrainingDataOperator(BaseOperator):
     the validation data. Errors fail the task at once, and name their lines.
 
     Args:
-        training_data: The path of a JSONL file.
-        validation_data: Likewise. Given both, they are checked as a pair: a row that is in both is an error.
+        training_data: The path or URL of JSONL, Parquet, Arrow or CSV; an `ObjectStoragePath`; rows; or a frame.
+        validation_data: Likewise, or the share of the training data that is split off: 0.1. Given both, they are
+            checked as a pair: a row that is in both is an error.
+        row: How each row is made of columns: `{"user": "{question}", "assistant": "{answer}"}`.
+        order: "content" sorts the rows by their hash, so that the same set of rows is the same file.
         model: The model to train, for its limits and prices.
         data_options: Further arguments of `tuneway.dataset.validate`.
     """
 
     template_fields: Sequence[str] = (*DATA, "model")
-    template_fields_renderers = {"data_options": "json"}  # noqa: RUF012 - Airflow's own form
+    template_fields_renderers = RENDERED_AS_JSON
 
     def __init__(
         self,
         *,
         training_data: Data | None = None,
-        validation_data: Data | None = None,
+        validation_data: Data | float | None = None,
+        row: Mapping[str, str] | None = None,
+        order: Order = "given",
         model: str | None = None,
         data_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -48,6 +55,8 @@ class ValidateTrainingDataOperator(BaseOperator):
         super().__init__(**kwargs)
         self.training_data = training_data
         self.validation_data = validation_data
+        self.row = row
+        self.order = order
         self.model = model
         self.data_options = data_options
 
@@ -61,6 +70,8 @@ class ValidateTrainingDataOperator(BaseOperator):
             report = validate(
                 self.training_data,
                 validation_data=self.validation_data,
+                row=self.row,
+                order=self.order,
                 model=self.model,
                 **(self.data_options or {}),
             )
@@ -76,9 +87,11 @@ class UploadTrainingFileOperator(TunewayOperator):
     says the file's id, rows and tokens; `validation` says the same of the validation file.
 
     Args:
-        training_data: The path of a JSONL file.
-        validation_data: Likewise. Given both, they are checked as a pair: a row that is in both is an error, which
-            can't be told of files that are uploaded apart.
+        training_data: The path or URL of JSONL, Parquet, Arrow or CSV; an `ObjectStoragePath`; rows; or a frame.
+        validation_data: Likewise, or the share of the training data that is split off: 0.1. Given both, they are
+            checked as a pair: a row that is in both is an error, which can't be told of files that are uploaded apart.
+        row: How each row is made of columns: `{"user": "{question}", "assistant": "{answer}"}`.
+        order: "content" sorts the rows by their hash, so that the same set of rows is the same file.
         validate: Whether to check the data first; errors fail the task before anything is sent. Without the check
             the output doesn't know rows and tokens.
         purpose: What the service is told that the files are for.
@@ -87,13 +100,15 @@ class UploadTrainingFileOperator(TunewayOperator):
     """
 
     template_fields: Sequence[str] = (*TunewayOperator.template_fields, *DATA)
-    template_fields_renderers = {"data_options": "json"}  # noqa: RUF012 - Airflow's own form
+    template_fields_renderers = RENDERED_AS_JSON
 
     def __init__(
         self,
         *,
         training_data: Data | None = None,
-        validation_data: Data | None = None,
+        validation_data: Data | float | None = None,
+        row: Mapping[str, str] | None = None,
+        order: Order = "given",
         validate: bool = True,
         purpose: str = "fine-tune",
         expires_after: int | None = None,
@@ -104,6 +119,8 @@ class UploadTrainingFileOperator(TunewayOperator):
         super().__init__(**kwargs)
         self.training_data = training_data
         self.validation_data = validation_data
+        self.row = row
+        self.order = order
         self.validate = validate
         self.purpose = purpose
         self.expires_after = expires_after
@@ -116,6 +133,8 @@ class UploadTrainingFileOperator(TunewayOperator):
         uploaded = client.upload(
             self.training_data,
             validation_data=self.validation_data,
+            row=self.row,
+            order=self.order,
             validate=self.validate,
             purpose=self.purpose,
             expires_after=self.expires_after,

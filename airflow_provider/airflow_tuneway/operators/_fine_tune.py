@@ -79,8 +79,11 @@ class FineTuneOperator(OneStepOperator):
 
     Args:
         model: The model to start from.
-        training_data: The path of a JSONL file.
-        validation_data: Likewise; checked with the training data as a pair, and measured during training.
+        training_data: The path or URL of JSONL, Parquet, Arrow or CSV; an `ObjectStoragePath`; rows; or a frame.
+        validation_data: Likewise; checked with the training data as a pair, and measured during training. A number
+            such as 0.1 is the share of the training data that is split off for it.
+        row: How each row is made of columns: `{"user": "{question}", "assistant": "{answer}"}`.
+        order: "content" sorts the rows by their hash, so that the same set of rows is the same file, and the same job.
         max_usd: A training that is estimated to cost more is refused before anything is sent.
         data_options: Further arguments of `tuneway.dataset.validate`, such as `prices`.
         training_file: In place of `training_data`, the id of a file that is uploaded already, or the output of the

@@ -18,12 +18,12 @@ TRAINING_FIELDS = ("model", "method", "suffix", "seed", "metadata", "integration
 """The fields that a recipe and a job specification share."""
 
 FILE_FIELDS = ("training_file", "validation_file")
-DATA_FIELDS = ("training_data", "validation_data", "max_usd", "data_options")
+DATA_FIELDS = ("training_data", "validation_data", "row", "order", "max_usd", "data_options")
 SPEC_FIELDS = (*TRAINING_FIELDS, *FILE_FIELDS)
 RECIPE_FIELDS = (*TRAINING_FIELDS, *DATA_FIELDS)
 REGISTRATION_FIELDS = ("name", "registry", "alias", "checkpoint", "gates", "reason")
 
-JSON_FIELDS = ("method", "metadata", "integrations", "hyperparameters", "extra_body", "data_options")
+JSON_FIELDS = ("method", "metadata", "integrations", "hyperparameters", "extra_body", "row", "data_options")
 RENDERERS = dict.fromkeys(JSON_FIELDS, "json")
 
 Init = TypeVar("Init", bound=Callable[..., None])

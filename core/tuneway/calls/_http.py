@@ -11,7 +11,7 @@ from typing import IO, Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tuneway._escape import excerpt, one_line, url_segment
+from tuneway._escape import excerpt, one_line, path_shown, url_segment
 from tuneway.errors import BadReply, InvalidSpec
 
 T_co = TypeVar("T_co", covariant=True)

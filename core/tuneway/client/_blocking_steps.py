@@ -13,7 +13,7 @@ from tuneway.client._blocking_data import DataSteps
 from tuneway.client._blocking_registering import ModelSteps
 from tuneway.client._blocking_waiting import JobSteps
 from tuneway.client._checks import TrainingPlan
-from tuneway.client._fine_tune import FineTuned, StartedJob
+from tuneway.client._fine_tune import FineTuned, SentData, StartedJob
 from tuneway.client._uploading import send_recipe
 from tuneway.models import JobSpec
 from tuneway.progress import Listener
@@ -80,6 +80,30 @@ class Steps(DataSteps, JobSteps, ModelSteps):
         plan = self._plan(recipe, requester, reuse, then)
         return self._driver.run(flows.work(plan.check), on_event)
 
+    def send(
+        self,
+        recipe: Recipe,
+        requester: Requester | None = None,
+        *,
+        reuse: Reuse = "run",
+        on_event: Listener | None = None,
+        **then: Unpack[RegistrationFields],
+    ) -> SentData:
+        """Check a recipe, as `check` does, and upload its data. The data is read once.
+
+        Args:
+            recipe: What to train.
+            requester: Who asks.
+            reuse: Which existing jobs will do; see `submit`.
+            on_event: Called with news of what happens.
+            then: How the model is to be registered; see `fine_tune`.
+
+        Raises:
+            InvalidInput: Something is wrong with the recipe, or with what shall happen afterwards; nothing was sent.
+        """
+        plan = self._plan(recipe, requester, reuse, then)
+        return self._driver.run(send_recipe(self._account, plan, recipe), on_event)
+
     def start(
         self,
         recipe: Recipe | JobSpec,
@@ -102,8 +126,7 @@ class Steps(DataSteps, JobSteps, ModelSteps):
             self.check(recipe, requester, reuse=reuse, on_event=on_event, **then)
             report, file, spec = None, None, recipe
         else:
-            plan = self._plan(recipe, requester, reuse, then)
-            report, file = self._driver.run(send_recipe(self._account, plan, recipe), on_event)
+            report, file = self.send(recipe, requester, reuse=reuse, on_event=on_event, **then)
             spec = recipe.spec(file, file.validation)
         job = self.submit(spec, reuse=reuse, requester=requester, on_event=on_event)
         return StartedJob(job=job, spec=spec, report=report, training_file=file)

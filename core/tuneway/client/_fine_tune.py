@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from tuneway.models import File, Job, JobSpec
 
@@ -31,6 +31,18 @@ class UploadedFile(File):
         counted = (report.rows, report.tokens.total) if report is not None else (None, None)
         known = {"rows": counted[0], "tokens": counted[1], "validation": None}
         return cls.model_validate(file.model_dump() | known)
+
+
+class SentData(NamedTuple):
+    """The data of a recipe, checked and on the service: what `Client.send` gives.
+
+    Attributes:
+        report: What the check found.
+        file: The uploaded training data, with the validation data.
+    """
+
+    report: DatasetReport
+    file: UploadedFile
 
 
 @dataclass(frozen=True, kw_only=True)

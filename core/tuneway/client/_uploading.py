@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tuneway import flows
 from tuneway.calls import Source
 from tuneway.client._checks import TrainingPlan, prepared
-from tuneway.client._fine_tune import UploadedFile
+from tuneway.client._fine_tune import SentData, UploadedFile
 from tuneway.flows import Account, Flow
 from tuneway.progress import Listener
 from tuneway.recipe import Recipe
@@ -83,10 +83,10 @@ class Uploading:
         return hashed_data(self.given)
 
 
-def send_recipe(account: Account, plan: TrainingPlan, recipe: Recipe) -> Flow[tuple[DatasetReport, UploadedFile]]:
+def send_recipe(account: Account, plan: TrainingPlan, recipe: Recipe) -> Flow[SentData]:
     """Check a plan, and have the data of its recipe on the service. The data is read once."""
     with ExitStack() as stack:
         ready = yield from flows.work(lambda listener: stack.enter_context(plan.prepared(listener, recipe)))
         assert ready.report is not None
         file = yield from Uploading(given=recipe.data).send_prepared(account, ready)
-        return ready.report, file
+        return SentData(ready.report, file)
