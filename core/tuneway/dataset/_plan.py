@@ -49,7 +49,9 @@ def _epochs(n_epochs: int | str | None) -> int | None:
     if n_epochs in (None, "auto"):
         return None
     if not isinstance(n_epochs, int) or isinstance(n_epochs, bool) or not 1 <= n_epochs <= 50:
-        raise InvalidSpec(f'n_epochs: {excerpt(n_epochs)} is neither "auto" nor a number from 1 to 50', field="n_epochs")
+        raise InvalidSpec(
+            f'n_epochs: {excerpt(n_epochs)} is neither "auto" nor a number from 1 to 50', field="n_epochs"
+        )
     return n_epochs
 
 
