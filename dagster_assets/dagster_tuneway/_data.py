@@ -11,7 +11,8 @@ from dagster import AssetKey, AssetsDefinition, AssetSpec, SourceAsset
 
 from dagster_tuneway._names import filled
 from dagster_tuneway._runs import partition_of
-from tuneway.errors import InvalidSpec
+from tuneway.data import normal
+from tuneway.errors import InvalidInput, InvalidSpec
 
 if TYPE_CHECKING:
     from dagster import AssetCheckExecutionContext, AssetExecutionContext
@@ -63,7 +64,14 @@ class DataSource:
             given = given["path"]
         if isinstance(given, str) or type(given).__module__.startswith("pathlib"):
             return filled(fspath(given), partition_of(context))
-        return given
+        try:
+            return normal(given)
+        except ValueError as error:
+            whose = f"the asset {self.asset.to_user_string()}" if self.asset else self.name
+            raise InvalidInput(
+                f"{whose} gave data that can't be used: {error}",
+                hint="Give a path or URL, rows (an iterable of dictionaries), or a frame.",
+            ) from None
 
 
 def _is_asset(given: Any) -> TypeGuard[AssetLike]:

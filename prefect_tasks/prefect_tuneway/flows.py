@@ -28,7 +28,8 @@ class FineTuneFields(RecipeFields, RegistrationFields, total=False):
 _FORM: dict[str, Any] = {
     # a deployment gives a gate as JSON
     "types": {"gates": Sequence[Gate | NoWorseThanChampion | Callable[..., Any]]},
-    "defaults": {name: one.default for name, one in signature(check_registration).parameters.items()},
+    "defaults": {name: one.default for name, one in signature(check_registration).parameters.items()}
+    | {"order": "given"},
 }
 
 
