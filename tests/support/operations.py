@@ -215,6 +215,7 @@ def steps(path: Path) -> list[Operation]:
     """What is more than one request; `path` is a file with training data."""
     return [
         Operation("upload", lambda c: c.upload(path, validate=False)),
+        Operation("send", lambda c: c.send(Recipe(model="m", training_data=path))),
         Operation("start", lambda c: c.start(Recipe(model="m", training_data=path))),
         Operation("fine_tune", lambda c: c.fine_tune(Recipe(model="m", training_data=path), timeout=0.02)),
         Operation("outcome", lambda c: c.outcome(JOB)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePath
 from typing import Annotated
 
 import typer
@@ -86,6 +85,6 @@ def run(
 
 def _name_of(data: str) -> str:
     """The name of data as a model's name: letters, digits, dots and dashes."""
-    from tuneway.data import name_of
+    from tuneway.data import name_of, stem_of
 
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", PurePath(name_of(data)).stem).lstrip("._-")[:128] or "model"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem_of(name_of(data))).lstrip("._-")[:128] or "model"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         AsyncUploads,
     )
     from tuneway.client._blocking_operations import Checkpoints, Files, Graders, Jobs, Models, Permissions, Uploads
-    from tuneway.client._fine_tune import FineTuned, StartedJob, UploadedFile
+    from tuneway.client._fine_tune import FineTuned, SentData, StartedJob, UploadedFile
     from tuneway.client._sync import Client
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Jobs",
     "Models",
     "Permissions",
+    "SentData",
     "StartedJob",
     "UploadedFile",
     "Uploads",
@@ -61,7 +62,7 @@ _HOMES = {
         "Permissions",
         "Uploads",
     ),
-    "tuneway.client._fine_tune": ("FineTuned", "StartedJob", "UploadedFile"),
+    "tuneway.client._fine_tune": ("FineTuned", "SentData", "StartedJob", "UploadedFile"),
     "tuneway.client._sync": ("Client",),
 }
 

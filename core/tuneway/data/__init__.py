@@ -4,6 +4,7 @@ from tuneway.data._encoding import encode
 from tuneway.data._given import GivenData
 from tuneway.data._sources import name_of, normal
 from tuneway.data._spool import Spool
+from tuneway.data._stores import stem_of
 from tuneway.data._stream import HeldOut, LineStream, Readable, Unit, stream_of
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "encode",
     "name_of",
     "normal",
+    "stem_of",
     "stream_of",
 ]

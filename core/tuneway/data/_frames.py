@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
-from pathlib import PurePath
 from typing import Any, BinaryIO
 
-from tuneway.data._stores import reader_of
+from tuneway.data._stores import reader_of, suffix_of
 
 Batch = Iterable[Mapping[str, Any]]
 
@@ -92,7 +91,7 @@ def frame_file(file: BinaryIO, name: str) -> FrameRows:
         NotReadable: The file isn't what its name says.
         PackageMissing: It can't be read without a package.
     """
-    reader = {".csv": _csv, ".parquet": _parquet}.get(PurePath(name).suffix.lower(), _ipc)
+    reader = {".csv": _csv, ".parquet": _parquet}.get(suffix_of(name), _ipc)
     with _readable(name):
         columns, batches = reader(file, name)
 
@@ -132,7 +131,7 @@ def _readable(name: str) -> Iterator[None]:
     except UnicodeDecodeError as error:
         raise NotReadable(f"{name} isn't UTF-8", f"Byte {error.start:,} of a block can't be decoded.") from None
     except (ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
-        kind = PurePath(name).suffix.lower().removeprefix(".")
+        kind = suffix_of(name).removeprefix(".")
         raise NotReadable(
             f"{name} isn't a {kind} file that can be read", f"{type(error).__name__} was raised."
         ) from None

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from tuneway.data import _stores
@@ -116,7 +116,7 @@ def _local(stack: ExitStack, path: Path, field: str) -> OpenedData:
 def _file(opened: _stores.Opened, name: str, field: str) -> OpenedData:
     inner = name.removesuffix(_ZIPPED)
     opened = _stores.unzipped(opened, name, field=field)
-    if PurePath(inner).suffix.lower() in SUFFIXES:
+    if _stores.suffix_of(inner) in SUFFIXES:
         with _readable(field):
             return frame_file(opened.file, inner)
     return RemoteLines(opened.file, name, opened.size)

@@ -45,6 +45,17 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}"
 
 
+def suffix_of(source: str) -> str:
+    """The suffix of a path or URL, in lower case: ".csv"."""
+    return f".{source.rpartition('.')[2].lower()}"
+
+
+def stem_of(source: str) -> str:
+    """The name of the file that a path or URL ends in, without its suffix."""
+    base = source.replace("\\", "/").rpartition("/")[2].removesuffix(".gz")
+    return base.rpartition(".")[0] or base
+
+
 def local_path(url: str) -> Path | None:
     """The path of a `file://` URL; None for others."""
     parts = urlsplit(url)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuneway.data import GivenData, HeldOut, LineStream, Spool, name_of, stream_of
+from tuneway.data import GivenData, HeldOut, LineStream, Spool, name_of, stem_of, stream_of
 from tuneway.dataset._reading import Reader, open_reader
 from tuneway.dataset._report import DatasetReport, Fingerprint, ValidateProgress
 from tuneway.dataset._rules import MAX_LINE_BYTES, MIN_ROWS
@@ -156,7 +156,7 @@ def _readings(given: GivenData, stack: ExitStack, spools: ExitStack, max_line_by
         )  # fmt: skip
         kept = spools.enter_context(Spool()) if stream.path is None else None
         reader = stack.enter_context(open_reader(stream, field=name, max_line_bytes=max_line_bytes, spool=kept))
-        stem = PurePath(PurePath(stream.name).name.removesuffix(".gz")).stem if stream.is_file else name
+        stem = stem_of(stream.name) if stream.is_file else name
         yield _Reading(
             reader=reader, stream=stream, name=stream.path.name if stream.path else f"{stem}.jsonl", spool=kept
         )

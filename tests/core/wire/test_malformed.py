@@ -14,7 +14,7 @@ from support.fault_server import Fault, answer
 from support.operations import ONE_TO_ONE, everything, steps
 
 from tuneway import Client, Outcome
-from tuneway.client import FineTuned, StartedJob
+from tuneway.client import FineTuned, SentData, StartedJob
 from tuneway.errors import TunewayError
 from tuneway.flows import Poll, Retry
 
@@ -126,6 +126,8 @@ def check(operation: Any, client: Any) -> None:
         result = [result.job, result.started.job]
     elif isinstance(result, StartedJob):
         result = [result.job, result.training_file]
+    elif isinstance(result, SentData):
+        result = [result.report, result.file]
     for item in result if isinstance(result, list) else [result]:
         if isinstance(item, TunewayError):
             str(item).encode()
