@@ -105,8 +105,7 @@ def prepared(
 
     The listener is told how far the reading has come, and then what was found.
     """
-    from tuneway.dataset import plan_of
-    from tuneway.dataset.ready import checked_data
+    from tuneway.dataset.ready import checked_data, plan_of
 
     more = {} if max_line_bytes is None else {"max_line_bytes": max_line_bytes}
     plan = plan_of(**options)

@@ -1,6 +1,5 @@
 """Check training data before the training is paid for. `validate` reads the data once and applies the `RULES`."""
 
-from tuneway.dataset._plan import plan_of
 from tuneway.dataset._prices import PRICES_AS_OF, USD_PER_MILLION_TRAINED_TOKENS, Price, base_model, price_of
 from tuneway.dataset._reading import fingerprint
 from tuneway.dataset._report import (
@@ -32,7 +31,6 @@ __all__ = [
     "ValidateProgress",
     "base_model",
     "fingerprint",
-    "plan_of",
     "price_of",
     "validate",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuneway.data import GivenData, HeldOut, LineStream, Spool, name_of, stem_of, stream_of
+from tuneway.dataset._plan import plan_of
 from tuneway.dataset._reading import Reader, open_reader
 from tuneway.dataset._report import DatasetReport, Fingerprint, ValidateProgress
 from tuneway.dataset._rules import MAX_LINE_BYTES, MIN_ROWS
@@ -17,6 +18,9 @@ from tuneway.errors import InvalidInput, InvalidSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+__all__ = ["Prepared", "ReadyFile", "checked_data", "data_of_report", "hashed_data", "plan_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
