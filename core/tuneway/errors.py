@@ -65,7 +65,7 @@ class TunewayError(Exception):
         message = printable(message)
         super().__init__(message)
         self.message = message
-        self.hint = hint if hint is None else printable(hint)
+        self.hint: str | None = hint if hint is None else printable(hint)
         self.status: int | None = details.pop("status", None)
         self.code: str | None = details.pop("code", None)
         self.param: str | None = details.pop("param", None)

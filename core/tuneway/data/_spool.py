@@ -19,7 +19,7 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        self.size = 0
+        self.size: int = 0
         self._file: IO[bytes] | None = None
         self._buffer = bytearray()
 

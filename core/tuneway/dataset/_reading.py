@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Self
 
-    from tuneway.data import LineStream, Readable, Spool
+    from tuneway.data import LineStream, Readable, Spool, Unit
 
 _BLOCK = 2**20
 _WAITING = 4
@@ -109,11 +109,11 @@ class Reader:
         spool: Spool | None = None,
         kept: bool = False,
     ) -> None:
-        self.path = stream.name
-        self.unit = stream.unit
-        self.in_place = raw is not None
-        self.total_bytes = stream.size if raw is None else os.fstat(raw.fileno()).st_size
-        self.bom = False
+        self.path: str = stream.name
+        self.unit: Unit = stream.unit
+        self.in_place: bool = raw is not None
+        self.total_bytes: int | None = stream.size if raw is None else os.fstat(raw.fileno()).st_size
+        self.bom: bool = False
         self._stream = stream
         self._raw = raw
         self._spool = spool

@@ -62,7 +62,7 @@ def checked_data(
         ready = Prepared()
         reading = next(readings)
         plan = plan._replace(held_out=given.training_data is None)
-        progress = Progress(on_progress, given_size(given, reading.reader))
+        progress = Progress(on_progress, _given_size(given, reading.reader))
         train = stack.enter_context(closing(Scan(reading.reader, plan)))
         ready.files.append(reading.ready(train.run(progress)))
         held = next(readings, None)
@@ -166,7 +166,7 @@ def _readings(given: GivenData, stack: ExitStack, spools: ExitStack, max_line_by
         )
 
 
-def given_size(given: GivenData, reader: Reader) -> int:
+def _given_size(given: GivenData, reader: Reader) -> int:
     """How many bytes there are to be read; 0 if that isn't known."""
     total = reader.total_bytes
     if total is None or given.share is not None:
