@@ -46,6 +46,7 @@ def normal(data: Any) -> Any:
         if "\n" in data or len(data) > 4096 or data.lstrip()[:1] in ("{", "["):
             raise ValueError(f"a text of {len(data):,} characters is neither a path nor a URL; rows are mappings")
         return data if _stores.is_url(data) else Path(data)
+    data = _on_this_machine(data)
     if isinstance(data, os.PathLike | OnceRows) or _opens_itself(data) or callable(data):
         return data
     if isinstance(data, bytes | bytearray | Mapping | int | float):
@@ -61,6 +62,7 @@ def normal(data: Any) -> Any:
 
 def name_of(data: Any) -> str:
     """What data is called in messages; without secrets, and without rows."""
+    data = _on_this_machine(data)
     if isinstance(data, str):
         return _stores.shown(data) if _stores.is_url(data) else data
     if _opens_itself(data):
@@ -137,8 +139,12 @@ def _rows(data: Any, field: str) -> FrameRows:
 
 def _opens_itself(data: Any) -> bool:
     """Whether data is a path of a store, as Airflow's `ObjectStoragePath` and `UPath` are."""
-    return hasattr(data, "open") and hasattr(data, "fs") and hasattr(data, "protocol") and not _is_local(data)
+    kind = type(data)  # an attribute of the object itself may connect to its store
+    return all(hasattr(kind, name) for name in ("open", "stat", "fs", "protocol"))
 
 
-def _is_local(data: Any) -> bool:
-    return data.protocol in ("", "file", "local") and isinstance(data, os.PathLike)
+def _on_this_machine(data: Any) -> Any:
+    """The plain path of a file on this machine that a library for stores stands for; other data as it is."""
+    if _opens_itself(data) and data.protocol in ("", "file", "local"):
+        return Path(os.fsdecode(data) if isinstance(data, os.PathLike) else data.path)
+    return data

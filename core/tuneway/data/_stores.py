@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
+from tuneway._escape import one_line
 from tuneway.errors import InvalidInput, InvalidSpec
 
 _BLOCK = 2**20
@@ -74,9 +75,14 @@ def open_elsewhere(path: Any, *, field: str) -> Iterator[Opened]:
     """Open a path of another library that opens itself, such as Airflow's `ObjectStoragePath` or `UPath`."""
     name = shown(str(path))
     with ExitStack() as stack:
-        with _told(name, field):
-            size = getattr(path.stat(), "st_size", None)
-            file = stack.enter_context(path.open("rb"))
+        try:
+            with _told(name, field):
+                size = getattr(path.stat(), "st_size", None)
+                file = stack.enter_context(path.open("rb"))
+        except InvalidInput:
+            raise
+        except (ValueError, ImportError) as error:  # the library for this store isn't there
+            raise InvalidSpec(f"{name} can't be opened: {one_line(error)}", field=field) from None
         yield Opened(cast("BinaryIO", _Named(file, name, field, size)), size)
 
 
