@@ -8,7 +8,7 @@ import os
 
 import pytest
 from blockbuster import blockbuster_ctx
-from prefect import flow, unmapped
+from prefect import flow, task, unmapped
 from prefect.cache_policies import INPUTS, NO_CACHE
 from prefect.client.orchestration import get_client
 from support.datasets import good_rows, write
@@ -51,6 +51,25 @@ def test_a_flow_hands_each_steps_output_to_the_next_as_it_is(server, data):
     assert told["ref"] == "support-router:1"
     assert told["model_id"] == server.service.jobs[0]["fine_tuned_model"]
     assert server.service.jobs[0]["metadata"]["tuneway_origin"].startswith("prefect: nightly / ")
+
+
+def test_the_rows_of_a_task_are_the_data_of_the_next(server, credentials):
+    @task
+    def tickets():
+        return [{"ticket": f"Order {number} is late", "team": "shipping"} for number in range(40)]
+
+    @flow
+    def nightly():
+        how = {"validation_data": 0.4, "row": {"user": "{ticket}", "assistant": "{team}"}, "order": "content"}
+        rows = tickets()
+        checked = validate_training_data(rows, **how)
+        file = upload_training_file(rows, credentials=credentials, **how)
+        return checked, file
+
+    checked, file = nightly()
+
+    assert file["rows"] + file["validation"]["rows"] == checked["rows"] + checked["validation"]["rows"] == 40
+    assert len(server.service.files) == 2
 
 
 @pytest.mark.parametrize("asked", [{"n_epochs": 3, "batch_size": "auto"}, {}])
