@@ -1,8 +1,9 @@
 """The fast path: separate the plain, valid rows of a chunk from those that need a full check.
 
-Most rows of most files are plain: they contain only text messages. They are parsed once, by pydantic's parser in Rust,
-and checked with few steps of Python. This module reports nothing: a row that isn't plain, for whatever reason, gets
-the full check.
+Most rows of most files are plain: they contain only text messages. Most of these are written as programs write them,
+and one regular expression says that such a line is a plain row, without parsing it: Rust's engine reads each byte once.
+The others are parsed once, by pydantic's parser in Rust, and checked with few steps of Python. This module reports
+nothing: a row that isn't plain, for whatever reason, gets the full check.
 """
 
 from __future__ import annotations
@@ -10,12 +11,37 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic_core import SchemaValidator, from_json
+from pydantic_core.core_schema import str_schema
 
 from tuneway.dataset._report import Format
 
 Row = dict[str, Any]
-Sifter = Callable[[list[bytes], list[Row] | None, bool], Sequence[int]]
+Parser = Callable[[bytes, bool], Row | None]
+
+_HEX = "[0-9a-fA-F]"
+_PAIR = rf"[89abAB]{_HEX}{{2}}\\u[dD][c-fC-F]{_HEX}{{2}}"  # the rest of a character that has two escapes
+_CODE = rf"(?:[0-9a-ce-fA-CE-F]{_HEX}{{3}}|[dD](?:[0-7]{_HEX}{{2}}|{_PAIR}))"
+_TEXT = rf'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u{_CODE}))*"'
+
+
+def _message(roles: str) -> str:
+    return rf'\{{"role": ?"(?:{roles})", ?"content": ?{_TEXT}\}}'
+
+
+_ASKING = "user|system|developer"
+_CHAT = (
+    rf'\{{"messages": ?\[(?:{_message(_ASKING)}, ?)*{_message("assistant")}'
+    rf"(?:, ?{_message(f'{_ASKING}|assistant')})*\]\}}"
+)
+_COMPLETION = rf'\{{"prompt": ?{_TEXT}, ?"completion": ?{_TEXT}\}}'
+
+
+def _matcher(pattern: str) -> Callable[[bytes], bool]:
+    """A test of a whole line. It says no also if the line isn't UTF-8."""
+    whole = rf"\A{pattern}\r?\n?\z"
+    return SchemaValidator(str_schema(pattern=whole, regex_engine="rust-regex")).isinstance_python
+
 
 _IS_ANSWER = {"assistant": True, "user": False, "system": False, "developer": False}
 
@@ -25,46 +51,47 @@ def sift(lines: list[bytes], format_: Format | None, keep: list[Row] | None, *, 
 
     The parser silently drops one of two equal keys. Only with `strict` do rows with such keys get a full check.
     """
-    sifter = _SIFTERS.get(format_)
-    return sifter(lines, keep, strict) if sifter else range(len(lines))
-
-
-def _sift_chat(lines: list[bytes], keep: list[Row] | None, strict: bool) -> Sequence[int]:  # noqa: FBT001
+    parser = _PARSERS.get(format_)
+    if parser is None:
+        return range(len(lines))
     others: list[int] = []
-    for place, line in enumerate(lines):
-        try:
-            row = from_json(line)
-            messages = row["messages"]
-            answers = 0
-            for message in messages:
-                answers += _IS_ANSWER[message["role"]]
-                if type(message["content"]) is not str or len(message) != 2:
-                    break
-            else:
-                if answers and len(row) == 1 and not (strict and _has_more(line, 4 * len(messages) + 1, messages)):
-                    if keep is not None:
-                        keep.append(row)
-                    continue
-        except (ValueError, LookupError, TypeError):
-            pass
-        others.append(place)
+    for place, plain in enumerate(map(_MATCHERS[format_], lines)):
+        if plain and keep is None:
+            continue
+        line = lines[place]
+        row = from_json(line, cache_strings="keys") if plain else parser(line, strict)
+        if row is None:
+            others.append(place)
+        elif keep is not None:
+            keep.append(row)
     return others
 
 
-def _sift_completions(lines: list[bytes], keep: list[Row] | None, strict: bool) -> Sequence[int]:  # noqa: FBT001
-    others: list[int] = []
-    for place, line in enumerate(lines):
-        try:
-            row = from_json(line)
-            texts = type(row["prompt"]) is str is type(row["completion"])
-            if texts and len(row) == 2 and not (strict and _has_more(line, 4, [row])):
-                if keep is not None:
-                    keep.append(row)
-                continue
-        except (ValueError, LookupError, TypeError):
-            pass
-        others.append(place)
-    return others
+def _chat(line: bytes, strict: bool) -> Row | None:  # noqa: FBT001  # called for each line
+    try:
+        row: Row = from_json(line, cache_strings="keys")
+        messages = row["messages"]
+        answers = 0
+        for message in messages:
+            answers += _IS_ANSWER[message["role"]]
+            if type(message["content"]) is not str or len(message) != 2:
+                return None
+        if answers and len(row) == 1 and not (strict and _has_more(line, 4 * len(messages) + 1, messages)):
+            return row
+    except (ValueError, LookupError, TypeError):
+        pass
+    return None
+
+
+def _completion(line: bytes, strict: bool) -> Row | None:  # noqa: FBT001  # called for each line
+    try:
+        row: Row = from_json(line, cache_strings="keys")
+        texts = type(row["prompt"]) is str is type(row["completion"])
+        if texts and len(row) == 2 and not (strict and _has_more(line, 4, [row])):
+            return row
+    except (ValueError, LookupError, TypeError):
+        pass
+    return None
 
 
 def _has_more(line: bytes, strings: int, objects: list[Row]) -> bool:
@@ -76,4 +103,8 @@ def _has_more(line: bytes, strings: int, objects: list[Row]) -> bool:
     return False
 
 
-_SIFTERS: dict[Format | None, Sifter] = {"chat": _sift_chat, "completions": _sift_completions}
+_PARSERS: dict[Format | None, Parser] = {"chat": _chat, "completions": _completion}
+_MATCHERS: dict[Format | None, Callable[[bytes], bool]] = {
+    "chat": _matcher(_CHAT),
+    "completions": _matcher(_COMPLETION),
+}
