@@ -1,20 +1,23 @@
 """Data wherever it is: files, object stores, web addresses, rows, frames; all of it becomes the same JSON lines."""
 
-from tuneway.data._encoding import encode
+from tuneway.data._encoding import WrittenLines, encode, is_plain_chat
 from tuneway.data._given import GivenData
 from tuneway.data._sources import name_of, normal
 from tuneway.data._spool import Spool
 from tuneway.data._stores import stem_of
-from tuneway.data._stream import HeldOut, LineStream, Readable, Unit, stream_of
+from tuneway.data._stream import HeldOut, LineBlocks, LineStream, Readable, Unit, stream_of
 
 __all__ = [
     "GivenData",
     "HeldOut",
+    "LineBlocks",
     "LineStream",
     "Readable",
     "Spool",
     "Unit",
+    "WrittenLines",
     "encode",
+    "is_plain_chat",
     "name_of",
     "normal",
     "stem_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -34,6 +34,47 @@ def encode(row: Mapping[str, Any]) -> bytes:
         return to_json(made, inf_nan_mode="constants") + b"\n"
     except ValueError:  # half a character: written as its escape, which the check of the data finds
         return _DUMPS(made).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def encode_rows(rows: Iterable[Mapping[str, Any]]) -> WrittenLines:
+    """Write rows as lines, and note whether all of them are plain chats."""
+    lines = WrittenLines()
+    plain = True
+    for row in rows:
+        if plain and type(row) is dict and len(row) == 1 and is_plain_chat(row.get("messages")):
+            try:
+                lines.append(to_json(row) + b"\n")
+                continue
+            except ValueError:  # half a character
+                pass
+        plain = False
+        lines.append(encode(row))
+    lines.plain_chats = plain
+    return lines
+
+
+class WrittenLines(list[bytes]):
+    """Some lines, and what is known of them already."""
+
+    plain_chats = False
+
+
+_IS_ANSWER = {"assistant": True, "user": False, "system": False, "developer": False}
+
+
+def is_plain_chat(messages: Any) -> bool:
+    """Whether a row's messages are an example of chat whose messages have a role and a text, and nothing else."""
+    if type(messages) is not list:
+        return False
+    answers = 0
+    try:
+        for message in messages:
+            answers += _IS_ANSWER[message["role"]]
+            if type(message["content"]) is not str or len(message) != 2 or type(message) is not dict:
+                return False
+    except (LookupError, TypeError):
+        return False
+    return answers > 0
 
 
 def _is_text(row: Any) -> bool:

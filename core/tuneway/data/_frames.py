@@ -14,11 +14,13 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, BinaryIO
 
+from tuneway.data._native import arrow_batch, polars_batch
 from tuneway.data._stores import reader_of, suffix_of
 
 Batch = Iterable[Mapping[str, Any]]
 
 BATCH_ROWS = 1024
+_BATCH_BYTES = 2**22
 
 SUFFIXES = (".parquet", ".arrow", ".feather", ".csv")
 """The files that are frames."""
@@ -109,7 +111,7 @@ def _csv(file: BinaryIO, _: str) -> tuple[Iterable[str], Iterable[Batch]]:
 
 def _parquet(file: BinaryIO, name: str) -> tuple[Iterable[str], Iterable[Batch]]:
     opened = _needs("pyarrow.parquet", name).ParquetFile(file)
-    return opened.schema_arrow.names, (batch.to_pylist() for batch in opened.iter_batches(BATCH_ROWS))
+    return opened.schema_arrow.names, map(arrow_batch, opened.iter_batches(BATCH_ROWS))
 
 
 def _ipc(file: BinaryIO, name: str) -> tuple[Iterable[str], Iterable[Batch]]:
@@ -119,8 +121,8 @@ def _ipc(file: BinaryIO, name: str) -> tuple[Iterable[str], Iterable[Batch]]:
     except ValueError:  # the other form: a stream
         file.seek(0)
         opened = ipc.open_stream(file)
-        return opened.schema.names, (batch.to_pylist() for batch in opened)
-    return opened.schema.names, (opened.get_batch(place).to_pylist() for place in range(opened.num_record_batches))
+        return opened.schema.names, _parts(opened)
+    return opened.schema.names, _parts(map(opened.get_batch, range(opened.num_record_batches)))
 
 
 @contextmanager
@@ -155,7 +157,7 @@ def _polars(data: Any) -> FrameRows | None:
     if hasattr(data, "collect_schema") and hasattr(data, "collect_batches"):
 
         def lazily() -> Iterator[Batch]:
-            return (batch.to_dicts() for batch in data.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True))
+            return map(polars_batch, data.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True))
 
         if type(data).__name__ == "LazyFrame":
             return FrameRows("a polars LazyFrame", lambda: data.collect_schema().names(), lazily)
@@ -164,7 +166,7 @@ def _polars(data: Any) -> FrameRows | None:
     if not hasattr(data, "iter_slices"):
         return None
     return FrameRows(
-        "a polars DataFrame", lambda: data.columns, lambda: (part.to_dicts() for part in data.iter_slices(BATCH_ROWS))
+        "a polars DataFrame", lambda: data.columns, lambda: map(polars_batch, data.iter_slices(BATCH_ROWS))
     )
 
 
@@ -173,12 +175,12 @@ def _pyarrow(data: Any) -> FrameRows | None:
     if hasattr(data, "to_reader"):  # a table, or a scanner
         return _arrow(data.to_reader, name=name)
     if hasattr(data, "to_pylist") and hasattr(data, "schema"):
-        return FrameRows(name, lambda: data.schema.names, lambda: iter([data.to_pylist()]))
+        return FrameRows(name, lambda: data.schema.names, lambda: _parts([data]))
     if hasattr(data, "read_next_batch"):
         return _arrow(lambda: data, name=name)
     if hasattr(data, "scanner"):  # a dataset of several files
         return FrameRows(
-            name, lambda: data.schema.names, lambda: (one.to_pylist() for one in data.to_batches(batch_size=BATCH_ROWS))
+            name, lambda: data.schema.names, lambda: map(arrow_batch, data.to_batches(batch_size=BATCH_ROWS))
         )
     return None
 
@@ -192,11 +194,17 @@ def _arrow(make: Callable[[], Any], *, name: str) -> FrameRows:
         return list(readers[0].schema.names)
 
     def batches() -> Iterator[Batch]:
-        for batch in readers.pop() if readers else make():
-            for start in range(0, batch.num_rows, BATCH_ROWS):
-                yield batch.slice(start, BATCH_ROWS).to_pylist()
+        yield from _parts(readers.pop() if readers else make())
 
     return FrameRows(name, columns, batches)
+
+
+def _parts(batches: Iterable[Any]) -> Iterator[Batch]:
+    """Batches of Arrow, cut into small ones."""
+    for batch in batches:
+        rows = min(BATCH_ROWS, max(1, batch.num_rows * _BATCH_BYTES // max(1, batch.nbytes)))
+        for start in range(0, batch.num_rows, rows):
+            yield arrow_batch(batch.slice(start, rows))
 
 
 def _stream(data: Any, *, name: str) -> FrameRows:
@@ -214,7 +222,7 @@ def _ibis(data: Any) -> FrameRows | None:
         return None
 
     def batches() -> Iterator[Batch]:
-        return (batch.to_pylist() for batch in data.to_pyarrow_batches(chunk_size=BATCH_ROWS))
+        return _parts(data.to_pyarrow_batches(chunk_size=BATCH_ROWS))
 
     return FrameRows("an Ibis table", lambda: data.schema().names, batches)
 

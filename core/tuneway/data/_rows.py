@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
-from tuneway.data._encoding import NotJson, encode
+from tuneway.data._encoding import NotJson, WrittenLines, encode_rows
 from tuneway.data._frames import FrameRows, NotReadable
+from tuneway.data._native import NativeBatch
 from tuneway.data._template import RowTemplate
 from tuneway.errors import InvalidSpec
 
 FORMATS = "messages (chat, reinforcement), prompt and completion, or input, preferred_output and non_preferred_output"
+_SOME = 64  # rows may be large
 _ANY_OF = ({"messages"}, {"prompt"}, {"completion"}, {"preferred_output"}, {"non_preferred_output"})
 
 
@@ -39,18 +42,31 @@ class OnceRows:
         return rows
 
 
-def lines_of(frame: FrameRows, template: RowTemplate | None, *, field: str) -> Iterator[bytes]:
-    """Write the rows of a frame as lines. Its columns are checked first."""
+def lines_of(frame: FrameRows, template: RowTemplate | None, *, field: str) -> Iterator[WrittenLines]:
+    """Write the rows of a frame as lines, some at a time. Its columns are checked first."""
     if template is not None:
         template.check(frame.columns, frame.name)
     else:
         check_columns(frame.columns, frame.name, field)
     number = 0
+
+    def noting(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        nonlocal number
+        for row in rows:
+            yield template(row) if template is not None else row
+            number += 1
+
     try:
         for batch in frame.batches():
-            for row in batch:
-                yield encode(template(row) if template is not None else row)
-                number += 1
+            block = batch.lines() if template is None and isinstance(batch, NativeBatch) else None
+            if block is not None:
+                lines = WrittenLines(block.splitlines(keepends=True))  # JSON has no line end within a line
+                number += len(lines)
+                yield lines
+                continue
+            rows = noting(batch)
+            while lines := encode_rows(islice(rows, _SOME)):
+                yield lines
     except NotJson as error:
         raise _refused(frame.name, number, str(error), field) from None
     except NotReadable as error:

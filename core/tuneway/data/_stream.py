@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic_core import from_json
 
 from tuneway.choices import Order, check_word
-from tuneway.data._encoding import NotJson, encode
+from tuneway.data._encoding import NotJson, WrittenLines, encode
 from tuneway.data._frames import FrameRows
 from tuneway.data._order import Numbered, by_content
 from tuneway.data._rows import lines_of
@@ -147,9 +147,9 @@ def _of_frame(
 ) -> LineStream:
     lines = lines_of(frame, template, field=field)
     if order == "content" or held_out is not None:
-        stream = _numbered(enumerate(lines), frame.name, "row", order, held_out)
+        stream = _numbered(enumerate(chain.from_iterable(lines)), frame.name, "row", order, held_out)
         return replace(stream, is_file=frame.is_file)
-    return LineStream(name=frame.name, unit="row", raw=LineBlocks(lines), is_file=frame.is_file)
+    return LineStream(name=frame.name, unit="row", raw=LineBlocks(lines, clean=True), is_file=frame.is_file)
 
 
 def _numbered(lines: Iterator[Numbered], name: str, unit: Unit, order: Order, held_out: HeldOut | None) -> LineStream:
@@ -160,10 +160,10 @@ def _numbered(lines: Iterator[Numbered], name: str, unit: Unit, order: Order, he
         lines = held_out.take(lines)
     waiting: deque[int] = deque()
 
-    def noting() -> Iterator[bytes]:
+    def noting() -> Iterator[WrittenLines]:
         for number, line in lines:
             waiting.append(number)
-            yield line
+            yield WrittenLines((line,))
 
     return LineStream(
         name=name,
@@ -207,19 +207,25 @@ def _columns(line: bytes) -> dict[str, object] | None:
 
 
 class LineBlocks:
-    """Gives lines as blocks of bytes."""
+    """Gives lines as blocks of bytes, or as they are.
 
-    def __init__(self, lines: Iterator[bytes]) -> None:
-        self._lines = lines
+    Args:
+        lines: The lines, some at a time.
+        clean: Whether we wrote all of them, so that none starts with a byte order mark or has a carriage return.
+    """
+
+    def __init__(self, lines: Iterator[WrittenLines], *, clean: bool = False) -> None:
+        self.clean = clean
+        self.lines = lines
         self._parts: list[bytes] = []
         self._size = 0
 
     def read(self, size: int, /) -> bytes:
         """Give up to `size` bytes; fewer only at the end."""
         parts, have = self._parts, self._size
-        for line in self._lines:
-            parts.append(line)
-            have += len(line)
+        for lines in self.lines:
+            parts += lines
+            have += sum(map(len, lines))
             if have >= size:
                 break
         data = b"".join(parts)

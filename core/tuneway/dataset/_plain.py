@@ -14,6 +14,7 @@ from typing import Any
 from pydantic_core import SchemaValidator, from_json
 from pydantic_core.core_schema import str_schema
 
+from tuneway.data import is_plain_chat
 from tuneway.dataset._report import Format
 
 Row = dict[str, Any]
@@ -43,9 +44,6 @@ def _matcher(pattern: str) -> Callable[[bytes], bool]:
     return SchemaValidator(str_schema(pattern=whole, regex_engine="rust-regex")).isinstance_python
 
 
-_IS_ANSWER = {"assistant": True, "user": False, "system": False, "developer": False}
-
-
 def sift(lines: list[bytes], format_: Format | None, keep: list[Row] | None, *, strict: bool) -> Sequence[int]:
     """Find the rows that need a full check; gives their places in the chunk. The others are added to `keep`, if given.
 
@@ -71,16 +69,11 @@ def _chat(line: bytes, strict: bool) -> Row | None:  # noqa: FBT001  # called fo
     try:
         row: Row = from_json(line, cache_strings="keys")
         messages = row["messages"]
-        answers = 0
-        for message in messages:
-            answers += _IS_ANSWER[message["role"]]
-            if type(message["content"]) is not str or len(message) != 2:
-                return None
-        if answers and len(row) == 1 and not (strict and _has_more(line, 4 * len(messages) + 1, messages)):
-            return row
     except (ValueError, LookupError, TypeError):
-        pass
-    return None
+        return None
+    if len(row) != 1 or not is_plain_chat(messages):
+        return None
+    return None if strict and _has_more(line, 4 * len(messages) + 1, messages) else row
 
 
 def _completion(line: bytes, strict: bool) -> Row | None:  # noqa: FBT001  # called for each line

@@ -10,10 +10,12 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuneway._escape import path_shown
+from tuneway.data import LineBlocks
 from tuneway.dataset._report import Fingerprint
 from tuneway.errors import InvalidSpec
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Self
 
-    from tuneway.data import LineStream, Readable, Spool, Unit
+    from tuneway.data import LineStream, Readable, Spool, Unit, WrittenLines
 
 _BLOCK = 2**20
 _WAITING = 4
@@ -33,12 +35,14 @@ TOO_LONG = b"\0a line that is too long to be kept\n"
 
 
 class Chunk(NamedTuple):
-    """Some lines, with the number and the offset of each, and the offset after the last."""
+    """Some lines, with the number and the offset of each, the offset after the last, and what is known of them."""
 
     numbers: Sequence[int]
     lines: list[bytes]
     offsets: list[int]
     end: int
+    plain_chats: bool = False
+    """Whether all are known to be plain chats already."""
 
 
 class _HashingFile(io.RawIOBase):
@@ -57,25 +61,34 @@ class _HashingFile(io.RawIOBase):
         self._copy = copy
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="tuneway-sha256")
         self._hashing: deque[Future[None]] = deque()
-        self._ahead = self._read()
+        self._ahead: bytes | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        block = self._ahead
+        block = self._read() if self._ahead is None else self._ahead
         self._hashing.append(self._hasher.submit(self._take, block))
         self._ahead = self._read()
-        while self._hashing and (not block or len(self._hashing) > _WAITING):
-            self._hashing.popleft().result()
+        self._wait(0 if not block else _WAITING)
         self.size += len(block)
         self.has_cr = self.has_cr or b"\r" in block
         buffer[: len(block)] = block  # the buffer is empty whenever it reads, so a block fits
         return len(block)
 
+    def add(self, block: bytes) -> None:
+        """Hash a block that was read elsewhere; none at the end."""
+        self._hashing.append(self._hasher.submit(self._take, block))
+        self._wait(_WAITING if block else 0)
+        self.size += len(block)
+
     def close(self) -> None:
         self._hasher.shutdown()
         super().close()
+
+    def _wait(self, left: int) -> None:
+        while len(self._hashing) > left:
+            self._hashing.popleft().result()
 
     def _take(self, block: bytes) -> None:
         self.sha256.update(block)
@@ -138,6 +151,10 @@ class Reader:
 
     def chunks(self) -> Iterator[Chunk]:
         """Give all lines, in chunks, without a byte order mark at the start."""
+        given = self._stream.raw
+        if isinstance(given, LineBlocks) and given.clean:
+            yield from self._given(given.lines)
+            return
         number, offset, readline = self._stream.first, 0, partial(self._lines.readline, _BLOCK)
         numbers_of = self._stream.numbers
         if self._lines.peek(3)[:3] == BOM:
@@ -161,6 +178,34 @@ class Reader:
             numbers = range(number, number + len(lines)) if numbers_of is None else numbers_of(len(lines))
             yield Chunk(numbers, lines, offsets, offset)
             number += len(lines)
+
+    def _given(self, batches: Iterator[WrittenLines]) -> Iterator[Chunk]:
+        """Give lines that were made here as they are."""
+        number, offset = self._stream.first, 0
+        waiting: list[bytes] = []
+        size = 0
+        while (lines := self._next(batches)) is not None:
+            waiting += lines
+            *offsets, end = accumulate(map(len, lines), initial=offset)
+            size += end - offset
+            if size >= _BLOCK:
+                self._file.add(b"".join(waiting))
+                waiting, size = [], 0
+            chunk = Chunk(range(number, number + len(lines)), lines, offsets, end, lines.plain_chats)
+            if max(map(len, lines)) > max(_BLOCK, self._max_line_bytes):
+                kept = [line if len(line) <= max(_BLOCK, self._max_line_bytes) else TOO_LONG for line in lines]
+                chunk = chunk._replace(lines=kept, plain_chats=False)
+            yield chunk
+            number += len(lines)
+            offset = end
+        self._file.add(b"".join(waiting))
+        self._file.add(b"")
+
+    def _next(self, batches: Iterator[WrittenLines]) -> WrittenLines | None:
+        try:
+            return next(batches, None)
+        except OSError as error:
+            raise _unreadable(self.path, error, "path") from error
 
     def fingerprint(self) -> Fingerprint:
         """The hash and size of the file. Call it after all lines are read."""

@@ -103,7 +103,9 @@ class Scan:
             self.format = _detect(chunk)
         plain: list[dict[str, Any]] = []
         strict = chunk.offsets[0] < STRICT_BYTES
-        others = sift(chunk.lines, self.format, plain if self._tally.needs_texts else None, strict=strict)
+        keep = plain if self._tally.needs_texts else None
+        known = chunk.plain_chats and self.format == "chat" and keep is None
+        others = () if known else sift(chunk.lines, self.format, keep, strict=strict)
         lines, places = chunk.lines, list(range(len(chunk.lines)))
         if others:
             odd = frozenset(others)

@@ -12,6 +12,8 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tuneway.data import encode
 from tuneway.dataset import validate
@@ -347,3 +349,40 @@ def test_a_file_that_is_not_what_its_name_says_is_named(tmp_path, name):
         validate(path)
     assert "secret words" not in f"{caught.value} {caught.value.hint}"
     assert caught.value.__cause__ is None
+
+
+scalars = st.none() | st.booleans() | st.just(0.5) | st.text(max_size=5) | st.just("half \ud83d")
+turns = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "bot"]), "content": st.text(max_size=5)})
+odd_turns = st.fixed_dictionaries({}, optional={"role": scalars, "content": scalars, "weight": scalars})
+chats = st.fixed_dictionaries(
+    {"messages": st.lists(turns, max_size=3) | st.lists(turns | odd_turns | scalars, max_size=3) | scalars},
+    optional={"more": scalars},
+)
+
+
+def found(data, **options):
+    report = validate(data, tokenizer="estimate", **options)
+    first = report.unit == "line"
+    problems = [
+        (one.rule, one.where, one.line and one.line - first, one.rule == "row.duplicate" or one.found)
+        for one in report.errors + report.warnings
+    ]
+    return report.sha256, report.rows, report.format, report.counts, problems
+
+
+@given(rows=st.lists(chats, max_size=70))
+def test_rows_are_checked_as_their_file_is(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("rows") / "train.jsonl"
+    rows = [ROWS[0], *rows]
+    path.write_bytes(b"".join(map(encode, rows)))
+
+    assert found(rows, format="chat") == found(path, format="chat")
+
+
+def test_a_row_that_is_too_long_is_told_as_in_a_file(tmp_path):
+    rows = [*ROWS, {"messages": [{"role": "assistant", "content": "x" * 3 * 2**20}]}]
+    report = validate(rows, max_line_bytes=2**21)
+
+    assert report.counts == validate(written(tmp_path, rows), max_line_bytes=2**21).counts
+    assert report.counts["jsonl.line_too_long"] == 1
+    assert validate(rows, max_line_bytes=2**22).ok

@@ -1,0 +1,211 @@
+"""Write batches of frames as JSON lines by the frame's own library, so that no Python object is made of a value.
+
+What is written is what `encode` writes. A batch that may come out otherwise isn't taken: it goes row by row.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic_core import to_json
+
+_LARGEST = 2**28  # an escape has up to six characters, and an Arrow array of text up to 2 GiB
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_RARE = {chr(code): to_json(chr(code)).decode()[1:-1] for code in range(32) if chr(code) not in _ESCAPES}
+_NAME = re.compile(r"[\w-]+", re.ASCII)
+_EXACT = 2.0**53  # larger floats stand for several integers
+
+
+class NotTaken(Exception):
+    """A batch has to go row by row."""
+
+
+class NativeBatch:
+    """Rows of a frame that its library may be able to write.
+
+    Args:
+        rows: Gives the rows.
+        lines: Gives all of them as JSON lines; raises `NotTaken` if that can't be done.
+    """
+
+    def __init__(self, rows: Callable[[], Iterable[Mapping[str, Any]]], lines: Callable[[], bytes]) -> None:
+        self._rows = rows
+        self._lines = lines
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return iter(self._rows())
+
+    def lines(self) -> bytes | None:
+        """All rows as JSON lines, if its library can write them."""
+        try:
+            return self._lines()
+        except (NotTaken, ValueError, NotImplementedError):  # the latter two: what older versions of Arrow can't do
+            return None
+
+
+def arrow_batch(batch: Any) -> NativeBatch:
+    """A record batch of pyarrow."""
+    return NativeBatch(batch.to_pylist, lambda: _arrow_lines(batch))
+
+
+def polars_batch(frame: Any) -> NativeBatch:
+    """A data frame of polars."""
+    return NativeBatch(frame.to_dicts, lambda: _polars_lines(frame))
+
+
+def _arrow_lines(batch: Any) -> bytes:
+    import pyarrow.compute as pc
+
+    if batch.nbytes > _LARGEST or not batch.num_columns or not batch.num_rows:
+        raise NotTaken
+    text = _joined([*_object(batch.schema.names, batch.columns), "\n"])
+    return bytes(memoryview(text.buffers()[2])[: pc.sum(pc.binary_length(text)).as_py()])
+
+
+Pieces = list[Any]
+"""What makes a text when it is joined: constants, and Arrow arrays of texts."""
+
+
+def _joined(pieces: Pieces) -> Any:
+    import pyarrow.compute as pc
+
+    merged: Pieces = []
+    for piece in pieces:
+        if merged and isinstance(piece, str) and isinstance(merged[-1], str):
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return pc.binary_join_element_wise(*merged, "") if len(merged) > 1 else merged[0]
+
+
+def _object(names: list[str], columns: list[Any]) -> Pieces:
+    """The texts of objects. A field that is null is left out."""
+    import pyarrow.compute as pc
+
+    if len(set(names)) < len(names):
+        raise NotTaken
+    fields = [[f",{to_json(name).decode()}:", *_pieces(column)] for name, column in zip(names, columns, strict=True)]
+    if any(part.null_count for field in fields for part in field if not isinstance(part, str)):
+        text = pc.binary_join_element_wise("{", *map(_joined, fields), "", null_handling="skip")
+        return [pc.binary_replace_slice(text, start=1, stop=2, replacement=""), "}"]  # the comma before the first
+    parts = [part for field in fields for part in field]
+    return ["{", parts[0][1:], *parts[1:], "}"]
+
+
+def _pieces(array: Any) -> Pieces:
+    """The JSON text of each value of an Arrow array. Joined, it is null where the value is null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind, types = array.type, pa.types
+    if types.is_dictionary(kind):
+        return _pieces(array.dictionary_decode())
+    if types.is_string(kind) or types.is_large_string(kind):
+        return ['"', _escaped(array.cast(pa.string())), '"']
+    if types.is_struct(kind) and kind.num_fields:
+        pieces = _object([kind.field(place).name for place in range(kind.num_fields)], array.flatten())
+        return (
+            [pc.if_else(array.is_valid(), _joined(pieces), pa.scalar(None, pa.string()))]
+            if array.null_count
+            else pieces
+        )
+    if types.is_list(kind) or types.is_large_list(kind):
+        return _list(array)
+    if types.is_floating(kind):
+        array = _whole(array)
+    elif types.is_null(kind):
+        return [pa.nulls(len(array), pa.string())]
+    elif not (types.is_integer(kind) or types.is_boolean(kind)):
+        raise NotTaken
+    return [array.cast(pa.string())]
+
+
+def _whole(array: Any) -> Any:
+    """Floats as integers; NaN becomes null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = array.cast(pa.float64())
+    values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
+    whole = pc.and_(pc.equal(pc.trunc(values), values), pc.less(pc.abs(values), _EXACT))
+    if pc.all(whole).as_py() is False:
+        raise NotTaken
+    return values.cast(pa.int64())
+
+
+def _list(array: Any) -> Pieces:
+    import pyarrow.compute as pc
+
+    offsets = array.offsets
+    first, last = offsets[0].as_py(), offsets[-1].as_py()
+    texts = pc.coalesce(_joined(_pieces(array.values.slice(first, last - first))), "null")
+    mask = array.is_null() if array.null_count else None
+    return ["[", pc.binary_join(type(array).from_arrays(pc.subtract(offsets, first), texts, mask=mask), ","), "]"]
+
+
+def _escaped(array: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    data = _data(array)
+    for character, escape in _ESCAPES.items():
+        if character.encode() in data:
+            array = pc.replace_substring(array, character, escape)
+    data = _data(array)
+    if len(data) and pc.min(pa.Array.from_buffers(pa.uint8(), len(data), [None, pa.py_buffer(data)])).as_py() < 32:
+        for character, escape in _RARE.items():
+            if character.encode() in data:
+                array = pc.replace_substring(array, character, escape)
+    return array
+
+
+def _data(array: Any) -> bytes:
+    """The bytes of an array of text, one text after the other."""
+    buffer = array.buffers()[2]
+    if buffer is None or not len(array):
+        return b""
+    ends = memoryview(array.buffers()[1]).cast("i")
+    return bytes(memoryview(buffer)[ends[array.offset] : ends[array.offset + len(array)]])
+
+
+def _polars_lines(frame: Any) -> bytes:
+    names: set[str] = set()
+    for name, kind in frame.schema.items():
+        names.add(name)
+        _add_names(kind, names)
+    file = io.BytesIO()
+    frame.write_ndjson(file)
+    lines = file.getvalue()
+    if b'":null' in lines:
+        lines = _without_nulls(lines, names)
+    return lines
+
+
+def _add_names(kind: Any, names: set[str]) -> None:
+    """Add the names of fields in a type; only types that polars writes as `encode` does are taken."""
+    match kind.base_type().__name__:
+        case "List":
+            _add_names(kind.inner, names)
+        case "Struct" if kind.fields:
+            for field in kind.fields:
+                names.add(field.name)
+                _add_names(field.dtype, names)
+        case "String" | "Boolean":
+            pass
+        case _ if not kind.is_integer():
+            raise NotTaken
+
+
+def _without_nulls(lines: bytes, names: set[str]) -> bytes:
+    """Leave out fields that are null. In a text, quotes are escaped, so nothing in a text looks like such a field."""
+    if not all(map(_NAME.fullmatch, names)):
+        raise NotTaken
+    nulls = [one for one in (f'"{name}":null'.encode() for name in names) if one in lines]
+    for null in nulls:
+        lines = lines.replace(b"," + null, b"")
+    for null in nulls:  # those that stand first
+        lines = lines.replace(b"{" + null + b",", b"{").replace(b"{" + null + b"}", b"{}")
+    return lines
