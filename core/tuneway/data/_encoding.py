@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic_core import to_json
 
 _DUMPS = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_SOME = 2**17
 _KEPT = (str, bool, int)
 
 
@@ -36,21 +37,22 @@ def encode(row: Mapping[str, Any]) -> bytes:
         return _DUMPS(made).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def encode_rows(rows: Iterable[Mapping[str, Any]]) -> WrittenLines:
-    """Write rows as lines, and note whether all of them are plain chats."""
-    lines = WrittenLines()
-    plain = True
+def encode_some(rows: Iterator[Mapping[str, Any]], lines: WrittenLines) -> None:
+    """Write the next rows as lines, about 128 KiB of them, and note whether all of them are plain chats."""
+    plain, size = True, 0
     for row in rows:
         if plain and type(row) is dict and len(row) == 1 and is_plain_chat(row.get("messages")):
             try:
-                lines.append(to_json(row) + b"\n")
-                continue
+                line = to_json(row) + b"\n"
             except ValueError:  # half a character
-                pass
-        plain = False
-        lines.append(encode(row))
+                plain, line = False, encode(row)
+        else:
+            plain, line = False, encode(row)
+        lines.append(line)
+        size += len(line)
+        if size >= _SOME:
+            break
     lines.plain_chats = plain
-    return lines
 
 
 class WrittenLines(list[bytes]):

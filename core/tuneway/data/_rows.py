@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Any
 
-from tuneway.data._encoding import NotJson, WrittenLines, encode_rows
+from tuneway.data._encoding import NotJson, WrittenLines, encode_some
 from tuneway.data._frames import FrameRows, NotReadable
 from tuneway.data._native import NativeBatch
 from tuneway.data._template import RowTemplate
 from tuneway.errors import InvalidSpec
 
 FORMATS = "messages (chat, reinforcement), prompt and completion, or input, preferred_output and non_preferred_output"
-_SOME = 64  # rows may be large
 _ANY_OF = ({"messages"}, {"prompt"}, {"completion"}, {"preferred_output"}, {"non_preferred_output"})
 
 
@@ -48,27 +46,25 @@ def lines_of(frame: FrameRows, template: RowTemplate | None, *, field: str) -> I
         template.check(frame.columns, frame.name)
     else:
         check_columns(frame.columns, frame.name, field)
-    number = 0
-
-    def noting(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        nonlocal number
-        for row in rows:
-            yield template(row) if template is not None else row
-            number += 1
-
+    number, lines = 0, WrittenLines()
     try:
         for batch in frame.batches():
             block = batch.lines() if template is None and isinstance(batch, NativeBatch) else None
             if block is not None:
                 lines = WrittenLines(block.splitlines(keepends=True))  # JSON has no line end within a line
+                yield lines
                 number += len(lines)
-                yield lines
                 continue
-            rows = noting(batch)
-            while lines := encode_rows(islice(rows, _SOME)):
+            rows = iter(batch) if template is None else map(template, batch)
+            while True:
+                lines = WrittenLines()
+                encode_some(rows, lines)
+                if not lines:
+                    break
                 yield lines
+                number += len(lines)
     except NotJson as error:
-        raise _refused(frame.name, number, str(error), field) from None
+        raise _refused(frame.name, number + len(lines), str(error), field) from None
     except NotReadable as error:
         raise InvalidSpec(f"{field}: {error}", field=field, hint=error.hint) from None
 
@@ -82,7 +78,7 @@ def frame_of_rows(rows: Callable[[], Iterable[Any]], *, field: str) -> FrameRows
         number = 0
         row = first
         while row is not None:
-            if not isinstance(row, Mapping):
+            if type(row) is not dict and not isinstance(row, Mapping):
                 row = _mapping(row, number, field)
             yield row
             number += 1

@@ -186,7 +186,8 @@ class EstimateTally:
         self._sizes.update(sizes)
         self._bytes += size
         if self._bytes >= self._due:
-            for line in lines[:: max(1, len(lines) * self._step // max(1, size))]:
+            step = max(self._step, self._bytes // _SAMPLES) if self._grows else self._step
+            for line in lines[:: max(1, len(lines) * step // max(1, size))]:
                 self._sample(from_json(line), len(line))
 
     def add(self, row: Row, size: int) -> None:
