@@ -9,6 +9,7 @@ nothing: a row that isn't plain, for whatever reason, gets the full check.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any
 
 from pydantic_core import SchemaValidator, from_json
@@ -18,6 +19,8 @@ from tuneway.data import is_plain_chat
 from tuneway.dataset._report import Format
 
 Row = dict[str, Any]
+_LONG = 3 * 2**10  # of longer lines, most is text, which the parser skips faster than the expression
+
 Parser = Callable[[bytes, bool], Row | None]
 
 _HEX = "[0-9a-fA-F]"
@@ -52,8 +55,9 @@ def sift(lines: list[bytes], format_: Format | None, keep: list[Row] | None, *, 
     parser = _PARSERS.get(format_)
     if parser is None:
         return range(len(lines))
+    long = sum(map(len, lines)) > _LONG * len(lines)
     others: list[int] = []
-    for place, plain in enumerate(map(_MATCHERS[format_], lines)):
+    for place, plain in enumerate(repeat(False, len(lines)) if long else map(_MATCHERS[format_], lines)):
         if plain and keep is None:
             continue
         line = lines[place]
