@@ -309,6 +309,14 @@ def bench_dagster(session: nox.Session) -> None:
     measure(session, "bench/bench_dagster.py")
 
 
+@nox.session
+def bench_data(session: nox.Session) -> None:
+    """Data from frames and stores, beside writing a file and checking that."""
+    install(session, *LIGHT, *DATA, "--group", "bench")
+    session.install("--quiet", "datasets")  # the peer's own; it asks for what is there already
+    measure(session, "bench/bench_data.py")
+
+
 @nox.session(venv_backend="venv")
 def bench_hf(session: nox.Session) -> None:
     """The trainer of language models, beside TRL's own."""

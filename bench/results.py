@@ -33,6 +33,7 @@ NAMED = (
     *("tuneway", "httpx", "pydantic", "tenacity", "numpy", "starlette", "uvicorn", "matplotlib", "openai", "together"),
     *("apache-airflow", "apache-airflow-providers-openai", "prefect", "dagster", "mlflow-skinny"),
     *("torch", "transformers", "peft", "trl", "ray"),
+    *("pandas", "polars", "pyarrow", "fsspec", "datasets"),
 )
 
 HEAD = (
