@@ -62,6 +62,8 @@ class WrittenLines(list[bytes]):
 
 
 _IS_ANSWER = {"assistant": True, "user": False, "system": False, "developer": False}
+ROLES = _IS_ANSWER.keys()
+"""The roles of plain chats."""
 
 
 def is_plain_chat(messages: Any) -> bool:

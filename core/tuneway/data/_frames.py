@@ -148,7 +148,10 @@ def _pandas(data: Any) -> FrameRows | None:
         for start in range(0, len(data), BATCH_ROWS):
             part = data.iloc[start : start + BATCH_ROWS]
             values = [part.iloc[:, place].tolist() for place in range(len(columns))]
-            yield [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
+            if len(columns) == 1:
+                yield ({columns[0]: value} for value in values[0])
+            else:
+                yield [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
 
     return FrameRows("a pandas DataFrame", lambda: columns, batches)
 

@@ -12,9 +12,12 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from tuneway.data._encoding import ROLES, WrittenLines
+
 _LARGEST = 2**28  # an escape has up to six characters, and an Arrow array of text up to 2 GiB
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _RARE = {chr(code): to_json(chr(code)).decode()[1:-1] for code in range(32) if chr(code) not in _ESCAPES}
+_PLAIN = {"role": "string", "content": "string"}
 _NAME = re.compile(r"[\w-]+", re.ASCII)
 _EXACT = 2.0**53  # larger floats stand for several integers
 
@@ -29,31 +32,40 @@ class NativeBatch:
     Args:
         rows: Gives the rows.
         lines: Gives all of them as JSON lines; raises `NotTaken` if that can't be done.
+        plain: Says whether all of them are plain chats, of rows that can be written.
     """
 
-    def __init__(self, rows: Callable[[], Iterable[Mapping[str, Any]]], lines: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        rows: Callable[[], Iterable[Mapping[str, Any]]],
+        lines: Callable[[], bytes],
+        plain: Callable[[], bool],
+    ) -> None:
         self._rows = rows
         self._lines = lines
+        self._plain = plain
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         return iter(self._rows())
 
-    def lines(self) -> bytes | None:
+    def lines(self) -> WrittenLines | None:
         """All rows as JSON lines, if its library can write them."""
         try:
-            return self._lines()
+            lines = WrittenLines(self._lines().splitlines(keepends=True))  # JSON has no line end within a line
+            lines.plain_chats = self._plain()
         except (NotTaken, ValueError, NotImplementedError):  # the latter two: what older versions of Arrow can't do
             return None
+        return lines
 
 
 def arrow_batch(batch: Any) -> NativeBatch:
     """A record batch of pyarrow."""
-    return NativeBatch(batch.to_pylist, lambda: _arrow_lines(batch))
+    return NativeBatch(batch.to_pylist, lambda: _arrow_lines(batch), lambda: _arrow_plain(batch))
 
 
 def polars_batch(frame: Any) -> NativeBatch:
     """A data frame of polars."""
-    return NativeBatch(frame.to_dicts, lambda: _polars_lines(frame))
+    return NativeBatch(frame.to_dicts, lambda: _polars_lines(frame), lambda: _polars_plain(frame))
 
 
 def _arrow_lines(batch: Any) -> bytes:
@@ -169,6 +181,45 @@ def _data(array: Any) -> bytes:
         return b""
     ends = memoryview(array.buffers()[1]).cast("i")
     return bytes(memoryview(buffer)[ends[array.offset] : ends[array.offset + len(array)]])
+
+
+def _arrow_plain(batch: Any) -> bool:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lists = batch.column(0)
+    if batch.schema.names != ["messages"] or not pa.types.is_list(lists.type) or lists.null_count:
+        return False
+    messages = lists.flatten()
+    kind = messages.type
+    if not pa.types.is_struct(kind) or {field.name: str(field.type) for field in kind} != _PLAIN or messages.null_count:
+        return False
+    roles, texts = (messages.field(name) for name in ("role", "content"))
+    if roles.null_count or texts.null_count or not set(roles.unique().to_pylist()) <= ROLES:
+        return False
+    places = pc.list_parent_indices(lists).filter(pc.equal(roles, "assistant"))
+    return bool(pc.count_distinct(places).as_py() == len(lists))
+
+
+def _polars_plain(frame: Any) -> bool:
+    lists = frame.to_series(0)
+    if frame.columns != ["messages"] or lists.null_count() or lists.dtype.base_type().__name__ != "List":
+        return False
+    kind = lists.dtype.inner
+    if kind.base_type().__name__ != "Struct" or {field.name: str(field.dtype) for field in kind.fields} != {
+        name: type_.capitalize() for name, type_ in _PLAIN.items()
+    }:
+        return False
+    sizes = lists.list.len().cast(int)
+    if not sizes.min():  # what becomes of empty lists below differs between versions
+        return False
+    messages = lists.explode()
+    roles, texts = (messages.struct.field(name) for name in ("role", "content"))
+    if roles.null_count() or texts.null_count() or not set(roles.unique().to_list()) <= ROLES:
+        return False
+    answers = (roles == "assistant").cast(int).cum_sum()
+    upto = answers.gather(sizes.cum_sum() - 1)  # all answers up to the end of each list
+    return bool(upto[0] > 0 and (len(upto) == 1 or upto.diff().min() > 0))
 
 
 def _polars_lines(frame: Any) -> bytes:

@@ -49,9 +49,9 @@ def lines_of(frame: FrameRows, template: RowTemplate | None, *, field: str) -> I
     number, lines = 0, WrittenLines()
     try:
         for batch in frame.batches():
-            block = batch.lines() if template is None and isinstance(batch, NativeBatch) else None
-            if block is not None:
-                lines = WrittenLines(block.splitlines(keepends=True))  # JSON has no line end within a line
+            written = batch.lines() if template is None and isinstance(batch, NativeBatch) else None
+            if written is not None:
+                lines = written
                 yield lines
                 number += len(lines)
                 continue

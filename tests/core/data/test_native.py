@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuneway.data import encode
+from tuneway.data import encode, is_plain_chat
 from tuneway.data._frames import frame_of
 from tuneway.data._native import NativeBatch
 from tuneway.data._rows import lines_of
@@ -117,3 +117,25 @@ def test_arrow_of_other_types_is_written_as_row_by_row(kind):
     rows = [dict(zip(names, ("a", value), strict=True))]
 
     assert written(table) == b"".join(map(encode, rows))
+
+
+said = st.none() | st.sampled_from(["", "x"])
+turns = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "assistant", "bot"]), "content": said})
+good = st.fixed_dictionaries({"role": st.sampled_from(["system", "assistant"]), "content": st.just("x")})
+plain = st.fixed_dictionaries({"messages": st.lists(good, max_size=3)})
+chats = st.fixed_dictionaries({"messages": st.none() | st.lists(turns | good | st.none(), max_size=3)})
+
+
+@given(rows=st.lists(plain, min_size=1, max_size=4) | st.lists(chats, min_size=1, max_size=4), start=st.integers(0, 1))
+def test_plain_chats_are_recognised_as_rows_are(rows, start):
+    pa = pytest.importorskip("pyarrow")
+    polars = pytest.importorskip("polars")
+    message = pa.struct([("role", pa.string()), ("content", pa.string())])
+    table = pa.Table.from_pylist(rows, schema=pa.schema([("messages", pa.list_(message))])).slice(start)
+
+    for frame in (table, polars.from_arrow(table)):
+        left = rows[start:]
+        for batch in frame_of(frame).batches():
+            some, left = left[: len(batch.lines())], left[len(batch.lines()) :]
+            assert batch.lines().plain_chats == all(is_plain_chat(row["messages"]) for row in some)
+        assert not left
