@@ -205,7 +205,7 @@ class Reader:
         try:
             return next(batches, None)
         except OSError as error:
-            raise _unreadable(self.path, error, "path") from error
+            raise _unreadable(self.path, error, "path") from None
 
     def fingerprint(self) -> Fingerprint:
         """The hash and size of the file. Call it after all lines are read."""
