@@ -16,6 +16,7 @@ from tuneway import Client, JobSpec, Recipe
 from tuneway._escape import FEW
 from tuneway.dataset import fingerprint, validate
 from tuneway.errors import InvalidDataset, InvalidSpec, TunewayError
+from tuneway.flows import Retry
 from tuneway.registry import evaluate
 
 SECRET = "My card 4111 1111 1111 1111 was charged twice, and nobody answers me"
@@ -55,7 +56,7 @@ ANYTHING = {
 
 
 def client():
-    return Client(base_url="http://127.0.0.1:1/v1", timeout=0.1)
+    return Client(base_url="http://127.0.0.1:1/v1", timeout=0.1, retry=Retry(attempts=1))
 
 
 def texts(error: BaseException) -> list[str]:

@@ -59,6 +59,7 @@ def left_over(folder: Path) -> list[str]:
 # limits
 
 
+@pytest.mark.slow
 def test_code_that_takes_too_long_is_ended(shields, here):
     for body in ("while True: pass", "__import__('time').sleep(60)", "__import__('signal').pause()"):
         with pytest.raises(CodeFailed, match=r"longer than 0\.3 s|signal"):
@@ -272,6 +273,7 @@ def test_without_protection_the_attack_finds_keys(monkeypatch):
         assert attack(pid) > 0
 
 
+@pytest.mark.slow
 def test_code_finds_no_key_of_a_real_service(monkeypatch, tmp_path):
     monkeypatch.setenv("TUNEWAY_GRADER_KEY", KEYS[0])
     monkeypatch.setenv("TUNEWAY_TOKEN", KEYS[0])

@@ -62,6 +62,7 @@ def test_a_folder_of_somebody_else_is_refused_and_left_as_it_is(others):
     assert everything(others) == before
 
 
+@pytest.mark.slow
 def test_what_somebody_else_keeps_in_the_folder_stays(others):
     """For example because the folders were copied into the data folder later."""
     kept = everything(others)
@@ -92,6 +93,7 @@ def test_a_folder_that_is_new_or_as_good_as_empty_is_taken(tmp_path, names):
     data_folder.check(settings)
 
 
+@pytest.mark.slow
 def test_a_data_folder_of_an_earlier_version_is_taken_and_marked(tmp_path):
     with sqlite3.connect(tmp_path / "tuneway.db") as connection:
         connection.executescript(SCHEMA_1.read_text())
@@ -115,6 +117,7 @@ def test_another_program_s_database_is_refused_and_left_as_it_is(tmp_path):
     assert everything(tmp_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", ["nothing", "an empty file"])
 @pytest.mark.parametrize("marked", [True, False])
 def test_files_and_jobs_without_a_database_stop_the_start_and_stay(tmp_path, marked, left):

@@ -91,6 +91,7 @@ def test_faults_come_in_their_shares_and_repeat_by_seed(tmp_path):
     assert first[0][:10] != struck(tmp_path / "other", shares, requests=10, seed=6)[0]
 
 
+@pytest.mark.slow
 def test_the_service_lives_on_and_its_log_is_quiet():
     with running_service(faults="drop=0.4,truncate=0.4", fault_seed=1) as service:
         content = chats(20)
@@ -112,6 +113,7 @@ def test_the_service_lives_on_and_its_log_is_quiet():
         assert whole == {content}
 
 
+@pytest.mark.slow
 def test_health_is_never_struck():
     with running_service(faults="drop=1") as service:
         assert httpx.get(service.base_url.removesuffix("/v1") + "/healthz").status_code == 200

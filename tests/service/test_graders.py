@@ -129,6 +129,7 @@ def test_a_good_grader_is_valid(client):
     assert client.fine_tuning.alpha.graders.validate(grader=BOTH).grader.name == "both"
 
 
+@pytest.mark.slow
 def test_a_served_model_can_give_the_score(client, training_file):
     job = wait_for(client, submit(client, training_file).id)
     model = job.fine_tuned_model
@@ -227,6 +228,7 @@ def test_an_item_is_an_object(client, item):
     assert caught.value.param == "item"
 
 
+@pytest.mark.slow
 def test_python_graders_run_when_they_are_allowed():
     with running_service(allow_python_graders=True) as service, openai_for(service) as client:
         assert run(client, CODE, "abcd", {"n": 8}).reward == 0.5

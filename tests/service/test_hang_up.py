@@ -51,6 +51,7 @@ def sent(service, body):
         yield connection
 
 
+@pytest.mark.slow
 def test_a_stream_that_a_client_leaves_stops_and_the_process_stays(service, client, model):
     assert ask(client, model) == "abab"
     (process,) = answerers(service.pid)
@@ -93,6 +94,7 @@ def test_who_hangs_up_while_waiting_takes_nothing_from_whom_the_model_answers(se
     assert list(answerers(service.pid)) == [process]
 
 
+@pytest.mark.slow
 def test_an_answer_to_one_client_is_whole_while_others_come_and_go(service, client, model):
     chunks = client.chat.completions.create(model=model, messages=GO_ON, temperature=0, max_tokens=300, stream=True)
     with sent(service, ENDLESS | {"model": model}):
@@ -101,6 +103,7 @@ def test_an_answer_to_one_client_is_whole_while_others_come_and_go(service, clie
     assert ask(client, model) == "abab"
 
 
+@pytest.mark.slow
 def test_the_log_says_that_a_client_hung_up(tmp_path):
     with running_service(tmp_path / "data", log_level="info", models={"base": "bytes"}) as running:
         with sent(running, {"model": "base", "messages": GO_ON}):
@@ -128,6 +131,7 @@ async def test_a_model_goes_on_loading_when_the_first_to_ask_leaves():
     assert not answerers(os.getpid())
 
 
+@pytest.mark.slow
 async def test_no_process_is_left_when_more_models_are_asked_than_are_kept():
     answering = chats.Answerers()
     models = [answering.of("bytes", None) for _ in range(2)] + [answering.of(name, None) for name in ("no", "none")]

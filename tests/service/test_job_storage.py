@@ -25,6 +25,7 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_job_folders_lie_there(tmp_path):
     share = tmp_path / "share"
     with running_service(tmp_path / "data", job_storage=share) as service, openai_for(service) as client:

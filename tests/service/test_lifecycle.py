@@ -126,6 +126,7 @@ def test_validation_data_is_measured_and_never_learned_from(client, training_fil
     assert without.trained_tokens == job.trained_tokens
 
 
+@pytest.mark.slow
 def test_a_tuned_model_can_be_tuned_further(client, done):
     more = client.files.create(file=("more.jsonl", chats(20, start=500)), purpose="fine-tune")
     job = wait_for(client, submit(client, more.id, model=done.fine_tuned_model).id)
@@ -134,6 +135,7 @@ def test_a_tuned_model_can_be_tuned_further(client, done):
     assert job.fine_tuned_model.startswith("ft:gpt-4o-mini:local::")
 
 
+@pytest.mark.slow
 def test_a_model_that_is_being_tuned_further_can_be_deleted(client, training_file):
     first = wait_for(client, submit(client, training_file, suffix="first").id)
     more = client.files.create(file=("more.jsonl", chats(20, start=500)), purpose="fine-tune")

@@ -34,6 +34,7 @@ def test_it_says_where_it_is_in_one_line(service):
     assert httpx.get(root + "/healthz").json()["status"] == "ok"
 
 
+@pytest.mark.slow
 def test_a_second_service_on_the_same_data_is_refused_and_told_where_the_first_is(service):
     done = start("--data-dir", str(service.data_dir), "--port", "0")
     assert done.returncode == 1
@@ -42,6 +43,7 @@ def test_a_second_service_on_the_same_data_is_refused_and_told_where_the_first_i
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "what"), [(0o755, "read"), (0o777, "change"), (0o750, None)])
 def test_a_data_directory_that_is_open_to_others_is_told_of(mode, what, tmp_path):
     folder = tmp_path / "data"
@@ -54,6 +56,7 @@ def test_a_data_directory_that_is_open_to_others_is_told_of(mode, what, tmp_path
         assert f"who can {what} what is in it: chmod o-rwx {folder}" in line
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_refused(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -81,6 +84,7 @@ def test_a_setting_that_makes_no_sense_is_refused(tmp_path, options, word):
         run(ServeOptions(**{"data_dir": tmp_path, "port": 0} | options).settings())
 
 
+@pytest.mark.slow
 def test_an_unreadable_database_is_refused_clearly(tmp_path):
     (tmp_path / "tuneway.db").write_bytes(b"not a database" * 1000)
     done = start("--data-dir", str(tmp_path), "--port", "0")
@@ -95,6 +99,7 @@ def test_secrets_do_not_show_in_settings():
     assert "hush" not in repr(settings)
 
 
+@pytest.mark.slow
 def test_stopping_is_graceful_and_the_job_goes_on_at_the_next_start():
     with running_service() as service, openai_for(service) as client:
         job = wait_for(client, slow_job(client, epochs=3, rows=300).id, "running")
@@ -126,6 +131,7 @@ def test_everything_is_there_after_a_restart():
         assert answer.choices[0].message.content == "mobile"
 
 
+@pytest.mark.slow
 def test_what_a_killed_service_left_half_done_is_swept_up(tmp_path):
     data = tmp_path / "data"
     with running_service(data) as service:
@@ -201,6 +207,7 @@ def test_an_option_that_does_not_exist_is_a_usage_error():
     assert "slurm" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_ipv6_address_works():
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()

@@ -67,6 +67,7 @@ def test_a_job_that_somebody_cancels_says_so(tuneway_client, service, rows):
         tuneway_client.wait(job, timeout=60)
 
 
+@pytest.mark.slow
 async def test_the_async_client_does_the_same(service, rows):
     async with AsyncClient(base_url=service.base_url, settle=0.1, poll=SOON) as client:
         file = await client.upload(rows)

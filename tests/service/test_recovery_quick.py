@@ -67,6 +67,7 @@ def test_what_can_be_read_of_a_damaged_database_of_an_earlier_version_is_used(tm
     database.close()
 
 
+@pytest.mark.slow
 def test_a_damaged_database_says_what_to_do_and_that_works(tmp_path):
     with in_process(build_app(Settings(data_dir=tmp_path))) as client:
         file = client.post("/files", **FORM).json()

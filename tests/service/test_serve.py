@@ -44,6 +44,7 @@ def serve(here):
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_serve_prints_its_address_and_stops_quietly(serve, stop):
     process, url = serve()

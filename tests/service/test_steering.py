@@ -76,6 +76,7 @@ def test_a_job_that_has_ended_keeps_no_data(client, service, training_file):
     assert "model" in kept()
 
 
+@pytest.mark.slow
 def test_a_paused_job_rests_and_then_goes_on_where_it_was(client):
     job = wait_for(client, slow_job(client, epochs=3, rows=300).id, "running")
     paused = client.fine_tuning.jobs.pause(job.id)
@@ -115,6 +116,7 @@ def wait_for_estimate(client, job_id: str):
     return end
 
 
+@pytest.mark.slow
 def test_only_so_many_train_at_once(client):
     jobs = [slow_job(client) for _ in range(4)]
     for job in jobs:

@@ -111,6 +111,7 @@ def held(data_dir):
         connection.close()
 
 
+@pytest.mark.slow
 def test_while_another_program_holds_the_database_reads_go_on_and_writes_are_told_to_come_again(tmp_path, monkeypatch):
     monkeypatch.setattr(database, "BUSY_SECONDS", 1.5)
     monkeypatch.setattr(database, "HELD_SECONDS", 0.01)

@@ -91,6 +91,7 @@ def test_the_pauses_grow_and_end_after_days():
     assert 2 * 86400 < sum(sending.PAUSES) < 4 * 86400
 
 
+@pytest.mark.slow
 def test_what_was_not_delivered_when_the_service_died_is_delivered_after():
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -111,6 +112,7 @@ def attempts(service, endpoint_id: str) -> int:
     return log[0]["attempts"] if log else 0
 
 
+@pytest.mark.slow
 def test_an_endpoint_given_at_start_needs_no_registering(monkeypatch):
     monkeypatch.setenv("OPENAI_WEBHOOK_SECRET", SECRET)
     with receiver() as there, running_service(webhook_url=there.url) as service, openai_for(service) as client:

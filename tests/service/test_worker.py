@@ -170,6 +170,7 @@ def test_a_state_that_cannot_be_read_costs_time_and_nothing_else(tmp_path):
     assert any("can't be read: training again" in text for text in texts)
 
 
+@pytest.mark.slow
 def test_two_workers_never_train_the_same_job(tmp_path):
     job = order(tmp_path / "job", rows=chats(400), hyperparameters=LONG | {"n_epochs": 50})
     first = launch(job)
@@ -194,6 +195,7 @@ def test_a_pid_that_became_another_process_is_not_the_worker(tmp_path):
             pass
 
 
+@pytest.mark.slow
 def test_somebody_looking_does_not_keep_a_worker_out(tmp_path):
     job = order(tmp_path / "job")
     process = launch(job)
@@ -225,6 +227,7 @@ def test_a_failure_says_whose_fault_it_is(error, code, word):
     assert word in outcome["message"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_fails_the_job_and_says_so(tmp_path):
     job = order(tmp_path / "job")
     # every write to this journal meets a full disk
@@ -248,6 +251,7 @@ def test_without_wandb_an_event_says_so_and_the_training_goes_on(tmp_path):
     assert any("pip install 'tuneway[wandb]'" in text for text in texts(job))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["init", "log", "finish"])
 def test_whatever_wandb_does_the_training_goes_on(tmp_path, monkeypatch, broken):
     # a package of that name that fails in one place
@@ -417,6 +421,7 @@ def test_the_result_file_decodes(tmp_path):
     shutil.rmtree(job.path)
 
 
+@pytest.mark.slow
 def test_a_worker_whose_order_went_to_another_saves_nothing_more(tmp_path):
     job = order(tmp_path / "job", hyperparameters=LONG, rows=chats(2000))
     process = launch(job)

@@ -20,6 +20,7 @@ def on_mlflow(test):
 BEFORE, AFTER = {"champion": 1}, {"champion": 2, "previous": 1}
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_sql_statement_leaves_all_or_nothing(tmp_path, name):
     (found,) = at_once(kill_at_every_statement, [(str(tmp_path), name)])
     assert len(found) > 8, found

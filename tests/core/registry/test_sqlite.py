@@ -109,6 +109,7 @@ def test_a_place_that_can_not_be_written_is_an_error_of_ours(tmp_path):
         open_registry(f"sqlite:///{tmp_path}").models()
 
 
+@pytest.mark.slow
 def test_threads_make_and_share_a_registry(tmp_path):
     for turn in range(10):
         registry = open_registry(f"sqlite:///{tmp_path}/{turn}.db")

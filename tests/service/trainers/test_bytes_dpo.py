@@ -39,6 +39,7 @@ def test_the_margin_rises_on_pairs_never_seen(train, tuned):
     assert checkpoints[-1].metrics["full_valid_loss"] < math.log(2)
 
 
+@pytest.mark.slow
 def test_preferences_make_a_tuned_model_answer_better(train, chat_with, trainer, tuned):
     before = right_answers(trainer.load_model(tuned), QUESTIONS)
     after = right_answers(chat_with(train(PAIRS, method="dpo", base=tuned)[0]), QUESTIONS)

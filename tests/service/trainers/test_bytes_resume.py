@@ -37,6 +37,7 @@ training.save(Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_threads_and_hash_seeds_change_nothing(tmp_path):
     path = write(tmp_path / "rows.jsonl", ROWS)
     digests = set()
@@ -49,6 +50,7 @@ def test_threads_and_hash_seeds_change_nothing(tmp_path):
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["supervised", "dpo"])
 def test_a_pause_anywhere_changes_nothing(trainer, prepare, train, contents, tmp_path, method):
     rows, valid = (ROWS, VALID) if method == "supervised" else (PAIRS, PAIRS[:5])
