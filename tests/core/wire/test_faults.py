@@ -310,9 +310,9 @@ def test_connections_are_reused_and_all_closed_at_the_end(connect, server):
 
 def test_a_fault_leaves_no_connection_behind(connect, server):
     server.fault(faults.silent(), times=5)
-    with connect(base_url=server.base_url, retry=Retry(attempts=1), timeout=0.05) as client:
+    with connect(base_url=server.base_url, retry=Retry(attempts=1), timeout=0.2) as client:
         for _ in range(5):
-            with pytest.raises(RequestTimeout):
+            with pytest.raises((RequestTimeout, ConnectionFailed)):  # a busy machine may not even connect in time
                 client.jobs.retrieve("ftjob-1")
         began = time.monotonic()
         while server.open_connections and time.monotonic() < began + 5:
