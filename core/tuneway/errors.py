@@ -161,7 +161,13 @@ class RequestTimeout(TransportError):
 
 
 class BadReply(TransportError):
-    """The reply isn't one of this API."""
+    """The reply isn't one of this API.
+
+    Attributes:
+        page: Whether it is a web page.
+    """
+
+    page: bool = False
 
 
 class ApiError(TunewayError):

@@ -148,12 +148,14 @@ def bad_reply(response: Response, why: str) -> BadReply:
     start = response.content[:80].decode("utf-8", "replace").replace("\n", " ")
     facts = f"({kind}, {len(response.content)} bytes, starts {start!r})"
     page = is_page(response)
-    return BadReply(
+    error = BadReply(
         f"the service answered with a web page, not with JSON {facts}" if page else f"unusable reply: {why} {facts}",
         status=response.status,
         request_id=response.request_id,
         hint=f"{'Is /v1 missing from base_url?' if page else 'Check base_url.'} {WHERE}",
     )
+    error.page = page
+    return error
 
 
 WHERE = "For most services it ends in /v1. Or a proxy, or another server, answered instead of the service."

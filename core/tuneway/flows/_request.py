@@ -24,7 +24,7 @@ from tenacity import (
 )
 
 from tuneway import progress
-from tuneway.calls import Call, is_page, refusal
+from tuneway.calls import Call, refusal
 from tuneway.errors import BadReply, LookupFailed, TunewayError
 from tuneway.flows._account import Account, Retry
 from tuneway.flows._effects import Flow, now, send, sleep, tell
@@ -43,12 +43,7 @@ def once(account: Account, call: Call[T]) -> Flow[T]:
     error = refusal(response, heard_at)
     if error is not None:
         raise error
-    try:
-        reply = call.parse(response)
-    except BadReply as bad:
-        # A page instead of the first reply means a wrong base URL; later ones mean a proxy, whose trouble passes.
-        bad.retryable = bad.retryable and (account.pace.understood or not is_page(response))
-        raise
+    reply = call.parse(response)
     account.pace.understood = True
     return reply
 
@@ -56,7 +51,7 @@ def once(account: Account, call: Call[T]) -> Flow[T]:
 def request(account: Account, call: Call[T]) -> Flow[T]:
     """Send a request, and send it again where that is safe, within the limits of the account's `Retry`."""
     retrying = Retrying(
-        retry=retry_if_exception(_may_send_again(repeatable=call.request.repeatable)),
+        retry=retry_if_exception(_may_send_again(account, repeatable=call.request.repeatable)),
         wait=_pause_before_next(account.retry),
         stop=_exhausted(account.retry),
         reraise=True,
@@ -107,8 +102,16 @@ def unreadable(what: str, error: TunewayError) -> LookupFailed:
     return failure
 
 
-def _may_send_again(*, repeatable: bool) -> Callable[[BaseException], bool]:
+def _may_send_again(account: Account, *, repeatable: bool) -> Callable[[BaseException], bool]:
+    """Whether to send a request again at once.
+
+    A web page instead of the first reply most likely means a wrong base URL, which is told without delay. Later ones
+    mean a proxy, whose trouble passes. It may have been that already, so an engine's retry is right in both cases.
+    """
+
     def decide(error: BaseException) -> bool:
+        if isinstance(error, BadReply) and error.page and not account.pace.understood:
+            return False
         return isinstance(error, TunewayError) and error.retryable and (repeatable or error.processed is False)
 
     return decide
