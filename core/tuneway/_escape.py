@@ -3,24 +3,26 @@
 Untrusted is what a service sends, and what data files contain: ids, names, messages, metrics. It is kept as it is, and
 changed only where it leaves: for a terminal or a log (`printable`, `one_line`), for JSON on a terminal (`json_line`),
 for a spreadsheet (`csv_cell`), for Markdown (`markdown`), for a web page (`html`), for an address (`url_segment`), for
-the name of a file (`file_name`) or of an artifact (`slug`). `excerpt` and `path_shown` are for values of the user that
-an error names: they show a few characters, so that no training row reaches a log.
+the name of a file (`file_name`) or of an artifact (`slug`). `excerpt`, `columns_shown` and `path_shown` are for values
+of the user that an error names: they show a few characters, so that no training row reaches a log.
 """
 
 from __future__ import annotations
 
 import hashlib
 import html as _html
+import itertools
 import os
 import re
 import urllib.parse
-from collections.abc import Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
 FEW = 16
 """How many characters of a value an error shows."""
 
 _MOST_KEYS = 4
+_MOST_COLUMNS = 20
 _LONGEST_NAME = 120
 _LONGEST_PATH = 1000
 _LONGEST_PART = 255
@@ -41,6 +43,7 @@ _NOT_IN_HTML = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\ud7f
 # Excel, LibreOffice and Google Sheets run a cell that begins like this, also in the wide forms of these characters.
 _FORMULA = re.compile(r"[\s\ufffd]*[=+\-@＝＋－＠]")
 
+_COLUMN = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
 
@@ -181,6 +184,12 @@ def excerpt(value: Any) -> str:
 def _of_its_kind(value: object) -> str:
     text = repr(value) if type(value).__repr__ is not object.__repr__ and not isinstance(value, Sized) else ""
     return text if 0 < len(text) <= FEW else f"a {type(value).__name__}"
+
+
+def columns_shown(names: Iterable[str]) -> str:
+    """The names of columns as an error shows them. Where a header is missing, they are the texts of a row."""
+    some = [name if _COLUMN.fullmatch(name) else excerpt(name) for name in itertools.islice(names, _MOST_COLUMNS + 1)]
+    return ", ".join([*some[:_MOST_COLUMNS], "…"] if len(some) > _MOST_COLUMNS else some) or "none"
 
 
 def encodable(text: str) -> str:

@@ -30,7 +30,7 @@ from tuneway.models import (
     WandbIntegration,
 )
 from tuneway_service.exact_bodies import ExactHyperparameters, exact_grader, exact_integrations, exact_method
-from tuneway_service.nesting import too_deep
+from tuneway_service.nesting import deep_field, too_deep
 from tuneway_service.refusals import Refusal
 from tuneway_service.store.webhooks import EVENT_TYPES
 
@@ -191,7 +191,9 @@ async def parse(request: Request, kind: type[B]) -> B:
     raw = await read_json(request)
     try:
         content = json.loads(raw or b"{}", parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise _deep(deep_field(raw.decode(errors="replace"), DEEPEST)) from None
+    except ValueError:
         raise Refusal(
             "We could not parse the JSON body of your request: it isn't valid JSON.", code="invalid_json"
         ) from None
@@ -210,9 +212,13 @@ def _refuse_deep(content: dict[str, Any]) -> None:
     """Refuse a value nested so deeply that code which calls itself for each level would fail."""
     place = too_deep(content, DEEPEST)
     if place is not None:
-        param = ".".join(place)[:SHOWN]
-        text = f"Invalid value for '{param}': the body is nested deeper than {DEEPEST} levels."
-        raise Refusal(text, param=param, code="invalid_value")
+        raise _deep(".".join(place))
+
+
+def _deep(place: str | None) -> Refusal:
+    param = place and place[:SHOWN]
+    start = f"Invalid value for '{param}': the" if param else "The"
+    return Refusal(f"{start} body is nested deeper than {DEEPEST} levels.", param=param, code="invalid_value")
 
 
 def _refuse_what_has_no_json(content: dict[str, Any]) -> None:

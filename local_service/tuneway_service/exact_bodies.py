@@ -61,6 +61,9 @@ def exact_method(value: Any) -> Any:
     kind = value["type"]
     method, parameters = _METHODS[kind]
     _refuse_others(value, {"type", *_METHODS}, ())
+    for other in _METHODS:
+        if other != kind and value.get(other) is not None:
+            raise _wrong({(other,): "no such field"})
     block = value.get(kind)
     if isinstance(block, dict):
         _refuse_others(block, method.model_fields.keys() - {"type"}, (kind,))

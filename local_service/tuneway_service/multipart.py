@@ -132,7 +132,12 @@ class Received:
             self.seen, self._field = True, None
             self.filename = options.get(b"filename", b"").decode("utf-8", "replace") or None
         else:
+            self._refuse_twice(self._name.decode("utf-8", "replace"))
             self._field = bytearray()
+
+    def _refuse_twice(self, name: str) -> None:
+        if name in self.fields:
+            raise malformed(f"The field {name[:100]!r} is given twice.", param=name[:100])
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         piece = memoryview(data)[start:end]

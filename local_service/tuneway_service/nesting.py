@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 LONGEST_PLACE = 8
+_MARK = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+def deep_field(text: str, most: int) -> str | None:
+    """The outermost field whose value is nested deeper than `most` levels, in JSON that is too deep for its parser."""
+    level, field = 0, None
+    for found in _MARK.finditer(text):
+        mark = found[0]
+        if mark in "[{":
+            level += 1
+            if level > most:
+                return field
+        elif mark in "]}":
+            level -= 1
+        elif level == 1:
+            # a value is no field, but a field stands between it and what is deep
+            field = mark[1:-1]
+    return None
 
 
 def too_deep(content: dict[str, Any], most: int) -> list[str] | None:

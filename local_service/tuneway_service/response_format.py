@@ -91,16 +91,22 @@ def _schema_problem(schema: dict[str, Any], *, strict: bool) -> str | None:
 
 
 def _broken_references(schema: dict[str, Any]) -> Iterator[str]:
-    """The references that lead out of the schema or nowhere."""
+    """The references that lead out of the schema, or to what is no schema."""
     resolver = Registry[Any]().with_resource("", DRAFT202012.create_resource(schema)).resolver()
     waiting: list[Any] = [schema]
+    seen: set[int] = set()
     while waiting:
         part = waiting.pop()
-        if isinstance(part, dict) and isinstance(reference := part.get("$ref"), str):
+        for reference in (part.get("$ref"), part.get("$dynamicRef")) if isinstance(part, dict) else ():
+            if not isinstance(reference, str):
+                continue
             try:
-                resolver.lookup(reference)
-            except (Unresolvable, ValueError):
-                yield f"the reference {reference[:100]!r} leads nowhere"
+                target = resolver.lookup(reference).contents
+                if id(target) not in seen:
+                    seen.add(id(target))
+                    Draft202012Validator.check_schema(target)
+            except (Unresolvable, ValueError, SchemaError):
+                yield f"the reference {reference[:100]!r} leads to no schema"
         if isinstance(part, dict | list):
             waiting += part.values() if isinstance(part, dict) else part
 

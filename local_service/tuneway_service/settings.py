@@ -26,7 +26,8 @@ def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        name = host.lower()
+        return name == "localhost" or name.endswith(".localhost")
 
 
 def check_webhook(url: str, secret: str | None, *, link_local: bool) -> None:

@@ -1,7 +1,7 @@
 """Job folders outside of the data directory, for example on storage that a cluster's machines share.
 
-The service deletes job folders that its database doesn't know, and fails jobs whose folders are gone. Both would be
-wrong on storage of another service, or while the storage isn't mounted. So a file on the storage names its owner,
+The service removes what it has left unfinished, and fails jobs whose folders are gone. Both would be wrong on storage
+of another service, or while the storage isn't mounted. So a file on the storage names its owner,
 and the service touches nothing unless it is the owner.
 """
 

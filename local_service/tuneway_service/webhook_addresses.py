@@ -30,7 +30,10 @@ REFUSED = tuple(
     )
 )
 # prefixes of IPv6 addresses that end with the IPv4 address that they stand for
-WRAPPED = tuple(ipaddress.ip_network(network) for network in ("::ffff:0:0/96", "::/96", "64:ff9b::/96"))
+WRAPPED = tuple(
+    ipaddress.ip_network(network)
+    for network in ("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48")
+)
 
 
 def problem(url: str, *, link_local: bool) -> str | None:

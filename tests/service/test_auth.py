@@ -125,6 +125,7 @@ def test_our_own_page_is_welcome(service):
 @pytest.mark.parametrize(
     ("host", "expected"),
     [("127.0.0.1", True), ("::1", True), ("[::1]", True), ("localhost", True), ("a.localhost", True),
+     ("LOCALHOST", True),
      ("10.0.0.1", False), ("0.0.0.0", False), ("example.com", False), ("localhost.example.com", False)],
 )  # fmt: skip
 def test_loopback_is_known(host, expected):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import BaseModel, ValidationError
 
@@ -101,3 +102,34 @@ def test_what_a_grader_does_not_have_is_refused_by_name(grader, param):
         with pytest.raises(Refusal) as caught:
             check(body, kind)
         assert caught.value.param == before + param
+
+
+@pytest.mark.parametrize("other", [{}, "AAA", {"hyperparameters": {"beta": 0.1}}])
+def test_the_settings_of_another_method_are_refused_where_they_stand(other):
+    with pytest.raises(Refusal) as caught:
+        check(NEEDED | {"method": {"type": "supervised", "supervised": {}, "dpo": other}}, CreateJob)
+    assert caught.value.param == "method.dpo"
+
+
+@pytest.fixture
+def raw(service):
+    with httpx.Client(base_url=service.base_url) as http:
+        yield http
+
+
+@pytest.mark.parametrize("levels", [101, 5000, 100_000])
+@pytest.mark.parametrize(
+    ("start", "param"),
+    [
+        ('{"model": "m", "method": {"[{": "]}", "a": ', "method"),
+        ('{"model": "hyper\\"[", "hyperparameters": ', "hyperparameters"),
+        ("", None),
+    ],
+)
+def test_a_body_that_is_nested_too_deeply_is_refused_by_its_field(raw, start, param, levels):
+    closing = "}" * start.replace('"[{"', "").replace('"]}"', "").count("{")
+    reply = raw.post("/fine_tuning/jobs", content=start + "[" * levels + "]" * levels + closing)
+    error = reply.json()["error"]
+    assert (reply.status_code, (error["param"] or "").split(".")[0]) == (400, param or "")
+    assert error["code"] == "invalid_value" if param else error["param"] is None
+    assert "valid JSON" not in error["message"]

@@ -99,6 +99,12 @@ def test_a_field_of_a_form_that_is_not_heeded_is_refused_by_name(raw, field, val
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
 
 
+def test_a_field_of_a_form_that_is_given_twice_is_refused_by_name(raw):
+    form = {"purpose": ["batch", "fine-tune"]}
+    reply = raw.post("/files", data=form, files={"file": ("train.jsonl", chats(10))})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "purpose")
+
+
 def test_a_part_of_an_upload_has_no_other_fields(raw, client):
     waiting = client.uploads.create(filename="a.jsonl", bytes=3, purpose="fine-tune", mime_type="text/jsonl")
     reply = raw.post(f"/uploads/{waiting.id}/parts", data={"colour": "red"}, files={"data": b"abc"})
@@ -336,7 +342,10 @@ FILE = part(b'content-disposition: form-data; name="file"; filename="a"')
 @pytest.mark.parametrize(
     ("body", "word"),
     [
-        (part(b'content-disposition: form-data; name="a"') * 100_000, "more than 32 parts"),
+        (
+            b"".join(part(b'content-disposition: form-data; name="a%d"' % n) for n in range(100_000)),
+            "more than 32 parts",
+        ),
         (part(b"content-disposition: form-data") + FILE, "has no name"),
         (part(b"x: y") + FILE, "has no name"),
         (part(b"x: " + b"y" * 20_000) + FILE, "header"),

@@ -314,6 +314,12 @@ def test_anything_else_is_no_formula(formula):
         work_out(formula, {"a": 2.0, "b": 3.0})
 
 
+@pytest.mark.parametrize("formula", ["a + 1 / 0", "a * log(0)", "max(a)", "abs(a, a)", "log(a, 2, 2)", "sqrt()"])
+def test_a_formula_of_which_a_part_can_never_be_evaluated_is_refused_before_it_grades(formula):
+    with pytest.raises(BadFormula):
+        names(formula)
+
+
 @given(st.text())
 def test_any_text_can_be_a_template(text):
     try:

@@ -31,7 +31,8 @@ REFUSED = [
     "http://169.254.169.254/latest", "https://169.254.0.1:8080/", "http://2852039166/", "http://0xa9fea9fe/",
     "http://169.254.43518/", "http://[fe80::1]/", "http://[fe80::1%25eth0]/", "http://[fd00:ec2::254]/",
     "http://[::ffff:169.254.169.254]/", "http://[::ffff:a9fe:a9fe]/", "http://[64:ff9b::a9fe:a9fe]/",
-    "http://[2002:a9fe:a9fe::1]/", "http://100.100.100.200/",
+    "http://[2002:a9fe:a9fe::1]/", "http://100.100.100.200/", "http://[64:ff9b:1::a9fe:a9fe]/",
+    "http://[::ffff:0:a9fe:a9fe]/",
 ]  # fmt: skip
 ORDINARY = [
     "http://127.0.0.1:9/", "http://[::1]:9/", "http://localhost/", "http://10.0.0.7/", "http://192.168.1.2:8080/hook",

@@ -66,9 +66,9 @@ class Options:
             api_version=api_version,
             timeout=self.timeout,
         )
-        if wire.api_key and wire.base_url.startswith("http://") and not local:
-            host = urlsplit(wire.base_url).hostname
-            log.warning("the API key goes over the network to %s in plain text: use https", host)
+        address = urlsplit(wire.base_url)
+        if wire.api_key and address.scheme == "http" and not local:
+            log.warning("the API key goes over the network to %s in plain text: use https", address.hostname)
         return wire, self._account(dialect, local=local)
 
     def _account(self, dialect: Dialect, *, local: bool) -> Account:

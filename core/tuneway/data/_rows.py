@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from tuneway._escape import columns_shown
 from tuneway.data._encoding import NotJson, WrittenLines, encode_some
 from tuneway.data._frames import FrameRows, NotReadable
 from tuneway.data._native import NativeBatch
@@ -94,7 +95,7 @@ def check_columns(columns: Iterable[str], name: str, field: str) -> None:
     if any(needed & set(has) for needed in _ANY_OF):
         return
     raise InvalidSpec(
-        f"{field}: {name} has the columns {', '.join(has) or 'none'}; training data has {FORMATS}",
+        f"{field}: {name} has the columns {columns_shown(has)}; training data has {FORMATS}",
         field=field,
         hint="Say how rows are made of the columns: row={'user': '{question}', 'assistant': '{answer}'}.",
     )

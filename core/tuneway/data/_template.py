@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from tuneway._escape import columns_shown
 from tuneway.data._encoding import is_null, plain
 from tuneway.errors import InvalidSpec
 
@@ -54,7 +55,7 @@ class RowTemplate:
             raise InvalidSpec(
                 f"{self._field}: {name} has no column {', '.join(map(repr, missing))}",
                 field=self._field,
-                hint=f"It has: {', '.join(has) or 'none'}.",
+                hint=f"It has: {columns_shown(has)}.",
             )
         unquoted = sorted(self._constants & set(has))
         if unquoted:

@@ -30,6 +30,8 @@ FUNCTIONS: Final[dict[str, Callable[..., float]]] = {
     "log": math.log,
 }
 LONGEST = 1000
+ARGUMENTS: Final = {"min": range(2, LONGEST), "max": range(2, LONGEST), "log": (1, 2)}
+"""How many arguments a function takes; the others take one."""
 DEEPEST = 200
 WRONG = "the formula may use numbers, graders' names, + - * / ^ and " + ", ".join(FUNCTIONS)
 
@@ -58,14 +60,7 @@ def parse(text: str) -> ast.expr:
 
 def names(text: str) -> set[str]:
     """The names that a formula uses; raises `BadFormula` if it can't be evaluated, whatever they stand for."""
-    found: set[str] = set()
-    level = [parse(text)]
-    while level:
-        found.update(node.id for node in level if isinstance(node, ast.Name))
-        level = [inner for node in level for inner in _operands(node)]
-    if not found:
-        work_out(text, {})
-    return found
+    return _names(parse(text))
 
 
 def work_out(text: str, values: Mapping[str, float]) -> float:
@@ -73,7 +68,24 @@ def work_out(text: str, values: Mapping[str, float]) -> float:
     try:
         return float(_work_out(parse(text), values))
     except (ArithmeticError, ValueError, TypeError) as error:
-        raise BadFormula(f"the formula can't be evaluated: {error}") from None
+        raise _impossible(error) from None
+
+
+def _impossible(error: Exception) -> BadFormula:
+    return BadFormula(f"the formula can't be evaluated: {error}")
+
+
+def _names(node: ast.expr) -> set[str]:
+    """The names in a tree; raises `BadFormula` if a part of it without names can't be evaluated."""
+    if isinstance(node, ast.Name):
+        return {node.id}
+    found: set[str] = set().union(*map(_names, _operands(node)))
+    if not found:
+        try:
+            _work_out(node, {})
+        except (ArithmeticError, ValueError, TypeError) as error:
+            raise _impossible(error) from None
+    return found
 
 
 def _operands(node: ast.expr) -> Iterator[ast.expr]:
@@ -88,6 +100,8 @@ def _operands(node: ast.expr) -> Iterator[ast.expr]:
         case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
             yield operand
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
+            if len(args) not in ARGUMENTS.get(name, (1,)):
+                raise BadFormula(f"{name} has another number of arguments")
             yield from args
         case _:
             raise BadFormula(WRONG)

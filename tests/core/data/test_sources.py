@@ -279,6 +279,21 @@ def test_columns_that_are_no_training_data_are_named_with_what_would_do():
     assert "secret words" not in str(caught.value)
 
 
+@pytest.mark.parametrize("row", [None, {"user": "{question}", "assistant": "{answer}"}])
+def test_a_table_without_a_header_does_not_show_its_first_row_as_names_of_columns(tmp_path, row):
+    path = tmp_path / "train.csv"
+    path.write_text("What are the secret words of a customer?,The secret words,yes\n" * 3)
+    with pytest.raises(InvalidSpec, match=r"'What are the sec'…, 'The secret words', yes") as caught:
+        validate(path, row=row)
+    assert "secret words of" not in str(caught.value)
+
+
+def test_a_table_with_very_many_columns_shows_some_of_them():
+    with pytest.raises(InvalidSpec, match=r"has the columns c0, .*, c19, …; training data") as caught:
+        validate([{f"c{number}": "x" for number in range(500)}])
+    assert "c20" not in str(caught.value)
+
+
 def test_a_problem_names_the_row_of_the_list():
     rows = [*ROWS, {"messages": [{"role": "nobody", "content": "x"}]}]
     report = validate(rows)

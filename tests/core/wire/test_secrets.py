@@ -141,7 +141,8 @@ def test_the_key_of_a_client_that_is_gone_is_remembered_nowhere():
 
 
 @pytest.mark.parametrize(
-    "base_url", ["http://llm.example/v1", "http://10.0.0.7:8000/v1", "http://localhost.example/v1"]
+    "base_url",
+    ["http://llm.example/v1", "http://10.0.0.7:8000/v1", "http://localhost.example/v1", "HTTP://llm.example/v1"],
 )
 def test_a_key_that_goes_in_plain_text_to_another_machine_is_told_of_once(base_url, connect, caplog):
     with connect(base_url=base_url, api_key=KEY):
