@@ -64,6 +64,11 @@ def check_registration(
     """
     del reason
     check_word(checkpoint, Choice, field="checkpoint")
+    given: object = gates
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise InvalidSpec(
+            f"gates: a {type(gates).__name__} is not a list of gates", field="gates", hint="Give a list: [Gate(…)]."
+        )
     if name is None:
         for field, given in (("alias", alias), ("gates", list(gates)), ("checkpoint", checkpoint == "best")):
             if given:
