@@ -1,4 +1,4 @@
-"""The whole way as one flow of tasks: check, upload, create, wait, register."""
+"""All steps as one flow of tasks: check, upload, create, wait, register."""
 
 from __future__ import annotations
 

@@ -64,8 +64,8 @@ def check_registration(
     """
     del reason
     check_word(checkpoint, Choice, field="checkpoint")
-    given: object = gates
-    if isinstance(given, str) or not isinstance(given, Sequence):
+    listed: object = gates
+    if isinstance(listed, str) or not isinstance(listed, Sequence):
         raise InvalidSpec(
             f"gates: a {type(gates).__name__} is not a list of gates", field="gates", hint="Give a list: [Gate(…)]."
         )
