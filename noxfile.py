@@ -43,7 +43,7 @@ WRAPPERS = {"airflow": "airflow_provider", "prefect": "prefect_tasks", "dagster"
 
 
 def install(session: nox.Session, *wanted: str) -> None:
-    """Make the session's environment what the lock says: no more, no less, and nothing resolved anew."""
+    """Make the session's environment what the lock says: no more, no less, and no version resolved again."""
     place = session.virtualenv.location
     session.run_install(
         *("uv", "sync", "--quiet", "--frozen", *wanted),

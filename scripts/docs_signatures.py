@@ -3,6 +3,7 @@
 What a user may write isn't always what stands in the code's signature:
 
 * `**fields: Unpack[RecipeFields]` stands for the fields of that `TypedDict`: they are shown as arguments.
+* A model of pydantic takes its fields: they are shown as arguments.
 * An operator of Airflow hands `**kwargs` to its base classes, and `@with_fields(…)` adds fields of a recipe: the
   arguments of both are shown. Those of Airflow's own `BaseOperator` aren't.
 """
@@ -33,6 +34,8 @@ class Signatures(griffe.Extension):  # type: ignore[misc,unused-ignore]  # the d
         for one in members:
             if isinstance(one, griffe.Class) and pkg.name == "airflow_tuneway":
                 _show_bases(one)
+            if isinstance(one, griffe.Class) and any(base.name == "Checked" for base in one.mro()):
+                _show_model(one)
 
 
 def _modules(module: griffe.Module) -> Iterator[griffe.Module]:
@@ -45,7 +48,8 @@ def _modules(module: griffe.Module) -> Iterator[griffe.Module]:
 def _functions(member: griffe.Object) -> list[griffe.Function]:
     """The function itself, or the functions of a class."""
     inner = member.members.values() if isinstance(member, griffe.Class) else [member]
-    return [one for one in inner if isinstance(one, griffe.Function)]
+    shown = [one for one in inner if isinstance(one, griffe.Function)]
+    return [*shown, *(overload for one in shown for overload in one.overloads or ())]
 
 
 # --- Fields of a TypedDict. ---
@@ -141,6 +145,40 @@ def _strings(value: Any, module: Any) -> Iterator[str]:
         constant = module.modules_collection[value.canonical_path]
         constant = constant.final_target if constant.is_alias else constant
         yield from _strings(constant.value, constant.module)
+
+
+# --- Models of pydantic. ---
+
+
+def _show_model(model: griffe.Class) -> None:
+    """Show the fields of a model as arguments, unless a constructor that is written out shows them."""
+    family = [model, *model.mro()]
+    written = next(base for base in family if "__init__" in base.members and base.members["__init__"].lineno)
+    if written.name != "Checked":
+        return
+    fields: dict[str, griffe.Parameter] = {}
+    for base in reversed(family):
+        for name, field in base.members.items():
+            if field.is_attribute and field.annotation is not None and not _is_constant(name, field):
+                keyword = griffe.ParameterKind.keyword_only
+                fields[name] = griffe.Parameter(
+                    name, annotation=field.annotation, kind=keyword, default=_default(field.value)
+                )
+    model.set_member(
+        "__init__", griffe.Function("__init__", parameters=griffe.Parameters(*_in_order([*fields.values()])))
+    )
+
+
+def _is_constant(name: str, field: Any) -> bool:
+    return name.startswith("_") or "property" in field.labels or "instance-attribute" not in field.labels
+
+
+def _default(value: Any) -> Any:
+    """The default of a field; None where the field is required."""
+    if not (isinstance(value, griffe.ExprCall) and value.canonical_name == "Field"):
+        return value
+    given = {one.name: one.value for one in value.arguments if isinstance(one, griffe.ExprKeyword)}
+    return given.get("default", "..." if "default_factory" in given else None)
 
 
 # --- Operators of Airflow. ---

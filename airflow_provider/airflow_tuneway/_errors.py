@@ -1,4 +1,4 @@
-"""The core's errors as Airflow's own: those that fail a task for good, and those that it retries."""
+"""The core's errors as Airflow's own: those that fail a task at once, and those after which it is retried."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tuneway import Job, Requester
 
 OVER = frozenset({"failed", "success", "skipped", "upstream_failed", "removed"})
-"""The states in which a person, or the end of the DAG run, leaves a waiting task for good.
+"""The states in which a person, or the end of the DAG run, ends a waiting task.
 
 Every other state means that the task goes on: deferred, when only its triggerer changed; running, when its worker was
 evicted; queued or scheduled, when it was cleared.

@@ -116,18 +116,18 @@ class AssetRecipe:
         )
 
     def __post_init__(self) -> None:
-        from tuneway.flows import check_room
+        from tuneway.flows import check_room, deadline_after
         from tuneway.registry import check_registration, questions_in
 
         check_word(self.reuse, Reuse, field="reuse")
         check_word(self.wait, Waiting, field="wait")
+        deadline_after(self.timeout, 0.0)
         if not callable(self.score):
             check_word(self.score, Scoring, field="score", hint="A function is possible as well.")
         if self.held_out is not None and not self.registers:
             raise InvalidSpec(
                 "held_out: there is no name to register the model under", field="held_out", hint="Give a name as well."
             )
-        _ = self.check_names
         recipe = self._anywhere
         check_room(recipe.metadata, keep_origin=self.cancel_on_termination)
         if self.partitions_def is None and PARTITION in (self.register_as or ""):
@@ -140,6 +140,7 @@ class AssetRecipe:
             questions_in(self.held_out)
         then = self.then(_ANY_PARTITION if self.partitions_def else None, registry=_ANY_REGISTRY)
         check_registration(**then, training=recipe, validated=self.validation is not None)
+        _ = self.check_names
 
     def resource(self, context: Any) -> FineTuningResource:
         """The resource, in a step, a check or a sensor."""

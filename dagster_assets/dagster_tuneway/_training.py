@@ -1,4 +1,4 @@
-"""The second step: have one job, and wait for its model."""
+"""The second step: create or adopt one job, and wait for its model."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def train(context: AssetExecutionContext, recipe: AssetRecipe) -> Iterator[Mater
 
 
 class Attempt:
-    """One attempt of one step to have a model trained."""
+    """One attempt of one step to train a model."""
 
     def __init__(self, context: AssetExecutionContext, recipe: AssetRecipe, tuneway: FineTuningResource) -> None:
         self._context = context

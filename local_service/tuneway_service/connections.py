@@ -1,4 +1,4 @@
-"""The connections of clients: how many there may be, and which are closed because they stand still.
+"""The connections of clients: how many there may be, and which are closed because they send nothing.
 
 A connection needs a file descriptor, and another one while it sends or receives a file. The service needs some for
 its own work: the database, the jobs, the processes that answer. So there are only as many connections as leave it
@@ -131,7 +131,7 @@ class Connections:
         self.works(connection)
 
     def sweep(self) -> None:
-        """Close the connections that stand still."""
+        """Close the connections that send nothing."""
         now = self.clock()
         for connection in list(self.open):
             connection.check(now)

@@ -22,7 +22,7 @@ PENDING = 512
 """How many clients the system lets wait until the service takes their connection."""
 
 TICKS = 10
-"""Tenths of a second between two looks at which connections stand still."""
+"""Tenths of a second between two looks at which connections send nothing."""
 
 AT_ONCE = 16
 """How many connections are taken before the first of them is counted."""
@@ -54,7 +54,7 @@ class Server(uvicorn.Server):
             sys.stdout.flush()
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second; close the connections that stand still."""
+        """Called ten times a second; close the connections that send nothing."""
         if counter % TICKS == 0:
             self._connections.sweep()
         return await super().on_tick(counter)

@@ -1,8 +1,8 @@
-"""The whole way as one flow of tasks: check, upload, create, wait, register."""
+"""All steps as one flow of tasks: check, upload, create, wait, register."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import signature
 from typing import Any, Unpack
 
@@ -16,6 +16,8 @@ from prefect_tuneway.credentials import Credentials
 from prefect_tuneway.hooks import cancel_jobs
 from tuneway import DatasetReport, Recipe
 from tuneway.choices import Reuse, check_word
+from tuneway.errors import InvalidSpec
+from tuneway.flows import deadline_after
 from tuneway.models import TrainingFields
 from tuneway.recipe import RecipeFields
 from tuneway.registry import Gate, NoWorseThanChampion, RegistrationFields, check_registration
@@ -97,8 +99,10 @@ def _whole(
 ) -> Step[dict[str, Any]]:
     """Call the tasks, one after another. The data is read twice: to check it, and to send it."""
     check_word(reuse, Reuse, field="reuse")
+    deadline_after(timeout, 0.0)  # a wrong time-out is refused before anything is sent
     fields = given(fields)
     then = {name: fields.pop(name) for name in RegistrationFields.__annotations__ if name in fields}
+    _refuse_iterators(fields)
     recipe = Recipe(**fields)
     data = {name: getattr(recipe, name) for name in ("training_data", "validation_data", "row", "order")}
     training = {name: fields[name] for name in TrainingFields.__annotations__ if name in fields}
@@ -110,3 +114,14 @@ def _whole(
     if "name" not in then:
         return done  # type: ignore[no-any-return]
     return (yield TaskCall(_REGISTER, {"job": done, **then, **service}))  # type: ignore[no-any-return]
+
+
+def _refuse_iterators(fields: Mapping[str, Any]) -> None:
+    """Prefect stores the parameters of a flow, so an iterator is read to its end before the flow begins."""
+    for name in ("training_data", "validation_data"):
+        if isinstance(fields.get(name), Iterator):
+            raise InvalidSpec(
+                f"{name}: Prefect has read this iterator already, to store the parameters of the flow",
+                field=name,
+                hint="Give a list, or a function that returns the rows.",
+            )

@@ -85,8 +85,8 @@ def upload_training_file(
 ) -> dict[str, Any]:
     """Upload data: checked, hashed, streamed, and never sent twice. The output has its id, rows and tokens.
 
-    Training and validation data that are given together are checked as a pair: rows that are in both are errors,
-    which can't be told of files that are uploaded apart. `create_fine_tuning_job` finds both in the output.
+    Training and validation data that are given together are checked as a pair: rows that are in both are errors.
+    Files that are uploaded separately are not compared. `create_fine_tuning_job` finds both in the output.
 
     Args:
         training_data: The path or URL of JSONL, Parquet, Arrow or CSV; rows; or a frame, such as a task's result.
@@ -172,7 +172,7 @@ def wait_for_fine_tuning_job(
 
 @blocking()
 def cancel_fine_tuning_job(job: Output, *, credentials: Credentials = None) -> dict[str, Any]:
-    """Stop a job for good. One that has ended is left as it is; the output tells its status.
+    """Cancel a job; it can't be resumed. One that has ended is left as it is; the output tells its status.
 
     Args:
         job: The job's id, or the output of a step that has one.
@@ -183,7 +183,7 @@ def cancel_fine_tuning_job(job: Output, *, credentials: Credentials = None) -> d
 
 @blocking()
 def pause_fine_tuning_job(job: Output, *, credentials: Credentials = None) -> dict[str, Any]:
-    """Stop a job for now; the output tells its status.
+    """Pause a job; the output tells its status.
 
     Args:
         job: The job's id, or the output of a step that has one.
@@ -194,7 +194,7 @@ def pause_fine_tuning_job(job: Output, *, credentials: Credentials = None) -> di
 
 @blocking()
 def resume_fine_tuning_job(job: Output, *, credentials: Credentials = None) -> dict[str, Any]:
-    """Let a paused job go on; the output tells its status.
+    """Resume a paused job; the output tells its status.
 
     Args:
         job: The job's id, or the output of a step that has one.
@@ -228,8 +228,8 @@ def register_model(
         alias: "champion", "challenger" or a word of your own, moved to this version if the gates agree.
         checkpoint: "last" is the job's own model, "best" the checkpoint with the lowest validation loss.
         gates: What the version must show before the alias moves (`tuneway.registry`). A refusal fails the
-            task for good; the version is registered all the same.
-        reason: Why, for the model's history.
+            task without a retry; the version is registered all the same.
+        reason: The reason, for the model's history.
         data: The output of the step that checked the data, where that of the upload step isn't known.
     """
     return result_of(

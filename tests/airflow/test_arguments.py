@@ -187,6 +187,8 @@ print([name for name in sys.modules if name.startswith("tuneway.") and name not 
         ({"name": "router", "registry": "nowhere://"}, "the URI of a registry"),
         ({"validation_data": "the same"}, "train.jsonl"),
         ({"training_data": None}, "training_data"),
+        ({"timeout": "soon"}, "timeout"),
+        ({"timeout": -1}, "timeout"),
     ],
 )
 def test_one_step_refuses_what_cant_be_before_anything_is_sent(data, wrong, said):

@@ -428,6 +428,8 @@ def test_a_failed_job_fails_the_asset_with_the_services_own_reason(run, service,
         ({"max_usd": -1}, "max_usd"),
         ({"training_file": "train.jsonl"}, "training_file"),
         ({"colour": "blue"}, "colour"),
+        ({"timeout": -1}, "timeout"),
+        ({"gates": Gate("train_loss", max=1)}, "gates"),
     ],
 )
 def test_a_wrong_setting_is_named_when_the_definitions_are_loaded(data, wrong, word):

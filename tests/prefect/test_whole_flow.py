@@ -83,6 +83,13 @@ def test_its_steps_are_tasks_that_are_seen(server, credentials, pair):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("given", [list, lambda rows: lambda: iter(rows)], ids=["a list", "a function"])
+def test_rows_are_data_as_well(server, credentials, given):
+    told = fine_tune(training_data=given(good_rows(count=30)), model="base", name="rows", credentials=credentials)
+    assert told["ref"] == "rows:1"
+    assert registered("rows:1").record.training.rows == 30
+
+
 @pytest.mark.parametrize(
     ("field", "wrong"),
     [
@@ -95,6 +102,8 @@ def test_its_steps_are_tasks_that_are_seen(server, credentials, pair):
         ("gates", {"validation_data": None, "gates": [Gate("full_valid_loss", max=1.0)]}),
         ("gates", {"gates": [Gate("full_valid_los", max=1.0)]}),
         ("metadata", {"metadata": {f"own {number}": "x" for number in range(14)}}),
+        ("timeout", {"timeout": -1}),
+        ("training_data", {"training_data": iter([])}),
     ],
 )
 def test_a_wrong_field_is_refused_before_anything_is_sent(server, credentials, pair, field, wrong):

@@ -1,4 +1,4 @@
-"""Steps that stop a job, for good or for now."""
+"""Steps that cancel, pause or resume a job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _summary(job: Job, asked: Any) -> dict[str, Any]:
 
 
 class CancelFineTuningJobOperator(JobOperator):
-    """Stop a job for good. One that has ended is left as it is; the output is the job."""
+    """Cancel a job; it can't be resumed. One that has ended is left as it is; the output is the job."""
 
     def work(self, client: Client, context: Context) -> dict[str, Any]:
         """Cancel."""

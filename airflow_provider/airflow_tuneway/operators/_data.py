@@ -89,7 +89,8 @@ class UploadTrainingFileOperator(TunewayOperator):
     Args:
         training_data: The path or URL of JSONL, Parquet, Arrow or CSV; an `ObjectStoragePath`; rows; or a frame.
         validation_data: Likewise, or the share of the training data that is split off: 0.1. Given both, they are
-            checked as a pair: a row that is in both is an error, which can't be told of files that are uploaded apart.
+            checked as a pair: a row that is in both is an error. Files that are uploaded separately are not
+            compared.
         row: How each row is made of columns: `{"user": "{question}", "assistant": "{answer}"}`.
         order: "content" sorts the rows by their hash, so that the same set of rows is the same file.
         validate: Whether to check the data first; errors fail the task before anything is sent. Without the check

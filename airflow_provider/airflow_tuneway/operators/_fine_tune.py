@@ -46,6 +46,7 @@ class OneStepOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
         """Do all that comes before the wait, then wait."""
         from tuneway.steps import asked_training, job_summary
 
+        self._budget()  # a wrong time-out is refused before anything is sent
         asked = asked_training(self.training())
         started = client.start(
             asked.what,

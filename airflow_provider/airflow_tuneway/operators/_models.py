@@ -39,8 +39,8 @@ class PublishingOperator(TunewayOperator):
         checkpoint: "last" (the default) is the job's own model, "best" the checkpoint with the lowest validation
             loss.
         gates: What the version must show before the alias moves (`tuneway.registry`). A refusal fails the
-            task for good; the version is registered all the same.
-        reason: Why, for the model's history.
+            task without a retry; the version is registered all the same.
+        reason: The reason, for the model's history.
         data: The output of the step that checked the data: rows and tokens for the record, where the steps before
             don't know them.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -183,7 +184,7 @@ class WaitingOperator(TunewayOperator):
 
     def _budget(self) -> float | None:
         """Seconds to wait."""
-        given = [float(self.timeout)] if self.timeout is not None else []
+        given = [_seconds(self.timeout)] if self.timeout is not None else []
         if self.execution_timeout is not None:
             given.append(self.execution_timeout.total_seconds())
         return max(min(given), LEAST_SECONDS) if given else None
@@ -224,3 +225,14 @@ def _has_ended(client: Client, job_id: str) -> bool:
         return client.jobs.retrieve(job_id).done
     except TunewayError:
         return False  # the wait tolerates several failed looks
+
+
+def _seconds(timeout: Any) -> float:
+    """A time-out as a number; a template may have rendered to any text."""
+    from tuneway.flows import deadline_after
+
+    with suppress(ValueError):
+        timeout = float(timeout)
+    deadline_after(timeout, 0.0)  # refuses what isn't one
+    seconds: float = timeout
+    return seconds

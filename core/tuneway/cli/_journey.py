@@ -1,4 +1,4 @@
-"""One `run`: what is heard of it, shown as it happens and kept for the result."""
+"""The command `run`: it shows the news as they come, and keeps them for the result."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Journey:
         self._told_before = False
 
     def go(self, recipe: Recipe, waiting: Waiting, *, reuse: Reuse, **then: Unpack[RegistrationFields]) -> FineTuned:
-        """Go all the way. An interruption says what goes on without this process."""
+        """Do all steps. After an interruption, an error says what continues without this process."""
         training, *_ = names = recipe.data.names
         self._next = [*(("uploading", name) for name in names), ("creating", recipe.model)]
         self._show.begin("checking", training)

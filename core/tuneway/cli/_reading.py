@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,12 +15,15 @@ from tuneway.errors import InvalidInput
 DATA = "A path or URL of JSONL, Parquet, Arrow or CSV"
 
 _COLUMN = re.compile(r"[\w.-]+")
-_SHARE = re.compile(r"0?\.\d+")
 
 
 def validation_of(text: str | None) -> str | float | None:
-    """Validation data as it was given: a number is the share of the training data that is split off."""
-    return float(text) if text is not None and _SHARE.fullmatch(text) else text
+    """Validation data as it was given: a number is the share of the training data, unless a file has that name."""
+    try:
+        share = float(text or "")
+    except ValueError:
+        return text
+    return text if Path(str(text)).exists() else share
 
 
 @group("Data")

@@ -74,12 +74,12 @@ def create(
     beside = step_output(validation_file) if validation_file else None
     if isinstance(uploaded, dict) and beside is None:
         beside = uploaded.get("validation")
-    wish, facts = training.spec(base, model=model, training_file=uploaded, validation_file=beside)
+    asked_for, facts = training.spec(base, model=model, training_file=uploaded, validation_file=beside)
     with connection.client() as client, showing(output) as show:
         show.begin("creating")
-        asker = Requester(engine="command line", key=key)
-        job = client.start(wish, asker, reuse=reuse, on_event=show.hear).job
-    output.record(job_summary(job, wish, data=facts)) if output.json else output.result(job.id)
+        requester = Requester(engine="command line", key=key)
+        job = client.start(asked_for, requester, reuse=reuse, on_event=show.hear).job
+    output.record(job_summary(job, asked_for, data=facts)) if output.json else output.result(job.id)
 
 
 def wait(
@@ -156,7 +156,7 @@ def _print_end(job: Job, given: StepOutput, output: Output) -> None:
 
 
 def cancel(job: JobId, *, connection: Connection, output: Output) -> None:
-    """Cancel a job for good.
+    """Cancel a job. It can't be resumed.
 
     A job that has ended already stays as it is.
 

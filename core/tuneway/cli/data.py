@@ -83,7 +83,7 @@ def validate(
 def _needed(command: str, training_data: str | None, validation_data: str | None) -> str | None:
     """The training data; it may be missing if there is validation data."""
     if training_data is None and validation_data is None:
-        raise InvalidInput("no file was given", hint=f"For example: tuneway {command} train.jsonl")
+        raise InvalidInput("no data was given", hint=f"For example: tuneway {command} train.jsonl")
     return training_data
 
 

@@ -156,6 +156,7 @@ class AsyncSteps(AsyncDataSteps, AsyncJobSteps, AsyncModelSteps):
             JobError: The job failed, was cancelled, or took longer than `timeout`.
             GateRefused: The version is registered, and the alias has not moved.
         """
+        flows.deadline_after(timeout, 0.0)  # a wrong time-out is refused before anything is sent
         started = await self.start(recipe, requester, reuse=reuse, on_event=on_event, **then)
         job = await self.wait(started.job, timeout=timeout, on_event=on_event)
         name = then.pop("name", None)

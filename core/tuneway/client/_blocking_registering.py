@@ -63,13 +63,14 @@ class ModelSteps:
         Args:
             job: The job; or the output of a step, with what it knows of the data and of what was asked for.
             name: The model's name, over all its versions.
-            registry: `sqlite:///models.db`, `mlflow:http://…`; else TUNEWAY_REGISTRY_URI, else a file of yours.
+            registry: `sqlite:///models.db`, `mlflow:http://…`. The default is TUNEWAY_REGISTRY_URI, or else a file in
+                your data folder.
             alias: "champion", "challenger" or a word of your own, moved to this version if the gates agree.
             checkpoint: "last" is the job's own model, "best" the checkpoint with the lowest validation loss.
             gates: What the version must show before the alias moves (`tuneway.registry`).
-            reason: Why, for the history.
+            reason: The reason, for the model's history.
             spec: What was asked for: its hyperparameters are kept beside what the service made of them.
-            requested: These alone, where the specification isn't at hand.
+            requested: The hyperparameters that were asked for, if there is no specification.
             data: Reports of `check` or `validate`, or outputs of steps, for the rows and tokens of the files.
             cost: What it cost.
             origin: Who asked; else the job's own mark.

@@ -158,6 +158,7 @@ class Steps(DataSteps, JobSteps, ModelSteps):
             JobError: The job failed, was cancelled, or took longer than `timeout`.
             GateRefused: The version is registered, and the alias has not moved.
         """
+        flows.deadline_after(timeout, 0.0)  # a wrong time-out is refused before anything is sent
         started = self.start(recipe, requester, reuse=reuse, on_event=on_event, **then)
         job = self.wait(started.job, timeout=timeout, on_event=on_event)
         name = then.pop("name", None)

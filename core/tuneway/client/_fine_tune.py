@@ -1,4 +1,4 @@
-"""What the steps before and after a wait give."""
+"""The results of the client's steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registering a model: gather what the service knows, add what this side knows, write it down once."""
+"""Registering a model: gather the facts from the service and from the steps before, then write one record."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def register(
     cost: Cost | None,
     **record: Any,
 ) -> Flow[ModelVersion]:
-    """Gather what the service and the steps before know, then write it down.
+    """Gather the facts from the service and from the steps before, then write the record.
 
     Args:
         account: The account to send requests with.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uploading:
-    """Training data, validation data, or both, on their way to the service.
+    """Training data, validation data, or both, to be uploaded.
 
     Args:
         given: The data.
@@ -42,7 +42,7 @@ class Uploading:
     expires_after: int | None = None
 
     def send(self, account: Account) -> Flow[UploadedFile]:
-        """Have the data on the service; the training file is sent first."""
+        """Upload the data, the training file first."""
         with ExitStack() as stack:
             ready = yield from flows.work(lambda listener: stack.enter_context(self._prepared(listener)))
             return (yield from self.send_prepared(account, ready))
@@ -84,7 +84,7 @@ class Uploading:
 
 
 def send_recipe(account: Account, plan: TrainingPlan, recipe: Recipe) -> Flow[SentData]:
-    """Check a plan, and have the data of its recipe on the service. The data is read once."""
+    """Check a plan, and upload the data of its recipe. The data is read once."""
     with ExitStack() as stack:
         ready = yield from flows.work(lambda listener: stack.enter_context(plan.prepared(listener, recipe)))
         assert ready.report is not None

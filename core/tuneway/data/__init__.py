@@ -2,12 +2,13 @@
 
 from tuneway.data._encoding import WrittenLines, encode, is_plain_chat
 from tuneway.data._given import GivenData
-from tuneway.data._sources import name_of, normal
+from tuneway.data._sources import ROWS, name_of, normal
 from tuneway.data._spool import Spool
 from tuneway.data._stores import stem_of
 from tuneway.data._stream import HeldOut, LineBlocks, LineStream, Readable, Unit, stream_of
 
 __all__ = [
+    "ROWS",
     "GivenData",
     "HeldOut",
     "LineBlocks",

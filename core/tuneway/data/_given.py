@@ -44,7 +44,7 @@ class GivenData:
                 f"validation_data: {share} is not a share between 0 and 1", field="validation_data", hint="Say 0.1."
             )
         if self.training_data is None:
-            raise InvalidSpec("validation_data: a share of what? there is no training data", field="validation_data")
+            raise InvalidSpec("validation_data: a share needs training data", field="validation_data")
         return float(share)
 
     @property

@@ -14,6 +14,9 @@ from tuneway.data._frames import SUFFIXES, FrameRows, NotReadable, frame_file, f
 from tuneway.data._rows import OnceRows, frame_of_rows
 from tuneway.errors import InvalidSpec
 
+ROWS = "rows"
+"""The name of data that has none: a list, an iterator or a function."""
+
 _ZIPPED = ".gz"
 
 
@@ -70,7 +73,7 @@ def name_of(data: Any) -> str:
     if isinstance(data, os.PathLike):
         return os.fsdecode(data)
     frame = frame_of(data) if not isinstance(data, list | tuple | OnceRows) and not callable(data) else None
-    return frame.name if frame else "rows"
+    return frame.name if frame else ROWS
 
 
 @contextmanager

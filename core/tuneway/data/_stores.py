@@ -174,7 +174,7 @@ class _Named:
         self._read += len(block)
         if not block and size and self._whole and self._size is not None and self._read < self._size:
             raise InvalidInput(
-                f"{self._name} broke off: {self._read:,} of {self._size:,} bytes came",
+                f"{self._name} ended early: {self._read:,} of {self._size:,} bytes arrived",
                 hint="Nothing was sent. Try again.",
             )
         return block

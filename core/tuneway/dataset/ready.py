@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tuneway.data import GivenData, HeldOut, LineStream, Spool, name_of, stem_of, stream_of
+from tuneway.data import ROWS, GivenData, HeldOut, LineStream, Spool, name_of, stem_of, stream_of
 from tuneway.dataset._plan import plan_of
 from tuneway.dataset._reading import Reader, open_reader
 from tuneway.dataset._report import DatasetReport, Fingerprint, ValidateProgress
@@ -95,8 +95,8 @@ def data_of_report(given: GivenData, report: DatasetReport) -> Iterator[Prepared
     reports = report.reports
     if (report.validation is None and given.share is not None) or len(reports) != len(given.fields):
         raise InvalidInput("the report is about other data than what is to be uploaded")
-    sources = [name_of(getattr(given, name)) for name in given.fields if name != "validation_data" or not given.share]
-    if any(source != one.path for source, one in zip(sources, reports, strict=False)):
+    sources = [getattr(given, name) for name in given.fields if name != "validation_data" or not given.share]
+    if not all(_may_be_about(one, source) for source, one in zip(sources, reports, strict=False)):
         raise InvalidInput("the report is about other files than those to be uploaded")
     facts = [Fingerprint(one.sha256, one.size_bytes, one.modified_ns) for one in reports]
     if all(one.modified_ns is not None for one in reports):  # files in place
@@ -117,6 +117,12 @@ def data_of_report(given: GivenData, report: DatasetReport) -> Iterator[Prepared
                 )
         ready.report = report
         yield ready
+
+
+def _may_be_about(report: DatasetReport, data: Any) -> bool:
+    """Whether a report has the name of this data. Rows have no name of their own: their hash is compared later."""
+    name = name_of(data)
+    return name == report.path or (name == ROWS and report.modified_ns is None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

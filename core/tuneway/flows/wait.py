@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from tuneway import progress
-from tuneway._escape import one_line
+from tuneway._escape import excerpt, one_line
 from tuneway.errors import (
     ApiError,
-    InvalidInput,
+    InvalidSpec,
     JobCancelled,
     JobFailed,
     NotFound,
@@ -262,6 +262,7 @@ def deadline_after(timeout: float | None, now: float) -> float | None:
     """Turn a time-out in seconds into a moment; None means no deadline."""
     if timeout is None or timeout == math.inf:
         return None
-    if not timeout >= 0:
-        raise InvalidInput(f"timeout can't be {timeout}")
+    given: object = timeout
+    if not isinstance(given, int | float) or not given >= 0:
+        raise InvalidSpec(f"timeout can't be {excerpt(timeout)}", field="timeout", hint="Give seconds, 0 or more.")
     return now + timeout

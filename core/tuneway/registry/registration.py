@@ -64,6 +64,11 @@ def check_registration(
     """
     del reason
     check_word(checkpoint, Choice, field="checkpoint")
+    listed: object = gates
+    if isinstance(listed, str) or not isinstance(listed, Sequence):
+        raise InvalidSpec(
+            f"gates: a {type(gates).__name__} is not a list of gates", field="gates", hint="Give a list: [Gate(…)]."
+        )
     if name is None:
         for field, given in (("alias", alias), ("gates", list(gates)), ("checkpoint", checkpoint == "best")):
             if given:

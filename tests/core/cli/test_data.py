@@ -71,6 +71,18 @@ def test_validation_data_alone_may_have_few_rows(tuneway, here):
     assert "0 errors" not in tuneway("validate", few, code=ExitCode.INVALID_DATA).stdout
 
 
+@pytest.mark.parametrize("share", ["1.5", "0", "1", "-0.1", "nan"])
+def test_a_number_that_is_no_share_is_named(tuneway, train, server, share):
+    told = tuneway("upload", train, f"--validation-data={share}", code=ExitCode.USAGE)
+    assert "is not a share between 0 and 1" in told.stderr
+    assert server.arrived == []
+
+
+def test_a_file_whose_name_is_a_number_is_a_file(tuneway, train, here):
+    write(here / "0.5", 20, start=100)
+    assert "0.5: 20 examples" in tuneway("validate", train, "--validation-data", "0.5").stdout
+
+
 def test_rules_are_listed(tuneway):
     assert [rule["id"] for rule in lines_of(tuneway("validate", "--rules", "--json"))] == list(RULES)
     text = tuneway("validate", "--rules").stdout

@@ -165,6 +165,9 @@ WORDS = [
     ("gates", {"name": "router", "gates": [Gate("train_mean_reward", min=1)]}),
     ("gates", {"name": "router", "gates": [NoWorseThanChampion("score")]}),
     ("gates", {"name": "router", "gates": ["full_valid_loss<1"]}),
+    ("gates", {"name": "router", "gates": Gate("full_valid_loss", max=1)}),
+    ("gates", {"name": "router", "gates": None}),
+    ("gates", {"name": "router", "gates": "full_valid_loss<1"}),
     ("registry", {"name": "router", "registry": "models.db"}),
 ]
 
@@ -175,6 +178,13 @@ def test_a_bad_word_is_refused_before_anything_is_sent(client, server, recipe, c
     with pytest.raises(InvalidSpec) as caught:
         getattr(client, call)(recipe, NIGHTLY, **words)
     assert caught.value.field == field
+    assert server.arrived == []
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "5"])
+def test_a_wrong_time_out_is_refused_before_anything_is_sent(client, server, recipe, timeout):
+    with pytest.raises(InvalidSpec, match="timeout can't be"):
+        client.fine_tune(recipe, NIGHTLY, timeout=timeout)
     assert server.arrived == []
 
 

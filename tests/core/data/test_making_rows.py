@@ -210,5 +210,5 @@ def test_a_number_that_is_no_share_is_refused(share):
 
 
 def test_a_share_of_nothing_is_refused():
-    with pytest.raises(InvalidSpec, match="a share of what"):
+    with pytest.raises(InvalidSpec, match="a share needs training data"):
         validate(validation_data=0.1)

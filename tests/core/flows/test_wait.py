@@ -189,7 +189,7 @@ def test_a_time_out_becomes_a_deadline(timeout, deadline):
     assert deadline_after(timeout, 7.0) == deadline
 
 
-@pytest.mark.parametrize("timeout", [-1, float("nan"), float("-inf")])
+@pytest.mark.parametrize("timeout", [-1, float("nan"), float("-inf"), "60"])
 def test_a_time_out_that_is_none_is_refused(timeout):
     with pytest.raises(InvalidInput, match="timeout can't be"):
         deadline_after(timeout, 7.0)

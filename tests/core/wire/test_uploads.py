@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -184,6 +185,35 @@ def test_a_report_about_another_file_is_refused(connect, server, data, tmp_path)
         pytest.raises(InvalidInput, match="the report is about other files"),
     ):
         client.upload(other, report=client.validate(data))
+    assert server.arrived == []
+
+
+GIVEN = [
+    lambda made: made,
+    lambda made: lambda: iter(made),
+    lambda made: (row for row in made),
+]
+
+
+@pytest.mark.parametrize("given", GIVEN, ids=["a list", "a function", "a generator for each"])
+def test_rows_are_uploaded_with_the_report_of_their_check(given, connect, server):
+    made = [json.loads(line) for line in rows(0, 20).splitlines()]
+    with connect(base_url=server.base_url, **QUICK) as client:
+        report = client.validate(given(made), validation_data=0.5)
+        file = client.upload(given(made), validation_data=0.5, report=report)
+    assert hash_in(file.filename) == report.sha256
+    assert (file.rows, file.validation.rows) == (report.rows, report.validation.rows)
+
+
+def test_rows_are_refused_with_the_report_about_others(connect, server, data):
+    made = [json.loads(line) for line in rows(0, 20).splitlines()]
+    with connect(base_url=server.base_url, **QUICK) as client:
+        for report, why in (
+            (client.validate(made[1:]), "has changed since it was checked"),
+            (client.validate(data), "the report is about other files"),
+        ):
+            with pytest.raises(InvalidInput, match=why):
+                client.upload(made, report=report)
     assert server.arrived == []
 
 

@@ -72,6 +72,18 @@ def test_signatures_have_types_and_say_what_stands_behind_fields(site):
     assert "Unpack" not in recipe + way
 
 
+def test_a_grader_is_shown_with_its_fields(site):
+    grader = signature(site, "recipe.html", "tuneway.models.StringCheckGrader")
+    assert "name: str" in grader
+    assert "operation: Literal[" in grader
+    assert "model_config" not in grader
+
+
+def test_both_forms_of_a_check_are_shown_with_their_arguments(site):
+    shown = re.sub(r"<[^>]+>", "", (site / "reference" / "client.html").read_text())
+    assert "then: Unpack" not in shown
+
+
 def test_a_task_of_prefect_is_shown_as_it_is_called(site):
     task = signature(site, "prefect.html", "prefect_tuneway.create_fine_tuning_job")
     assert "training_file:" in task
