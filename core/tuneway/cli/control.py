@@ -16,7 +16,7 @@ from tuneway.cli._spec import ReuseOption, Training, read_json
 from tuneway.cli._steps import StepOutput, step_output
 from tuneway.cli._waiting import Waiting, both, wait_for, wait_for_all
 from tuneway.cli.jobs import JobId
-from tuneway.errors import JobError, TunewayError
+from tuneway.errors import BadReply, JobError, TunewayError
 from tuneway.requester import Requester
 
 if TYPE_CHECKING:
@@ -143,9 +143,11 @@ def _wait_for_several(jobs: Mapping[str, StepOutput], waiting: Waiting, connecti
 
 
 def _check_ids(client: Client, job_ids: Sequence[str]) -> None:
-    """Fail at once for a mistyped id; a wait would try for a while."""
+    """Fail at once for a mistyped id or address; a wait would try for a while."""
     for seen in client.look(job_ids):
-        if isinstance(seen, TunewayError) and not (isinstance(seen, JobError) or seen.retryable):
+        if not isinstance(seen, TunewayError) or isinstance(seen, JobError):
+            continue
+        if not seen.retryable or (isinstance(seen, BadReply) and seen.page):
             raise seen
 
 
