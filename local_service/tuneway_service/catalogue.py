@@ -33,9 +33,9 @@ def refuse_bad_grader(grader: Inner, limits: Limits) -> None:
         raise Refusal(f"Invalid grader: {where}: {text}", param=where, code=code)
 
 
-def _never(model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:
+def _never(model: str, messages: list[dict[str, Any]], sampling: dict[str, Any]) -> tuple[str, int]:
     """A placeholder where graders are only checked: a model could be asked, but none is."""
-    raise AssertionError(model, messages)
+    raise AssertionError(model, messages, sampling)
 
 
 class Catalogue:

@@ -7,11 +7,17 @@ learns the form as it learns everything else.
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
+from jsonschema.exceptions import ValidationError as JsonSchemaError
+from jsonschema.validators import extend
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import SchemaError as CoreSchemaError
+from pydantic_core import SchemaValidator
+from pydantic_core.core_schema import str_schema
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
@@ -19,7 +25,7 @@ from referencing.jsonschema import DRAFT202012
 from tuneway_service.nesting import too_deep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 LARGEST = 128 * 1024
 """The most characters of a schema, about as many as the hosted service takes."""
@@ -87,7 +93,42 @@ def _schema_problem(schema: dict[str, Any], *, strict: bool) -> str | None:
         return f"{error.json_path}: it is not a valid JSON schema ({error.validator})"
     if schema.get("type") != "object":
         return "its type must be 'object'"
-    return next(_broken_references(schema), None) or (next(_not_strict(schema, "$"), None) if strict else None)
+    return (
+        next(_slow_patterns(schema), None)
+        or next(_broken_references(schema), None)
+        or (next(_not_strict(schema, "$"), None) if strict else None)
+    )
+
+
+def _slow_patterns(schema: dict[str, Any]) -> Iterator[str]:
+    """Patterns that can't be matched in linear time: an answer must not keep the worker busy for ever."""
+    waiting: list[Any] = [schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if "patternProperties" in part:
+                yield "patternProperties isn't supported"
+            if isinstance(pattern := part.get("pattern"), str):
+                try:
+                    _matcher(pattern)
+                except CoreSchemaError:
+                    yield f"the pattern {pattern[:100]!r} isn't supported: no look-around, no back-references"
+        if isinstance(part, dict | list):
+            waiting += part.values() if isinstance(part, dict) else part
+
+
+@cache
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    """Search by a regular expression in linear time."""
+    return SchemaValidator(str_schema(pattern=pattern, regex_engine="rust-regex")).isinstance_python
+
+
+def _match(_: Any, pattern: str, answer: Any, __: Any) -> Iterator[JsonSchemaError]:
+    if isinstance(answer, str) and not _matcher(pattern)(answer):
+        yield JsonSchemaError("it doesn't match the pattern")
+
+
+_Validator = extend(Draft202012Validator, {"pattern": _match})
 
 
 def _broken_references(schema: dict[str, Any]) -> Iterator[str]:
@@ -135,7 +176,7 @@ class AnswerForm:
     def __init__(self, asked: Mapping[str, Any]) -> None:
         schema = asked["json_schema"]["schema"] if asked["type"] == "json_schema" else {"type": "object"}
         # with a registry of its own nothing is fetched from elsewhere
-        self._validator = Draft202012Validator(schema, registry=Registry())
+        self._validator = _Validator(schema, registry=Registry())
 
     @classmethod
     def of(cls, asked: Mapping[str, Any] | None) -> AnswerForm | None:

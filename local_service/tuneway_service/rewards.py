@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from tuneway_service.trainers.base import Grade
 
-ANSWER_TOKENS = 256
 NO_KEY = "none"
 
 
@@ -51,14 +50,14 @@ def grader_of(job: Mapping[str, Any]) -> Grade:
     return judge
 
 
-def _asking(url: str) -> Callable[[str, list[dict[str, Any]]], tuple[str, int]]:
+def _asking(url: str) -> Callable[[str, list[dict[str, Any]], dict[str, Any]], tuple[str, int]]:
     @cache
     def client() -> Client:
         # created only when a grader asks a model: most don't
         return Client(base_url=url, api_key=os.environ.get(GRADER_KEY) or NO_KEY)
 
-    def ask(model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:
-        answer = client().ask(model, messages, max_tokens=ANSWER_TOKENS, temperature=0.0)
+    def ask(model: str, messages: list[dict[str, Any]], sampling: dict[str, Any]) -> tuple[str, int]:
+        answer = client().ask(model, messages, **sampling)
         return answer, _tokens(answer)
 
     return ask

@@ -89,7 +89,7 @@ def test_an_answer_without_the_form_that_the_grader_reads_scores_nothing():
     ("trouble", "may_pass"), [(ConnectionError("away"), True), ("no number", False)], ids=["model away", "no number"]
 )
 def test_a_grader_that_fails_is_told_from_a_score_of_zero(trouble, may_pass):
-    def ask(_model, _messages):
+    def ask(_model, _messages, _sampling):
         if isinstance(trouble, Exception):
             raise trouble
         return trouble, 1
@@ -180,7 +180,7 @@ TEXT = {"type": "input_text", "text": "2 + 2 = {{item.n}}"}
 def test_a_model_is_asked_with_content_in_each_form_that_the_api_has(content, sent):
     asked = []
 
-    def ask(_model, messages):
+    def ask(_model, messages, _sampling):
         asked.extend(messages)
         return "1", 1
 
@@ -350,3 +350,26 @@ def test_a_grading_tells_what_each_grader_did():
     assert all(part.seconds >= 0 for part in (first, second, same))
     assert grading.failure is not None
     assert "no number" in grading.failure
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        (None, {"temperature": 0.0, "max_tokens": 256}),
+        (
+            {"temperature": 0.5, "top_p": 0.9, "seed": 7, "max_completions_tokens": 12},
+            {"temperature": 0.5, "top_p": 0.9, "seed": 7, "max_tokens": 12},
+        ),
+        ({"reasoning_effort": "high", "temperature": None}, {"temperature": 0.0, "max_tokens": 1024}),
+    ],
+)
+def test_a_model_is_asked_with_the_sampling_that_its_grader_says(given, asked):
+    seen = []
+
+    def ask(_model, _messages, sampling):
+        seen.append(sampling)
+        return "1", 1
+
+    grader = ScoreModelGrader(name="j", model="m", input=[{"role": "user", "content": "rate"}], sampling_params=given)
+    assert grade(grader, ModelSample("x"), {}, Limits(ask=ask)).reward == 1
+    assert seen == [asked]

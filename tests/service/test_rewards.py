@@ -13,6 +13,7 @@ from tuneway.models import Reinforcement
 from tuneway_service.catalogue import Catalogue
 from tuneway_service.folder import kept_checkpoints
 from tuneway_service.refusals import Refusal
+from tuneway_service.response_format import AnswerForm
 from tuneway_service.rewards import grader_of
 from tuneway_service.routes.models import cards_of
 from tuneway_service.settings import GRADER_KEY, Settings
@@ -151,6 +152,16 @@ def test_an_answer_without_the_form_has_no_reward_and_the_grader_is_not_at_fault
     assert "yes" not in grading.errors["sample_parse_error"]
 
 
+def test_a_pattern_is_matched_in_linear_time():
+    schema = {"type": "object", "properties": {"label": {"type": "string", "pattern": "^(a+)+$"}}}
+    form_ = AnswerForm.of(form(schema))
+
+    assert form_.wrong(json.dumps({"label": "a" * 100_000})) is None
+    assert form_.wrong(json.dumps({"label": "a" * 100_000 + "!"})) == (
+        "the answer doesn't fit the schema at properties/label/pattern"
+    )
+
+
 def test_any_object_will_do_where_the_form_is_a_json_object():
     grade = grader_of(job(OWN_JSON) | {"response_format": {"type": "json_object"}})
     assert grade({"answer": "yes"}, '{"label": "yes", "more": 1}').reward == 1.0
@@ -191,6 +202,8 @@ def test_a_form_is_taken_and_reaches_the_worker(tmp_path, asked):
         (form({}), ".json_schema.schema"),
         (form({"type": "object", "properties": {"a": {"type": "text"}}}), ".json_schema.schema"),
         (form({"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}), ".json_schema.schema"),
+        (form({"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)x"}}}), ".json_schema.schema"),
+        (form({"type": "object", "patternProperties": {"^a": {}}}), ".json_schema.schema"),
         (form({"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}}), ".json_schema.schema"),
         (form({"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/x"}}}), ".json_schema.schema"),
         (form({"type": "object", "properties": {"a": {"$dynamicRef": "#none"}}}), ".json_schema.schema"),

@@ -12,9 +12,11 @@ from pydantic import BaseModel, ValidationError
 
 from tuneway._escape import excerpt
 from tuneway.calls import segment
+from tuneway.client._checks import TrainingPlan
 from tuneway.errors import InvalidSpec
-from tuneway.flows import WaitToken, deadline_after
-from tuneway.models import Job
+from tuneway.flows import Account, WaitToken, deadline_after
+from tuneway.models import Job, JobSpec
+from tuneway.recipe import Recipe
 from tuneway.requester import Requester
 
 
@@ -23,6 +25,28 @@ def file_source(file: str | PathLike[str] | bytes, filename: str | None) -> tupl
     if isinstance(file, bytes):
         return file, filename or "data.jsonl"
     return Path(file), filename or Path(file).name
+
+
+def specification(spec: object) -> JobSpec:
+    """The specification of a job; anything else is refused here, where it has a name."""
+    if isinstance(spec, JobSpec):
+        return spec
+    raise InvalidSpec(
+        f"spec: {excerpt(spec)} is not a JobSpec",
+        field="spec",
+        hint="Make one: JobSpec(model=…, training_file=…). For data that isn't uploaded yet, use a Recipe and `start`.",
+    )
+
+
+def plan_of(recipe: object, account: Account, requester: Requester | None, reuse: str, then: Any) -> TrainingPlan:
+    """The plan of a training; what is neither a recipe nor a specification is refused."""
+    if not isinstance(recipe, Recipe | JobSpec):
+        raise InvalidSpec(
+            f"recipe: {excerpt(recipe)} is neither a Recipe nor a JobSpec",
+            field="recipe",
+            hint="Make one: Recipe(model=…, training_data=…).",
+        )
+    return TrainingPlan(recipe=recipe, requester=requester or Requester(), reuse=reuse, free=account.local, then=then)
 
 
 def carries(job: Job, metadata: Mapping[str, str] | None) -> bool:

@@ -10,7 +10,6 @@ from tuneway.client import _arguments
 from tuneway.client._async_data import AsyncDataSteps
 from tuneway.client._async_registering import AsyncModelSteps
 from tuneway.client._async_waiting import AsyncJobSteps
-from tuneway.client._checks import TrainingPlan
 from tuneway.client._fine_tune import FineTuned, SentData, StartedJob
 from tuneway.client._uploading import send_recipe
 from tuneway.models import JobSpec
@@ -75,7 +74,7 @@ class AsyncSteps(AsyncDataSteps, AsyncJobSteps, AsyncModelSteps):
             InvalidDataset: The data has errors; `.report` lists them.
             OverBudget: The training would cost more than `max_usd`.
         """
-        plan = self._plan(recipe, requester, reuse, then)
+        plan = _arguments.plan_of(recipe, self._account, requester, reuse, then)
         return await self._driver.run(flows.work(plan.check), on_event)
 
     async def send(
@@ -99,7 +98,7 @@ class AsyncSteps(AsyncDataSteps, AsyncJobSteps, AsyncModelSteps):
         Raises:
             InvalidInput: Something is wrong with the recipe, or with what shall happen afterwards; nothing was sent.
         """
-        plan = self._plan(recipe, requester, reuse, then)
+        plan = _arguments.plan_of(recipe, self._account, requester, reuse, then)
         return await self._driver.run(send_recipe(self._account, plan, recipe), on_event)
 
     async def start(
@@ -167,10 +166,3 @@ class AsyncSteps(AsyncDataSteps, AsyncJobSteps, AsyncModelSteps):
             job, name=name, spec=started.spec, data=data, origin=requester, **_arguments.given(then)
         )
         return FineTuned(job=job, started=started, version=version)
-
-    def _plan(
-        self, recipe: Recipe | JobSpec, requester: Requester | None, reuse: Reuse, then: RegistrationFields
-    ) -> TrainingPlan:
-        return TrainingPlan(
-            recipe=recipe, requester=requester or Requester(), reuse=reuse, free=self._account.local, then=then
-        )

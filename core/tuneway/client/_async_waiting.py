@@ -44,7 +44,11 @@ class AsyncJobSteps:
             on_event: Called with news of what happens.
         """
         flow = flows.submit(
-            self._account, spec, requester=_arguments.requester(key, requester), reuse=reuse, nonce=uuid.uuid4().hex
+            self._account,
+            _arguments.specification(spec),
+            requester=_arguments.requester(key, requester),
+            reuse=reuse,
+            nonce=uuid.uuid4().hex,
         )
         return await self._driver.run(flow, on_event)
 

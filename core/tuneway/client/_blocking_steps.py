@@ -12,7 +12,6 @@ from tuneway.client import _arguments
 from tuneway.client._blocking_data import DataSteps
 from tuneway.client._blocking_registering import ModelSteps
 from tuneway.client._blocking_waiting import JobSteps
-from tuneway.client._checks import TrainingPlan
 from tuneway.client._fine_tune import FineTuned, SentData, StartedJob
 from tuneway.client._uploading import send_recipe
 from tuneway.models import JobSpec
@@ -77,7 +76,7 @@ class Steps(DataSteps, JobSteps, ModelSteps):
             InvalidDataset: The data has errors; `.report` lists them.
             OverBudget: The training would cost more than `max_usd`.
         """
-        plan = self._plan(recipe, requester, reuse, then)
+        plan = _arguments.plan_of(recipe, self._account, requester, reuse, then)
         return self._driver.run(flows.work(plan.check), on_event)
 
     def send(
@@ -101,7 +100,7 @@ class Steps(DataSteps, JobSteps, ModelSteps):
         Raises:
             InvalidInput: Something is wrong with the recipe, or with what shall happen afterwards; nothing was sent.
         """
-        plan = self._plan(recipe, requester, reuse, then)
+        plan = _arguments.plan_of(recipe, self._account, requester, reuse, then)
         return self._driver.run(send_recipe(self._account, plan, recipe), on_event)
 
     def start(
@@ -169,10 +168,3 @@ class Steps(DataSteps, JobSteps, ModelSteps):
             job, name=name, spec=started.spec, data=data, origin=requester, **_arguments.given(then)
         )
         return FineTuned(job=job, started=started, version=version)
-
-    def _plan(
-        self, recipe: Recipe | JobSpec, requester: Requester | None, reuse: Reuse, then: RegistrationFields
-    ) -> TrainingPlan:
-        return TrainingPlan(
-            recipe=recipe, requester=requester or Requester(), reuse=reuse, free=self._account.local, then=then
-        )

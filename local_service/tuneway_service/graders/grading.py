@@ -29,6 +29,10 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 LONGEST_ANSWER = 2**16
 """The characters of a grading model's answer that are looked at."""
 
+ANSWER_TOKENS = 256
+EFFORTS = {"none": 64, "minimal": 64, "low": 128, "medium": 512, "high": 1024, "xhigh": 2048}
+"""The longest answer for each `reasoning_effort` of a grader; its models write what they think into their answers."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -36,13 +40,14 @@ class Limits:
 
     Args:
         python: Whether Python code may run.
-        ask: Asks a model with messages; returns its answer and the tokens used. None if there is no model.
+        ask: Asks a model with messages and sampling options; returns its answer and the tokens used. None if there is
+            no model.
         seconds: How long one grading may compare texts and run Python code; the time of models doesn't count.
         stopped: Whether nobody waits for the result any more; asked now and then while work goes on.
     """
 
     python: bool = False
-    ask: Callable[[str, list[dict[str, Any]]], tuple[str, int]] | None = None
+    ask: Callable[[str, list[dict[str, Any]], dict[str, Any]], tuple[str, int]] | None = None
     seconds: float = 60.0
     stopped: Callable[[], bool] = lambda: False
 
@@ -148,7 +153,7 @@ def _by_model(grader: ScoreModelGrader | LabelModelGrader, task: _Task, filler: 
     assert ask is not None
     asked = messages.messages(grader.input, filler.fill)
     try:
-        text, tokens = ask(grader.model, asked)
+        text, tokens = ask(grader.model, asked, sampling_of(grader))
     except Exception as error:  # noqa: BLE001 - whatever the model does, the answer needs a grading
         return grading.fail("model_grader_server_error", str(error))
     grading.tokens[grader.model] = tokens
@@ -162,6 +167,17 @@ def _by_model(grader: ScoreModelGrader | LabelModelGrader, task: _Task, filler: 
         return grading.fail("model_grader_parse_error", f"the model gave no number: {text[:100]!r}")
     low, high = grader.range or (0.0, 1.0)
     return min(max(float(number[0]), low), high)
+
+
+def sampling_of(grader: ScoreModelGrader | LabelModelGrader) -> dict[str, Any]:
+    """How a model is asked for its score: `max_tokens`, `temperature`, and what else the grader says."""
+    given = {
+        name: value for name, value in (getattr(grader, "sampling_params", None) or {}).items() if value is not None
+    }
+    longest = EFFORTS.get(given.pop("reasoning_effort", None), ANSWER_TOKENS)
+    for name in ("max_tokens", "max_completion_tokens", "max_completions_tokens"):
+        longest = given.pop(name, longest)
+    return {"temperature": 0.0, **given, "max_tokens": longest}
 
 
 def parts(grader: Inner) -> list[Inner]:

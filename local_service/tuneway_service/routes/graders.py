@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 Given = TypeVarTuple("Given")
 Result = TypeVar("Result")
 
-ANSWER_TOKENS = 256
-
 
 def limits_of(service: Service, *, stopped: Callable[[], bool] = lambda: False) -> Limits:
     """What graders may do in this service; model graders ask the models of this service."""
 
-    def ask(model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:
-        return anyio.from_thread.run(_ask, service, model, messages)
+    def ask(model: str, messages: list[dict[str, Any]], sampling: dict[str, Any]) -> tuple[str, int]:
+        return anyio.from_thread.run(_ask, service, model, messages, sampling)
 
     return Limits(python=service.settings.allow_python_graders, ask=ask, stopped=stopped)
 
 
-async def _ask(service: Service, model: str, messages: list[dict[str, Any]]) -> tuple[str, int]:
-    question = {"messages": messages} | answer_options(max_tokens=ANSWER_TOKENS)
+async def _ask(
+    service: Service, model: str, messages: list[dict[str, Any]], sampling: dict[str, Any]
+) -> tuple[str, int]:
+    question = {"messages": messages} | answer_options(**sampling)
     text, end = await answer(await find_model(service, model), question)
     return text, end["prompt_tokens"] + end["completion_tokens"]
 

@@ -317,6 +317,14 @@ def test_what_is_no_data_is_refused_and_never_quoted(data):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("given", [[{"prompt": "a secret"}], "train.jsonl", None, {"model": "base"}])
+def test_what_is_no_recipe_and_no_specification_is_named(client, given):
+    for call in (client.fine_tune, client.start, client.check, client.submit):
+        with pytest.raises(InvalidSpec, match=r"is neither a Recipe nor a JobSpec|is not a JobSpec") as caught:
+            call(given)
+        assert "secret" not in str(caught.value)
+
+
 def test_a_recipe_shows_none_of_its_rows_and_no_password():
     rows = [{"prompt": "a secret", "completion": "a secret"}]
     for recipe in (
