@@ -149,5 +149,7 @@ def _opens_itself(data: Any) -> bool:
 def _on_this_machine(data: Any) -> Any:
     """The plain path of a file on this machine that a library for stores stands for; other data as it is."""
     if _opens_itself(data) and data.protocol in ("", "file", "local"):
-        return Path(os.fsdecode(data) if isinstance(data, os.PathLike) else data.path)
+        # as a path, older versions of these libraries give `file:/data/train.jsonl`
+        text = str(getattr(data, "path", None) or os.fsdecode(data))
+        return Path(text.removeprefix("file://").removeprefix("file:"))
     return data
