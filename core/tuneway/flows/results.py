@@ -32,7 +32,7 @@ def result_metrics(account: Account, job: Job | str) -> Flow[list[MetricRow]]:
 
 
 def decode(content: bytes) -> list[MetricRow]:
-    """Decode a result file. Columns are matched by name; empty cells are left out."""
+    """Decode a result file. Columns are matched by name; empty cells are left out, and numbers are read."""
     if not content.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"step,"):
         try:
             content = base64.b64decode(content, validate=False)
@@ -43,8 +43,16 @@ def decode(content: bytes) -> list[MetricRow]:
         raise BadReply("the result file doesn't start with a `step` column")
     try:
         return [
-            MetricRow.model_validate({name: cell for name, cell in row.items() if name and cell})
+            MetricRow.model_validate({name: _value(cell) for name, cell in row.items() if name and cell})
             for row in csv.DictReader(io.StringIO(text))
         ]
     except (ValueError, csv.Error) as error:
         raise BadReply(f"the result file can't be read: {str(error).splitlines()[0]}") from None
+
+
+def _value(cell: str) -> float | str:
+    """A cell's number; the cell itself if it is none. Methods and services have columns that no model here names."""
+    try:
+        return float(cell)
+    except ValueError:
+        return cell

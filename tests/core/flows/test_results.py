@@ -11,6 +11,7 @@ from tuneway.errors import BadReply, InvalidInput, NotFound
 from tuneway.flows import result_metrics
 from tuneway.flows.results import decode
 from tuneway.models import Job
+from tuneway.models._curve import points
 
 PLAIN = (
     b"step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n"
@@ -39,9 +40,18 @@ def test_every_way_to_send_a_result_file_reads_the_same(content):
 
 
 def test_columns_are_matched_by_name_and_unknown_ones_kept():
-    (row,) = decode(b"step,valid_loss,reward,train_loss\n3,0.5,0.25,0.125,extra\n")
+    (row,) = decode(b"step,valid_loss,reward,note,train_loss\n3,0.5,0.25,good,0.125,extra\n")
     assert (row.step, row.valid_loss, row.train_loss) == (3, 0.5, 0.125)
-    assert row.model_extra == {"reward": "0.25"}
+    assert row.model_extra == {"reward": 0.25, "note": "good"}
+
+
+def test_the_rewards_of_a_reinforcement_job_are_metrics_like_the_others():
+    rows = decode(b"step,train_mean_reward,full_valid_mean_reward\n1,0.25,\n2,0.5,0.375\n")
+    assert points(rows) == {
+        ("train_mean_reward", 1): 0.25,
+        ("train_mean_reward", 2): 0.5,
+        ("full_valid_mean_reward", 2): 0.375,
+    }
 
 
 def test_a_cell_that_is_no_number_is_absent():
