@@ -102,6 +102,18 @@ def test_a_grader_that_fails_is_told_from_a_score_of_zero(trouble, may_pass):
     assert (low.reward, low.failure) == (0, None)
 
 
+@pytest.mark.parametrize("formula", ["1 / judge", "log(judge)", "judge + 1"])
+def test_a_formula_is_not_worked_out_without_the_score_of_a_grader(formula):
+    def ask(_model, _messages, _sampling):
+        raise ConnectionError("away")
+
+    judge = {"type": "score_model", "name": "judge", "model": "m", "input": [{"role": "user", "content": "rate"}]}
+    grader = MultiGrader(name="all", graders={"judge": judge}, calculate_output=formula)
+    failed = grade(grader, ModelSample("x"), {}, Limits(ask=ask))
+    assert failed.errors == {"model_grader_server_error": "away"}
+    assert (failed.reward, failed.may_pass) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("grader", "param"),
     [

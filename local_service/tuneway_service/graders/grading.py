@@ -143,6 +143,9 @@ def _measure(grader: Inner, task: _Task) -> float:
         case MultiGrader():
             for name, inner in grader.graders.items():
                 task.grading.add(name, _graded(inner, name, task))
+            if task.grading.failure:
+                # a grader without a score has no number for the formula, whose own error would hide why
+                return 0.0
             return work_out(grader.calculate_output, task.grading.scores)
         case _:
             return _by_model(grader, task, filler)

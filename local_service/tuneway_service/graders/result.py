@@ -52,6 +52,10 @@ class Tokens(int):
         made.prompt, made.completion, made.cached = prompt, completion, cached
         return made
 
+    def plus(self, other: Tokens) -> Tokens:
+        """These and others."""
+        return Tokens(self.prompt + other.prompt, self.completion + other.completion, self.cached + other.cached)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:

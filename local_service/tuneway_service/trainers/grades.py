@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_exponential
 
 from tuneway.errors import InvalidSpec
+from tuneway_service.graders import Tokens
 from tuneway_service.trainers.base import Remark
 
 if TYPE_CHECKING:
@@ -62,8 +64,23 @@ class Grades:
             sleep=self._sleep,
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
-        grading: Grading = retrying(self._grade, item, answer)
-        return grading
+        tried: list[Grading] = []
+
+        def once() -> Grading:
+            tried.append(self._grade(item, answer))
+            return tried[-1]
+
+        retrying(once)
+        return _with_usage_of_all(tried)
+
+
+def _with_usage_of_all(tried: Sequence[Grading]) -> Grading:
+    """The last grading of an answer, with the tokens that models used in all of them."""
+    *before, last = tried
+    for grading in before:
+        used = {part.name: part.tokens for part in grading.parts}
+        last.parts = [replace(part, tokens=part.tokens.plus(used.get(part.name, Tokens()))) for part in last.parts]
+    return last
 
 
 def remark(gradings: Sequence[Grading], where: str) -> Remark | None:

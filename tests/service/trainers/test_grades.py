@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tuneway.errors import InvalidSpec
-from tuneway_service.graders import Grading, Part
+from tuneway_service.graders import Grading, Part, Tokens
 from tuneway_service.trainers.grades import ATTEMPTS, Grades, remark
 
 AWAY = {"model_grader_server_error": "connection refused"}
@@ -44,6 +44,18 @@ def test_a_grader_that_stays_away_is_asked_a_few_times_and_its_answer_has_no_rew
         "Of the answers of step 7, 1 answer is left out of 2, because the grader 'judge' failed once:"
         " model_grader_server_error: connection refused"
     )
+
+
+def test_the_tokens_of_all_attempts_are_counted():
+    def attempt(errors, tokens):
+        fine = Part(name="fine", type="score_model", model="m", tokens=tokens)
+        away = Part(name="away", type="score_model", model="n", errors=errors, tokens=Tokens(1, 1))
+        return Grading(reward=0.5, errors=errors, parts=[fine, away])
+
+    (found,) = grades({"a": [attempt(AWAY, Tokens(10, 2, 5)), attempt(AWAY, Tokens(20, 3)), attempt({}, Tokens(30))]})
+    fine, away = found.parts
+    assert (fine.tokens.prompt, fine.tokens.completion, fine.tokens.cached, fine.tokens) == (60, 5, 5, 65)
+    assert (away.tokens, away.errors) == (6, {})
 
 
 def test_a_failure_that_no_retry_cures_is_not_asked_again():
