@@ -20,6 +20,8 @@ COLUMNS = {
 }
 REWARDS = ("train_mean_reward", "full_valid_mean_reward")
 DURATIONS = {"sampling": "sampling", "training": "training", "eval": "eval", "full_iteration": "total"}
+LONGEST_NAME = 1000
+"""The characters of a grader's name that its columns have."""
 
 
 def result_table(journal: Path) -> str:
@@ -49,5 +51,7 @@ def _of_graders(groups: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """The numbers of each grader, under the names that the hosted service's file has."""
     for group in ("scores", "errors", "usage", "timing"):
         for grader in groups[group]["graders"]:
-            place = f"{group}/graders/{grader['type']}/{grader['name']}" + ("/errors" if group == "errors" else "")
-            yield from ((f"{place}/{name}", value) for name, value in grader.items() if not isinstance(value, str))
+            # a reader of CSV takes no return in a name, and no name of any length
+            name = grader["name"].replace("\r", " ")[:LONGEST_NAME]
+            place = f"{group}/graders/{grader['type']}/{name}" + ("/errors" if group == "errors" else "")
+            yield from ((f"{place}/{key}", value) for key, value in grader.items() if not isinstance(value, str))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tuneway.flows.results import decode
 from tuneway_service.graders import Grading, Part, Tokens
 from tuneway_service.journal import Journal
 from tuneway_service.result_table import result_table
@@ -160,3 +161,17 @@ def test_the_result_file_has_the_groups_as_columns_and_is_empty_where_nothing_wa
     assert second["usage/graders/score_model/judge/train_prompt_tokens_count"] == "60"
     assert second["timing/graders/string_check/exact/train_execution_latency_mean"] == "0.5"
     assert second["completion_tokens_mean"] == "6.5"
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\nb", 'a",b', "=1+1", "x" * 200_000], ids=lambda name: repr(name[:5]))
+def test_the_result_file_can_be_read_whatever_a_grader_is_called(tmp_path, name):
+    part = Part(name=name, type="string_check", reward=0.5)
+    tried = Tried([Grading(reward=0.5, parts=[part])], tokens=[1], seconds=1.0)
+    pen = Journal(tmp_path / "journal.jsonl")
+    pen.metrics(1, 1, {"train_mean_reward": 0.5}, StepTrials(tried).groups(1.0))
+    pen.close()
+    (row,) = decode(result_table(tmp_path / "journal.jsonl").encode())
+    known = row.model_dump()
+    assert known["train_mean_reward"] == 0.5
+    (column,) = (column for column in known if column.startswith("scores/graders/"))
+    assert known[column] == 0.5
