@@ -54,6 +54,9 @@ def metrics(
         writer.writerow(map(csv_cell, columns))
         writer.writerows([csv_cell(row.get(name)) for name in columns] for row in rows)
     else:
+        from tuneway.models._curve import in_group
+
+        columns = [name for name in columns if not in_group(name)]
         terminal = output.out.is_terminal
         if terminal:
             _draw(report, metric, output)
@@ -65,7 +68,7 @@ def metrics(
         output.note(note)
 
 
-def _rows(report: Report) -> list[dict[str, float]]:
+def _rows(report: Report) -> list[dict[str, float | str]]:
     """One row for each step: those of the result file, or of the log while there is no result file.
 
     Result files call some metrics by other names than logs do; here each has one name.
@@ -93,7 +96,9 @@ def _spread(rows: Sequence[T], limit: int) -> list[T]:
     return [rows[round(index * (len(rows) - 1) / (limit - 1))] for index in range(limit)]
 
 
-def _cell(value: float | None) -> str:
+def _cell(value: float | str | None) -> str:
     if value is None:
         return "–"
+    if isinstance(value, str):
+        return value
     return f"{value:.0f}" if float(value).is_integer() else figure(value)

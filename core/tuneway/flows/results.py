@@ -51,7 +51,7 @@ def decode(content: bytes) -> list[MetricRow]:
 
 
 def _value(cell: str) -> float | str:
-    """A cell's number; the cell itself if it is none. Methods and services have columns that no model here names."""
+    """The cell's number; the text, if it is none. Methods and services have columns that no model here names."""
     try:
         return float(cell)
     except ValueError:

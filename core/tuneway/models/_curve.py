@@ -17,6 +17,7 @@ Points = dict[tuple[str, int], float]
 """The values of metrics by name and step."""
 
 _NOT_MEASURED = {"step", "total_steps"}
+_GROUPS = ("scores/", "errors/", "usage/", "timing/")
 
 
 def plain(row: CurveRow) -> dict[str, Any]:
@@ -36,11 +37,16 @@ def points(rows: Iterable[CurveRow]) -> Points:
     return found
 
 
+def in_group(name: str) -> bool:
+    """Whether a column of a result file is one of the many of a reinforcement step: of one grader, or of usage."""
+    return name.startswith(_GROUPS)
+
+
 def numbers(values: Mapping[str, Any] | None) -> dict[str, float]:
     """The finite metrics, by the names of the table of metrics."""
     return {
         metric_name(name): float(value)
         for name, value in (values or {}).items()
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if name not in _NOT_MEASURED
+        if name not in _NOT_MEASURED and not in_group(name)
     }

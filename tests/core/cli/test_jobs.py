@@ -141,6 +141,19 @@ def test_metrics_for_machines(tuneway, trained):
     assert rows[0] == {"step": 1, "train_loss": 2.0, "train_mean_token_accuracy": 0.5}
 
 
+def test_metrics_of_a_reinforcement_job_are_shown_and_those_of_single_graders_only_to_programs(
+    tuneway, service, trained
+):
+    (file,) = service.job(trained)["result_files"]
+    grader = "scores/graders/python/fits/train_reward_mean"
+    service.contents[file] = f"step,train_mean_reward,total_duration,note,{grader}\n1,0.25,8.0,good,-0.5\n".encode()
+    head, row = tuneway("metrics", trained).stdout.splitlines()
+    assert head.split() == ["step", "train_mean_reward", "total_duration", "note"]
+    assert row.split() == ["1", "0.25", "8", "good"]
+    assert lines_of(tuneway("metrics", trained, "--json"))[0][grader] == -0.5
+    assert tuneway("metrics", trained, "--csv").stdout.splitlines()[1] == "1,0.25,8.0,good,-0.5"
+
+
 def test_metrics_of_a_running_job_come_from_its_log_under_the_same_names(tuneway, service):
     service.add_job()
     told = {"step": 1, "train_loss": 3.5, "train_mean_token_accuracy": 0.5}

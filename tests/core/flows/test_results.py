@@ -46,7 +46,8 @@ def test_columns_are_matched_by_name_and_unknown_ones_kept():
 
 
 def test_the_rewards_of_a_reinforcement_job_are_metrics_like_the_others():
-    rows = decode(b"step,train_mean_reward,full_valid_mean_reward\n1,0.25,\n2,0.5,0.375\n")
+    heads = b"step,train_reward_mean,full_valid_mean_reward,scores/graders/python/fits/train_reward_mean\n"
+    rows = decode(heads + b"1,0.25,,0.25\n2,0.5,0.375,0.5\n")
     assert points(rows) == {
         ("train_mean_reward", 1): 0.25,
         ("train_mean_reward", 2): 0.5,
