@@ -7,12 +7,17 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("peft", reason="needs the extra `train`")
 
+from types import SimpleNamespace
+
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.tiny_llama import TEMPLATE, make_tokenizer
 from support.word_tokenizers import KINDS, LLAMA_2, PHI_3, TEMPLATES, ZEPHYR, make_word_tokenizer
+from transformers import LlamaConfig
 
 from tuneway.errors import InvalidInput
+from tuneway_service.trainers.hf.chat import HfChat
 from tuneway_service.trainers.hf.segments import Segments
 from tuneway_service.trainers.hf.tokens import UNLEARNED, Encoder
 
@@ -107,6 +112,33 @@ def test_a_completion_follows_its_prompt_and_the_text_begins_once(kind):
     assert tokenizer.convert_ids_to_tokens(list(example.ids))[-2:] == ["Yes", "</s>"]
     assert list(example.ids)[:-2] == tokenizer("Hello:")["input_ids"]
     assert list(example.ids).count(tokenizer.bos_token_id) == 1
+
+
+class Recorded:
+    """Stands for a model that generates tokens which are known."""
+
+    def __init__(self, tokenizer, ids):
+        self.tokenizer, self.stops, self.device = tokenizer, {tokenizer.eos_token_id}, torch.device("cpu")
+        self.plain = SimpleNamespace(config=LlamaConfig(num_hidden_layers=1))
+        self._ids = iter(ids)
+
+    def logits(self, *_):
+        scores = torch.zeros(1, 1, len(self.tokenizer))
+        scores[0, 0, next(self._ids)] = 1
+        return scores
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_learned_is_given_back_to_the_letter(kind):
+    tokenizer = make_word_tokenizer(kind, ZEPHYR)
+    made = encoder_for(tokenizer)
+    for completion in (" Yes", "Yes and", "", " \U0001f600 é", "\n No"):
+        (example,) = made.supervised({"prompt": "Hello é", "completion": completion})
+        chat = HfChat(Recorded(tokenizer, runs(example)[0][1]), 100)
+        assert "".join(chat.complete_prompt("Hello é")) == completion
+    (example,) = made.supervised({"messages": talk(("user", "Hello"), ("assistant", "Yes and"))})
+    chat = HfChat(Recorded(tokenizer, runs(example)[0][1]), 100)
+    assert "".join(chat.complete(talk(("user", "Hello")))) == "Yes and"
 
 
 def test_a_prompt_has_no_end_though_the_tokenizer_adds_one():

@@ -77,10 +77,17 @@ class HfChat:
         ids = self._encoder.text(prompt)
         if not ids:
             raise InvalidInput("the prompt is empty", hint="Send a prompt with at least one character.")
-        return self._reply(ids, _TokenChoice(temperature, top_p, seed), max_tokens, stop)
+        # the text goes on, so that a space between both is a part of the answer
+        return self._reply(ids, _TokenChoice(temperature, top_p, seed), max_tokens, stop, before=ids[-1:])
 
     def _reply(
-        self, prompt: list[int], choice: _TokenChoice, max_tokens: int | None, stop: Sequence[str] | None
+        self,
+        prompt: list[int],
+        choice: _TokenChoice,
+        max_tokens: int | None,
+        stop: Sequence[str] | None,
+        *,
+        before: Sequence[int] = (),
     ) -> TextReply:
         room = self._encoder.context_length - len(prompt)
         if room < 1:
@@ -89,7 +96,7 @@ class HfChat:
                 hint="Shorten it.",
             )
         limit = min(room, MAX_TOKENS if max_tokens is None else max_tokens)
-        texts = self._texts(self._write(prompt, choice))
+        texts = self._texts(self._write(prompt, choice), before)
         return TextReply(texts, prompt_tokens=len(prompt), max_tokens=limit, stop=stop)
 
     def _write(self, prompt: list[int], choice: _TokenChoice) -> Iterator[int]:
@@ -104,10 +111,10 @@ class HfChat:
             yield token
             given = [token]
 
-    def _texts(self, tokens: Iterator[int]) -> Iterator[str]:
-        """The text of each token; "" while a character is incomplete."""
-        held: list[int] = []
-        shown = ""
+    def _texts(self, tokens: Iterator[int], before: Sequence[int]) -> Iterator[str]:
+        """The text of each token, after those before the first one; "" while a character is incomplete."""
+        held = list(before)
+        shown = self._tuned.tokenizer.decode(held, skip_special_tokens=True) if held else ""
         for token in tokens:
             held.append(token)
             text = self._tuned.tokenizer.decode(held, skip_special_tokens=True)
