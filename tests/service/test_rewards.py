@@ -251,7 +251,7 @@ def test_without_the_weights_the_model_is_not_offered_and_asking_for_it_says_how
 
 
 def test_a_folder_that_holds_no_model_is_refused(tmp_path):
-    with pytest.raises((InvalidSpec, MissingExtra), match=r"no model that can be trained|needs PyTorch"):
+    with pytest.raises((InvalidSpec, MissingExtra), match=r"not a model that can be trained|needs PyTorch"):
         make_trainer(str(tmp_path))
 
 
