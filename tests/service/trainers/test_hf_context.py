@@ -132,13 +132,14 @@ class Recorded:
 def test_what_is_learned_is_given_back_to_the_letter(kind):
     tokenizer = make_word_tokenizer(kind, ZEPHYR)
     made = encoder_for(tokenizer)
-    for completion in (" Yes", "Yes and", "", " \U0001f600 é", "\n No"):
+    for completion in (" Yes", "Yes and", "", " \U0001f600\u4e16 é", "\n No"):
         (example,) = made.supervised({"prompt": "Hello é", "completion": completion})
         chat = HfChat(Recorded(tokenizer, runs(example)[0][1]), 100)
         assert "".join(chat.complete_prompt("Hello é")) == completion
-    (example,) = made.supervised({"messages": talk(("user", "Hello"), ("assistant", "Yes and"))})
-    chat = HfChat(Recorded(tokenizer, runs(example)[0][1]), 100)
-    assert "".join(chat.complete(talk(("user", "Hello")))) == "Yes and"
+    for answer in ("Yes and", "\U0001f600\U0001f600a", "\u4e16\n\u4e16", "a\n\U0001f600"):
+        (example,) = made.supervised({"messages": talk(("user", "Hello"), ("assistant", answer))})
+        chat = HfChat(Recorded(tokenizer, runs(example)[0][1]), 100)
+        assert "".join(chat.complete(talk(("user", "Hello")))) == answer
 
 
 def test_a_prompt_has_no_end_though_the_tokenizer_adds_one():

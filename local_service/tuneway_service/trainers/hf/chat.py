@@ -78,7 +78,7 @@ class HfChat:
         if not ids:
             raise InvalidInput("the prompt is empty", hint="Send a prompt with at least one character.")
         # the text goes on, so that a space between both is a part of the answer
-        return self._reply(ids, _TokenChoice(temperature, top_p, seed), max_tokens, stop, before=ids[-1:])
+        return self._reply(ids, _TokenChoice(temperature, top_p, seed), max_tokens, stop, before=ids)
 
     def _reply(
         self,
@@ -114,16 +114,24 @@ class HfChat:
     def _texts(self, tokens: Iterator[int], before: Sequence[int]) -> Iterator[str]:
         """The text of each token, after those before the first one; "" while a character is incomplete."""
         held = list(before)
-        shown = self._tuned.tokenizer.decode(held, skip_special_tokens=True) if held else ""
+        known = len(held)
+        shown = self._decoded(held)
         for token in tokens:
             held.append(token)
-            text = self._tuned.tokenizer.decode(held, skip_special_tokens=True)
-            if text.endswith("\ufffd"):
+            text = self._decoded(held)
+            if text == shown or text.endswith("\ufffd"):
                 yield ""
                 continue
             yield text[len(shown) :]
-            # a token's text may depend on the token before it, so that one is kept
-            held, shown = held[-1:], self._tuned.tokenizer.decode(held[-1:], skip_special_tokens=True)
-        rest = self._tuned.tokenizer.decode(held, skip_special_tokens=True)[len(shown) :] if held else ""
+            # a token's text may depend on what is before it, so the last whole piece is kept: a single token of it may
+            # be the end of a character, which no text begins with
+            held = held[known:]
+            known, shown = len(held), self._decoded(held)
+        rest = self._decoded(held)[len(shown) :]
         if rest:
             yield rest
+
+    def _decoded(self, tokens: list[int]) -> str:
+        text = self._tuned.tokenizer.decode(tokens, skip_special_tokens=True)
+        assert isinstance(text, str)
+        return text
