@@ -40,7 +40,7 @@ def best_of(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def ours(data: Any) -> Callable[[], object]:
-    """Our way: read, check, hash and keep what isn't a file."""
+    """Check the data with Tuneway: read, check, hash, and spool whatever isn't a file."""
 
     def run() -> None:
         report = validate(data, tokenizer="estimate")

@@ -1,4 +1,4 @@
-"""Taking in an upload of 256 MB in the local service: its speed beside the plain way, and how long others wait.
+"""Measure an upload of 256 MB to the local service: its speed beside a plain endpoint, and how long others wait.
 
 The plain way is an endpoint of the same framework on the same web server: its own form parser, then the hash, the
 file on the disk, and every row parsed by `json`. Both receive the same bytes from the same sender, in turns.

@@ -27,7 +27,7 @@ def deep_field(text: str, most: int) -> str | None:
 
 
 def too_deep(content: dict[str, Any], most: int) -> list[str] | None:
-    """The names that lead to a value nested deeper than `most` levels; None if there is none."""
+    """Find a value that is nested deeper than `most` levels; gives the path to it, or None."""
     place: list[str] = []
     value: Any = content
     while isinstance(value, dict) and len(place) < LONGEST_PLACE:

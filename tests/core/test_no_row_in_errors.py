@@ -60,7 +60,7 @@ def client():
 
 
 def texts(error: BaseException) -> list[str]:
-    """Every text that an error can turn into."""
+    """All representations of an error as text."""
     return [
         str(error), repr(error), repr(vars(error)), repr(error.args), pickle.dumps(error, 0).decode("latin-1"),
         repr(copy.copy(error)), "".join(traceback.format_exception(error)),

@@ -18,7 +18,7 @@ _KEPT |= {"tuneway_content", "result_files", "fine_tuning_job_id", "first_id", "
 
 
 class HostileService(QuickService):
-    """Trains at once. What it may word itself is hostile: models, messages, levels, names of metrics, codes."""
+    """A service that trains at once and sends hostile text: model names, messages, levels, metric names, codes."""
 
     kept = _KEPT | {"status"}
 

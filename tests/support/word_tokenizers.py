@@ -25,7 +25,7 @@ TEMPLATES = {"Llama 2": LLAMA_2, "Zephyr": ZEPHYR, "Phi-3": PHI_3}
 
 
 def make_word_tokenizer(kind: str, template: str | None) -> Any:
-    """A tokenizer with bytes for what it has no characters for; a space is a part of the word after it."""
+    """A tokenizer that writes unknown characters as bytes, and joins each space to the word that follows."""
     from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

@@ -101,7 +101,7 @@ def _check_format(recipe: Recipe, report: DatasetReport) -> None:
 def prepared(
     listener: Listener, given: GivenData, *, max_line_bytes: int | None = None, **options: Any
 ) -> Iterator[Prepared]:
-    """Read and check data, ready to be sent until the context ends.
+    """Read and check data. Until the context ends, it can be sent without reading it again.
 
     The listener is told how far the reading has come, and then what was found.
     """

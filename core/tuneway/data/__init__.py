@@ -2,6 +2,7 @@
 
 from tuneway.data._encoding import WrittenLines, encode, is_plain_chat
 from tuneway.data._given import GivenData
+from tuneway.data._local import open_file, unreadable_file
 from tuneway.data._sources import ROWS, name_of, normal
 from tuneway.data._spool import Spool
 from tuneway.data._stores import stem_of
@@ -21,6 +22,8 @@ __all__ = [
     "is_plain_chat",
     "name_of",
     "normal",
+    "open_file",
     "stem_of",
     "stream_of",
+    "unreadable_file",
 ]

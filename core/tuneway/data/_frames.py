@@ -233,15 +233,14 @@ def _ibis(data: Any) -> FrameRows | None:
 def _narwhals(data: Any) -> FrameRows | None:
     narwhals = _needs("narwhals", _kind(data))
     found = narwhals.from_native(data, pass_through=True)
-    if isinstance(found, narwhals.LazyFrame):
-        found = found.collect()
-    if not isinstance(found, narwhals.DataFrame):
+    if not isinstance(found, narwhals.DataFrame | narwhals.LazyFrame):
         return None
 
     def batches() -> Iterator[Batch]:
-        return iter([found.iter_rows(named=True, buffer_size=BATCH_ROWS)])
+        whole = found.collect() if isinstance(found, narwhals.LazyFrame) else found  # only now: it runs the query
+        return iter([whole.iter_rows(named=True, buffer_size=BATCH_ROWS)])
 
-    return FrameRows(_kind(data), lambda: found.columns, batches)
+    return FrameRows(_kind(data), lambda: found.collect_schema().names(), batches)
 
 
 _MAKERS: dict[str, Callable[[Any], FrameRows | None]] = {

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from tuneway.data import _stores
 from tuneway.data._frames import SUFFIXES, FrameRows, NotReadable, frame_file, frame_of
+from tuneway.data._local import open_file
 from tuneway.data._rows import OnceRows, frame_of_rows
 from tuneway.errors import InvalidSpec
 
@@ -111,10 +112,8 @@ def _readable(field: str) -> Iterator[None]:
 def _local(stack: ExitStack, path: Path, field: str) -> OpenedData:
     if not path.name.lower().endswith((*SUFFIXES, _ZIPPED)):
         return LocalLines(str(path))
-    try:
-        file = stack.enter_context(path.open("rb"))
-    except OSError as error:
-        raise _stores.unreadable(str(path), error.strerror or str(error), field) from None
+    raw = stack.enter_context(open_file(str(path), field=field))
+    file = stack.enter_context(_stores.reader_of(raw))
     return _file(_stores.Opened(file, os.fstat(file.fileno()).st_size), str(path), field)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
 from tuneway._escape import one_line
+from tuneway._hiding import hide_in_logs
 from tuneway.errors import InvalidInput, InvalidSpec
 
 _BLOCK = 2**20
 _TIMEOUT = 60.0
+_IN_URL = re.compile(rb"(://)(?:[^/\s\"'@?]*@)?([^\s\"'?]*)(?:\?[^\s\"']*)?")
 _PACKAGES = {
     "s3": "s3fs",
     "s3a": "s3fs",
@@ -103,6 +106,8 @@ def _open_web(url: str, field: str) -> Iterator[Opened]:
     import httpx
 
     name = shown(url)
+    secrets = _UrlSecrets()
+    hide_in_logs(secrets)  # as long as `secrets` lives
     with ExitStack() as stack:
         with _told(name, field):
             reply = stack.enter_context(httpx.stream("GET", url, follow_redirects=True, timeout=_TIMEOUT))
@@ -133,6 +138,13 @@ def _open_store(url: str, field: str) -> Iterator[Opened]:
             size = system.info(path).get("size")
             file = stack.enter_context(system.open(path, "rb", block_size=4 * _BLOCK))
         yield Opened(cast("BinaryIO", _Named(file, name, field, size)), size)
+
+
+class _UrlSecrets:
+    """Hides users, passwords and queries of URLs, those of redirects too: a signed URL is a secret."""
+
+    def scrub(self, text: bytes) -> bytes:
+        return _IN_URL.sub(rb"\1\2", text)
 
 
 class _Pieces(io.RawIOBase):

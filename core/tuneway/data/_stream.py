@@ -17,6 +17,7 @@ from pydantic_core import from_json
 from tuneway.choices import Order, check_word
 from tuneway.data._encoding import NotJson, WrittenLines, encode
 from tuneway.data._frames import FrameRows
+from tuneway.data._local import open_file
 from tuneway.data._order import Numbered, by_content
 from tuneway.data._rows import lines_of
 from tuneway.data._sources import LocalLines, RemoteLines, opened
@@ -130,7 +131,7 @@ def stream_of(
             if not rewritten:
                 yield LineStream(name=found.path, raw=io.BytesIO(), path=Path(found.path))
                 return
-            with Path(found.path).open("rb") as file:
+            with open_file(found.path, field=field) as raw, reader_of(raw) as file:
                 yield _numbered(_lines(file, template, found.path), found.path, "line", order, held_out)
         elif isinstance(found, RemoteLines):
             if not rewritten:

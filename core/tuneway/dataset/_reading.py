@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import stat
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuneway._escape import path_shown
-from tuneway.data import LineBlocks
+from tuneway.data import LineBlocks, open_file, unreadable_file
 from tuneway.dataset._report import Fingerprint
 from tuneway.errors import InvalidSpec
 
@@ -99,7 +97,7 @@ class _HashingFile(io.RawIOBase):
         try:
             return self._raw.read(_BLOCK) or b""
         except OSError as error:
-            raise _unreadable(self._path, error, "path") from None
+            raise unreadable_file(self._path, error, "path") from None
 
 
 class Reader:
@@ -205,7 +203,7 @@ class Reader:
         try:
             return next(batches, None)
         except OSError as error:
-            raise _unreadable(self.path, error, "path") from None
+            raise unreadable_file(self.path, error, "path") from None
 
     def fingerprint(self) -> Fingerprint:
         """The hash and size of the file. Call it after all lines are read."""
@@ -273,29 +271,6 @@ def open_reader(
         yield reader
 
 
-@contextmanager
-def open_file(path: str, *, field: str) -> Iterator[io.FileIO]:
-    """Open a regular file, unbuffered; anything else is an `InvalidSpec`."""
-    try:
-        mode = Path(path).stat().st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-            raise InvalidSpec(f"{path_shown(path)} is {kind}", field=field, hint="Give the path of a .jsonl file.")
-        raw = io.FileIO(path)
-    except FileNotFoundError:
-        raise InvalidSpec(
-            f"there is no file {path_shown(path)}", field=field, hint=f"You are in {Path.cwd()}."
-        ) from None
-    except OSError as error:
-        raise _unreadable(path, error, field) from None  # its text has the path, which may be a text
-    except ValueError as error:  # a null character in the path
-        if isinstance(error, InvalidSpec):
-            raise
-        raise InvalidSpec(f"{field}: {path_shown(path)} is not a path", field=field) from None
-    with raw:
-        yield raw
-
-
 def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
     """Compute a file's sha256 and size, without checking its content."""
     name = path_text(path, "path")
@@ -305,7 +280,7 @@ def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
             digest = hashlib.file_digest(raw, "sha256")
             return Fingerprint(digest.hexdigest(), raw.tell(), modified_ns)
         except OSError as error:
-            raise _unreadable(name, error, "path") from None
+            raise unreadable_file(name, error, "path") from None
 
 
 def path_text(path: str | os.PathLike[str], field: str) -> str:
@@ -314,13 +289,6 @@ def path_text(path: str | os.PathLike[str], field: str) -> str:
         return os.fsdecode(path)
     except TypeError:
         raise InvalidSpec(f"{field}: a {type(path).__name__} is not a path", field=field) from None
-
-
-def _unreadable(path: str, error: OSError, field: str) -> InvalidSpec:
-    reason = error.strerror or type(error).__name__
-    return InvalidSpec(
-        f"{path_shown(path)} can't be read: {reason}", field=field, hint="Check the file and its permissions."
-    )
 
 
 def _stamp(raw: io.FileIO) -> tuple[int, int]:

@@ -18,10 +18,10 @@ import httpx
 
 from tuneway import progress
 from tuneway._escape import path_shown
+from tuneway._hiding import hide_in_logs
 from tuneway._version import __version__
 from tuneway.calls import FilePart, Form, Request, Response, Source
 from tuneway.dialects import Dialect
-from tuneway.drivers._hiding import hide_in_logs
 from tuneway.errors import (
     BadReply,
     ConnectionFailed,

@@ -21,7 +21,7 @@ def _content(content: Any, fill: Callable[[str], str]) -> str | list[dict[str, s
 
 
 def texts(given: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """The texts of messages without `problems`: the place of each, and the text."""
+    """Give each text in messages that have no `problems`, after the place where it stands."""
     for number, message in enumerate(given):
         for part in _parts(message["content"]):
             yield f"{number}.content", _part_text(part)

@@ -1,4 +1,4 @@
-"""Python graders: a client's code, in processes of its own with limits on time, memory, output and files.
+"""Run the code of Python graders in separate processes, with limits on time, memory, output and files.
 
 The code runs as the service's user, so it is refused unless the service was started with `--allow-python-graders`.
 What the system offers keeps it away from the service: `sandbox`.

@@ -189,6 +189,16 @@ def test_a_web_address_is_streamed_and_shown_without_secrets(web, train):
     assert report.path.endswith("/data/train.jsonl")
 
 
+def test_the_secrets_of_a_web_address_are_in_no_log(web, caplog):
+    url, _ = web
+    caplog.set_level("DEBUG")
+
+    validate(url)
+
+    assert "GET http://127.0.0.1" in caplog.text
+    assert "hunter2secret" not in caplog.text
+
+
 @pytest.mark.parametrize("broken", ["missing", "off"])
 def test_a_web_address_that_fails_is_named_without_secrets(web, broken):
     url, handler = web
@@ -401,3 +411,13 @@ def test_a_row_that_is_too_long_is_told_as_in_a_file(tmp_path):
     assert report.counts == validate(written(tmp_path, rows), max_line_bytes=2**21).counts
     assert report.counts["jsonl.line_too_long"] == 1
     assert validate(rows, max_line_bytes=2**22).ok
+
+
+@pytest.mark.parametrize("how", [{}, {"order": "content"}, {"validation_data": 0.5}, {"row": {"prompt": "{a}"}}])
+@pytest.mark.parametrize(
+    ("name", "says"), [("no.jsonl", "there is no file"), ("no.csv", "there is no file"), ("", "a folder")]
+)
+def test_a_path_that_cannot_be_read_is_named_however_it_is_read(tmp_path, how, name, says):
+    with pytest.raises(InvalidSpec, match=says) as caught:
+        validate(tmp_path / name, **how)
+    assert caught.value.field == "training_data"

@@ -202,7 +202,7 @@ ALIKE = ["a", "b", "/", "a / b", "/ b", "a /", "a / / b", r"a \/ b", r"\/", r"a 
 
 
 def test_words_with_slashes_do_not_make_two_requesters_look_alike(service):
-    """A cancel that knows an origin alone must not take one for the other."""
+    """Two requesters have two origins, so cancelling by origin never cancels the jobs of the other."""
     origins = {Requester(pipeline=one, run=two).origin for one in ALIKE for two in ALIKE}
     assert len(origins) == len(ALIKE) ** 2
     assert (

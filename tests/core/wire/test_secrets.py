@@ -44,7 +44,7 @@ ECHOES = {
 
 
 def texts(error: BaseException) -> list[str]:
-    """Every text that an error can turn into."""
+    """All representations of an error as text."""
     return [
         str(error), repr(error), str(vars(error)), repr(error.args),
         pickle.dumps(error, 0).decode("latin-1"), str(pickle.loads(pickle.dumps(error))), repr(copy.copy(error)),
@@ -128,7 +128,7 @@ def test_no_log_holds_a_training_row_however_much_is_logged(connect, server, cap
 def test_the_key_of_a_client_that_is_gone_is_remembered_nowhere():
     import gc
 
-    from tuneway.drivers._hiding import _FILTER
+    from tuneway._hiding import _FILTER
 
     gc.collect()
     before = len(_FILTER.known)

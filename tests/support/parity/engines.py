@@ -42,7 +42,7 @@ class Airflow(Program):
 
 
 class PrefectServer(Stack):
-    """A Prefect server, and nothing else of Prefect."""
+    """A Prefect server without workers."""
 
     engine = "prefect"
 

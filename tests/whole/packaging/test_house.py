@@ -68,7 +68,7 @@ PACKAGES = [CORE, SERVICE, AIRFLOW, PREFECT, DAGSTER]
 
 # The parts of the core, from the ground up. A part imports from its own floor or from those below.
 FLOORS = [
-    {"_escape", "_folders", "_lazy", "_version", "_words"},
+    {"_escape", "_folders", "_hiding", "_lazy", "_version", "_words"},
     {"choices", "errors", "models"},
     {"calls", "data", "dialects", "progress", "recipe", "requester"},
     {"flows", "dataset"},

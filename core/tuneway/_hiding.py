@@ -1,4 +1,4 @@
-"""Keep keys out of the logs of httpx and of what is below it.
+"""Keep keys and other secrets out of the logs of httpx and of what is below it.
 
 At the level DEBUG, httpcore logs the headers of replies, and hpack those of requests over HTTP/2. A service may send
 the key back, so it is replaced there too. What a filter of a logger changes, no handler sees.
@@ -18,10 +18,10 @@ LOGGERS = (
 
 
 class Scrubbing(Protocol):
-    """Something that knows a key, and replaces it in a text."""
+    """Something that knows a secret, and replaces it in a text."""
 
     def scrub(self, text: bytes) -> bytes:
-        """Replace the key."""
+        """Replace the secret."""
         ...
 
 
@@ -44,7 +44,7 @@ _FILTER = _KeyFilter()
 
 
 def hide_in_logs(one: Scrubbing) -> None:
-    """Replace the key in these logs, for as long as this object lives."""
+    """Replace the secret in these logs, for as long as this object lives."""
     _FILTER.known[id(one)] = one
     for name in LOGGERS:
         logging.getLogger(name).addFilter(_FILTER)
