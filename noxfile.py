@@ -26,6 +26,7 @@ EVERY = (*LIGHT, "--extra", "mlflow", "--extra", "wandb")
 AIRFLOW = ("--group", "airflow-test")
 OLDER_AIRFLOWS = {"3.1": "2026-03-15", "3.2": "2026-06-01"}  # and days after their last patches
 DATA = ("--extra", "frames", "--extra", "stores", "--group", "data-test")
+SERVICES = ("--group", "services-test")
 DAGSTER = ("--extra", "report", "--group", "dagster")
 TRAIN = [
     f"tests/service/{name}"
@@ -98,6 +99,14 @@ def data(session: nox.Session) -> None:
     install(session, *LIGHT, *DATA)
     marked = () if session.posargs else ("-m", "slow or not slow")
     pytest(session, "tests/core/data", *marked)
+
+
+@nox.session
+def services(session: nox.Session) -> None:
+    """Each dialect beside the client that its service gives out."""
+    install(session, *LIGHT, *SERVICES)
+    marked = () if session.posargs else ("-m", "slow or not slow")
+    pytest(session, "tests/services", *marked)
 
 
 @nox.session
