@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         JobError,
         JobFailed,
         TunewayError,
+        UnknownStatus,
         WaitTimeout,
     )
     from tuneway.flows import Poll, Retry, WaitToken
@@ -46,6 +47,8 @@ _HOMES = {
         "JobError",
         "JobFailed",
         "TunewayError",
+        "UnknownStatus",
+        "UnknownStatus",
         "WaitTimeout",
     ),
     "tuneway.flows": ("Poll", "Retry", "WaitToken"),
@@ -76,6 +79,7 @@ __all__ = [
     "Retry",
     "Supervised",
     "TunewayError",
+    "UnknownStatus",
     "WaitTimeout",
     "WaitToken",
     "__version__",

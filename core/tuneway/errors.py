@@ -14,7 +14,7 @@
     ├── ApiError                the service refused; `.status`, `.code`, `.request_id`
     │   ├── BadRequest 400 · Unauthorized 401 · NotFound 404 · Conflict 409 · Unprocessable 422
     │   ├── Forbidden 403       the key may not do this
-    │   │   └── TrainingNotAvailable    this account can't create jobs any more
+    │   │   └── TrainingNotAvailable    this account, or this service (410), can't create jobs any more
     │   ├── RateLimited 429     too many requests; wait a little and send again
     │   │   └── QuotaExhausted  a quota is used up; waiting for seconds doesn't help
     │   └── ServerError ≥500    the service broke; the request may have been processed
@@ -27,6 +27,7 @@
     └── JobError                about a job; `.job_id`, `.job`
         ├── JobFailed           the job failed; the message has the service's reason
         ├── JobCancelled        the job was cancelled
+        ├── UnknownStatus       the job has ended, with a status that is unknown here
         └── WaitTimeout         the deadline passed; the job goes on
 
 Each class has two attributes for decisions: `retryable`, whether the same step can succeed later, and
@@ -190,7 +191,7 @@ class Forbidden(ApiError):
 
 
 class TrainingNotAvailable(Forbidden):
-    """403 `training_not_available`: the account can't create fine-tuning jobs any more."""
+    """403 `training_not_available`, or 410: the account or the service can't create fine-tuning jobs any more."""
 
 
 class NotFound(ApiError):
@@ -300,6 +301,10 @@ class JobFailed(JobError):
 
 class JobCancelled(JobError):
     """The job was cancelled."""
+
+
+class UnknownStatus(JobError):
+    """The job has ended, as its other fields show, but its status is unknown here: `job.status`."""
 
 
 class WaitTimeout(JobError):

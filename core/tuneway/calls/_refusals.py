@@ -25,6 +25,7 @@ from tuneway.errors import (
 )
 
 _LONGEST = 2000
+_LONGEST_PAUSE = 1e9
 
 BY_STATUS: dict[int, type[ApiError]] = {
     400: BadRequest,
@@ -33,6 +34,7 @@ BY_STATUS: dict[int, type[ApiError]] = {
     404: NotFound,
     408: ServerError,
     409: Conflict,
+    410: TrainingNotAvailable,  # so a service answers that has ended its fine-tuning
     422: Unprocessable,
     429: RateLimited,
 }
@@ -40,6 +42,38 @@ BY_CODE: dict[str, type[ApiError]] = {
     "training_not_available": TrainingNotAvailable,
     "insufficient_quota": QuotaExhausted,
     "daily_rate_limit_exceeded": QuotaExhausted,
+}
+# gRPC's codes, by number: gateways in front of gRPC services send the number, Google sends the name
+GRPC = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
+EXHAUSTED = "RESOURCE_EXHAUSTED"
+# Codes of gRPC and AWS for statuses of 400 to 499. AWS answers many refusals with 400.
+BY_FOREIGN_CODE: dict[str, type[ApiError]] = {
+    "INVALID_ARGUMENT": BadRequest,
+    "NOT_FOUND": NotFound,
+    "ALREADY_EXISTS": Conflict,
+    "ABORTED": Conflict,
+    "PERMISSION_DENIED": Forbidden,
+    "UNAUTHENTICATED": Unauthorized,
+    "DEADLINE_EXCEEDED": ServerError,
+    "INTERNAL": ServerError,
+    "UNAVAILABLE": ServerError,
+    EXHAUSTED: RateLimited,
+    "ValidationException": BadRequest,
+    "ResourceNotFoundException": NotFound,
+    "ConflictException": Conflict,
+    "ResourceInUseException": Conflict,
+    "AccessDeniedException": Forbidden,
+    "UnrecognizedClientException": Unauthorized,
+    "ExpiredTokenException": Unauthorized,
+    "ThrottlingException": RateLimited,
+    "TooManyRequestsException": RateLimited,
+    "ServiceQuotaExceededException": QuotaExhausted,
+    "InternalServerException": ServerError,
+    "ServiceUnavailableException": ServerError,
 }
 UNKNOWN_URL = "unknown_url"
 HINTS: dict[type[ApiError], str] = {
@@ -57,8 +91,8 @@ HINTS: dict[type[ApiError], str] = {
 }
 
 
-def refusal(response: Response, now: float = 0.0) -> ApiError | BadReply | None:
-    """Give the error for a response; None for a success."""
+def refusal(response: Response, now: float = 0.0, *, repeatable: bool = True) -> ApiError | BadReply | None:
+    """Give the error for a response; None for a success. `repeatable` is that of the request."""
     if 200 <= response.status < 300:
         return None
     if response.status < 400:
@@ -66,16 +100,21 @@ def refusal(response: Response, now: float = 0.0) -> ApiError | BadReply | None:
     if response.status in (404, 405) and _is_foreign(response.content):
         return _no_api(response)
     fault = _read_fault(response.content)
-    code = _text(fault.get("code")) or _text(fault.get("type")) or None
+    code = _code(fault, response.headers)
     known = BY_CODE.get(code or "")
-    kind = known or BY_STATUS.get(response.status) or (ServerError if response.status >= 500 else BadRequest)
+    asked = pause_asked(response.headers, now)
+    if asked is None:
+        asked = _pause_in(fault)
+    kind = known or _kind(response.status, code)
+    if code == EXHAUSTED and kind is RateLimited and asked is None and not repeatable:
+        kind = known = QuotaExhausted  # a create takes of a quota; without a pause to wait for, none is meant
     error = kind(
         _text(fault.get("message")) or f"the service answered {response.status} and gave no reason",
         status=response.status,
         code=code,
         param=_text(fault.get("param")) or None,
         request_id=response.request_id,
-        retry_after=pause_asked(response.headers, now),
+        retry_after=asked,
         hint=f"Is /v1 missing from base_url? {WHERE}" if code == UNKNOWN_URL else HINTS.get(kind),
     )
     should_retry = response.headers.get("x-should-retry")
@@ -84,6 +123,34 @@ def refusal(response: Response, now: float = 0.0) -> ApiError | BadReply | None:
     elif should_retry == "true" and known is None:
         error.retryable = True
     return error
+
+
+def _kind(status: int, code: str | None) -> type[ApiError]:
+    """The class by status and code. From 500 on the code doesn't count: the service may have acted on the request."""
+    if status >= 500:
+        return ServerError
+    return BY_FOREIGN_CODE.get(code or "") or BY_STATUS.get(status) or BadRequest
+
+
+def _code(fault: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
+    """The code of a refusal, in the words of the service: OpenAI's, gRPC's, Google's or AWS'."""
+    status = fault.get("status")
+    if isinstance(status, str) and status in GRPC:
+        return status
+    aws = headers.get("x-amzn-errortype") or fault.get("__type")
+    if isinstance(aws, str):
+        return one_line(aws.partition(":")[0].rpartition("#")[2], _LONGEST)
+    return _text(fault.get("code")) or _text(fault.get("type")) or None
+
+
+def _pause_in(fault: Mapping[str, Any]) -> float | None:
+    """The pause that Google asks for in the details of a refusal: `{"retryDelay": "7s"}`."""
+    details = fault.get("details")
+    for detail in details if isinstance(details, list) else []:
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        if isinstance(delay, str):
+            return _seconds(delay.removesuffix("s"))
+    return None
 
 
 def _is_foreign(content: bytes) -> bool:
@@ -122,9 +189,17 @@ def pause_asked(headers: Mapping[str, str], now: float) -> float | None:
             seconds = float(text) * unit
         except ValueError:
             seconds = _seconds_until(text, now)
-        if 0 <= seconds < 1e9:
+        if 0 <= seconds < _LONGEST_PAUSE:
             return seconds
     return None
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < _LONGEST_PAUSE else None
 
 
 def _seconds_until(date: str, now: float) -> float:
@@ -135,7 +210,7 @@ def _seconds_until(date: str, now: float) -> float:
 
 
 def _read_fault(content: bytes) -> dict[str, Any]:
-    """Find the reason in a body: OpenAI's, Azure's or FastAPI's format, or plain text."""
+    """Find the reason in a body: the format of OpenAI, Azure, FastAPI, gRPC, Google or AWS, or plain text."""
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
@@ -148,7 +223,14 @@ def _read_fault(content: bytes) -> dict[str, Any]:
         return {"message": fault, **{k: body.get(k) for k in ("code", "param")}}
     if isinstance(fault, dict) and "message" not in fault and "detail" in fault:
         return {"message": _detail(fault["detail"])}
-    return fault if isinstance(fault, dict) else {}
+    return _translated(fault, bare=fault is body) if isinstance(fault, dict) else {}
+
+
+def _translated(fault: dict[str, Any], *, bare: bool) -> dict[str, Any]:
+    """Translate gRPC's number for a code, which gateways send in a bare body, and AWS' name for the message."""
+    number = fault.get("code")
+    code = GRPC[number] if bare and type(number) is int and 0 < number < len(GRPC) else number
+    return {"message": fault.get("Message")} | fault | {"code": code}
 
 
 def _detail(detail: Any) -> str:

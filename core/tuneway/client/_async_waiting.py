@@ -64,6 +64,7 @@ class AsyncJobSteps:
         Raises:
             JobFailed: It failed, and the message says why.
             JobCancelled: Somebody cancelled it.
+            UnknownStatus: It has ended, with a status that is unknown here.
             WaitTimeout: `timeout` seconds passed; the job goes on.
         """
         token = _arguments.token(job, timeout, self._driver.now())

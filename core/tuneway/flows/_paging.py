@@ -27,7 +27,8 @@ class Pager(Generic[T]):
 
     If a service leaves out `has_more`, the list ends with the first page without new items: an empty one, or a
     repeated one where the service ignores the cursor. If such a page says that there is more, the pager is `stuck`:
-    the list can't be read to its end. With `persistent=False` a failed request isn't sent again.
+    the list can't be read to its end. A page may carry the cursor to the next one (`last_id` or a page token); else it
+    is the id of the page's last item. With `persistent=False` a failed request isn't sent again.
     """
 
     def __init__(
@@ -48,7 +49,11 @@ class Pager(Generic[T]):
         fresh = [item for item in page.data if item.id not in self._seen]
         self._seen.update(item.id for item in fresh)
         self.pages += 1
-        self.done = not fresh or page.has_more is False
-        self.stuck = not fresh and page.has_more is True
-        self._after = page.data[-1].id if page.data else None
+        token = page.next_page_token
+        more = bool(token) if page.has_more is None and token is not None else page.has_more
+        carried = token or page.last_id
+        turned = more is True and carried not in (None, "", self._after)  # the page may be empty, and not the last
+        self.done = more is False or not (fresh or turned)
+        self.stuck = self.done and more is True
+        self._after = carried or (page.data[-1].id if page.data else None)
         return fresh

@@ -40,7 +40,7 @@ def once(account: Account, call: Call[T]) -> Flow[T]:
     response = yield from send(call.request)
     heard_at = yield from now()
     account.pace.heard(response.status, response.headers, sent_at=sent_at, now=heard_at)
-    error = refusal(response, heard_at)
+    error = refusal(response, heard_at, repeatable=call.request.repeatable)
     if error is not None:
         raise error
     reply = call.parse(response)

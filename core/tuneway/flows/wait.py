@@ -22,7 +22,9 @@ from tuneway.errors import (
     JobCancelled,
     JobFailed,
     NotFound,
+    RateLimited,
     TunewayError,
+    UnknownStatus,
     WaitTimeout,
 )
 from tuneway.flows._account import Account
@@ -56,6 +58,7 @@ class WaitState(Enum):
     CANCELLED = auto()
     EXPIRED = auto()  # the deadline has passed
     LOST = auto()  # the job can't be read
+    UNCLEAR = auto()  # the job has ended, with an unknown status
 
 
 class PollResult(Enum):
@@ -69,20 +72,22 @@ class PollResult(Enum):
     UNREADABLE = auto()  # the poll failed; the next one may succeed
     HOPELESS = auto()  # the poll failed, and the wait gives up
     LATE = auto()  # the deadline, or the last poll for the model's name, has passed
+    UNCLEAR = auto()  # ended with an unknown status, in two polls in a row
 
 
-_W, _N, _S, _F, _C, _E, _L = WaitState
+_W, _N, _S, _F, _C, _E, _L, _U = WaitState
 TRANSITIONS: dict[WaitState, dict[PollResult, WaitState]] = {
-    #               ALIVE  NAMELESS  SUCCEEDED  FAILED  CANCELLED  UNREADABLE  HOPELESS  LATE
+    #               ALIVE  NAMELESS  SUCCEEDED  FAILED  CANCELLED  UNREADABLE  HOPELESS  LATE  UNCLEAR
     state: dict(zip(PollResult, row, strict=True))
     for state, row in {
-        WaitState.WATCHING: (_W, _N, _S, _F, _C, _W, _L, _E),
-        WaitState.NAMING: (_N, _N, _S, _N, _N, _N, _S, _S),
-        WaitState.SUCCEEDED: (_S,) * 8,
-        WaitState.FAILED: (_F,) * 8,
-        WaitState.CANCELLED: (_C,) * 8,
-        WaitState.EXPIRED: (_E,) * 8,
-        WaitState.LOST: (_L,) * 8,
+        WaitState.WATCHING: (_W, _N, _S, _F, _C, _W, _L, _E, _U),
+        WaitState.NAMING: (_N, _N, _S, _N, _N, _N, _S, _S, _S),
+        WaitState.SUCCEEDED: (_S,) * 9,
+        WaitState.FAILED: (_F,) * 9,
+        WaitState.CANCELLED: (_C,) * 9,
+        WaitState.EXPIRED: (_E,) * 9,
+        WaitState.LOST: (_L,) * 9,
+        WaitState.UNCLEAR: (_U,) * 9,
     }.items()
 }
 
@@ -105,6 +110,7 @@ class Wait:
         read_at: When the log was last read; 0 makes it the next one to be read.
         due: When to poll again.
         ready: From when on to take part in a poll for other waits.
+        unclear_since: Since when the job has ended with an unknown status; a later poll makes sure.
     """
 
     account: Account
@@ -120,6 +126,7 @@ class Wait:
     read_at: float = 0.0
     due: float = 0.0
     ready: float = 0.0
+    unclear_since: float | None = None
     _since: float | None = None
     _naming_polls: int = 0
 
@@ -140,6 +147,10 @@ class Wait:
             self.failures = 0
             if self.job is None or self.job.status != seen.status:
                 self._since = now
+            if not seen.unclear:
+                self.unclear_since = None
+            elif self.unclear_since is None:
+                self.unclear_since = now
             if self.state is WaitState.WATCHING or seen.fine_tuned_model:
                 self.job = seen
         else:
@@ -155,13 +166,23 @@ class Wait:
         if self.state is WaitState.NAMING:
             self._naming_polls += 1
             return PollResult.LATE if late or self._naming_polls >= NAMING_POLLS else result
+        if isinstance(seen, Job) and seen.unclear and (late or self._stays_unclear(now)):
+            return PollResult.UNCLEAR
         if late and result is PollResult.NAMELESS:
             return PollResult.SUCCEEDED
         return PollResult.LATE if late and result in (PollResult.ALIVE, PollResult.UNREADABLE) else result
 
+    def _stays_unclear(self, now: float) -> bool:
+        """Whether the status was unclear for a while, so that it isn't one of the job's last moments."""
+        return self.unclear_since is not None and now - self.unclear_since >= self.account.poll.maximum / 2
+
     def _result_of_error(self, error: TunewayError) -> PollResult:
-        """Classify a failed poll. A job that isn't found may just have been created, so that is temporary too."""
-        refused = isinstance(error, ApiError) and not error.retryable and not isinstance(error, NotFound)
+        """Classify a failed poll.
+
+        A job that isn't found may just have been created, so that is temporary too, and so is a used-up quota.
+        """
+        temporary = error.retryable or isinstance(error, NotFound | RateLimited)
+        refused = isinstance(error, ApiError) and not temporary
         last = self.failures + 1 >= self.account.poll.tolerance
         return PollResult.HOPELESS if refused or last else PollResult.UNREADABLE
 
@@ -178,6 +199,8 @@ class Wait:
             pause = min(max((estimate - now) * APPROACH, floor), longest)
         if self.state is WaitState.NAMING:
             pause = floor
+        if self.unclear_since is not None:
+            pause = max(floor, self.unclear_since + poll.maximum - now)
         pause *= 1 + random.uniform(-poll.jitter, poll.jitter)  # noqa: S311 - spreads load, guards nothing
         asked = getattr(seen, "retry_after", None)
         pause = max(pause, self.account.poll_floor, min(asked or 0.0, LONGEST_PAUSE))
@@ -235,6 +258,21 @@ def _cancelled(wait: Wait) -> TunewayError:
     )
 
 
+def _unclear(wait: Wait) -> TunewayError:
+    assert wait.job is not None
+    word, model = repr(one_line(wait.job.status, 100)), wait.job.fine_tuned_model
+    made = f"a model, {one_line(model, 200)}" if model else "no model"
+    return UnknownStatus(
+        f"{wait.token.job_id} has ended with the status {word}, which is unknown here; the service names {made}",
+        job=wait.job,
+        hint=(
+            "Look up what the status means. Before you wait again, tell Tuneway, for example: "
+            f"`tuneway.models.PHASES[{word}] = tuneway.models.Phase.SUCCEEDED`. "
+            "The job is neither cancelled nor paid again."
+        ),
+    )
+
+
 def _expired(wait: Wait) -> TunewayError:
     status = wait.job.status if wait.job is not None else "not seen"
     return WaitTimeout(
@@ -255,6 +293,7 @@ EXPLAIN: dict[WaitState, Callable[[Wait], TunewayError]] = {
     WaitState.CANCELLED: _cancelled,
     WaitState.EXPIRED: _expired,
     WaitState.LOST: _lost,
+    WaitState.UNCLEAR: _unclear,
 }
 
 

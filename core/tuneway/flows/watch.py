@@ -107,7 +107,18 @@ def look(
     moment = yield from now()
     for wait in waits:
         wait.see(seen[wait.token.job_id], moment)
+    yield from _make_sure(account, board, [wait for wait in waits if wait.unclear_since is not None], until)
     return [_result_of(wait) for wait in waits]
+
+
+def _make_sure(account: Account, board: Board, unclear: list[Wait], until: float | None) -> Flow[None]:
+    """Read each of the jobs once more that have ended with an unknown status."""
+    board.listable = False
+    seen, _ = yield from _look(account, board, unclear, until=until)
+    moment = yield from now()
+    for wait in unclear:
+        wait.unclear_since = 0.0  # another request decides, not the time between the two
+        wait.see(seen[wait.token.job_id], moment)
 
 
 def _ignore(_news: News) -> None:

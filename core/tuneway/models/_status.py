@@ -28,28 +28,43 @@ class Phase(StrEnum):
         return self in (Phase.FAILED, Phase.CANCELLED)
 
 
-# One table for all dialects: their statuses don't conflict, and a gateway with OpenAI's paths may return those of
-# another service.
+# One table for all services: no status means two things, and a gateway with OpenAI's paths may return those of another
+# service. Statuses are compared in lower case and without Google's prefix.
 PHASES: dict[str, Phase] = {
-    "validating_files": Phase.PENDING,
-    "queued": Phase.PENDING,
-    "running": Phase.RUNNING,
-    "pausing": Phase.RUNNING,
+    **dict.fromkeys(
+        (
+            "validating_files", "queued", "pending", "notrunning", "resuming", "queuing", "re_queueing", "created",
+            "creating", "creating_input_dataset", "validating", "scheduling", "unspecified",
+        ),
+        Phase.PENDING,
+    ),
+    **dict.fromkeys(
+        (
+            "running", "pausing", "inprogress", "in_progress", "compressing", "uploading", "writing_results",
+            "updating", "idle", "cancel_requested", "cancelling", "canceling", "stopping",
+        ),
+        Phase.RUNNING,
+    ),
     "paused": Phase.PAUSED,
-    "succeeded": Phase.SUCCEEDED,
-    "failed": Phase.FAILED,
-    "cancelled": Phase.CANCELLED,
-    # Azure
-    "pending": Phase.PENDING,
-    "notRunning": Phase.PENDING,
-    "resuming": Phase.PENDING,
-    "canceled": Phase.CANCELLED,
-}
+    **dict.fromkeys(("succeeded", "completed", "early_stopped", "partially_succeeded"), Phase.SUCCEEDED),
+    **dict.fromkeys(("failed", "error", "user_error", "expired"), Phase.FAILED),
+    **dict.fromkeys(
+        ("cancelled", "canceled", "stopped", "deleting", "deleting_cleaning_up", "deleted"), Phase.CANCELLED
+    ),
+}  # fmt: skip
+"""The phase for each known status, which is written in lower case. You can add a status that your service uses."""
+
+_PREFIX = "job_state_"
+
+
+def known_phase(status: str) -> Phase | None:
+    """Give the phase for a status; None if the status is unknown."""
+    return PHASES.get(status) or PHASES.get(status.lower().removeprefix(_PREFIX))
 
 
 def phase_of(status: str) -> Phase:
     """Give the phase for a status. A job with an unknown status counts as running."""
-    return PHASES.get(status) or _unknown(status)
+    return known_phase(status) or _unknown(status)
 
 
 @functools.lru_cache(maxsize=256)

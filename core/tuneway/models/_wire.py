@@ -5,12 +5,13 @@ and unknown fields are kept (`model_extra`).
 """
 
 import functools
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
-from tuneway.models._status import Phase, phase_of
+from tuneway.models._status import Phase, known_phase, phase_of
 
 T = TypeVar("T")
 
@@ -22,10 +23,43 @@ def _absent_if_wrong(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         return None
 
 
+LATEST = 1e11
+"""A time from this number on isn't in seconds, in which it is the year 5138, but in milliseconds or finer units."""
+
+
+def _as_seconds(value: Any, validate: ValidatorFunctionWrapHandler) -> float | None:
+    """Read a time: a number, or a text in ISO 8601, which is in UTC if it names no zone."""
+    try:
+        seconds: float | None = validate(value)
+    except ValidationError:
+        return _iso(value) if isinstance(value, str) else None
+    while seconds is not None and LATEST <= seconds < LATEST**2:
+        seconds /= 1000
+    return seconds
+
+
+def _iso(text: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return seconds if 0 < seconds < LATEST else None  # Go's zero time is the year 1
+
+
 Soft = Annotated[T | None, WrapValidator(_absent_if_wrong)]
 """A field that is None if it is absent or has another type."""
 Name = Soft[Annotated[str, Field(min_length=1)]]
 """The id of another object; an empty one counts as absent."""
+
+
+Time = Annotated[float | None, WrapValidator(_as_seconds)]
+"""A time in seconds since 1970. Services send seconds, milliseconds or a text; anything else counts as absent."""
+
+
+def _in_range(seconds: float | None) -> float | None:
+    """Leave out a time that `datetime` can't show, or 0."""
+    return seconds if seconds is not None and 0 < seconds < LATEST else None
 
 
 class WireModel(BaseModel):
@@ -55,9 +89,9 @@ class Job(WireModel):
     id: str = Field(min_length=1)
     status: str
     object: Soft[str] = None
-    created_at: Soft[float] = None
-    finished_at: Soft[float] = None
-    estimated_finish: Soft[Annotated[float, Field(gt=0, lt=1e11)]] = None  # within the range of `datetime`
+    created_at: Time = None
+    finished_at: Time = None
+    estimated_finish: Annotated[Time, AfterValidator(_in_range)] = None
     model: Soft[str] = None
     fine_tuned_model: Name = None
     error: Soft[JobFault] = None
@@ -81,6 +115,11 @@ class Job(WireModel):
     def done(self) -> bool:
         """Whether the job has ended, successfully or not."""
         return self.phase.terminal
+
+    @property
+    def unclear(self) -> bool:
+        """Whether the job has ended, as its other fields show, with a status that is unknown here."""
+        return bool(self.finished_at or self.fine_tuned_model) and known_phase(self.status) is None
 
     @property
     def seconds(self) -> float | None:
@@ -120,7 +159,7 @@ class Event(WireModel):
 
     id: str = Field(min_length=1)
     object: Soft[str] = None
-    created_at: Soft[float] = None
+    created_at: Time = None
     level: Soft[str] = None
     message: Soft[str] = None
     type: Soft[str] = None
@@ -139,7 +178,7 @@ class Checkpoint(WireModel):
 
     id: str = Field(min_length=1)
     object: Soft[str] = None
-    created_at: Soft[float] = None
+    created_at: Time = None
     fine_tuned_model_checkpoint: Name = None
     fine_tuning_job_id: Name = None
     step_number: Soft[int] = None
@@ -151,7 +190,7 @@ class Permission(WireModel):
 
     id: str = Field(min_length=1)
     object: Soft[str] = None
-    created_at: Soft[float] = None
+    created_at: Time = None
     project_id: Soft[str] = None
 
 
@@ -161,8 +200,8 @@ class File(WireModel):
     id: str = Field(min_length=1)
     object: Soft[str] = None
     bytes: Soft[int] = None
-    created_at: Soft[float] = None
-    expires_at: Soft[float] = None
+    created_at: Time = None
+    expires_at: Time = None
     filename: Soft[str] = None
     purpose: Soft[str] = None
     status: Soft[str] = None
@@ -175,8 +214,8 @@ class Upload(WireModel):
     id: str = Field(min_length=1)
     object: Soft[str] = None
     bytes: Soft[int] = None
-    created_at: Soft[float] = None
-    expires_at: Soft[float] = None
+    created_at: Time = None
+    expires_at: Time = None
     filename: Soft[str] = None
     purpose: Soft[str] = None
     status: Soft[str] = None
@@ -188,7 +227,7 @@ class UploadPart(WireModel):
 
     id: str = Field(min_length=1)
     object: Soft[str] = None
-    created_at: Soft[float] = None
+    created_at: Time = None
     upload_id: Name = None
 
 
@@ -197,7 +236,7 @@ class Model(WireModel):
 
     id: str = Field(min_length=1)
     object: Soft[str] = None
-    created: Soft[float] = None
+    created: Time = None
     owned_by: Soft[str] = None
     shutdown_date: Soft[str] = None
 
@@ -236,12 +275,15 @@ class MetricRow(WireModel):
 
 
 class Page(WireModel, Generic[T]):
-    """One page of a list. Some services leave out `has_more`."""
+    """One page of a list. Some services leave out `has_more`, or carry the cursor to the next page in a field."""
 
     data: list[T]
     has_more: Soft[bool] = None
     first_id: Soft[str] = None
     last_id: Soft[str] = None
+    next_page_token: Soft[str] = Field(
+        default=None, validation_alias=AliasChoices("next_page_token", "nextPageToken", "nextToken")
+    )
 
 
 @functools.cache

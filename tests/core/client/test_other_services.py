@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 from support.fault_server import FaultServer, answer
 from support.operations import SPEC
 
-from tuneway import JobSpec
-from tuneway.errors import BadRequest, QuotaExhausted, RateLimited, TrainingNotAvailable, TunewayError, Unprocessable
+from tuneway import JobCancelled, JobFailed, JobSpec, UnknownStatus
+from tuneway.calls import Response, refusal
+from tuneway.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NotFound,
+    QuotaExhausted,
+    RateLimited,
+    ServerError,
+    TrainingNotAvailable,
+    TunewayError,
+    Unauthorized,
+    Unprocessable,
+)
 from tuneway.flows import Poll, Retry
-from tuneway.models import PHASES, Phase
+from tuneway.models import PHASES, Job, Phase
 from tuneway.progress import JobChanged, News
 
 QUICK = {"poll": Poll(minimum=0.001, maximum=0.002), "settle": 0.1, "retry": Retry(first=0.001)}
@@ -46,8 +60,6 @@ def test_a_wait_goes_through_all_of_azures_statuses(connect, server):
 
 
 def test_azures_spelling_of_cancelled_ends_a_wait(connect, server):
-    from tuneway import JobCancelled
-
     server.fault(answer(AZURE_JOB | {"status": "canceled"}))
     with connect(base_url=server.base_url, **QUICK) as client, pytest.raises(JobCancelled) as caught:
         client.wait("ftjob-1")
@@ -57,19 +69,98 @@ def test_azures_spelling_of_cancelled_ends_a_wait(connect, server):
 def test_a_status_that_nobody_knows_goes_on_and_is_logged_once(connect, server, caplog):
     word = f"defragmenting_{connect.__name__}"
     for status in (word, word, word, "succeeded"):
-        server.fault(answer(AZURE_JOB | {"status": status, "fine_tuned_model": "ft:x"}))
+        model = "ft:x" if status == "succeeded" else None
+        server.fault(answer(AZURE_JOB | {"status": status, "fine_tuned_model": model}))
     with caplog.at_level(logging.WARNING, "tuneway"), connect(base_url=server.base_url, **QUICK) as client:
         assert client.wait("ftjob-1").status == "succeeded"
     assert [word in record.getMessage() for record in caplog.records] == [True]
 
 
-def test_every_known_status_has_a_phase():
-    contract = {"validating_files", "queued", "running", "succeeded", "failed", "cancelled", "paused", "pausing"}
-    azure = {"pending", "notRunning", "resuming", "canceled"}
-    assert contract | azure == set(PHASES)
-    assert {word for word, phase in PHASES.items() if phase.terminal} == {
-        "succeeded", "failed", "cancelled", "canceled",
-    }  # fmt: skip
+STATUSES = {
+    Phase.PENDING: (
+        "validating_files queued pending notRunning resuming QUEUING created SCHEDULING PENDING JOB_STATE_UNSPECIFIED "
+        "JOB_STATE_QUEUED JOB_STATE_PENDING JOB_STATE_CREATING JOB_STATE_VALIDATING JOB_STATE_CREATING_INPUT_DATASET "
+        "JOB_STATE_RE_QUEUEING"
+    ),
+    Phase.RUNNING: (
+        "running pausing compressing uploading cancel_requested InProgress Stopping CANCELING cancelling RUNNING "
+        "JOB_STATE_RUNNING JOB_STATE_UPDATING JOB_STATE_CANCELLING JOB_STATE_WRITING_RESULTS JOB_STATE_IDLE"
+    ),
+    Phase.PAUSED: "paused JOB_STATE_PAUSED",
+    Phase.SUCCEEDED: (
+        "succeeded completed Completed SUCCEEDED COMPLETED JOB_STATE_SUCCEEDED JOB_STATE_COMPLETED "
+        "JOB_STATE_EARLY_STOPPED JOB_STATE_PARTIALLY_SUCCEEDED"
+    ),
+    Phase.FAILED: "failed error user_error Failed FAILED ERROR JOB_STATE_FAILED JOB_STATE_EXPIRED",
+    Phase.CANCELLED: (
+        "cancelled canceled Stopped CANCELED DELETED JOB_STATE_CANCELLED JOB_STATE_DELETING "
+        "JOB_STATE_DELETING_CLEANING_UP"
+    ),
+}
+WORDS = [(word, phase) for phase, words in STATUSES.items() for word in words.split()]
+
+
+@pytest.mark.parametrize(("word", "phase"), WORDS)
+def test_the_statuses_of_every_service_have_a_phase(word, phase, caplog):
+    job = Job(id="ftjob-1", status=word, fine_tuned_model="ft:x")
+    assert (job.phase, job.unclear) == (phase, False)
+    assert not caplog.records
+
+
+def test_the_table_has_no_status_that_no_service_uses():
+    used = {word.lower().removeprefix("job_state_") for word, _ in WORDS}
+    assert set(PHASES) - used == {"in_progress"}
+
+
+@pytest.mark.parametrize(
+    ("word", "error"),
+    [("completed", None), ("Completed", None), ("JOB_STATE_SUCCEEDED", None), ("SUCCEEDED", None),
+     ("user_error", JobFailed), ("Failed", JobFailed), ("JOB_STATE_EXPIRED", JobFailed),
+     ("Stopped", JobCancelled), ("DELETED", JobCancelled)],
+)  # fmt: skip
+def test_an_end_in_the_words_of_another_service_ends_a_wait(word, error, connect, server):
+    server.fault(answer(AZURE_JOB | {"status": word, "fine_tuned_model": "ft:x"}))
+    with connect(base_url=server.base_url, **QUICK) as client:
+        if error is None:
+            assert client.wait("ftjob-1").fine_tuned_model == "ft:x"
+        else:
+            with pytest.raises(error):
+                client.wait("ftjob-1")
+    assert len(server.asked("GET")) == 1
+
+
+@pytest.mark.parametrize("facts", [{"finished_at": 1_716_000_600}, {"fine_tuned_model": "ft:x"}], ids=str)
+def test_a_job_that_has_ended_with_an_unknown_status_is_looked_at_once_more_and_told(facts, connect, server):
+    server.fault(answer(AZURE_JOB | {"status": "ripe"} | facts), times=9)
+    with connect(base_url=server.base_url, **QUICK) as client, pytest.raises(UnknownStatus) as caught:
+        client.wait("ftjob-1")
+    assert (caught.value.job_id, caught.value.job.status, caught.value.retryable) == ("ftjob-1", "ripe", False)
+    assert "'ripe'" in caught.value.message
+    assert "PHASES['ripe']" in caught.value.hint
+    assert len(server.asked("GET")) == 2
+
+
+def test_a_status_that_the_user_has_added_ends_a_wait(connect, server, monkeypatch):
+    monkeypatch.setitem(PHASES, "ripe", Phase.SUCCEEDED)
+    server.fault(answer(AZURE_JOB | {"status": "ripe", "fine_tuned_model": "ft:x"}))
+    with connect(base_url=server.base_url, **QUICK) as client:
+        assert client.wait("ftjob-1").fine_tuned_model == "ft:x"
+
+
+def test_a_look_gives_the_same_error_for_a_job_with_an_unknown_end(connect, server):
+    server.fault(answer(AZURE_JOB | {"status": "ripe", "finished_at": 1_716_000_600}), times=9)
+    with connect(base_url=server.base_url, **QUICK) as client:
+        (error,) = client.look(["ftjob-1"])
+    assert isinstance(error, UnknownStatus)
+    assert len(server.asked("GET")) == 2
+
+
+def test_a_job_that_is_clear_at_the_second_look_is_given_as_it_is(connect, server):
+    server.fault(answer(AZURE_JOB | {"status": "ripe", "finished_at": 1_716_000_600}))
+    server.fault(answer(AZURE_JOB | {"status": "succeeded", "finished_at": 1_716_000_600, "fine_tuned_model": "ft:x"}))
+    with connect(base_url=server.base_url, **QUICK) as client:
+        (job,) = client.look(["ftjob-1"])
+    assert (job.status, job.fine_tuned_model) == ("succeeded", "ft:x")
 
 
 @pytest.mark.parametrize("quirks", [{}, {"filters_metadata": False}, {"tells_has_more": False}, {"page_cap": 2}])
@@ -118,6 +209,9 @@ FASTAPI = {
 }
 
 
+GOOGLE = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "no quota"}
+
+
 @pytest.mark.parametrize(
     ("body", "status", "kind", "message"),
     [
@@ -138,6 +232,14 @@ FASTAPI = {
         ({"error": {"type": "insufficient_quota", "message": "pay"}}, 429, QuotaExhausted, "pay"),
         ({"error": {"code": "daily_rate_limit_exceeded", "message": "x"}}, 429, QuotaExhausted, "x"),
         ({"error": {"message": "slow down"}}, 429, RateLimited, "slow down"),
+        ({"code": 3, "message": "bad", "details": []}, 400, BadRequest, "bad"),
+        ({"code": 8, "message": "no GPU", "details": []}, 429, QuotaExhausted, "no GPU"),
+        (GOOGLE | {"details": [{"retryDelay": "0.001s"}]}, 429, RateLimited, "no quota"),
+        ({"error": GOOGLE}, 429, QuotaExhausted, "no quota"),
+        ({"error": GOOGLE | {"details": [{"retryDelay": "soon"}, None]}}, 429, QuotaExhausted, "no quota"),
+        ({"code": 9, "message": "not ready"}, 400, BadRequest, "not ready"),
+        ({"Message": "in AWS' words", "__type": "com.amazonaws#ThrottlingException"}, 400, RateLimited, "in AWS'"),
+        ({"message": "gone"}, 410, TrainingNotAvailable, "gone"),
     ],
 )
 def test_a_refusal_is_understood_in_every_shape(body, status, kind, message, connect, server):
@@ -149,6 +251,60 @@ def test_a_refusal_is_understood_in_every_shape(body, status, kind, message, con
     assert (caught.value.status, caught.value.request_id) == (status, "req-7")
     assert "req-7" in str(caught.value)
     str(caught.value).encode()  # can be printed
+
+
+GRPC = [
+    ("UNAUTHENTICATED", 16, 401, Unauthorized), ("PERMISSION_DENIED", 7, 403, Forbidden),
+    ("NOT_FOUND", 5, 404, NotFound), ("ALREADY_EXISTS", 6, 409, Conflict), ("ABORTED", 10, 409, Conflict),
+    ("FAILED_PRECONDITION", 9, 412, BadRequest), ("CANCELLED", 1, 499, BadRequest),
+    ("INTERNAL", 13, 500, ServerError), ("UNAVAILABLE", 14, 503, ServerError),
+    ("DEADLINE_EXCEEDED", 4, 504, ServerError), ("RESOURCE_EXHAUSTED", 8, 500, ServerError),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("word", "number", "status", "kind"), GRPC)
+def test_a_refusal_of_a_grpc_service_has_its_code_as_a_word(word, number, status, kind):
+    gateways = {"code": number, "message": "because", "details": []}
+    googles = {"error": {"code": status, "message": "because", "status": word}}
+    for body in (gateways, googles):
+        error = refusal(Response(status, {}, json.dumps(body).encode()))
+        assert (type(error), error.code, error.message) == (kind, word, "because")
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "kind"),
+    [
+        ("ValidationException", 400, BadRequest), ("ConflictException", 400, Conflict),
+        ("ServiceQuotaExceededException", 400, QuotaExhausted), ("TooManyTagsException", 400, BadRequest),
+        ("AccessDeniedException", 403, Forbidden), ("ResourceNotFoundException", 404, NotFound),
+        ("ThrottlingException", 429, RateLimited), ("InternalServerException", 500, ServerError),
+        ("ThrottlingException", 503, ServerError),
+    ],
+)  # fmt: skip
+def test_a_refusal_of_aws_is_named_by_its_header(name, status, kind):
+    headers = {"x-amzn-errortype": f"{name}:http://internal.amazon.com/coral/"}
+    error = refusal(Response(status, headers, b'{"message":"because"}'))
+    assert (type(error), error.code, error.message) == (kind, name, "because")
+
+
+def test_a_read_of_a_service_whose_resource_is_exhausted_is_sent_again(connect, server):
+    server.fault(answer({"code": 8, "message": "too many requests", "details": []}, 429))
+    server.fault(answer(AZURE_JOB))
+    with connect(base_url=server.base_url, **QUICK) as client:
+        assert client.jobs.retrieve("ftjob-1").id == "ftjob-1"
+
+
+def test_a_used_up_quota_does_not_end_a_wait_at_once(connect, server):
+    server.fault(answer({"error": {"code": "insufficient_quota", "message": "pay"}}, 429))
+    server.fault(answer(AZURE_JOB | {"status": "succeeded", "fine_tuned_model": "ft:x"}))
+    with connect(base_url=server.base_url, **QUICK) as client:
+        assert client.wait("ftjob-1").status == "succeeded"
+
+
+def test_a_service_that_has_ended_its_training_is_told_with_the_alternatives():
+    error = refusal(Response(410, {}, b'{"detail":"Fine-tuning is gone"}'))
+    assert isinstance(error, TrainingNotAvailable)
+    assert "tuneway serve" in str(error)
 
 
 def test_a_blocked_account_hears_of_the_alternatives_and_is_asked_once(connect, server):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tuneway.errors import JobFailed, NotFound, RequestTimeout
+from tuneway.errors import JobFailed, NotFound, RequestTimeout, UnknownStatus
 from tuneway.flows import WaitToken, look
 from tuneway.models import Job
 
@@ -36,4 +36,13 @@ def test_a_look_never_sleeps(stage):
     for number in range(5):
         stage.service.add_job(id=f"ftjob-{number}")
     looked(stage, *(f"ftjob-{number}" for number in range(5)))
+    assert stage.driver.slept == []
+
+
+def test_a_look_reads_a_job_with_an_unknown_end_once_more_before_it_says_so(stage):
+    for number in range(3):
+        stage.service.add_job(id=f"ftjob-{number}", status="ripe", finished_at=1_000_000)
+    *errors, _ = looked(stage, "ftjob-0", "ftjob-1", "ftjob-2")
+    assert [type(error) for error in errors] == [UnknownStatus, UnknownStatus]
+    assert stage.trail == ["GET /fine_tuning/jobs", *(f"GET /fine_tuning/jobs/ftjob-{number}" for number in range(3))]
     assert stage.driver.slept == []

@@ -11,7 +11,7 @@ from support.virtual_driver import VirtualDriver
 from tuneway import calls
 from tuneway.errors import ServerError
 from tuneway.flows import Account, Flow, Pager
-from tuneway.models import Job
+from tuneway.models import Job, Page
 
 
 def read(pager: Pager[Job]) -> Flow[list[str]]:
@@ -23,6 +23,17 @@ def read(pager: Pager[Job]) -> Flow[list[str]]:
 
 def pager(**options: Any) -> Pager[Job]:
     return Pager(Account(), lambda after: calls.jobs.listing(after=after, limit=2), **options)
+
+
+def noting_cursors() -> tuple[list[str | None], Pager[Job]]:
+    """A pager, and the cursors that it has sent."""
+    sent: list[str | None] = []
+
+    def page(after: str | None) -> calls.Call[Page[Job]]:
+        sent.append(after)
+        return calls.jobs.listing(after=after)
+
+    return sent, Pager(Account(), page)
 
 
 @pytest.fixture
@@ -81,3 +92,33 @@ def test_a_page_that_fails_is_asked_for_again(service):
 def test_a_pager_that_is_not_persistent_asks_once(service):
     with pytest.raises(ServerError):
         VirtualDriver(service, [None, refuse(503, "in trouble")]).run(read(pager(persistent=False)))
+
+
+def test_a_cursor_that_a_page_carries_is_used_instead_of_the_last_id(service):
+    jobs = [{"id": name, "status": "running"} for name in NEWEST_FIRST]
+    pages = [
+        reply({"data": jobs[:2], "has_more": True, "last_id": "cursor-2"}),
+        reply({"data": jobs[2:4], "nextPageToken": "token-4"}),
+        reply({"data": [], "next_page_token": "token-5"}),  # a page of a filtered list
+        reply({"data": jobs[4:], "nextPageToken": ""}),
+    ]
+    sent, pages_of = noting_cursors()
+    assert VirtualDriver(service, pages).run(read(pages_of)) == NEWEST_FIRST
+    assert sent == [None, "cursor-2", "token-4", "token-5"]
+
+
+@pytest.mark.parametrize("carried", [{"nextPageToken": "same"}, {"last_id": "same", "has_more": True}])
+def test_a_cursor_that_stays_the_same_leaves_the_pager_stuck(service, carried):
+    page = reply({"data": [{"id": "ftjob-1", "status": "running"}], **carried})
+    pages = pager()
+    assert VirtualDriver(service, [page] * 9).run(read(pages)) == ["ftjob-1"]
+    assert (pages.pages, pages.stuck) == (2, True)
+
+
+@pytest.mark.parametrize("carried", [{"last_id": ""}, {"last_id": None}, {"nextPageToken": None}, {"last_id": 7}])
+def test_a_cursor_that_is_none_is_the_last_items_id(service, carried):
+    jobs = [{"id": name, "status": "running"} for name in NEWEST_FIRST[:2]]
+    pages = [reply({"data": jobs, "has_more": True, **carried}), reply({"data": [], "has_more": False})]
+    sent, pages_of = noting_cursors()
+    VirtualDriver(service, pages).run(read(pages_of))
+    assert sent == [None, "ftjob-4"]

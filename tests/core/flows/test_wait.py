@@ -17,6 +17,7 @@ from tuneway.errors import (
     RateLimited,
     ServerError,
     TunewayError,
+    UnknownStatus,
     WaitTimeout,
 )
 from tuneway.flows import LOCAL_POLL, Account, Poll, Wait, WaitToken, deadline_after
@@ -163,6 +164,58 @@ def test_while_a_name_is_missing_pauses_are_the_shortest():
     wait.see(running(), START)
     wait.see(running(status="succeeded"), START + 3600)
     assert wait.due - START - 3600 == 5.0
+
+
+# --- an unknown status ---
+
+
+def ripe() -> Job:
+    return running(status="ripe", finished_at=START)
+
+
+def test_an_unknown_end_is_looked_at_again_after_the_longest_pause_and_is_then_told():
+    wait = waiting()
+    assert pauses(looks(wait, lambda _now: ripe(), until=START + 9999)) == [60.0]
+    error = wait.failure()
+    assert isinstance(error, UnknownStatus)
+    assert str(error).startswith(
+        "ftjob-1 has ended with the status 'ripe', which is unknown here; the service names no"
+    )
+
+
+def test_a_job_that_is_clear_at_the_second_look_ends_as_it_says():
+    def show(now: float) -> Job:
+        return ripe() if now < START + 60 else running(status="succeeded", fine_tuned_model="ft:base")
+
+    wait = waiting()
+    looks(wait, show, until=START + 9999)
+    assert wait.result().fine_tuned_model == "ft:base"
+
+
+def test_a_job_that_runs_on_after_an_unknown_status_is_waited_for():
+    words = iter(["ripe", "running", "ripe"])
+    wait = waiting()
+    for at in (0, 60, 120):
+        wait.see(running(status=next(words), finished_at=START), START + at)
+    assert not wait.ended
+
+
+def test_polls_for_other_waits_do_not_hasten_or_delay_the_second_look():
+    wait = waiting()
+    for at in range(0, 30, 5):
+        wait.see(ripe(), START + at)
+        assert not wait.ended
+        assert wait.due == START + 60
+    wait.see(ServerError("in trouble"), START + 31)
+    wait.see(ripe(), START + 60)
+    assert isinstance(wait.failure(), UnknownStatus)
+
+
+def test_an_unknown_status_without_an_end_is_waited_for_until_the_deadline():
+    wait = waiting(deadline=START + 1000)
+    moments = looks(wait, lambda _now: running(status="ripening", finished_at=None), until=START + 9999)
+    assert len(moments) > 10
+    assert isinstance(wait.failure(), WaitTimeout)
 
 
 # --- the deadline ---

@@ -13,24 +13,26 @@ from tuneway.errors import (
     NotFound,
     ServerError,
     TunewayError,
+    UnknownStatus,
     WaitTimeout,
 )
 from tuneway.flows import Account, Poll, Wait, WaitToken
 from tuneway.flows.wait import NAMING_POLLS, TRANSITIONS, PollResult, WaitState
 from tuneway.models import Job
 
-W, N, S, F, C, E, L = WaitState  # watching, naming, succeeded, failed, cancelled, expired, lost
+W, N, S, F, C, E, L, U = WaitState  # watching, naming, succeeded, failed, cancelled, expired, lost, unclear
 
 # The promise, written down a second time: where each result leads from each state.
 PROMISE = {
-    #    alive nameless succeeded failed cancelled unreadable hopeless late
-    W: (W, N, S, F, C, W, L, E),
-    N: (N, N, S, N, N, N, S, S),  # it has succeeded: nothing takes that back
-    S: (S, S, S, S, S, S, S, S),
-    F: (F, F, F, F, F, F, F, F),
-    C: (C, C, C, C, C, C, C, C),
-    E: (E, E, E, E, E, E, E, E),
-    L: (L, L, L, L, L, L, L, L),
+    #    alive nameless succeeded failed cancelled unreadable hopeless late unclear
+    W: (W, N, S, F, C, W, L, E, U),
+    N: (N, N, S, N, N, N, S, S, S),  # it has succeeded: nothing takes that back
+    S: (S, S, S, S, S, S, S, S, S),
+    F: (F, F, F, F, F, F, F, F, F),
+    C: (C, C, C, C, C, C, C, C, C),
+    E: (E, E, E, E, E, E, E, E, E),
+    L: (L, L, L, L, L, L, L, L, L),
+    U: (U, U, U, U, U, U, U, U, U),
 }
 CELLS = [(state, result, to) for state, row in PROMISE.items() for result, to in zip(PollResult, row, strict=True)]
 
@@ -50,6 +52,7 @@ SHOW: dict[PollResult, Callable[[], tuple[Job | TunewayError, float]]] = {
     PollResult.UNREADABLE: lambda: (ServerError("in trouble"), 10.0),
     PollResult.HOPELESS: lambda: (Forbidden("no"), 10.0),
     PollResult.LATE: lambda: (job("running"), DEADLINE + 1),
+    PollResult.UNCLEAR: lambda: (job("a word of tomorrow", "ft:base"), DEADLINE),
 }
 REACH = {
     W: (),
@@ -59,6 +62,7 @@ REACH = {
     C: (PollResult.CANCELLED,),
     E: (PollResult.LATE,),
     L: (PollResult.HOPELESS,),
+    U: (PollResult.UNCLEAR,),
 }
 VERDICT: dict[WaitState, type[TunewayError] | None] = {
     S: None,
@@ -66,6 +70,7 @@ VERDICT: dict[WaitState, type[TunewayError] | None] = {
     C: JobCancelled,
     E: WaitTimeout,
     L: Forbidden,
+    U: UnknownStatus,
 }
 
 
@@ -141,6 +146,7 @@ def test_a_name_that_comes_after_the_deadline_counts():
         ("cancelled", None, JobCancelled),
         ("running", None, WaitTimeout),
         ("a word of tomorrow", None, WaitTimeout),
+        ("a word of tomorrow", "ft:base", UnknownStatus),
     ],
 )
 def test_an_end_that_is_seen_after_the_deadline_is_still_the_end(status, model, kind):
