@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from tuneway_service.store.database import Connection, Row
     from tuneway_service.store.records import JobBody, JobRow
     from tuneway_service.trainers import Trainer
+
+
+WELL_KNOWN = re.compile(
+    r"(ft:|.*/)?((gpt|chatgpt|claude|gemini|gemma|(meta-)?llama|mi[sx]tral|ministral|qwen|deepseek|phi|kimi|glm|nova|"
+    r"command)[-\d.]|o\d)",
+    re.IGNORECASE,
+)
+"""How the names of well-known language models begin."""
 
 
 def refuse_bad_grader(grader: Inner, limits: Limits) -> None:
@@ -75,6 +84,11 @@ class Catalogue:
             code="model_not_available",
         )
 
+    @property
+    def stand_ins(self) -> list[str]:
+        """The names of well-known language models that the trainer `bytes` stands in for here."""
+        return [name for name, trainer in self.bases.items() if trainer == "bytes" and WELL_KNOWN.match(name)]
+
     def vet(self, trainer: str, method: str, requested: Mapping[str, Any]) -> None:
         """Refuse a method or a hyperparameter that the trainer doesn't support."""
         try:
@@ -115,6 +129,7 @@ class Catalogue:
             "seed": body.seed,
             **self._grading(body),
             "model_name": row.model_name,
+            "stands_in_for": body.model if body.model in self.stand_ins else None,
             "integrations": body.integrations,
         }
 

@@ -63,6 +63,11 @@ class Service:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the background work."""
+        if self.catalogue.stand_ins:
+            log.warning(
+                "these names are no language models here: the trainer 'bytes' stands in for them, to try a pipeline",
+                extra={"models": ",".join(self.catalogue.stand_ins), "instead": "--model NAME=FOLDER"},
+            )
         self.supervisor.start()
         try:
             async with anyio.create_task_group() as group:

@@ -41,6 +41,8 @@ SAVE_SECONDS = 10.0
 SAVE_SHARE = 0.02
 PROGRESS_SECONDS = 0.5
 
+_REAL = "To train a language model under this name, start the service with --model {wanted}=FOLDER."
+
 
 class Worker:
     """One attempt at one job."""
@@ -61,6 +63,10 @@ class Worker:
         """Train to the end, or until asked to stop; returns the outcome."""
         # before the model is loaded, which takes time
         self.journal.message(f"Training on {_name(self.trainer)}", mark="training")
+        wanted = self.job.get("stands_in_for")
+        if wanted:
+            text = f"This is not {wanted}: {self.trainer.name!r} only stands in for it, to try a pipeline. {_REAL}"
+            self.journal.message(text.format(wanted=wanted), mark="stands-in", level="warn")
         training, step = self._training()
         self.first_step = step
         if step:

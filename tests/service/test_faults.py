@@ -93,7 +93,7 @@ def test_faults_come_in_their_shares_and_repeat_by_seed(tmp_path):
 
 @pytest.mark.slow
 def test_the_service_lives_on_and_its_log_is_quiet():
-    with running_service(faults="drop=0.4,truncate=0.4", fault_seed=1) as service:
+    with running_service(faults="drop=0.4,truncate=0.4", fault_seed=1, models={"base": "bytes"}) as service:
         content = chats(20)
         for _ in range(20):
             try:

@@ -50,6 +50,11 @@ def test_a_job_names_its_true_trainer(client, done):
     assert "language model" in str(model.trainer)
 
 
+def test_each_job_on_a_well_known_name_says_that_bytes_only_stands_in_for_it(client, done):
+    told = [event.message for event in client.fine_tuning.jobs.list_events(done.id) if event.level == "warn"]
+    assert any("not gpt-4o-mini" in text and "--model gpt-4o-mini=FOLDER" in text for text in told), told
+
+
 def test_the_tuned_model_answers_as_it_was_taught(client, done):
     reply = client.chat.completions.create(
         model=done.fine_tuned_model,

@@ -57,6 +57,15 @@ def test_a_data_directory_that_is_open_to_others_is_told_of(mode, what, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["gpt-4o-mini", "ft:gpt-4.1", "meta-llama/Llama-3.3-70B", "o3", "mistral-small"])
+def test_a_service_says_at_its_start_which_well_known_names_bytes_stands_in_for(name, tmp_path):
+    with running_service(tmp_path / "data", models={name: "bytes", "mine": "bytes"}) as service:
+        told = [line for line in service.log.splitlines() if "stands in for" in line]
+    assert len(told) == 1
+    assert f"models={name} " in told[0]
+
+
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_refused(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
