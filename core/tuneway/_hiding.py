@@ -7,6 +7,7 @@ the key back, so it is replaced there too. What a filter of a logger changes, no
 from __future__ import annotations
 
 import logging
+import re
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -15,6 +16,10 @@ LOGGERS = (
     *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
     *(f"hpack.{part}" for part in ("hpack", "table")),
 )
+
+
+# a service may answer with a signed address, which nobody knows before
+_LOCATION = re.compile(rb"(b'location', b')[^']*(')", re.IGNORECASE)
 
 
 class Scrubbing(Protocol):
@@ -35,6 +40,7 @@ class _KeyFilter(logging.Filter):
         hidden = text.encode("utf-8", "surrogatepass")
         for one in tuple(self.known.values()):
             hidden = one.scrub(hidden)
+        hidden = _LOCATION.sub(rb"\1[address]\2", hidden)
         if (shown := hidden.decode("utf-8", "surrogatepass")) != text:
             record.msg, record.args = shown, ()
         return True

@@ -116,12 +116,15 @@ class Arrival:
         """As the fake service takes it."""
         path = unquote(self.path.removeprefix(prefix))
         query = tuple(parse_qsl(self.query, keep_blank_values=True))
-        is_json = self.body and not self.parts
-        return Request(self.method, path, query, self.json if is_json else None, self._form())
+        if self.parts:
+            return Request(self.method, path, query, form=self._form())
+        if self.body and (self.header("content-type") or "").partition(";")[0] != "application/json":
+            return Request(self.method, path, query, content=FilePart("", "", self.body))
+        return Request(self.method, path, query, self.json if self.body else None)
 
-    def _form(self) -> Form | None:
-        if not self.parts:
-            return None
-        *fields, file = self.parts
-        source = FilePart(file.named("name") or "", file.named("filename") or "", file.content)
-        return Form(tuple((part.named("name") or "", part.content.decode()) for part in fields), source)
+    def _form(self) -> Form:
+        files = [part for part in self.parts if part.named("filename") is not None]
+        assert len(files) <= 1, "a form has at most one file"
+        fields = tuple((part.named("name") or "", part.content.decode()) for part in self.parts if part not in files)
+        source = [FilePart(file.named("name") or "", file.named("filename") or "", file.content) for file in files]
+        return Form(fields, *source)

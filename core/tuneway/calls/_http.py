@@ -58,7 +58,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """The file of a form: bytes, or a slice of a file on disk, which is streamed. `length` is the slice's."""
+    """A file to send, in a form or as a body: bytes, or a slice of a file on disk, which is streamed.
+
+    `length` is the slice's. A body has no use for `field` and `filename`.
+    """
 
     field: str
     filename: str
@@ -74,10 +77,10 @@ class FilePart:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A multipart form with one file."""
+    """A multipart form: fields, and at most one file."""
 
     fields: tuple[tuple[str, str], ...]
-    file: FilePart
+    file: FilePart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,11 @@ class Request:
         repeatable: Whether sending it twice does no harm. A create isn't repeatable: it would cost twice.
         reply_limit: The largest reply to accept, in bytes.
         verbatim: Keep the reply's bytes exactly as they are, because they are a file.
+        name: The id that the client chooses for what is created, where the service lets it choose.
+        address: An absolute URL on another host, such as a signed one of a store. The key, organisation and project
+            aren't sent there, and the URL never appears in an error or a log. `path` is its name in errors.
+        content: The body, if it is the plain bytes of a file.
+        answers: Statuses that aren't refusals here, such as a redirect that says where a file is to be sent.
     """
 
     method: str
@@ -105,6 +113,10 @@ class Request:
     repeatable: bool = True
     reply_limit: int = REPLY_LIMIT
     verbatim: bool = False
+    name: str | None = None
+    address: str | None = field(default=None, repr=False)
+    content: FilePart | None = None
+    answers: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,7 @@ def _no_api(response: Response) -> BadReply:
 
 def _redirect(response: Response) -> BadReply:
     error = BadReply(
-        f"unexpected redirect to {one_line(response.headers.get('location', 'nowhere'), 200)!r}",
+        f"unexpected redirect to {one_line(response.headers.get('location', 'nowhere').partition('?')[0], 200)!r}",
         status=response.status,
         request_id=response.request_id,
         hint="Correct base_url. Redirects aren't followed, so that the key isn't sent to another host.",

@@ -46,7 +46,7 @@ def plan_of(recipe: object, account: Account, requester: Requester | None, reuse
             field="recipe",
             hint="Make one: Recipe(model=…, training_data=…).",
         )
-    return TrainingPlan(recipe=recipe, requester=requester or Requester(), reuse=reuse, free=account.local, then=then)
+    return TrainingPlan(recipe=recipe, requester=requester or Requester(), reuse=reuse, account=account, then=then)
 
 
 def carries(job: Job, metadata: Mapping[str, str] | None) -> bool:

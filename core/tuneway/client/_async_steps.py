@@ -121,11 +121,11 @@ class AsyncSteps(AsyncDataSteps, AsyncJobSteps, AsyncModelSteps):
         """
         if isinstance(recipe, JobSpec):
             await self.check(recipe, requester, reuse=reuse, on_event=on_event, **then)
-            report, file, spec = None, None, recipe
+            report, file, spec, limit = None, None, recipe, None
         else:
             report, file = await self.send(recipe, requester, reuse=reuse, on_event=on_event, **then)
-            spec = recipe.spec(file, file.validation)
-        job = await self.submit(spec, reuse=reuse, requester=requester, on_event=on_event)
+            spec, limit = recipe.spec(file, file.validation), recipe.max_usd
+        job = await self.submit(spec, reuse=reuse, requester=requester, max_usd=limit, on_event=on_event)
         return StartedJob(job=job, spec=spec, report=report, training_file=file)
 
     async def fine_tune(

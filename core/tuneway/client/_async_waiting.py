@@ -31,6 +31,7 @@ class AsyncJobSteps:
         key: str | None = None,
         reuse: Reuse = "run",
         requester: Requester | None = None,
+        max_usd: float | None = None,
         on_event: Listener | None = None,
     ) -> Job:
         """Get the one job for this specification: adopt the one that exists, else create it.
@@ -41,6 +42,8 @@ class AsyncJobSteps:
             reuse: "run": what this key or requester made is adopted. "content": whatever trains the same data in the
                 same way, whoever made it. "never": a new job for every call.
             requester: Who asks, in more words than a key: engine, pipeline, run, step.
+            max_usd: A budget, held against the service's own price before a job is created. A service that says no
+                price of its own isn't asked: `check` has the prices that are known.
             on_event: Called with news of what happens.
         """
         flow = flows.submit(
@@ -49,6 +52,7 @@ class AsyncJobSteps:
             requester=_arguments.requester(key, requester),
             reuse=reuse,
             nonce=uuid.uuid4().hex,
+            max_usd=max_usd,
         )
         return await self._driver.run(flow, on_event)
 

@@ -113,6 +113,7 @@ class Jobs(_Namespace):
 
     def create(self, spec: JobSpec) -> Job:
         """Create a job, without looking for an existing one and without marks to find it by."""
+        self._account.offers.check(spec, service=self._account.service)
         return self._call(calls.jobs.create(spec.to_wire()))
 
     def list(self, *, metadata: Mapping[str, str] | None = None, limit: int | None = None) -> Iterator[Job]:
@@ -130,10 +131,12 @@ class Jobs(_Namespace):
 
     def pause(self, job_id: str) -> Job:
         """Pause a job."""
+        self._account.offers.check_action("pause", service=self._account.service)
         return self._call(calls.jobs.pause(job_id))
 
     def resume(self, job_id: str) -> Job:
         """Resume a paused job."""
+        self._account.offers.check_action("resume", service=self._account.service)
         return self._call(calls.jobs.resume(job_id))
 
     def events(self, job_id: str, *, limit: int | None = None) -> Iterator[Event]:

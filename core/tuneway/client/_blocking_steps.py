@@ -123,11 +123,11 @@ class Steps(DataSteps, JobSteps, ModelSteps):
         """
         if isinstance(recipe, JobSpec):
             self.check(recipe, requester, reuse=reuse, on_event=on_event, **then)
-            report, file, spec = None, None, recipe
+            report, file, spec, limit = None, None, recipe, None
         else:
             report, file = self.send(recipe, requester, reuse=reuse, on_event=on_event, **then)
-            spec = recipe.spec(file, file.validation)
-        job = self.submit(spec, reuse=reuse, requester=requester, on_event=on_event)
+            spec, limit = recipe.spec(file, file.validation), recipe.max_usd
+        job = self.submit(spec, reuse=reuse, requester=requester, max_usd=limit, on_event=on_event)
         return StartedJob(job=job, spec=spec, report=report, training_file=file)
 
     def fine_tune(

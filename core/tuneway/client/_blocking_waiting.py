@@ -33,6 +33,7 @@ class JobSteps:
         key: str | None = None,
         reuse: Reuse = "run",
         requester: Requester | None = None,
+        max_usd: float | None = None,
         on_event: Listener | None = None,
     ) -> Job:
         """Get the one job for this specification: adopt the one that exists, else create it.
@@ -43,6 +44,8 @@ class JobSteps:
             reuse: "run": what this key or requester made is adopted. "content": whatever trains the same data in the
                 same way, whoever made it. "never": a new job for every call.
             requester: Who asks, in more words than a key: engine, pipeline, run, step.
+            max_usd: A budget, held against the service's own price before a job is created. A service that says no
+                price of its own isn't asked: `check` has the prices that are known.
             on_event: Called with news of what happens.
         """
         flow = flows.submit(
@@ -51,6 +54,7 @@ class JobSteps:
             requester=_arguments.requester(key, requester),
             reuse=reuse,
             nonce=uuid.uuid4().hex,
+            max_usd=max_usd,
         )
         return self._driver.run(flow, on_event)
 

@@ -29,14 +29,14 @@ class TrainingPlan:
         recipe: What to train: a recipe, or a specification whose files are uploaded already.
         requester: Who asks.
         reuse: Which existing jobs will do.
-        free: Whether the service sends no bill.
+        account: The account, which knows what the service offers and whether it sends a bill.
         then: How the model is registered.
     """
 
     recipe: Recipe | JobSpec
     requester: Requester = field(default_factory=Requester)
     reuse: str = "run"
-    free: bool = False
+    account: flows.Account = field(default_factory=flows.Account)
     then: Mapping[str, Any] = field(default_factory=dict)
 
     def check_words(self) -> None:
@@ -49,6 +49,7 @@ class TrainingPlan:
 
         recipe = self.recipe
         check_word(self.reuse, Reuse, field="reuse")
+        self.account.offers.check(recipe, service=self.account.service)
         flows.check_room(recipe.metadata, keep_origin=self.requester.keep_origin)
         beside = recipe.validation_data if isinstance(recipe, Recipe) else recipe.validation_file
         check_registration(**self.then, training=recipe, validated=beside is not None)
@@ -81,7 +82,8 @@ class TrainingPlan:
         report.raise_for_errors()
         _check_format(recipe, report)
         limit = recipe.max_usd
-        problem = None if self.free or limit is None else report.budget_problem(limit)
+        by_service = self.account.local or self.account.quote is not None  # no bill, or its own price later
+        problem = None if by_service or limit is None else report.budget_problem(limit)
         if problem is not None:
             raise OverBudget(problem, field="max_usd", report=report)
 

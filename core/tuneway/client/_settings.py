@@ -41,18 +41,15 @@ class Options:
     poll: Poll | Mapping[str, float] | None
     settle: float | None
     lookup_pages: int
-    dialect: str | None
+    dialect: str | Dialect | None
     api_version: str | None
+    service_options: Mapping[str, str] | None
 
     def resolve(self) -> tuple[Wire, Account]:
         """Find the service, its dialect and the account; an error names the bad argument."""
         base_url = _clean_url(self.base_url or os.environ.get("OPENAI_BASE_URL") or HOSTED)
         api_version = self.api_version or os.environ.get("OPENAI_API_VERSION")
-        dialect = (
-            dialects.named(dialects.DIALECTS, self.dialect, base_url, api_version)
-            if self.dialect
-            else dialects.guess(dialects.DIALECTS, base_url, api_version)
-        )
+        dialect = self._chosen(base_url, api_version).configured(self.service_options)
         _check("timeout", self.timeout, least=0.001, meaning="seconds that one request may take")
         _check("settle", self.settle or 0, least=0, meaning="seconds until a look is believed")
         _check("lookup_pages", self.lookup_pages, least=1, meaning="pages that a search may read")
@@ -71,6 +68,13 @@ class Options:
             log.warning("the API key goes over the network to %s in plain text: use https", address.hostname)
         return wire, self._account(dialect, local=local)
 
+    def _chosen(self, base_url: str, api_version: str | None) -> Dialect:
+        if isinstance(self.dialect, Dialect):
+            return self.dialect
+        if self.dialect:
+            return dialects.named(dialects.DIALECTS, self.dialect, base_url, api_version)
+        return dialects.guess(dialects.DIALECTS, base_url, api_version)
+
     def _account(self, dialect: Dialect, *, local: bool) -> Account:
         return Account(
             retry=self.retry or Retry(),
@@ -80,6 +84,12 @@ class Options:
             file_limit=dialect.file_limit,
             part_size=dialect.part_size,
             local=local,
+            service=dialect.name,
+            exchange=dialect.exchange,
+            files=dialect.files,
+            carrier=dialect.carrier,
+            offers=dialect.offers,
+            quote=dialect.quote,
         )
 
 

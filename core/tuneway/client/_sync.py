@@ -21,6 +21,7 @@ from tuneway.client._blocking_operations import (
 )
 from tuneway.client._blocking_steps import Steps
 from tuneway.client._settings import NoCookies, Options, tls
+from tuneway.dialects import Dialect
 from tuneway.drivers import Driver
 from tuneway.flows import Poll, Retry
 from tuneway.models import Job, MetricRow
@@ -41,8 +42,10 @@ class Client(Steps):
         settle: Seconds within which the service is trusted to show what a request has done; 10 unless it
             is on this machine, where it is 1.
         lookup_pages: The number of pages after which a search for a job or a file fails. Nothing is created then.
-        dialect: "openai" or "azure"; guessed from `base_url`.
+        dialect: "openai" or "azure", or a `tuneway.dialects.Dialect` of your own; guessed from `base_url`.
         api_version: Azure's dated API version, else OPENAI_API_VERSION; its /openai/v1 needs none.
+        service_options: What else the service needs; those that are left out come from the variables that the
+            service's own SDK reads. Each dialect names its options.
         http: Your own `httpx.Client`, for proxies and certificates; you close it.
     """
 
@@ -58,14 +61,15 @@ class Client(Steps):
         poll: Poll | Mapping[str, float] | None = None,
         settle: float | None = None,
         lookup_pages: int = 100,
-        dialect: str | None = None,
+        dialect: str | Dialect | None = None,
         api_version: str | None = None,
+        service_options: Mapping[str, str] | None = None,
         http: httpx.Client | None = None,
     ) -> None:
         options = Options(
             base_url=base_url, api_key=api_key, organization=organization, project=project, timeout=timeout,
             retry=retry, poll=poll, settle=settle, lookup_pages=lookup_pages, dialect=dialect,
-            api_version=api_version,
+            api_version=api_version, service_options=service_options,
         )  # fmt: skip
         self._wire, self._account = options.resolve()
         self._owned = http is None

@@ -4,10 +4,34 @@ To add a service, write a module with a `Dialect` and put it into `DIALECTS` bef
 address.
 """
 
-from tuneway.dialects._base import Dialect, guess, is_local, named
+from tuneway.dialects._base import (
+    Dialect,
+    Exchange,
+    ServiceOption,
+    bearer,
+    guess,
+    is_local,
+    json_reply,
+    named,
+    translated,
+)
 from tuneway.dialects.azure import AZURE, AZURE_DATED
 from tuneway.dialects.openai import OPENAI
 
 DIALECTS: tuple[Dialect, ...] = (AZURE_DATED, AZURE, OPENAI)
 
-__all__ = ["AZURE", "AZURE_DATED", "DIALECTS", "OPENAI", "Dialect", "guess", "is_local", "named"]
+__all__ = [
+    "AZURE",
+    "AZURE_DATED",
+    "DIALECTS",
+    "OPENAI",
+    "Dialect",
+    "Exchange",
+    "ServiceOption",
+    "bearer",
+    "guess",
+    "is_local",
+    "json_reply",
+    "named",
+    "translated",
+]

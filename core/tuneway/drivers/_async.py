@@ -14,7 +14,7 @@ import httpx
 from tuneway.calls import Request, Response
 from tuneway.drivers._clock import Clock, steady_clock
 from tuneway.drivers._sync import ignore
-from tuneway.drivers._wire import Body, ListenerFailed, ReplyReader, Wire, tell
+from tuneway.drivers._wire import Body, ListenerFailed, ReplyReader, Wire, address_hidden, tell
 from tuneway.errors import TransportError
 from tuneway.flows import Effect, Flow, Now, Send, Sleep, Tell, Work
 from tuneway.models import prepare
@@ -86,14 +86,16 @@ class AsyncDriver:
         except ListenerFailed as failed:
             raise failed.error from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as failure:
-            raise self.wire.error(failure, request) from self.wire.cause(failure)
+            raise self.wire.error(failure, request) from self.wire.cause(failure, request)
         except RuntimeError:
             if self._http.is_closed:
                 raise self.wire.closed() from None
             raise
 
     async def _exchange(self, request: Request, listener: Listener, limit: asyncio.Timeout) -> Response:
-        with closing(await asyncio.to_thread(Body.of, request) if request.form else Body.of(request)) as body:
+        on_disk = request.form is not None or request.content is not None
+        encoded = await asyncio.to_thread(Body.of, request) if on_disk else Body.of(request)
+        with address_hidden(request), closing(encoded) as body:
             outgoing = self._http.build_request(
                 request.method,
                 self.wire.url(request),

@@ -12,7 +12,7 @@ import httpx
 from tuneway.calls import Request, Response
 from tuneway.drivers._clock import Clock, steady_clock
 from tuneway.drivers._deadline import check, restart, total_timeout
-from tuneway.drivers._wire import Body, ListenerFailed, ReplyReader, Wire, tell
+from tuneway.drivers._wire import Body, ListenerFailed, ReplyReader, Wire, address_hidden, tell
 from tuneway.errors import TransportError
 from tuneway.flows import Flow, Now, Send, Sleep, Tell, Work
 from tuneway.progress import Listener
@@ -88,14 +88,14 @@ class Driver:
             except ListenerFailed as failed:
                 raise failed.error from None
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as failure:
-                raise self.wire.error(failure, request) from self.wire.cause(failure)
+                raise self.wire.error(failure, request) from self.wire.cause(failure, request)
             except RuntimeError:
                 if self._http.is_closed:
                     raise self.wire.closed() from None
                 raise
 
     def _exchange(self, request: Request, listener: Listener) -> Response:
-        with closing(Body.of(request)) as body:
+        with address_hidden(request), closing(Body.of(request)) as body:
             outgoing = self._http.build_request(
                 request.method,
                 self.wire.url(request),

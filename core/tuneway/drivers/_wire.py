@@ -10,6 +10,7 @@ import ssl
 import zlib
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -60,10 +61,21 @@ class Wire:
 
     def url(self, request: Request) -> str:
         """The full URL. Names and values of the query are percent-encoded, brackets too."""
+        if request.address is not None:
+            return self._address(request.address)
         pairs = list(request.query)
         if self.dialect.version_parameter and self.api_version:
             pairs.append((self.dialect.version_parameter, self.api_version))
-        return self.base_url + self.dialect.path(request) + (f"?{urlencode(pairs, errors='replace')}" if pairs else "")
+        return self.base_url + request.path + (f"?{urlencode(pairs, errors='replace')}" if pairs else "")
+
+    def _address(self, address: str) -> str:
+        """An address that the service has given; data that came over https doesn't leave over http."""
+        scheme = address.partition("://")[0].lower()
+        if scheme != "https" and (scheme != "http" or self.base_url.startswith("https:")):
+            error = BadReply("the service named an address that isn't https, so nothing was sent there")
+            error.retryable = False
+            raise error
+        return address
 
     def headers(self, request: Request) -> dict[str, str]:
         """All headers except those of the body."""
@@ -73,8 +85,10 @@ class Wire:
             "user-agent": f"tuneway/{__version__} python/{platform.python_version()}",
             **request.headers,
         }
+        if request.address is not None:
+            return headers
         if self.api_key:
-            headers[self.dialect.key_header] = self.dialect.key_format.format(self.api_key)
+            headers |= self.dialect.authorise(self.api_key)
         if self.organization:
             headers["openai-organization"] = self.organization
         if self.project:
@@ -101,30 +115,64 @@ class Wire:
     def error(self, error: Exception, request: Request) -> TunewayError:
         """Turn an exception of httpx into one of ours."""
         operation = f"{request.method} {request.path}"
-        reason = self.scrub(str(error).encode("utf-8", "replace")).decode()[:300] or type(error).__name__
+        reason = self.scrubbed(request, str(error).encode("utf-8", "replace")).decode()[:300] or type(error).__name__
         match error:
             case httpx.InvalidURL() | httpx.UnsupportedProtocol():
+                if request.address is not None:
+                    return BadReply(f"the address that the service named for {operation} can't be used")
                 return InvalidSpec(f"base_url {self.base_url!r} can't be used: {reason}", field="base_url")
             case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout() | httpx.ProxyError():
-                return self._unreached(error, reason)
+                return self._unreached(error, reason, self.base_url if request.address is None else "its file store")
             case httpx.TimeoutException() | TimeoutError():
                 return RequestTimeout(f"{operation} took longer than {self.timeout:g} s")
             case _:
                 return ConnectionLost(f"the connection broke during {operation}: {reason}")
 
-    def cause(self, error: Exception) -> Exception | None:
-        """The cause to show with our error; None if its text contains the key."""
+    def cause(self, error: Exception, request: Request) -> Exception | None:
+        """The cause to show with our error; None if its text contains the key or a hidden address."""
         text = str(error).encode("utf-8", "replace")
-        return error if self.scrub(text) == text else None
+        return error if self.scrubbed(request, text) == text else None
 
-    def _unreached(self, error: BaseException, reason: str) -> ConnectionFailed:
+    def scrubbed(self, request: Request, text: bytes) -> bytes:
+        """Replace the key, and the address that the request was sent to if it has one of its own."""
+        text = self.scrub(text)
+        return text if request.address is None else HiddenAddress(request.address).scrub(text)
+
+    def _unreached(self, error: BaseException, reason: str, what: str) -> ConnectionFailed:
         failure = ConnectionFailed(
-            f"can't reach {self.base_url}: {reason}", hint="Check that the service is running, and base_url."
+            f"can't reach {what}: {reason}", hint="Check that the service is running, and base_url."
         )
         if _has_cause(error, ssl.SSLCertVerificationError):
             failure.retryable = False
             failure.hint = "If the certificate is your own, pass `http` with a `verify` that trusts it."
         return failure
+
+
+class HiddenAddress:
+    """A signed address: whoever has it can read or write the file, so it is hidden like a key."""
+
+    def __init__(self, address: str) -> None:
+        forms = {address}
+        with contextlib.suppress(httpx.InvalidURL):
+            url = httpx.URL(address)
+            forms |= {str(url), url.raw_path.decode("ascii", "replace")}
+        self._forms = sorted((form.encode() for form in forms if len(form) >= SECRET), key=len, reverse=True)
+
+    def scrub(self, text: bytes) -> bytes:
+        """Replace the address in a text."""
+        for form in self._forms:
+            text = text.replace(form, b"[address]")
+        return text
+
+
+@contextlib.contextmanager
+def address_hidden(request: Request) -> Iterator[None]:
+    """Keep the address of a request, if it has one of its own, out of the logs of httpx."""
+    hidden = None if request.address is None else HiddenAddress(request.address)
+    if hidden is not None:
+        hide_in_logs(hidden)
+    yield
+    del hidden
 
 
 class ListenerFailed(Exception):
@@ -151,7 +199,7 @@ def _has_cause(error: BaseException | None, kind: type[BaseException]) -> bool:
 
 @dataclass
 class Body:
-    """A request's encoded body. JSON is one `head`; a form is a `head`, a `file` and a `tail`."""
+    """A request's encoded body. JSON is one `head`; a form is a `head`, a `file` and a `tail`; or it is a `file`."""
 
     headers: dict[str, str]
     head: bytes = b""
@@ -164,6 +212,9 @@ class Body:
         """Encode a request's body."""
         if request.form is not None:
             return cls._of_form(request.form)
+        if request.content is not None:
+            file = replace(request.content, length=_length(request.content))
+            return cls({"content-length": str(file.length)}, file=file)
         if request.json is not None:
             content = _as_json(request.json)
             return cls({"content-type": "application/json", "content-length": str(len(content))}, content)
@@ -173,16 +224,20 @@ class Body:
 
     @classmethod
     def _of_form(cls, form: Form) -> Body:
-        file = replace(form.file, length=_length(form.file))  # what is appended to the file later isn't sent
         boundary = os.urandom(16).hex()
+        kind = {"content-type": f"multipart/form-data; boundary={boundary}"}
         fields = [f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in form.fields]
+        end = f"--{boundary}--\r\n"
+        if form.file is None:
+            head = ("".join(fields) + end).encode()
+            return cls(kind | {"content-length": str(len(head))}, head)
+        file = replace(form.file, length=_length(form.file))  # what is appended to the file later isn't sent
         name = file.filename.translate({ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"})
         disposition = f'Content-Disposition: form-data; name="{file.field}"; filename="{name}"'
         fields.append(f"--{boundary}\r\n{disposition}\r\nContent-Type: application/octet-stream\r\n\r\n")
-        head, tail = "".join(fields).encode(), f"\r\n--{boundary}--\r\n".encode()
+        head, tail = "".join(fields).encode(), f"\r\n{end}".encode()
         length = len(head) + (file.length or 0) + len(tail)
-        headers = {"content-type": f"multipart/form-data; boundary={boundary}", "content-length": str(length)}
-        return cls(headers, head, file, tail)
+        return cls(kind | {"content-length": str(length)}, head, file, tail)
 
     def chunks(self) -> Iterator[tuple[bytes, int]]:
         """Give the body in pieces, each with the number of the file's bytes in it. This reads the file."""
@@ -267,7 +322,7 @@ class ReplyReader:
 
     def __init__(self, wire: Wire, request: Request, status: int, headers: Mapping[str, str]) -> None:
         self._limit = request.reply_limit
-        self._scrub = bytes if request.verbatim else wire.scrub
+        self._scrub = bytes if request.verbatim else partial(wire.scrubbed, request)
         self._status = status
         self._headers = {name.lower(): wire.scrub(value.encode()).decode() for name, value in headers.items()}
         self._parts: list[bytes] = []

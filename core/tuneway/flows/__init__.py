@@ -8,18 +8,22 @@ Three settings of time are separate: how long one request may take (the driver's
 again (`Retry`), and how often a wait polls its job (`Poll`).
 """
 
-from tuneway.flows._account import LOCAL_POLL, Account, Poll, Retry
-from tuneway.flows._effects import Effect, Flow, Now, Send, Sleep, Tell, Work, now, work
-from tuneway.flows._identity import CONTENT, KEY, ORIGIN, check_room, hash_in, made_by, name_with_hash
+from tuneway.flows._account import LOCAL_POLL, Account, FileStore, Poll, Retry
+from tuneway.flows._carrier import Carrier, Marks, Named, Suffix
+from tuneway.flows._effects import Effect, Flow, Now, Send, Sleep, Tell, Work, now, send, work
+from tuneway.flows._file_names import hash_in, name_with_hash
+from tuneway.flows._identity import CONTENT, KEY, ORIGIN, check_room, made_by
+from tuneway.flows._offers import METHODS, Offers, Quote
 from tuneway.flows._paging import Listed, Pager
 from tuneway.flows._request import request
 from tuneway.flows._token import WaitToken
 from tuneway.flows.ask import ask
 from tuneway.flows.cancel import cancel, cancel_made_by
+from tuneway.flows.quote import check_quote
 from tuneway.flows.results import result_metrics
 from tuneway.flows.submit import submit
 from tuneway.flows.trained import Trained, trained
-from tuneway.flows.upload import upload
+from tuneway.flows.upload import OPENAI_FILES, OpenAIFiles, upload
 from tuneway.flows.wait import Wait, deadline_after
 from tuneway.flows.watch import Board, look, watch
 
@@ -27,18 +31,28 @@ __all__ = [
     "CONTENT",
     "KEY",
     "LOCAL_POLL",
+    "METHODS",
+    "OPENAI_FILES",
     "ORIGIN",
     "Account",
     "Board",
+    "Carrier",
     "Effect",
+    "FileStore",
     "Flow",
     "Listed",
+    "Marks",
+    "Named",
     "Now",
+    "Offers",
+    "OpenAIFiles",
     "Pager",
     "Poll",
+    "Quote",
     "Retry",
     "Send",
     "Sleep",
+    "Suffix",
     "Tell",
     "Trained",
     "Wait",
@@ -47,6 +61,7 @@ __all__ = [
     "ask",
     "cancel",
     "cancel_made_by",
+    "check_quote",
     "check_room",
     "deadline_after",
     "hash_in",
@@ -56,6 +71,7 @@ __all__ = [
     "now",
     "request",
     "result_metrics",
+    "send",
     "submit",
     "trained",
     "upload",

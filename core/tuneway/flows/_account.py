@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from tuneway.calls import Request, Response, Source
 from tuneway.errors import InvalidSpec
+from tuneway.flows._carrier import Carrier, Marks
+from tuneway.flows._effects import Flow, send
+from tuneway.flows._offers import Offers, Quote
 from tuneway.flows._pace import Pace
+from tuneway.models import File, JobSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,27 @@ FLOOR = 1.0
 """The shortest pause between two polls of a service elsewhere, whatever `Poll` says."""
 
 
+class FileStore(Protocol):
+    """How a service takes files, and how the data in one of its files is identified."""
+
+    def upload(
+        self,
+        account: Account,
+        source: Source,
+        *,
+        name: str,
+        sha256: str,
+        purpose: str,
+        expires_after: int | None,
+    ) -> Flow[File]:
+        """Find a file with this data on the service, or send it. See `tuneway.flows.upload`."""
+        ...
+
+    def identity(self, account: Account, file_id: str) -> Flow[str]:
+        """Identify the data of an uploaded file: `sha256:…`, or `file:…` with its id if the hash isn't known."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """One account on one service, as flows see it.
@@ -83,6 +111,12 @@ class Account:
         part_size: The bytes of one part.
         local: Whether the service is on this machine.
         pace: The pace that all requests of the account share.
+        service: The name of the service's dialect, for errors.
+        exchange: Sends a request in OpenAI's terms, and gives the reply in OpenAI's JSON.
+        files: How the service takes files; None for OpenAI's way.
+        carrier: Where a job has the mark by which a retry finds it.
+        offers: What the service can do.
+        quote: Asks the service for its own price of a job, if it gives one.
     """
 
     retry: Retry = Retry()
@@ -93,6 +127,12 @@ class Account:
     part_size: int = 64 * 1024 * 1024
     local: bool = False
     pace: Pace = field(default_factory=Pace)
+    service: str = "openai"
+    exchange: Callable[[Request], Flow[Response]] = send
+    files: FileStore | None = None
+    carrier: Carrier = field(default_factory=Marks)
+    offers: Offers = field(default_factory=Offers)
+    quote: Callable[[Account, JobSpec], Flow[Quote]] | None = None
 
     @property
     def settle_window(self) -> float:

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tuneway import calls
 from tuneway.choices import Reuse, check_word
 from tuneway.errors import InvalidSpec
 from tuneway.flows._account import Account
 from tuneway.flows._effects import Flow
-from tuneway.flows._request import request
+from tuneway.flows.upload import files_of
 from tuneway.models import METADATA_PAIRS, Job, JobSpec
 from tuneway.requester import Requester
 
 KEY, CONTENT, ORIGIN = "tuneway_key", "tuneway_content", "tuneway_origin"
 PAIR_LENGTH = 512
-
-HASH_IN_NAME = re.compile(r"\.sha256-([0-9a-f]{64})(?=\.|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,7 @@ def check_room(own: Mapping[str, str] | None, *, keep_origin: bool = False) -> N
 
 
 def identify(account: Account, spec: JobSpec, requester: Requester, *, reuse: Reuse, nonce: str = "") -> Flow[Intent]:
-    """Compute the key, the content and the origin. The service gives the file names, which contain the data's hashes.
+    """Compute the key, the content and the origin. The service is asked which data is in the files.
 
     Args:
         account: The account to send requests with.
@@ -90,7 +86,7 @@ def identify(account: Account, spec: JobSpec, requester: Requester, *, reuse: Re
     what.pop("integrations", None)
     for field in ("training_file", "validation_file"):
         if what.get(field):
-            what[field] = yield from _data_name(account, what[field])
+            what[field] = yield from files_of(account).identity(account, what[field])
     content = _hash("content", what)
     own = _key(who, content)
     return Intent(
@@ -115,25 +111,6 @@ def made_by(job: Job, requester: Requester) -> bool:
     if content and key in [_key(who, content) for who in named]:
         return True
     return bool(requester.place or requester.mark) and origin == requester.origin[:PAIR_LENGTH]
-
-
-def hash_in(filename: str | None) -> str | None:
-    """Find the sha256 in the name of an uploaded file."""
-    found = HASH_IN_NAME.search(filename or "")
-    return found[1] if found else None
-
-
-def name_with_hash(filename: str, sha256: str) -> str:
-    """Put a file's hash into its name: `train.jsonl` → `train.sha256-….jsonl`."""
-    stem, dot, suffix = filename.rpartition(".")
-    return f"{stem}.sha256-{sha256}.{suffix}" if dot else f"{filename}.sha256-{sha256}"
-
-
-def _data_name(account: Account, file_id: str) -> Flow[str]:
-    """Identify an uploaded file by the hash in its name, or else by its id."""
-    file = yield from request(account, calls.files.retrieve(file_id))
-    sha256 = hash_in(file.filename)
-    return f"sha256:{sha256}" if sha256 else f"file:{file_id}"
 
 
 def _key(who: Mapping[str, str] | None, content: str) -> str:

@@ -27,7 +27,7 @@ from tuneway import progress
 from tuneway.calls import Call, refusal
 from tuneway.errors import BadReply, LookupFailed, TunewayError
 from tuneway.flows._account import Account, Retry
-from tuneway.flows._effects import Flow, now, send, sleep, tell
+from tuneway.flows._effects import Flow, now, sleep, tell
 
 T = TypeVar("T")
 
@@ -37,10 +37,12 @@ def once(account: Account, call: Call[T]) -> Flow[T]:
     started = yield from now()
     yield from sleep(account.pace.reserve(started))
     sent_at = yield from now()
-    response = yield from send(call.request)
+    response = yield from account.exchange(call.request)
     heard_at = yield from now()
     account.pace.heard(response.status, response.headers, sent_at=sent_at, now=heard_at)
-    error = refusal(response, heard_at, repeatable=call.request.repeatable)
+    error = None
+    if response.status not in call.request.answers:
+        error = refusal(response, heard_at, repeatable=call.request.repeatable)
     if error is not None:
         raise error
     reply = call.parse(response)

@@ -48,6 +48,7 @@ from tuneway.flows._identity import KEY, Intent, check_room, identify
 from tuneway.flows._paging import Pager
 from tuneway.flows._request import request, unreadable
 from tuneway.flows.cancel import cancel
+from tuneway.flows.quote import check_quote
 from tuneway.models import Job, JobSpec, Phase
 from tuneway.requester import Requester
 
@@ -94,6 +95,7 @@ def submit(
     requester: Requester | None = None,
     reuse: Reuse = "run",
     nonce: str = "",
+    max_usd: float | None = None,
 ) -> Flow[Job]:
     """Adopt the job for this intent, or create it.
 
@@ -104,11 +106,18 @@ def submit(
         reuse: "run" adopts a job of this requester, "content" any job with the same content, "never" none.
         nonce: A value that only this call has. It becomes part of the key with `reuse="never"` if the requester has
             no occasion.
+        max_usd: A budget, held against the service's own price before a job is created, if it says what it takes.
     """
     requester = requester or Requester()
+    account.offers.check(spec, service=account.service)
     check_room(spec.metadata, keep_origin=requester.keep_origin)
     intent = yield from identify(account, spec, requester, reuse=reuse, nonce=nonce)
-    submission = _Submission(account, spec.to_wire() | {"metadata": intent.marks(spec.metadata)}, intent)
+    submission = _Submission(
+        account,
+        spec.to_wire() | {"metadata": intent.marks(spec.metadata)},
+        intent,
+        afford=lambda: check_quote(account, spec, max_usd),
+    )
     state = SubmitState.LOOK
     while state is not SubmitState.DONE:
         state = TRANSITIONS[state][(yield from submission.actions[state]())]
@@ -154,6 +163,7 @@ class _Submission:
     account: Account
     body: dict[str, object]
     intent: Intent
+    afford: Callable[[], Flow[None]]
     known: dict[str, Job] = field(default_factory=dict)
     past: set[str] = field(default_factory=set)
     creates: int = 0
@@ -190,6 +200,8 @@ class _Submission:
     def create(self) -> Flow[SubmitResult]:
         if self.creates == MAX_CREATES:
             raise self._uncertain()
+        if self.creates == 0:
+            yield from self.afford()
         self.creates += 1
         call = calls.jobs.create(self.body, idempotency_key=f"{self.intent.value}-{len(self.past)}")
         try:

@@ -1,5 +1,7 @@
 """Upload each file once. Its hash is part of its name, and the service's list shows whether it is there.
 
+A dialect may bring another way to do so: a `FileStore`. This is OpenAI's:
+
 As with jobs, the list is read before the file is sent, and again after an unclear reply. A second copy costs no money,
 so two processes that race need not agree: the next one to read the list takes the oldest copy.
 """
@@ -9,9 +11,9 @@ from __future__ import annotations
 from tuneway import calls, progress
 from tuneway.calls import Call, Source
 from tuneway.errors import BadRequest, LookupFailed, SubmitUncertain, TunewayError
-from tuneway.flows._account import Account
+from tuneway.flows._account import Account, FileStore
 from tuneway.flows._effects import Flow, now, tell
-from tuneway.flows._identity import hash_in, name_with_hash
+from tuneway.flows._file_names import hash_in, name_with_hash
 from tuneway.flows._paging import Pager
 from tuneway.flows._request import request, settling, unreadable
 from tuneway.models import File, Upload
@@ -30,7 +32,7 @@ def upload(
     purpose: str = "fine-tune",
     expires_after: int | None = None,
 ) -> Flow[File]:
-    """Find a file with this data on the service, or send it.
+    """Find a file with this data on the service, or send it, in the way of the service.
 
     Args:
         account: The account to send requests with.
@@ -40,20 +42,55 @@ def upload(
         purpose: The purpose that the service is told.
         expires_after: The number of seconds after which the service deletes it.
     """
-    size = source.size
-    name = name_with_hash(name, sha256)
-    found = yield from find(account, sha256, size=size, purpose=purpose)
-    if found is not None:
-        yield from tell(progress.FileReused(found))
-        return found
-    commit: Call[File | Upload]
-    if size <= account.file_limit:
-        commit = calls.files.create(source, filename=name, purpose=purpose, expires_after=expires_after)
-    else:
-        commit = yield from _send_parts(account, source, name, purpose=purpose, expires_after=expires_after)
-    file = yield from _commit(account, commit, sha256, size=size, purpose=purpose)
-    yield from tell(progress.FileUploaded(file))
-    return file
+    return (
+        yield from files_of(account).upload(
+            account, source, name=name, sha256=sha256, purpose=purpose, expires_after=expires_after
+        )
+    )
+
+
+class OpenAIFiles:
+    """OpenAI's way: a form, or parts of a large file. The hash is in the file's name, which the service lists."""
+
+    def upload(
+        self,
+        account: Account,
+        source: Source,
+        *,
+        name: str,
+        sha256: str,
+        purpose: str,
+        expires_after: int | None,
+    ) -> Flow[File]:
+        """Find a file with this data on the service, or send it."""
+        size = source.size
+        name = name_with_hash(name, sha256)
+        found = yield from find(account, sha256, size=size, purpose=purpose)
+        if found is not None:
+            yield from tell(progress.FileReused(found))
+            return found
+        commit: Call[File | Upload]
+        if size <= account.file_limit:
+            commit = calls.files.create(source, filename=name, purpose=purpose, expires_after=expires_after)
+        else:
+            commit = yield from _send_parts(account, source, name, purpose=purpose, expires_after=expires_after)
+        file = yield from _commit(account, commit, sha256, size=size, purpose=purpose)
+        yield from tell(progress.FileUploaded(file))
+        return file
+
+    def identity(self, account: Account, file_id: str) -> Flow[str]:
+        """Identify an uploaded file by the hash in its name, or else by its id."""
+        file = yield from request(account, calls.files.retrieve(file_id))
+        sha256 = hash_in(file.filename)
+        return f"sha256:{sha256}" if sha256 else f"file:{file_id}"
+
+
+OPENAI_FILES = OpenAIFiles()
+
+
+def files_of(account: Account) -> FileStore:
+    """How the service of an account takes files."""
+    return account.files or OPENAI_FILES
 
 
 def find(account: Account, sha256: str, *, size: int, purpose: str) -> Flow[File | None]:

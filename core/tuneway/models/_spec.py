@@ -4,7 +4,7 @@ A job specification and a recipe share the fields of `TrainingFields`. Each fiel
 for type checkers, and in a model with its rules. Wrappers take the fields as `**fields: Unpack[…]`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Required, Self, TypedDict, Unpack
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -105,6 +105,17 @@ class TrainingSpec(Strict):
         """The name of the method; "supervised" if none is given."""
         return self.method.type if self.method else "supervised"
 
+    def training_to_wire(self) -> dict[str, Any]:
+        """The part of the create call's JSON that says how to train, without fields that aren't given."""
+        return self._to_wire(TrainingSpec.model_fields)
+
+    def _to_wire(self, fields: Iterable[str]) -> dict[str, Any]:
+        try:
+            body = self.model_dump(mode="json", exclude_none=True, include=set(fields) - {"extra_body"})
+        except PydanticSerializationError as error:
+            raise InvalidSpec(f"invalid {self.noun}: {error}", field="method") from None
+        return body | (self.extra_body or {})
+
 
 class JobSpec(TrainingSpec):
     """All that is needed to create a job.
@@ -143,8 +154,4 @@ class JobSpec(TrainingSpec):
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON body of the create call, without fields that aren't given."""
-        try:
-            body = self.model_dump(mode="json", exclude_none=True, exclude={"extra_body"})
-        except PydanticSerializationError as error:
-            raise InvalidSpec(f"invalid job specification: {error}", field="method") from None
-        return body | (self.extra_body or {})
+        return self._to_wire(JobSpec.model_fields)

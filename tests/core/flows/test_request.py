@@ -9,7 +9,7 @@ from support.fake_service import FakeService, refuse
 from support.virtual_driver import VirtualDriver
 
 from tuneway import calls
-from tuneway.calls import Response
+from tuneway.calls import Call, Request, Response
 from tuneway.errors import (
     BadReply,
     BadRequest,
@@ -231,3 +231,9 @@ def test_an_error_that_is_not_of_our_tree_is_not_repeated():
 def test_an_id_that_cannot_be_one_is_refused_before_anything_is_sent():
     with pytest.raises(InvalidSpec):
         calls.jobs.retrieve("..")
+
+
+def test_a_status_that_is_an_answer_is_read_as_one():
+    call = Call(Request("POST", "/files", answers=frozenset({409})), lambda reply: reply.content)
+    driver = VirtualDriver(FakeService(), [Response(409, {}, b'{"file_id": "file-1"}')])
+    assert driver.run(request(Account(), call)) == b'{"file_id": "file-1"}'

@@ -66,6 +66,7 @@ class Real:
         form: dict[str, Any] = {}
         if request.form is not None:
             file = request.form.file
+            assert file is not None
             form = {"data": dict(request.form.fields), "files": {file.field: (file.filename, file.source)}}
         elif request.json is not None:
             form = {"json": request.json}

@@ -70,8 +70,9 @@ PACKAGES = [CORE, SERVICE, AIRFLOW, PREFECT, DAGSTER]
 FLOORS = [
     {"_escape", "_folders", "_hiding", "_lazy", "_version", "_words"},
     {"choices", "errors", "models"},
-    {"calls", "data", "dialects", "progress", "recipe", "requester"},
+    {"calls", "data", "progress", "recipe", "requester"},
     {"flows", "dataset"},
+    {"dialects"},
     {"drivers", "steps"},
     {"watcher", "client", "outcome", "registry", "report"},
     {"cli"},
