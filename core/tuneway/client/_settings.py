@@ -7,10 +7,10 @@ import logging
 import math
 import os
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from http.cookiejar import CookieJar
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,7 +18,7 @@ import httpx
 from tuneway import dialects
 from tuneway._escape import excerpt
 from tuneway.dialects import Dialect, is_local
-from tuneway.drivers import Wire
+from tuneway.drivers import TokenSource, Wire
 from tuneway.errors import InvalidSpec
 from tuneway.flows import LOCAL_POLL, Account, Poll, Retry
 
@@ -28,12 +28,16 @@ HOSTED = "https://api.openai.com/v1"
 ADDRESS = "It starts with http:// or https://, and for most services ends in /v1."
 
 
+ApiKey: TypeAlias = str | Callable[[], Any] | None
+"""A key; or a function, which may be a coroutine function, that gives a token."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The arguments of a client; those that are left out come from the environment."""
 
     base_url: str | None
-    api_key: str | None
+    api_key: ApiKey
     organization: str | None
     project: str | None
     timeout: float
@@ -54,19 +58,36 @@ class Options:
         _check("settle", self.settle or 0, least=0, meaning="seconds until a look is believed")
         _check("lookup_pages", self.lookup_pages, least=1, meaning="pages that a search may read")
         local = is_local(base_url)
+        tokens = self._tokens(dialect)
         wire = Wire(
             base_url=dialect.root(base_url).rstrip("/"),
             dialect=dialect,
-            api_key=_clean_key(self.api_key or _first_set(dialect.key_variables), dialect, needed=not local),
+            api_key=None if tokens else self._key(dialect, needed=not local),
+            tokens=tokens,
             organization=_clean_header(self.organization or os.environ.get("OPENAI_ORG_ID"), "organization"),
             project=_clean_header(self.project or os.environ.get("OPENAI_PROJECT_ID"), "project"),
             api_version=api_version,
             timeout=self.timeout,
         )
         address = urlsplit(wire.base_url)
-        if wire.api_key and address.scheme == "http" and not local:
+        if (wire.api_key or tokens) and address.scheme == "http" and not local:
             log.warning("the API key goes over the network to %s in plain text: use https", address.hostname)
         return wire, self._account(dialect, local=local)
+
+    def _tokens(self, dialect: Dialect) -> TokenSource | None:
+        given = self.api_key if callable(self.api_key) else None
+        if dialect.token is not None and self.api_key:
+            raise InvalidSpec(
+                f"api_key and the tokens that service_options ask {dialect.name} for can't both be given",
+                field="api_key",
+                hint="Give one of them.",
+            )
+        ask = given or dialect.token
+        return TokenSource(ask) if ask else None
+
+    def _key(self, dialect: Dialect, *, needed: bool) -> str | None:
+        given = self.api_key if isinstance(self.api_key, str) else None
+        return _clean_key(given or _first_set(dialect.key_variables), dialect, needed=needed)
 
     def _chosen(self, base_url: str, api_version: str | None) -> Dialect:
         if isinstance(self.dialect, Dialect):

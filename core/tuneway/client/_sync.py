@@ -20,7 +20,7 @@ from tuneway.client._blocking_operations import (
     Uploads,
 )
 from tuneway.client._blocking_steps import Steps
-from tuneway.client._settings import NoCookies, Options, tls
+from tuneway.client._settings import ApiKey, NoCookies, Options, tls
 from tuneway.dialects import Dialect
 from tuneway.drivers import Driver
 from tuneway.flows import Poll, Retry
@@ -33,7 +33,10 @@ class Client(Steps):
 
     Args:
         base_url: The service; else OPENAI_BASE_URL, else OpenAI's own.
-        api_key: Else OPENAI_API_KEY. A service on this machine needs none.
+        api_key: Else OPENAI_API_KEY. A service on this machine needs none. A function that gives a token that expires
+            is asked again when the token's end is near, or when the service refuses the token. It gives a text; a
+            text and the time of its end in epoch seconds; or an object with `token` and `expires_on`, as
+            azure-identity does. A coroutine function is for `Client` alone, which calls others in a thread.
         organization: Else OPENAI_ORG_ID.
         project: Else OPENAI_PROJECT_ID.
         timeout: Seconds that one request may take in all, however slowly its reply drips.
@@ -53,7 +56,7 @@ class Client(Steps):
         self,
         *,
         base_url: str | None = None,
-        api_key: str | None = None,
+        api_key: ApiKey = None,
         organization: str | None = None,
         project: str | None = None,
         timeout: float = 60.0,

@@ -55,7 +55,8 @@ class Dialect:
         carrier: Where a job has the mark by which a retry finds it.
         offers: What the service can do.
         quote: Asks the service for its own price of a job, if it gives one.
-        authorise: Gives the headers for a key.
+        authorise: Gives the headers for a key. A token that expires goes into `Authorization: Bearer`, always.
+        token: Gives a token that expires, in place of a key, if the options ask for that.
         key_variables: Environment variables for the key; the first that is set counts.
         version_parameter: The query parameter for the API version, if there is one.
         file_limit: The most bytes of a file that one request may have; larger files are sent in parts.
@@ -74,6 +75,7 @@ class Dialect:
     offers: Offers = field(default_factory=Offers)
     quote: Callable[[Account, JobSpec], Flow[Quote]] | None = None
     authorise: Callable[[str], Mapping[str, str]] = bearer
+    token: Callable[[], object] | None = None
     key_variables: tuple[str, ...] = ("OPENAI_API_KEY",)
     version_parameter: str | None = None
     file_limit: int = 512 * 1024 * 1024

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from tuneway._lazy import Finder, on_demand
 from tuneway.drivers._sync import Driver
+from tuneway.drivers._token import TokenSource
 from tuneway.drivers._wire import Wire
 
 if TYPE_CHECKING:
     from tuneway.drivers._async import AsyncDriver
 
-__all__ = ["AsyncDriver", "Driver", "Wire"]
+__all__ = ["AsyncDriver", "Driver", "TokenSource", "Wire"]
 
 __getattr__: Finder = on_demand(__name__, {"AsyncDriver": "tuneway.drivers._async"})

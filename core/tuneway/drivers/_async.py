@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, closing
 from typing import Any, TypeVar, assert_never
@@ -13,7 +14,7 @@ import httpx
 
 from tuneway.calls import Request, Response
 from tuneway.drivers._clock import Clock, steady_clock
-from tuneway.drivers._sync import ignore
+from tuneway.drivers._sync import UNAUTHORIZED, ignore
 from tuneway.drivers._wire import Body, ListenerFailed, ReplyReader, Wire, address_hidden, tell
 from tuneway.errors import TransportError
 from tuneway.flows import Effect, Flow, Now, Send, Sleep, Tell, Work
@@ -42,6 +43,7 @@ class AsyncDriver:
         self._http = http
         self.sleep = sleep
         self._clock = clock
+        self._asking = asyncio.Lock()
 
     async def run(self, flow: Flow[T], listener: Listener | None = None, *, nap: Nap | None = None) -> T:
         """Run a flow to its end. `nap` does the sleeps that may end early."""
@@ -79,10 +81,38 @@ class AsyncDriver:
         return self._clock()()
 
     async def send(self, request: Request, listener: Listener) -> Response:
-        """Send a request once. The time-out is for the whole exchange, also if the reply arrives slowly."""
+        """Send a request once. If the service refuses a token that expires, it is sent again with a new one.
+
+        The time-out is for the whole exchange, also if the reply arrives slowly.
+        """
+        key = await self._key(request)
+        response = await self._send(request, listener, key)
+        if response.status == UNAUTHORIZED and key and self.wire.tokens:
+            renewed = await self._key(request, refused=key)
+            if renewed != key:
+                response = await self._send(request, listener, renewed)
+        return response
+
+    async def _key(self, request: Request, refused: str | None = None) -> str | None:
+        tokens = self.wire.tokens
+        if tokens is None or request.address is not None:
+            return self.wire.api_key
+        async with self._asking:
+            token = tokens.current(self.now(), refused)
+            if token is not None:
+                return token
+            try:
+                given = tokens.ask() if tokens.awaited else await asyncio.to_thread(tokens.ask)
+                if inspect.isawaitable(given):
+                    given = await given
+            except Exception as failure:  # noqa: BLE001 - the user's code may raise anything
+                tokens.without(failure)
+            return tokens.take(given)
+
+    async def _send(self, request: Request, listener: Listener, key: str | None) -> Response:
         try:
             async with asyncio.timeout(self.wire.timeout) as limit:
-                return await self._exchange(request, listener, limit)
+                return await self._exchange(request, listener, limit, key)
         except ListenerFailed as failed:
             raise failed.error from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as failure:
@@ -92,14 +122,16 @@ class AsyncDriver:
                 raise self.wire.closed() from None
             raise
 
-    async def _exchange(self, request: Request, listener: Listener, limit: asyncio.Timeout) -> Response:
+    async def _exchange(
+        self, request: Request, listener: Listener, limit: asyncio.Timeout, key: str | None
+    ) -> Response:
         on_disk = request.form is not None or request.content is not None
         encoded = await asyncio.to_thread(Body.of, request) if on_disk else Body.of(request)
         with address_hidden(request), closing(encoded) as body:
             outgoing = self._http.build_request(
                 request.method,
                 self.wire.url(request),
-                headers=self.wire.headers(request) | body.headers,
+                headers=self.wire.headers(request, key) | body.headers,
                 content=self._stream(body, listener, limit) if body.file else body.head,
                 timeout=self.wire.timeouts,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,6 +19,8 @@ from tuneway.flows import Flow, Now, Send, Sleep, Tell, Work
 from tuneway.progress import Listener
 
 T = TypeVar("T")
+
+UNAUTHORIZED = 401
 
 
 def ignore(_news: object) -> None:
@@ -41,6 +44,7 @@ class Driver:
         self._http = http
         self.sleep = sleep
         self._clock = clock
+        self._asking = threading.Lock()
         enforce_total_timeout(http)
 
     def run(
@@ -81,10 +85,36 @@ class Driver:
         return self._clock()()
 
     def send(self, request: Request, listener: Listener) -> Response:
-        """Send a request once. The time-out is for the whole exchange, also if the reply arrives slowly."""
+        """Send a request once. If the service refuses a token that expires, it is sent again with a new one.
+
+        The time-out is for the whole exchange, also if the reply arrives slowly.
+        """
+        key = self._key(request)
+        response = self._send(request, listener, key)
+        if response.status == UNAUTHORIZED and key and self.wire.tokens:
+            renewed = self._key(request, refused=key)
+            if renewed != key:
+                response = self._send(request, listener, renewed)
+        return response
+
+    def _key(self, request: Request, refused: str | None = None) -> str | None:
+        tokens = self.wire.tokens
+        if tokens is None or request.address is not None:
+            return self.wire.api_key
+        with self._asking:
+            token = tokens.current(self.now(), refused)
+            if token is not None:
+                return token
+            try:
+                given = tokens.ask()
+            except Exception as failure:  # noqa: BLE001 - the user's code may raise anything
+                tokens.without(failure)
+            return tokens.take(given)
+
+    def _send(self, request: Request, listener: Listener, key: str | None) -> Response:
         with total_timeout(self.wire.timeout):
             try:
-                return self._exchange(request, listener)
+                return self._exchange(request, listener, key)
             except ListenerFailed as failed:
                 raise failed.error from None
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as failure:
@@ -94,12 +124,12 @@ class Driver:
                     raise self.wire.closed() from None
                 raise
 
-    def _exchange(self, request: Request, listener: Listener) -> Response:
+    def _exchange(self, request: Request, listener: Listener, key: str | None) -> Response:
         with address_hidden(request), closing(Body.of(request)) as body:
             outgoing = self._http.build_request(
                 request.method,
                 self.wire.url(request),
-                headers=self.wire.headers(request) | body.headers,
+                headers=self.wire.headers(request, key) | body.headers,
                 content=self._stream(body, listener) if body.file else body.head,
                 timeout=self.wire.timeouts,
             )

@@ -22,7 +22,8 @@ from tuneway._escape import path_shown
 from tuneway._hiding import hide_in_logs
 from tuneway._version import __version__
 from tuneway.calls import FilePart, Form, Request, Response, Source
-from tuneway.dialects import Dialect
+from tuneway.dialects import Dialect, bearer
+from tuneway.drivers._token import TokenSource
 from tuneway.errors import (
     BadReply,
     ConnectionFailed,
@@ -45,18 +46,22 @@ SECRET = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Wire:
-    """One account on one service: the address of requests, and their headers. Its `repr` never shows the key."""
+    """One account on one service: the address of requests, and their headers. Its `repr` never shows the key.
+
+    Instead of a key there may be tokens that expire.
+    """
 
     base_url: str
     dialect: Dialect
     api_key: str | None = field(default=None, repr=False)
+    tokens: TokenSource | None = field(default=None, repr=False)
     organization: str | None = None
     project: str | None = None
     api_version: str | None = None
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.api_key:
+        if self.api_key or self.tokens:
             hide_in_logs(self)
 
     def url(self, request: Request) -> str:
@@ -77,8 +82,8 @@ class Wire:
             raise error
         return address
 
-    def headers(self, request: Request) -> dict[str, str]:
-        """All headers except those of the body."""
+    def headers(self, request: Request, key: str | None) -> dict[str, str]:
+        """All headers except those of the body, for a key or a token."""
         headers = {
             "accept": "application/json",
             "accept-encoding": "gzip, identity",
@@ -87,8 +92,8 @@ class Wire:
         }
         if request.address is not None:
             return headers
-        if self.api_key:
-            headers |= self.dialect.authorise(self.api_key)
+        if key:
+            headers |= bearer(key) if self.tokens else self.dialect.authorise(key)
         if self.organization:
             headers["openai-organization"] = self.organization
         if self.project:
@@ -105,8 +110,11 @@ class Wire:
         return httpx.Timeout(self.timeout, pool=0.3 * self.timeout, connect=0.3 * self.timeout)
 
     def scrub(self, text: bytes) -> bytes:
-        """Replace the key in text that a service sends back."""
-        return text.replace(self.api_key.encode(), b"[key]") if self.api_key and len(self.api_key) >= SECRET else text
+        """Replace the key, or tokens, in text that a service sends back."""
+        for secret in [self.api_key] if self.tokens is None else self.tokens.secrets:
+            if secret and len(secret) >= SECRET:
+                text = text.replace(secret.encode(), b"[key]")
+        return text
 
     def closed(self) -> InvalidInput:
         """The error for a client that is used after it was closed."""

@@ -36,6 +36,7 @@ CORE = Package(
         "cli": frozenset({"rich", "typer"}),
         "data": frozenset({"fsspec", "narwhals", "pyarrow"}),
         "dataset": frozenset({"splintr"}),
+        "dialects": frozenset({"azure"}),
         "drivers": frozenset({"anyio", "httpcore"}),
         "registry": frozenset({"mlflow"}),
         "report": frozenset({"resvg_py"}),
