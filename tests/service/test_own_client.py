@@ -67,6 +67,15 @@ def test_a_job_that_somebody_cancels_says_so(tuneway_client, service, rows):
         tuneway_client.wait(job, timeout=60)
 
 
+def test_the_service_is_diagnosed_without_a_job_and_with_one(tuneway_client, rows):
+    before = tuneway_client.doctor()
+    assert (before.key, before.marks, before.jobs) == ("accepted", "unknown", 0)
+    assert "gpt-4o-mini" in before.models
+    job = tuneway_client.submit(JobSpec(model="gpt-4o-mini", training_file=tuneway_client.upload(rows)), key="seen")
+    after = tuneway_client.doctor()
+    assert (after.marks, after.evidence, after.jobs) == ("kept", f"{job.id} has Tuneway's mark", 1)
+
+
 @pytest.mark.slow
 async def test_the_async_client_does_the_same(service, rows):
     async with AsyncClient(base_url=service.base_url, settle=0.1, poll=SOON) as client:

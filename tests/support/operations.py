@@ -225,5 +225,6 @@ def steps(path: Path) -> list[Operation]:
         Operation("look", lambda c: c.look([JOB, "ftjob-2"])),
         Operation("cancel_made_by", lambda c: c.cancel_made_by("nightly")),
         Operation("result_metrics", lambda c: c.result_metrics(JOB)),
+        Operation("doctor", lambda c: c.doctor()),
         Operation("register", lambda c: c.register(JOB, name="m", registry=f"sqlite:///{path.parent}/models.db")),
     ]

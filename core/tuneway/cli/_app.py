@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tuneway._version import __version__
-from tuneway.cli import control, data, jobs, metrics, models, report, run
+from tuneway.cli import control, data, doctor, jobs, metrics, models, report, run
 from tuneway.cli._commands import SETTINGS, OpenRoot, add
 
 PANELS: dict[str, list[Callable[..., None]]] = {
@@ -34,6 +34,7 @@ PANELS: dict[str, list[Callable[..., None]]] = {
         models.ask,
         report.report,
     ],
+    "Service": [doctor.doctor],
 }
 
 app = typer.Typer(

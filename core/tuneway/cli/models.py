@@ -15,6 +15,7 @@ from tuneway.cli._live import showing
 from tuneway.cli._output import Output
 from tuneway.cli._registry import COLUMNS, Gates, Place, Reason, Registering, facts, registration, row, warn
 from tuneway.cli._steps import step_output
+from tuneway.cli.doctor import offered
 from tuneway.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -68,12 +69,14 @@ def _list_versions(versions: list[ModelVersion], output: Output) -> None:
 
 def _list_service(connection: Connection, output: Output) -> None:
     with connection.client() as client:
-        found = list(client.models.list())
+        found, offers = list(client.models.list()), client.offers
     output.listing(
         found,
         ["model", "owner", "since", "ends"],
         lambda model: (model.id, model.owned_by, moment(model.created), model.shutdown_date),
     )
+    for name, words in offered(offers).items():
+        output.note(f"{name}: {words}")
 
 
 def _list_history(name: str | None, place: Place, output: Output) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import httpx
 
-from tuneway import flows
+from tuneway import dialects, flows
 from tuneway.client._async_operations import (
     AsyncCheckpoints,
     AsyncFiles,
@@ -21,7 +21,7 @@ from tuneway.client._async_steps import AsyncSteps
 from tuneway.client._settings import ApiKey, NoCookies, Options, tls
 from tuneway.dialects import Dialect
 from tuneway.drivers import AsyncDriver
-from tuneway.flows import Poll, Retry
+from tuneway.flows import Diagnosis, Offers, Poll, Retry
 from tuneway.models import Job, MetricRow
 from tuneway.watcher import AsyncWatcher
 
@@ -90,6 +90,20 @@ class AsyncClient(AsyncSteps):
     def base_url(self) -> str:
         """The service's address."""
         return self._wire.base_url
+
+    @property
+    def offers(self) -> Offers:
+        """What the service offers."""
+        return self._account.offers
+
+    async def doctor(self) -> Diagnosis:
+        """Find out which service this is, what it offers, and whether the key works. Creates nothing.
+
+        It reads the lists of jobs and models. An error of the service is a part of the diagnosis.
+        """
+        wire = self._wire
+        why = dialects.reason(dialects.DIALECTS, wire.dialect, wire.base_url, wire.api_version)
+        return await self._driver.run(flows.doctor(self._account, base_url=wire.base_url, why=why))
 
     async def pause(self, job_id: str) -> Job:
         """Pause a job."""

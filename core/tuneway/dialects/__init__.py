@@ -13,17 +13,20 @@ from tuneway.dialects._base import (
     is_local,
     json_reply,
     named,
+    reason,
     translated,
 )
 from tuneway.dialects.azure import AZURE, AZURE_DATED
+from tuneway.dialects.nebius import NEBIUS
 from tuneway.dialects.openai import OPENAI
 
-DIALECTS: tuple[Dialect, ...] = (AZURE_DATED, AZURE, OPENAI)
+DIALECTS: tuple[Dialect, ...] = (AZURE_DATED, AZURE, NEBIUS, OPENAI)
 
 __all__ = [
     "AZURE",
     "AZURE_DATED",
     "DIALECTS",
+    "NEBIUS",
     "OPENAI",
     "Dialect",
     "Exchange",
@@ -33,5 +36,6 @@ __all__ = [
     "is_local",
     "json_reply",
     "named",
+    "reason",
     "translated",
 ]

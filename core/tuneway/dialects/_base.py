@@ -142,6 +142,16 @@ def named(dialects: Iterable[Dialect], name: str, base_url: str, api_version: st
     raise InvalidSpec(f"unknown dialect {excerpt(name)}; known: {names}", field="dialect")
 
 
+def reason(dialects: Iterable[Dialect], dialect: Dialect, base_url: str, api_version: str | None) -> str:
+    """Say why a dialect is used for an address, in a few words."""
+    host = urlsplit(base_url).hostname or ""
+    if guess(dialects, base_url, api_version).name != dialect.name:
+        return f"asked for; the host {host} doesn't tell"
+    takes_every_host = dialect.speaks("")
+    known = not takes_every_host or host == "api.openai.com"
+    return f"its host is {host}" if known else f"no other dialect knows the host {host}"
+
+
 def is_local(base_url: str) -> bool:
     """Whether this address is on this machine."""
     host = urlsplit(base_url).hostname or ""

@@ -19,6 +19,7 @@ from tuneway.flows._request import request
 from tuneway.flows._token import WaitToken
 from tuneway.flows.ask import ask
 from tuneway.flows.cancel import cancel, cancel_made_by
+from tuneway.flows.doctor import Diagnosis, doctor
 from tuneway.flows.quote import check_quote
 from tuneway.flows.results import result_metrics
 from tuneway.flows.submit import submit
@@ -37,6 +38,7 @@ __all__ = [
     "Account",
     "Board",
     "Carrier",
+    "Diagnosis",
     "Effect",
     "FileStore",
     "Flow",
@@ -64,6 +66,7 @@ __all__ = [
     "check_quote",
     "check_room",
     "deadline_after",
+    "doctor",
     "hash_in",
     "look",
     "made_by",

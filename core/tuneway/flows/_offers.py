@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from tuneway._escape import excerpt
@@ -61,6 +61,11 @@ class Offers:
     rate: Literal["multiplier", "absolute"] = "multiplier"
     chat: Literal["at once", "after deploying"] = "at once"
     quote: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """What is offered, as JSON."""
+        plain = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in plain.items()}
 
     def check(self, training: TrainingSpec, *, service: str) -> None:
         """Refuse what the service doesn't offer.

@@ -240,6 +240,15 @@ class Model(WireModel):
     owned_by: Soft[str] = None
     shutdown_date: Soft[str] = None
 
+    @property
+    def tunable(self) -> bool | None:
+        """Whether the model can be tuned; None if the service doesn't tell."""
+        extra = self.model_extra or {}
+        capabilities = extra.get("capabilities")  # so Azure tells
+        inner = capabilities.get("fine_tune") if isinstance(capabilities, dict) else None
+        told = extra.get("tunable", inner)
+        return told if isinstance(told, bool) else None
+
 
 class Deleted(WireModel):
     """The answer to a delete."""

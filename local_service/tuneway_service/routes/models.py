@@ -38,6 +38,10 @@ def show(model: str, created: int, card: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _show_base(service: Service, name: str, card: dict[str, Any]) -> dict[str, Any]:
+    return show(name, service.started_at, card) | {"tunable": True}
+
+
 def _card(service: Service, trainer: str) -> dict[str, Any]:
     try:
         return {"trainer": trainer} | service.catalogue.trainer(trainer).describe()
@@ -61,7 +65,7 @@ async def list_(request: Request) -> Response:
 def _list(service: Service, rows: list[Row]) -> bytes:
     bases = service.catalogue.bases
     cards = cards_of(service, {*bases.values(), *(row["trainer"] for row in rows)})
-    data = [show(name, service.started_at, cards[trainer]) for name, trainer in bases.items()]
+    data = [_show_base(service, name, cards[trainer]) for name, trainer in bases.items()]
     data += [_show_tuned(row, cards[row["trainer"]]) for row in rows]
     return json.dumps({"object": "list", "data": data}).encode()
 
@@ -75,7 +79,7 @@ async def retrieve(request: Request) -> Response:
     service, name = service_of(request), request.path_params["model"]
     if name in service.catalogue.bases:
         card = await anyio.to_thread.run_sync(_card, service, service.catalogue.bases[name])
-        return JSONResponse(show(name, service.started_at, card))
+        return JSONResponse(_show_base(service, name, card))
     row = await service.database.read(models.find, name)
     if row is None:
         raise not_found("model", name, param="model")

@@ -11,7 +11,7 @@ from support.fault_server import FaultServer, answer
 from support.operations import MESSAGES, ONE_TO_ONE, Operation
 
 from tuneway import Client, InvalidSpec
-from tuneway.dialects import AZURE, AZURE_DATED, OPENAI
+from tuneway.dialects import AZURE, AZURE_DATED, DIALECTS, NEBIUS, OPENAI, reason
 
 KEY = "a-key-that-opens-doors"
 DATED = "2025-04-01-preview"
@@ -104,7 +104,8 @@ def test_a_chat_goes_to_its_deployment_on_dated_azure_only():
     [
         ("https://api.openai.com/v1", None, OPENAI, "https://api.openai.com/v1"),
         ("https://api.openai.com/v1", DATED, OPENAI, "https://api.openai.com/v1"),
-        ("https://api.studio.nebius.com/v1/", None, OPENAI, "https://api.studio.nebius.com/v1"),
+        ("https://gateway.example.org/v1/", None, OPENAI, "https://gateway.example.org/v1"),
+        ("https://api.studio.nebius.com/v1/", None, NEBIUS, "https://api.studio.nebius.com/v1"),
         ("https://azure.com.example.org/v1", None, OPENAI, "https://azure.com.example.org/v1"),
         ("https://me.openai.azure.com", None, AZURE, "https://me.openai.azure.com/openai/v1"),
         ("https://ME.OpenAI.Azure.com/", None, AZURE, "https://ME.OpenAI.Azure.com/openai/v1"),
@@ -138,7 +139,8 @@ def test_a_named_dialect_takes_the_variant_that_suits(base_url, version, dialect
 
 
 def test_an_unknown_dialect_is_refused_with_the_known_ones():
-    with pytest.raises(InvalidSpec, match="known: azure, openai") as caught:
+    names = ", ".join(sorted({dialect.name for dialect in DIALECTS}))
+    with pytest.raises(InvalidSpec, match=f"known: {names}") as caught:
         Client(api_key=KEY, dialect="klingon")
     assert caught.value.field == "dialect"
 
@@ -151,3 +153,18 @@ def test_the_environment_holds_azures_key_and_version(monkeypatch):
         list(client.jobs.list())
     assert server.arrived[0].target == f"/openai/fine_tuning/jobs?api-version={DATED}"
     assert server.arrived[0].header("api-key") == KEY
+
+
+@pytest.mark.parametrize(
+    ("base_url", "dialect", "why"),
+    [
+        ("https://api.openai.com/v1", None, "its host is api.openai.com"),
+        ("https://api.tokenfactory.nebius.com", None, "its host is api.tokenfactory.nebius.com"),
+        ("https://gateway.example/v1", None, "no other dialect knows the host gateway.example"),
+        ("https://gateway.example/v1", "azure", "asked for; the host gateway.example doesn't tell"),
+    ],
+)
+def test_a_dialect_says_why_it_is_used(base_url, dialect, why):
+    with Client(base_url=base_url, api_key=KEY, dialect=dialect) as client:
+        wire = client._wire
+        assert reason(DIALECTS, wire.dialect, wire.base_url, None) == why

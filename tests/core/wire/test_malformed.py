@@ -16,7 +16,7 @@ from support.operations import ONE_TO_ONE, everything, steps
 from tuneway import Client, Outcome
 from tuneway.client import FineTuned, SentData, StartedJob
 from tuneway.errors import TunewayError
-from tuneway.flows import Poll, Retry
+from tuneway.flows import Diagnosis, Poll, Retry
 
 QUICK: dict[str, Any] = {
     "retry": Retry(attempts=2, first=0.001),
@@ -128,6 +128,8 @@ def check(operation: Any, client: Any) -> None:
         result = [result.job, result.training_file]
     elif isinstance(result, SentData):
         result = [result.report, result.file]
+    elif isinstance(result, Diagnosis):
+        result = [result.error or json.dumps(result.as_json())]
     for item in result if isinstance(result, list) else [result]:
         if isinstance(item, TunewayError):
             str(item).encode()
