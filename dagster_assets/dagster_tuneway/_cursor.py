@@ -45,6 +45,28 @@ class WatchedJob(_Kept):
     nameless: int = 0
 
 
+class Unregistered(_Kept):
+    """A job that has made a model, which isn't registered yet.
+
+    Args:
+        asset: The job's asset.
+        partition: Its partition, if it has any.
+        event: The id of the submission's entry in Dagster's log.
+        job_id: The job.
+        asked: How many runs were asked for.
+        failed_run: The last run of them that is known to have failed.
+        failed_at: When that was seen.
+    """
+
+    asset: str
+    partition: str | None = None
+    event: int
+    job_id: str
+    asked: int = 1
+    failed_run: str | None = None
+    failed_at: float = 0.0
+
+
 class Cursor(_Kept):
     """All that the sensor keeps.
 
@@ -52,12 +74,14 @@ class Cursor(_Kept):
         after: For each asset, the entry up to which all submissions are read.
         known: The later entries that are read as well.
         open: The jobs that are watched.
+        unregistered: The jobs whose models aren't registered yet.
     """
 
     v: int = 1
     after: dict[str, int] = {}
     known: dict[str, list[int]] = {}
     open: list[WatchedJob] = []
+    unregistered: list[Unregistered] = []
 
     @classmethod
     def load(cls, text: str | None) -> Self:

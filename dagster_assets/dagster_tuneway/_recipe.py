@@ -86,7 +86,7 @@ class AssetRecipe:
     reuse: Reuse = "content"
     wait: Waiting = "step"
     timeout: float | None = None
-    cancel_on_termination: bool = False
+    cancel_on_termination: bool = True
     gates: Sequence[GateLike] = ()
     held_out: Any = None
     score: Any = "exact"

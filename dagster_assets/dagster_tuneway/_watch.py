@@ -17,16 +17,15 @@ from dagster import (
     AssetMaterialization,
     AssetRecordsFilter,
     MetadataValue,
-    RunRequest,
     SensorEvaluationContext,
     SensorResult,
 )
 
+from dagster_tuneway._asking import Asking, is_there
 from dagster_tuneway._checks import TRAINED
-from dagster_tuneway._cursor import SETTLED, Cursor, WatchedJob
+from dagster_tuneway._cursor import SETTLED, Cursor, Unregistered, WatchedJob
 from dagster_tuneway._log import output_in, output_metadata
 from dagster_tuneway._metadata import in_words, job_link, model_metadata
-from dagster_tuneway._registering import JOB_TAG
 from dagster_tuneway._training import model_version
 from tuneway import Job, Retry, TunewayError, WaitToken
 from tuneway._escape import one_line
@@ -75,7 +74,7 @@ class Tick:
         self._cursor = Cursor.load(context.cursor)
         self._checked: dict[AssetCheckKey, set[int]] = {}
         self._events: list[Event] = []
-        self._requests: list[RunRequest] = []
+        self._asking = Asking(context)
 
     def run(self) -> SensorResult:
         """Evaluate the tick."""
@@ -89,9 +88,26 @@ class Tick:
             with self._tuneway.new_client(timeout=timeout, retry=retry) as client:
                 left += self._look(client, watched)
         self._cursor.open = left
-        cursor, told = self._cursor.dump(), bool(self._events or self._requests)
-        skip = None if told else f"{len(left) or 'no'} {'jobs are' if len(left) > 1 else 'job is'} open"
-        return SensorResult(asset_events=self._events, run_requests=self._requests, cursor=cursor, skip_reason=skip)
+        self._cursor.unregistered = [one for one in self._cursor.unregistered if not self._is_done_with(one)]
+        requests = self._asking.requests
+        skip = None if self._events or requests else self._what_is_left()
+        return SensorResult(
+            asset_events=self._events, run_requests=requests, cursor=self._cursor.dump(), skip_reason=skip
+        )
+
+    def _is_done_with(self, one: Unregistered) -> bool:
+        """Whether a model is registered; if not, its run is asked for. A group that is away may come back."""
+        recipe = self._recipes.get(one.asset)
+        return recipe is not None and self._asking.look(recipe, one)
+
+    def _what_is_left(self) -> str:
+        open_, waiting, failed = len(self._cursor.open), len(self._cursor.unregistered), self._asking.failed
+        told = f"{open_ or 'no'} {'jobs are' if open_ > 1 else 'job is'} open"
+        if waiting:
+            told += f"; {waiting} {'models are' if waiting > 1 else 'model is'} not registered yet"
+        if failed:
+            told += f", and nobody is asked any more for {', '.join(failed[:10])}: materialize registered_model"
+        return told
 
     def _left(self) -> float:
         return max(0.0, self._ends - time.monotonic())
@@ -196,16 +212,12 @@ class Tick:
                 )
             )
         self._check(submission, passed=True, why=f"{job.id} has made {job.fine_tuned_model}")
-        if recipe.asks_for_registering and self._is_there(recipe, submission.partition):
-            self._requests.append(
-                RunRequest(
-                    run_key=f"{job.id}/{submission.event}",
-                    asset_selection=[recipe.keys.registered],
-                    asset_check_keys=[AssetCheckKey(recipe.keys.registered, name) for name in recipe.check_names],
-                    partition_key=submission.partition,
-                    tags={JOB_TAG: job.id},
-                )
+        if recipe.asks_for_registering and is_there(recipe, submission.partition, self._context):
+            one = Unregistered(
+                asset=submission.asset, partition=submission.partition, event=submission.event, job_id=job.id
             )
+            if all(other.event != one.event for other in self._cursor.unregistered):
+                self._cursor.unregistered.append(one)
 
     def _submitted(self, submission: WatchedJob) -> dict[str, Any] | None:
         """The output of the step that submitted."""
@@ -213,12 +225,6 @@ class Tick:
         where = AssetRecordsFilter(asset_key=key, storage_ids=[submission.event])
         records = self._instance.fetch_materializations(where, limit=1).records
         return output_in(records[0]) if records else None
-
-    def _is_there(self, recipe: AssetRecipe, partition: str | None) -> bool:
-        """Whether a run can be asked for: asking for a deleted partition would fail every tick from now on."""
-        if recipe.partitions_def is None:
-            return partition is None
-        return partition in recipe.partitions_def.get_partition_keys(dynamic_partitions_store=self._instance)
 
     def _failed(self, submission: WatchedJob, error: TunewayError) -> None:
         self._context.log.error(str(error))

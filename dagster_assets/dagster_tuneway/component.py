@@ -161,7 +161,7 @@ class FineTunedModelComponent(Component, Model, Resolvable):
     wait: Waiting = Field(default="step", description="sensor: no run waits for the job.")
     timeout: float | None = Field(default=None, description="Seconds to wait for the job.")
     cancel_on_termination: bool = Field(
-        default=False, description="Cancel the job when somebody terminates the run that made it."
+        default=True, description="Cancel the job when a person terminates the run that made it."
     )
     max_usd: float | None = Field(default=None, description="A training that is estimated to cost more is blocked.")
     data_options: Mapping[str, Any] | None = Field(

@@ -30,8 +30,8 @@ class AssetFields(TrainingFields, DataCheckFields, total=False):
             trains again as well. The run's tag `tuneway/reuse` overrides it. Failed and cancelled jobs are never
             used.
         timeout: Seconds to wait for the job. It goes on when they have passed, and the next attempt waits for it.
-        cancel_on_termination: Whether the job is cancelled when somebody terminates the run that made it. It isn't
-            when a worker is evicted.
+        cancel_on_termination: Whether the job is cancelled when a person terminates the run that made it, which is the
+            default. It goes on when a worker is evicted. With False, 14 pairs of metadata are yours instead of 13.
         alias: "champion", "challenger" or a word of your own, moved to the version if the gates agree.
         checkpoint: "last" is the job's own model, "best" the checkpoint with the lowest validation loss.
         gates: What the version must show before the alias moves (`tuneway.registry`).

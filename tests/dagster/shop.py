@@ -18,8 +18,8 @@ def group(name, **more):
 
 
 # what waits in its step, each step in a process of its own
-lasting = group("lasting", reuse="run")
-ended = group("ended", reuse="run", cancel_on_termination=True)
+lasting = group("lasting", reuse="run", cancel_on_termination=False)
+ended = group("ended", reuse="run")
 # one model for each customer, on the service that truly trains
 customers = group("customers", partitions_def=PARTITIONS, pool="trainings", resource_key="real")
 # what nobody waits for

@@ -173,16 +173,19 @@ def interrupted(monkeypatch, server):
     return when
 
 
-@pytest.mark.parametrize(("cancel", "status"), [(False, "validating_files"), (True, "cancelled")])
-def test_an_interrupted_run_cancels_its_job_only_when_asked_to(
-    instance, resources, service, data, interrupted, cancel, status
+@pytest.mark.parametrize(
+    ("name", "options", "status"),
+    [("ended", {}, "cancelled"), ("kept", {"cancel_on_termination": False}, "validating_files")],
+)
+def test_an_interrupted_run_cancels_its_job_unless_told_not_to(
+    instance, resources, service, data, interrupted, name, options, status
 ):
-    assets = assets_of(f"ended_{cancel}", data, cancel_on_termination=cancel)
+    assets = assets_of(name, data, **options)
 
     with pytest.raises(dg.DagsterExecutionInterruptedError):
         dg.materialize(assets, instance=instance, resources=resources)
 
-    (job,) = jobs_on(service, f"ended_{cancel}/job")
+    (job,) = jobs_on(service, f"{name}/job")
     assert job.status == status
 
 
@@ -190,7 +193,7 @@ def test_a_run_that_is_ended_while_it_submits_cancels_what_it_has_asked_for(
     instance, resources, service, data, interrupted
 ):
     interrupted["news"] = JobCreated
-    assets = assets_of("early", data, cancel_on_termination=True)
+    assets = assets_of("early", data)
 
     with pytest.raises(dg.DagsterExecutionInterruptedError):
         dg.materialize(assets, instance=instance, resources=resources)
@@ -202,11 +205,11 @@ def test_a_run_that_is_ended_while_it_submits_cancels_what_it_has_asked_for(
 def test_a_terminated_run_leaves_a_job_alone_that_another_run_has_made(instance, resources, service, data, interrupted):
     interrupted["news"] = JobCreated  # the first run is ended while it submits, and leaves its job
     with pytest.raises(dg.DagsterExecutionInterruptedError):
-        dg.materialize(assets_of("shared", data), instance=instance, resources=resources)
+        dg.materialize(assets_of("shared", data, cancel_on_termination=False), instance=instance, resources=resources)
     interrupted["news"] = JobChanged
 
     with pytest.raises(dg.DagsterExecutionInterruptedError):
-        dg.materialize(assets_of("shared", data, cancel_on_termination=True), instance=instance, resources=resources)
+        dg.materialize(assets_of("shared", data), instance=instance, resources=resources)
 
     (job,) = jobs_on(service, "shared/job")
     assert job.status == "validating_files"
@@ -214,7 +217,7 @@ def test_a_terminated_run_leaves_a_job_alone_that_another_run_has_made(instance,
 
 @pytest.mark.usefixtures("interrupted")
 def test_a_terminated_re_execution_cancels_the_job_that_its_first_run_has_made(instance, service, losing, data):
-    assets = assets_of("executed_again", data, cancel_on_termination=True)
+    assets = assets_of("executed_again", data)
 
     _, again = run_twice(instance, assets, losing, tags={})
 
@@ -226,7 +229,7 @@ def test_a_terminated_re_execution_cancels_the_job_that_its_first_run_has_made(i
 @pytest.mark.usefixtures("interrupted")
 def test_a_terminated_run_cancels_its_own_job_on_a_service_that_drops_its_marks(instance, resources, server, data):
     server.service.keeps_metadata = False
-    assets = assets_of("unmarked", data, cancel_on_termination=True)
+    assets = assets_of("unmarked", data)
 
     with pytest.raises(dg.DagsterExecutionInterruptedError):
         dg.materialize(assets, instance=instance, resources=resources)

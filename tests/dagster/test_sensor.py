@@ -8,13 +8,13 @@ import time
 import dagster as dg
 import pytest
 from dagster._core.definitions.partitions.context import partition_loading_context
-from support.dagster_runs import checks, jobs_on, materializations
+from support.dagster_runs import checks, jobs_on, materializations, resources_of
 from support.fault_server import answer
 
 from dagster_tuneway import fine_tuned_model_assets, fine_tuning_sensor, output_of
 from dagster_tuneway._registering import JOB_TAG
 from tuneway import Client
-from tuneway.errors import InvalidInput, InvalidSpec, ServerError
+from tuneway.errors import InvalidInput, InvalidSpec, NotRegistered, ServerError
 from tuneway.registry import Gate, open_registry
 
 
@@ -118,7 +118,6 @@ def test_the_sensor_reports_a_model_with_all_that_a_step_would_tell(run, instanc
     assert (check.passed, check.metadata["submitted_by"].value) == (True, submitted.run_id)
     assert output_of(instance, router.fine_tuned_model)["fine_tuned_model"] == job.fine_tuned_model
     assert daemon.open == []
-    assert daemon.tick().skip_message == "no job is open"
 
 
 def test_the_run_that_it_asks_for_registers_that_very_job(run, service, server, data, daemon, registry):
@@ -138,6 +137,135 @@ def test_the_run_that_it_asks_for_registers_that_very_job(run, service, server, 
     assert checks(result)["train_loss_max_1"].passed
     record = open_registry(registry).get("asked@champion").record
     assert (record.job_id, record.requested) == (job.id, {"n_epochs": 3})
+
+
+@pytest.fixture
+def registering(run, service, registry, tmp_path):
+    """Starts the run that a daemon was last asked for; `fails` is whether the registry can't be reached then."""
+
+    def start(assets, daemon, *, fails=False):
+        request = list(daemon.requests.values())[-1]
+        place = f"sqlite:///{tmp_path / 'nowhere' / 'deeper' / 'models.db'}" if fails else registry
+        if fails:
+            (tmp_path / "nowhere").write_text("in the way")
+        run(
+            assets, selection=request.asset_selection, partition_key=request.partition_key, tags=dict(request.tags),
+            resources=resources_of(service, place, tmp_path), fails=fails,
+        )  # fmt: skip
+        (tmp_path / "nowhere").unlink(missing_ok=True)
+
+    return start
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time for the sensor, which a test moves on."""
+
+    class Hand:
+        at = time.time()
+
+        def time(self):
+            return self.at
+
+    hand = Hand()
+    monkeypatch.setattr("dagster_tuneway._asking.time", hand)
+    return hand
+
+
+def versions(registry, name):
+    try:
+        return len(open_registry(registry).versions(name))
+    except NotRegistered:
+        return 0
+
+
+def test_a_registration_that_fails_is_asked_for_again_until_the_model_is_registered(
+    run, service, server, data, daemon, registry, registering, clock
+):
+    server.service.ends = None
+    assets = [group(name, data) for name in ("one", "two", "three")]
+    daemon = daemon(*assets)
+    for each in assets:
+        run(each)
+        (job,) = jobs_on(service, f"{each.recipe.name}/job")
+        server.service.train(job.id)
+        daemon.tick()
+        registering(each, daemon, fails=each.recipe.name == "two")
+    assert [versions(registry, each.recipe.name) for each in assets] == [1, 0, 1]
+    assert daemon.tick().skip_message == "no job is open; 1 model is not registered yet"
+    assert len(daemon.requests) == 3
+    clock.at += 61
+
+    daemon.tick()
+    registering(assets[1], daemon)
+
+    assert daemon.tick().skip_message == "no job is open"
+    assert len(daemon.requests) == 4
+    assert [versions(registry, each.recipe.name) for each in assets] == [1, 1, 1]
+
+
+def test_what_never_gets_registered_is_said_at_each_tick_until_a_person_does_it(
+    run, service, server, router, daemon, registry, registering, clock
+):
+    run(router)
+    (job,) = jobs_on(service, "router/job")
+    server.service.train(job.id)
+    daemon = daemon(router)
+    for number in range(1, 5):
+        daemon.tick()
+        assert len(daemon.requests) == number
+        registering(router, daemon, fails=True)
+        daemon.tick()
+        clock.at += 1801
+    for _ in range(2):
+        said = daemon.tick().skip_message
+        assert said.startswith(
+            "no job is open; 1 model is not registered yet, and nobody is asked any more for router ("
+        )
+        assert job.id in said
+    assert len(daemon.requests) == 4
+
+    run(router, selection=[router.registered_model])
+
+    assert daemon.tick().skip_message == "no job is open"
+    assert versions(registry, "router") == 1
+
+
+def test_a_model_is_not_registered_after_a_later_one_of_the_same_partition(
+    run, service, server, data, daemon, registry, registering, clock
+):
+    server.service.ends = None
+    assets = group("later", data, reuse="run")
+    daemon = daemon(assets)
+    for fails in (True, False):
+        run(assets)
+        server.service.train(jobs_on(service, "later/job")[-1].id)
+        daemon.tick()
+        registering(assets, daemon, fails=fails)
+    clock.at += 61
+
+    assert daemon.tick().skip_message == "no job is open"
+    assert len(daemon.requests) == 2
+
+
+def test_a_run_that_a_person_ended_is_not_asked_for_again(
+    run, instance, service, server, router, daemon, registering, clock
+):
+    run(router)
+    (job,) = jobs_on(service, "router/job")
+    server.service.train(job.id)
+    daemon = daemon(router)
+    daemon.tick()
+    registering(router, daemon, fails=True)
+    (ended,) = instance.get_runs(dg.RunsFilter(tags={JOB_TAG: job.id}))
+    instance.run_storage.handle_run_event(ended.run_id, _canceled(ended))
+    clock.at += 1801
+
+    assert "nobody is asked any more for router" in daemon.tick().skip_message
+
+
+def _canceled(run):
+    return dg.DagsterEvent(event_type_value=dg.DagsterEventType.RUN_CANCELED.value, job_name=run.job_name)
 
 
 def test_a_run_for_a_job_that_is_no_more_the_models_knows_its_id_alone(run, service, server, data, daemon, registry):

@@ -126,8 +126,7 @@ TABLE = {
             "Dagster": differs(
                 "ended",
                 "error",
-                why="The run ends as canceled; its log says what became of the job. It is cancelled where "
-                "`cancel_on_termination` says so.",
+                why="The run ends as canceled; its log says what became of the job.",
             ),
         },
     ),
