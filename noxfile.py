@@ -26,7 +26,7 @@ EVERY = (*LIGHT, "--extra", "mlflow", "--extra", "wandb")
 AIRFLOW = ("--group", "airflow-test")
 OLDER_AIRFLOWS = {"3.1": "2026-03-15", "3.2": "2026-06-01"}  # and days after their last patches
 DATA = ("--extra", "frames", "--extra", "stores", "--group", "data-test")
-SERVICES = ("--group", "services-test")
+SERVICES = ("--extra", "azure", "--group", "services-test")
 DAGSTER = ("--extra", "report", "--group", "dagster")
 TRAIN = [
     f"tests/service/{name}"

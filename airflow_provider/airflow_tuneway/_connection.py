@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def client_settings(connection: Connection, poll: Mapping[str, float] | None = N
             hint="Give the connection a key, or make one of type tuneway beside it.",
         )
     settings = {name: extra[name] for name in _PASSED_ON if extra.get(name) not in (None, "")}
+    if extra.get("service_options"):
+        settings["service_options"] = _mapping(connection, extra["service_options"])
     settings["base_url"] = extra.get("base_url") or _address(connection)
     settings["api_key"] = extra.get("api_key") or connection.password or None
     return settings | ({"poll": poll} if poll else {})
@@ -38,6 +41,24 @@ def poll_of(poll: Mapping[str, float] | None, interval: float | None) -> Mapping
 
         raise InvalidSpec("poll and poll_interval can't both be given", field="poll_interval", hint="Give one of them.")
     return {"minimum": interval, "maximum": interval}
+
+
+def _mapping(connection: Connection, given: object) -> Mapping[str, str]:
+    """The service's options, which a form may store as text."""
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError:
+            given = None
+    if isinstance(given, dict):
+        return given
+    from tuneway.errors import InvalidSpec
+
+    raise InvalidSpec(
+        f"connection {connection.conn_id!r}: service_options is not a mapping",
+        field="service_options",
+        hint='For example: {"auth": "entra"}',
+    )
 
 
 def _address(connection: Connection) -> str | None:

@@ -24,8 +24,8 @@ class FineTuningHook(BaseHook):
     """Fine-tuning jobs on the service that a connection names.
 
     The connection's host is the service's address, its password the key. `extra` may hold `organization`,
-    `project`, `registry`, `timeout` (of one request), `settle`, `poll`, `dialect` and `api_version`. A
-    connection of type `openai` works as it is.
+    `project`, `registry`, `timeout` (of one request), `settle`, `poll`, `dialect`, `api_version` and
+    `service_options`. A connection of type `openai` works as it is.
 
     Args:
         conn_id: The connection.

@@ -61,8 +61,13 @@ def _connection_type() -> dict[str, Any]:
                 "description": "Seconds that one request may take in all",
                 "schema": {"type": ["number", "null"]},
             },
-            "dialect": _text("Dialect", "openai or azure; guessed from the address when left out"),
+            "dialect": _text("Dialect", "such as azure; guessed from the address when left out"),
             "api_version": _text("API version", "for Azure's dated API"),
+            "service_options": {
+                "label": "Service options",
+                "description": 'What else the service needs: {"auth": "entra"}',
+                "schema": {"type": ["object", "null"]},
+            },
         },
         "ui-field-behaviour": FORM,
     }

@@ -34,8 +34,11 @@ class FineTuningResource(ConfigurableResource["FineTuningResource"]):
         default=None, description="Seconds within which the service shows what a request has done."
     )
     lookup_pages: int = Field(default=100, description="The most pages that a search reads; then nothing is created.")
-    dialect: str | None = Field(default=None, description="openai or azure; guessed from the address.")
+    dialect: str | None = Field(default=None, description="Such as azure; guessed from the address.")
     api_version: str | None = Field(default=None, description="Azure's dated API version.")
+    service_options: dict[str, str] | None = Field(
+        default=None, description='What else the service needs: {"auth": "entra"}.'
+    )
     poll: dict[str, float] | None = Field(
         default=None, description="How often a job is polled: minimum, maximum, growth, jitter, tolerance."
     )

@@ -53,6 +53,11 @@ class FineTuningCredentials(Block):
     )
     organization: str | None = Field(default=None, description="The organisation, else OPENAI_ORG_ID.")
     project: str | None = Field(default=None, description="The project, else OPENAI_PROJECT_ID.")
+    service_options: dict[str, str] = Field(
+        default_factory=dict,
+        title="Service options",
+        description='What else the service needs: {"auth": "entra"}. The guide "moving" names each service\'s options.',
+    )
     registry: str | None = Field(
         default=None,
         title="Registry URI",
@@ -87,6 +92,8 @@ class FineTuningCredentials(Block):
         """What a client is made from: the arguments of `tuneway.Client`."""
         given = {name: getattr(self, name) for name in ("base_url", "organization", "project")}
         settings = self.options | {name: value for name, value in given.items() if value}
+        if self.service_options:
+            settings["service_options"] = self.service_options
         if self.api_key is not None and self.api_key.get_secret_value():
             settings["api_key"] = self.api_key.get_secret_value()
         return settings

@@ -17,7 +17,7 @@ from airflow_tuneway.hooks import FineTuningHook
 from airflow_tuneway.links import FineTuningJobLink, job_url
 from airflow_tuneway.operators import FineTuneOperator, WaitForFineTuningJobOperator
 from airflow_tuneway.provider_info import get_provider_info
-from tuneway import Client
+from tuneway import Client, InvalidSpec
 from tuneway.registry import open_registry
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "airflow"
@@ -107,6 +107,9 @@ def test_airflow_loads_the_plugin_once_and_shows_its_tab():
             {"api_key": "k2", "base_url": "http://b/v1"},
         ),
         ({"extra": {"poll": {"minimum": 7}}}, {"poll": {"minimum": 7}}),
+        ({"extra": {"service_options": {"auth": "entra"}}}, {"service_options": {"auth": "entra"}, "api_key": None}),
+        ({"extra": {"service_options": '{"auth": "entra"}'}}, {"service_options": {"auth": "entra"}}),
+        ({"extra": {"service_options": None}}, {"service_options": None}),
     ],
 )
 def test_a_connection_becomes_the_arguments_of_a_client(connection, settings):
@@ -117,6 +120,13 @@ def test_a_connection_becomes_the_arguments_of_a_client(connection, settings):
 
     assert {name: made.get(name) for name in settings} == settings
     assert "registry" not in made
+
+
+@pytest.mark.parametrize("given", ["auth=entra", "[]", ["auth"]])
+def test_service_options_that_are_no_mapping_are_refused(given):
+    connection = Connection(conn_id="c", conn_type="tuneway", extra=json.dumps({"service_options": given}))
+    with pytest.raises(InvalidSpec, match="connection 'c': service_options is not a mapping"):
+        client_settings(connection)
 
 
 def test_a_connection_can_be_tried(service, monkeypatch):

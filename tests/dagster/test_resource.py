@@ -10,6 +10,7 @@ import pytest
 
 import dagster_tuneway
 from dagster_tuneway import FineTuningResource
+from tuneway.dialects import AZURE
 
 
 def test_settings_become_the_clients(monkeypatch):
@@ -26,10 +27,13 @@ def test_settings_become_the_clients(monkeypatch):
         api_key=dg.EnvVar("THE_KEY"),
         organization="org-1",
         poll={"minimum": 7, "tolerance": 3},
+        dialect="azure",
+        service_options={"training_type": "standard"},
     )
     assert dg.materialize([looking], resources={"tuneway": resource}).success
 
-    assert seen["wire"].base_url == "https://llm.example/v1"
+    assert seen["wire"].base_url == "https://llm.example/v1/openai/v1"
+    assert seen["wire"].dialect.exchange is not AZURE.exchange
     assert seen["wire"].api_key == "sk-1"
     assert seen["wire"].organization == "org-1"
     assert (seen["poll"].minimum, seen["poll"].tolerance) == (7, 3)

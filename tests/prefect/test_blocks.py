@@ -19,6 +19,7 @@ from support.datasets import good_rows, write
 
 from prefect_tuneway import FineTuningCredentials, FineTuningJob
 from tuneway import Poll
+from tuneway.dialects import AZURE
 from tuneway.errors import InvalidDataset, InvalidSpec, JobFailed, WaitTimeout
 
 
@@ -62,6 +63,17 @@ def test_options_reach_the_client(monkeypatch):
         pass
     assert settings == {"settle": 3, "timeout": 7, "base_url": "http://127.0.0.1:1/v1", "poll": {"maximum": 99}}
     assert client._account.poll == Poll(maximum=99)
+
+
+def test_service_options_reach_the_client():
+    options = {"training_type": "standard"}
+    credentials = FineTuningCredentials(
+        base_url="http://127.0.0.1:1/v1", options={"dialect": "azure"}, service_options=options
+    )
+    with credentials.get_client() as client:
+        assert client._wire.dialect.exchange is not AZURE.exchange
+    with pytest.raises(InvalidSpec, match="azure takes no option 'colour'"):
+        credentials.model_copy(update={"service_options": {"colour": "red"}}).get_client()
 
 
 @pytest.fixture

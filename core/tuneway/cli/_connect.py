@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuneway.cli._options import group
+from tuneway.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tuneway.client import Client
@@ -36,14 +37,21 @@ class Connection:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="The dialect that the service speaks: openai or azure. Default: guessed from its address.",
+            help="The dialect that the service speaks, such as azure. Default: guessed from its address.",
         ),
     ] = None
     api_version: Annotated[
         str | None,
         typer.Option(envvar="OPENAI_API_VERSION", metavar="DATE", help="The version of Azure's API."),
     ] = None
-
+    service_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="What else the service needs: --service-option auth=entra. Default: what the variables of the "
+            "service's own SDK say. Repeatable.",
+        ),
+    ] = None
     settle: Annotated[
         float | None,
         typer.Option(
@@ -64,4 +72,12 @@ class Connection:
             settle=self.settle,
             dialect=self.dialect,
             api_version=self.api_version,
+            service_options=dict(map(_named, self.service_option or [])),
         )
+
+
+def _named(option: str) -> tuple[str, str]:
+    name, mark, value = option.partition("=")
+    if not mark or not name or not value:
+        raise InvalidInput("--service-option is not NAME=VALUE", hint="For example: --service-option auth=entra")
+    return name, value

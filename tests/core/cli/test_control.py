@@ -291,3 +291,25 @@ def test_jobs_are_paused_resumed_and_cancelled(tuneway, service):
     assert lines_of(tuneway("resume", "ftjob-1", "--json"))[0]["status"] == "queued"
     assert tuneway("cancel", "ftjob-1").stdout == "ftjob-1 cancelled\n"
     assert tuneway("cancel", "ftjob-1").stdout == "ftjob-1 cancelled\n"
+
+
+def test_service_options_reach_the_dialect(tuneway, server, service, file, monkeypatch):
+    monkeypatch.setattr(server, "prefix", "/openai/v1")
+    where = ("--base-url", server.origin, "--dialect", "azure")
+    tuneway("create", file, "-m", "base", *where, "--service-option", "training_type=globalStandard")
+    assert sent(service)["trainingType"] == "globalStandard"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("training_type", "--service-option is not NAME=VALUE"),
+        ("=x", "--service-option is not NAME=VALUE"),
+        ("x=", "--service-option is not NAME=VALUE"),
+        ("colour=red", "openai takes no option 'colour'"),
+    ],
+)
+def test_a_service_option_that_makes_no_sense_is_refused(given, told, tuneway, service, file):
+    result = tuneway("create", file, "-m", "base", "--service-option", given, code=ExitCode.USAGE)
+    assert told in result.stderr
+    assert service.log == []

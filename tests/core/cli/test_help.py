@@ -66,6 +66,7 @@ def test_no_option_takes_the_key_of_the_service(name):
     assert not {option for option in options if "key" in option} - {"--key"}
     if "--base-url" in options:
         assert {"--organization", "--project", "--request-timeout", "--dialect", "--api-version"} <= options
+        assert "--service-option" in options
 
 
 def test_the_version_is_told():
