@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from support.fault_server import FaultServer
 
-ACCOUNTS = ("TOGETHER_", "FIREWORKS_", "NEBIUS_", "WANDB_")
+ACCOUNTS = ("TOGETHER_", "FIREWORKS_", "NEBIUS_", "WANDB_", "AZURE_")
 
 
 @pytest.fixture(autouse=True)

@@ -127,7 +127,8 @@ def evaluate(
         examples: Rows, or the path of a JSONL file.
         ask: A function that asks a model. An error that it raises ends the evaluation.
         base: The model before the training.
-        tuned: The model after the training.
+        tuned: The model after the training. Some services answer only after a model was deployed; there each of the
+            two is the name that its deployment has.
         score: "exact", "contains", or a function of the answer and the expected answer that returns 0 to 1.
         samples: The number of questions to keep in the evaluation.
         parallel: The number of questions to ask at once. For more than 1, `ask` must be thread-safe.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.fake_service import refuse
+from support.fake_service import FakeService, refuse
 from support.quick_service import QuickService
 from support.virtual_driver import VirtualDriver
 
-from tuneway.errors import BadRequest
-from tuneway.flows import Account, ask
+from tuneway.errors import BadRequest, TunewayError
+from tuneway.flows import Account, Offers, ask
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -56,3 +56,13 @@ def test_other_refusals_are_raised_at_once():
         with pytest.raises(BadRequest):
             asked(refusing, **options)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+@pytest.mark.parametrize(("chat", "told"), [("after deploying", True), ("at once", False)])
+def test_a_refusal_says_that_the_model_must_be_deployed_where_it_must(status, chat, told):
+    account = Account(offers=Offers(chat=chat), service="little")
+    driver = VirtualDriver(FakeService(), [refuse(status, "unknown model")])
+    with pytest.raises(TunewayError, match="unknown model") as caught:
+        driver.run(ask(account, "m", HELLO, {}))
+    assert ("little answers for a tuned model only after you have deployed it" in str(caught.value)) is told
