@@ -52,7 +52,8 @@ def budget_result(report: DatasetReport, max_usd: float, *, refused: bool) -> As
     Args:
         report: The data.
         max_usd: The budget.
-        refused: Whether the training is refused for it; it isn't by a service that sends no bill.
+        refused: Whether the training is refused for it; it isn't by a service that sends no bill, nor at once by one
+            that says its own price when the job is to be created.
     """
     from dagster_tuneway._metadata import known
 
@@ -60,7 +61,7 @@ def budget_result(report: DatasetReport, max_usd: float, *, refused: bool) -> As
     problem = report.budget_problem(max_usd)
     why = problem or f"the training is estimated to cost ${cost:,.2f}; max_usd is ${max_usd:,.2f}"
     if problem and not refused:
-        why = "a service on this machine sends no bill"
+        why = "this service sends no bill, or says its own price before it creates the job"
     return AssetCheckResult(
         check_name=BUDGET,
         passed=not refused,

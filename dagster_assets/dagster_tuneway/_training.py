@@ -138,7 +138,14 @@ class Attempt:
         self._recipe.questions(partition)
         then = self._recipe.then(partition, registry=self._tuneway.registry)
         with self._cancelling():
-            started = self._tuneway.client.start(what, self._requester, reuse=self._reuse, on_event=self._hear, **then)
+            started = self._tuneway.client.start(
+                what,
+                self._requester,
+                reuse=self._reuse,
+                max_usd=self._recipe.max_usd,
+                on_event=self._hear,
+                **then,
+            )
             self._job = started.job
         self._created = job_summary(started.job, started.spec, data=data or started.report)
         return started

@@ -109,6 +109,7 @@ class Steps(DataSteps, JobSteps, ModelSteps):
         requester: Requester | None = None,
         *,
         reuse: Reuse = "run",
+        max_usd: float | None = None,
         on_event: Listener | None = None,
         **then: Unpack[RegistrationFields],
     ) -> StartedJob:
@@ -118,12 +119,13 @@ class Steps(DataSteps, JobSteps, ModelSteps):
             recipe: What to train; with a `JobSpec`, whose files are on the service already, nothing is uploaded.
             requester: Who asks, the same on every retry. Without one, the content decides.
             reuse: Which existing jobs will do; see `submit`.
+            max_usd: A budget for a `JobSpec`, held against the service's own price; see `submit`. A recipe has its own.
             on_event: Called with news of what happens.
             then: How the model is to be registered: checked here, done by `register`.
         """
         if isinstance(recipe, JobSpec):
             self.check(recipe, requester, reuse=reuse, on_event=on_event, **then)
-            report, file, spec, limit = None, None, recipe, None
+            report, file, spec, limit = None, None, recipe, max_usd
         else:
             report, file = self.send(recipe, requester, reuse=reuse, on_event=on_event, **then)
             spec, limit = recipe.spec(file, file.validation), recipe.max_usd

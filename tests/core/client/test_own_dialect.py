@@ -9,13 +9,13 @@ from collections.abc import Mapping
 
 import pytest
 from support import datasets
-from support.fault_server import answer
+from support.fault_server import FaultServer, answer
 
 from tuneway import InvalidSpec, JobSpec, Recipe, TunewayError
 from tuneway.calls import Call, FilePart, Form, Request, Response, Source
-from tuneway.dialects import OPENAI, Dialect, ServiceOption, json_reply, translated
-from tuneway.errors import BadReply, BadRequest, ConnectionFailed
-from tuneway.flows import Account, Flow, Offers, OpenAIFiles, Retry, request
+from tuneway.dialects import DIALECTS, OPENAI, Dialect, ServiceOption, json_reply, translated
+from tuneway.errors import BadReply, BadRequest, ConnectionFailed, OverBudget
+from tuneway.flows import Account, Flow, Offers, OpenAIFiles, Quote, Retry, request
 from tuneway.models import File
 
 KEY = "a-key-that-opens-doors"
@@ -210,3 +210,30 @@ def test_an_unknown_option_is_refused_with_those_that_are_known(dialect, given, 
     ):
         pass
     assert caught.value.field == "service_options"
+
+
+def test_a_budget_is_held_against_the_price_of_the_service_where_it_says_one(connect, tmp_path):
+    def quote(_account: Account, _spec: JobSpec) -> Flow[Quote]:
+        yield from ()
+        return Quote(usd=7.0)
+
+    priced = Dialect(name="priced", speaks=lambda _host: False, quote=quote, offers=Offers(quote=True))
+    data = datasets.write(tmp_path / "train.jsonl", datasets.good_rows(count=12))
+    recipe = Recipe(model="a-model-without-a-known-price", training_data=data, max_usd=6.99)
+    with FaultServer() as server, connect(base_url=server.base_url, dialect=priced, settle=0) as client:
+        assert client.check(recipe).ok, "its own price is asked for when the data is there"
+        for refused in (
+            lambda: client.fine_tune(recipe),
+            lambda: client.start(recipe),
+            lambda: client.start(JobSpec(model="m", training_file="file-1"), max_usd=6.99),
+            lambda: client.submit(JobSpec(model="m", training_file="file-1"), max_usd=6.99),
+        ):
+            with pytest.raises(OverBudget, match=r"priced estimates \$7.00, more than max_usd=\$6.99"):
+                refused()
+        assert server.service.jobs == []
+        assert client.start(recipe.model_copy(update={"max_usd": 7.0})).job.id == "ftjob-1"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_a_dialect_offers_a_quote_if_it_has_one(dialect):
+    assert dialect.offers.quote == (dialect.quote is not None)
