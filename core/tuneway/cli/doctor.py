@@ -59,6 +59,7 @@ def _facts(found: Diagnosis) -> dict[str, Any]:
         "key": found.key,
         "mark": f"{found.marks}, in {found.carrier}: {found.evidence}",
         "can be tuned": _models(found),
+        "service options": "; ".join(f"{name}: {meaning}" for name, meaning in found.options.items()),
     }
 
 

@@ -103,7 +103,8 @@ class Client(Steps):
         """
         wire = self._wire
         why = dialects.reason(dialects.DIALECTS, wire.dialect, wire.base_url, wire.api_version)
-        return self._driver.run(flows.doctor(self._account, base_url=wire.base_url, why=why))
+        options = {option.name: option.meaning for option in wire.dialect.options}
+        return self._driver.run(flows.doctor(self._account, base_url=wire.base_url, why=why, options=options))
 
     def pause(self, job_id: str) -> Job:
         """Pause a job."""

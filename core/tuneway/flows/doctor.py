@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -37,6 +37,7 @@ class Diagnosis:
         service: The name of its dialect.
         why: Why this dialect is used.
         offers: What the service offers.
+        options: The service options that it takes, each with its meaning.
         carrier: Where a job has the mark by which a retry finds it.
         key: Whether the service accepts the key: "limited" means that it does, but that the key may not list jobs.
         error: Why the jobs can't be listed.
@@ -51,6 +52,7 @@ class Diagnosis:
     service: str
     why: str
     offers: Offers
+    options: Mapping[str, str]
     carrier: str
     key: Literal["accepted", "limited", "refused", "unknown"]
     error: TunewayError | None = None
@@ -64,16 +66,17 @@ class Diagnosis:
         """The diagnosis as JSON."""
         plain = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
         error = None if self.error is None else {"type": type(self.error).__name__, "message": self.error.message}
-        return plain | {"offers": self.offers.as_json(), "error": error}
+        return plain | {"offers": self.offers.as_json(), "options": dict(self.options), "error": error}
 
 
-def doctor(account: Account, *, base_url: str, why: str) -> Flow[Diagnosis]:
+def doctor(account: Account, *, base_url: str, why: str, options: Mapping[str, str]) -> Flow[Diagnosis]:
     """Look at the jobs and the models of a service. An error of the service is a part of the diagnosis.
 
     Args:
         account: The account.
         base_url: The address, for the diagnosis.
         why: Why this dialect is used, for the diagnosis.
+        options: The service options that it takes, for the diagnosis.
     """
     jobs: list[Job] = []
     error: TunewayError | None = None
@@ -88,6 +91,7 @@ def doctor(account: Account, *, base_url: str, why: str) -> Flow[Diagnosis]:
         service=account.service,
         why=why,
         offers=account.offers,
+        options=options,
         carrier=CARRIERS.get(type(account.carrier), METADATA),
         key=_key(error),
         error=error,

@@ -41,6 +41,11 @@ def test_a_dialect_that_was_asked_for_is_said_so(tuneway):
     assert "chat: after deploying a tuned model" in told
 
 
+def test_the_options_that_a_service_takes_are_named(tuneway, server):
+    server.fault(answer({"object": "list", "data": []}), times=2)
+    assert "service options: auth: key, or entra" in tuneway("doctor", "--dialect", "azure").stdout
+
+
 def test_a_key_that_is_refused_is_told_and_is_the_exit_code(tuneway, server):
     server.fault(answer(REFUSAL, 401), times=2)
     result = tuneway("doctor", code=ExitCode.NOT_ALLOWED)

@@ -19,7 +19,7 @@ MODELS = "GET /models"
 
 def examined(stage, **account: Any) -> Diagnosis:
     stage.account = replace(stage.account, **account)
-    return stage.driver.run(doctor(stage.account, base_url="https://x/v1", why="because"))
+    return stage.driver.run(doctor(stage.account, base_url="https://x/v1", why="because", options={"auth": "a key"}))
 
 
 def test_a_service_is_read_and_nothing_else(stage):
@@ -109,7 +109,7 @@ def test_a_diagnosis_is_json(stage):
     assert told == {
         "base_url": "https://x/v1", "service": "openai", "why": "because", "carrier": "the metadata of a job",
         "key": "accepted", "error": None, "marks": "kept", "evidence": "ftjob-1 has Tuneway's mark", "jobs": 1,
-        "models": None, "listed": 1, "offers": Offers().as_json(),
+        "models": None, "listed": 1, "options": {"auth": "a key"}, "offers": Offers().as_json(),
     }  # fmt: skip
     assert told["offers"]["methods"] == ["dpo", "reinforcement", "supervised"]
     assert told["offers"]["rate"] == "multiplier"
