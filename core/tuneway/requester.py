@@ -52,7 +52,7 @@ class Requester:
             call is a repeat.
         mark: The origin mark, where the fields above don't give the one by which a cancel finds the job.
         keep_origin: Insist that the origin mark is kept on the job, since `cancel_made_by` has to find it: then
-            13 pairs of metadata are the user's, else 14.
+            13 pairs of metadata are the user's, else 14. A suffix keeps it where it has room, whatever is asked.
     """
 
     engine: str = "python"

@@ -224,6 +224,7 @@ def steps(path: Path) -> list[Operation]:
         Operation("wait_all", lambda c: c.wait_all([JOB, "ftjob-2"], timeout=0.02, on_event=str)),
         Operation("look", lambda c: c.look([JOB, "ftjob-2"])),
         Operation("cancel_made_by", lambda c: c.cancel_made_by("nightly")),
+        Operation("cancel_marked", lambda c: c.cancel_marked("0" * 32)),
         Operation("result_metrics", lambda c: c.result_metrics(JOB)),
         Operation("doctor", lambda c: c.doctor()),
         Operation("register", lambda c: c.register(JOB, name="m", registry=f"sqlite:///{path.parent}/models.db")),

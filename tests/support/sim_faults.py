@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from support.fake_service import refuse
 
@@ -62,9 +63,16 @@ BY_NAME = {fault.name: fault for fault in (FINE, *TROUBLES)}
 assert len(BY_NAME) == len(TROUBLES) + 1
 
 
+LIMITS: dict[str, dict[str, Any]] = {"dropped": {"clients": 1, "reuse": ("run",), "crashes": 0, "late": WINDOW}}
+"""What isn't drawn with a carrier. A job without marks is known only to the process that made it, and only in time."""
+
+
 @dataclass(frozen=True)
 class Scenario:
-    """How bad a schedule is. Drawn from its seed; printed by a replay."""
+    """How bad a schedule is. Drawn from its seed; printed by a replay.
+
+    The carrier isn't drawn. "dropped" is a service that drops the metadata, where the marks are.
+    """
 
     clients: int
     reuse: tuple[Reuse, ...]
@@ -89,6 +97,7 @@ class Scenario:
     shares: bool
     resumes: bool
     deadline: float | None
+    carrier: str = "metadata"
 
     @property
     def within_guarantee(self) -> bool:

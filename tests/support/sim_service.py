@@ -49,19 +49,27 @@ class LateService(FakeService):
     on_job: Callable[[dict[str, Any]], None] = lambda job: None
     honours_idempotency: bool = False
     lives: dict[str, Life] = field(default_factory=dict)
+    sent_marks: dict[str, dict[str, str]] = field(default_factory=dict)  # of each job, whether or not it shows them
     _created: dict[str, str] = field(default_factory=dict)
     _last: str = ""
+    _marks_sent: dict[str, str] = field(default_factory=dict)
     _files: dict[str, bytes] = field(default_factory=dict)
 
     def add_job(self, **fields: Any) -> dict[str, Any]:
+        marks: dict[str, str] = fields.pop("marks", None) or self._marks_sent
         fields = {"id": f"ftjob-{self.new_id()}", "created_at": int(self.stamp)} | fields
         job = super().add_job(**fields)
+        self.sent_marks[job["id"]] = marks
         self.jobs.sort(key=lambda job: (job["created_at"], job["id"]))
         self.lives[job["id"]] = Life(self.sure_at)
         self._last = job["id"]
         self.changed(job)
         self.on_job(job)
         return job
+
+    def mark_of(self, job_id: str, name: str) -> str | None:
+        """What was asked to be kept on a job."""
+        return self.sent_marks.get(job_id, {}).get(name)
 
     def changed(self, job: dict[str, Any]) -> None:
         """Remember a job's state, from now on."""
@@ -86,7 +94,7 @@ class LateService(FakeService):
             jobs = jobs[next(i for i, job in enumerate(jobs) if job["id"] == after) + 1 :]
         if self.filters_metadata:
             wanted = [(k[9:-1], v) for k, v in query.items() if k.startswith("metadata[")]
-            jobs = [job for job in jobs if all(job["metadata"].get(k) == v for k, v in wanted)]
+            jobs = [job for job in jobs if all((job["metadata"] or {}).get(k) == v for k, v in wanted)]
         jobs = [job for job in jobs if self.shows(job)]
         limit = min(int(query.get("limit", 20)), self.page_cap)
         view = self.clock() - self.lag
@@ -95,6 +103,7 @@ class LateService(FakeService):
         return Response(200, JSON, b'{"object":"list","data":[' + data + b"]" + more)
 
     def _create_job(self, request: Request) -> Response:
+        self._marks_sent = dict((request.json or {}).get("metadata") or {})
         name = request.headers.get("idempotency-key", "")
         if self.honours_idempotency and name in self._created:
             return Response(200, JSON, self.lives[self._created[name]].states[-1][1])

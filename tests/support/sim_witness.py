@@ -22,8 +22,9 @@ from tuneway.errors import (
     TransportError,
     TunewayError,
 )
-from tuneway.flows import CONTENT, KEY, Account, Send
+from tuneway.flows import CONTENT, KEY, Account, Send, Suffix
 from tuneway.flows._identity import Intent, identify
+from tuneway.flows._marks import in_suffix
 from tuneway.models import Job
 from tuneway.requester import Requester
 
@@ -79,14 +80,24 @@ class Witness:
         self._told: dict[str, set[str]] = {}
         self._deaths = 0
 
-    def others_marks(self) -> dict[str, str]:
-        """The metadata of a job that another pipeline made of the same data."""
-        return {KEY: f"another pipeline's {self.world.rng.random()}", CONTENT: intent("content").content}
+    def others_marks(self) -> dict[str, Any]:
+        """The fields of a job that another pipeline made of the same data."""
+        carrier, content = self.world.carrier, intent("content").content
+        marks = {KEY: f"another pipeline's {self.world.rng.random()}", CONTENT: content}
+        fields: dict[str, Any] = {"training_file": "file-1", "metadata": None, "marks": marks}
+        if isinstance(carrier, Suffix):
+            key = f"{self.world.rng.getrandbits(128):032x}"
+            return fields | {"suffix": in_suffix(carrier, None, {"key": key, "content": content, "origin": key})}
+        return fields | ({"metadata": marks} if self.world.scenario.carrier == "metadata" else {})
+
+    def key_of(self, job_id: str) -> str | None:
+        """The key of a job, whatever the service shows."""
+        return self.world.service.mark_of(job_id, KEY)
 
     def alive(self, key: str | None = None) -> list[dict[str, Any]]:
         """The jobs of our clients that cost money or have given a model, in truth."""
         keys = [key] if key else [intent("run").key, intent("content").key]
-        return [job for job in self.world.service.alive if job["metadata"].get(KEY) in keys]
+        return [job for job in self.world.service.alive if self.key_of(job["id"]) in keys]
 
     # --- while it happens ---
 
@@ -119,9 +130,9 @@ class Witness:
                     raise Broken(f"{client.name} creates without having seen that there is nothing")
             case ("POST", path) if path.endswith("/cancel"):
                 self.counts["cancels sent"] += 1
-                job = self.world.service.job(path.split("/")[-2])
-                if job["metadata"].get(KEY) != memory.intent.key:
-                    raise Broken(f"{client.name} cancels {job['id']}, which was made for another intent")
+                job_id = path.split("/")[-2]
+                if self.key_of(job_id) != memory.intent.key:
+                    raise Broken(f"{client.name} cancels {job_id}, which was made for another intent")
 
     def hears(self, client: Client, request: Request, heard: Response | TransportError) -> None:
         """A reply arrives, or what comes instead."""
@@ -154,13 +165,15 @@ class Witness:
                 if memory.ended and news.job.status != memory.ended:
                     raise Broken(f"{client.name} sees {news.job.id} {news.job.status} after {memory.ended}")
                 memory.ended = news.job.status if news.job.done else None
+            case progress.KeyNotKept() if self.world.scenario.carrier == "dropped":
+                pass
             case progress.RivalLeft() | progress.KeyNotKept():
                 raise Broken(f"{client.name} is told: {news}")
 
     def submitted(self, client: Client, job: Job) -> None:
         """A client has its job."""
         wanted = self._memories[client.name].intent
-        if (job.metadata or {}).get(wanted.label) != wanted.value:
+        if self.world.service.mark_of(job.id, wanted.label) != wanted.value:
             raise Broken(f"{client.name} has {job.id}, which isn't what it asked for")
 
     def failed(self, client: Client, error: TunewayError) -> None:
@@ -197,7 +210,7 @@ class Witness:
             if len(alive) > 1:
                 raise Broken(f"{len(alive)} jobs live for one intent: {', '.join(job['id'] for job in alive)}")
         key = intent("run").key
-        made = [job for job in self.world.service.jobs if job["metadata"].get(KEY) == key]
+        made = [job for job in self.world.service.jobs if self.key_of(job["id"]) == key]
         if made and not self._deaths and not self.alive(key):
             raise Broken("no job lives, though nobody but clients ended any")
 
@@ -211,7 +224,7 @@ class Witness:
         ways: tuple[Reuse, ...] = ("run", "content")
         for way in ways:
             results = [c.result for c in self.world.clients if c.reuse == way and c.result is not None]
-            models = {job.id for job in results if (job.metadata or {}).get(KEY) == intent(way).key}
+            models = {job.id for job in results if self.key_of(job.id) == intent(way).key}
             if len(models) > 1:
                 raise Broken(f"clients ended with different jobs: {', '.join(sorted(models))}")
 

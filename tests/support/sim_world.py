@@ -12,7 +12,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from support.sim_faults import FINE, TROUBLES, WINDOW, Scenario
@@ -23,7 +23,8 @@ from tuneway import JobSpec, calls, flows
 from tuneway.calls import Request, Response
 from tuneway.choices import Reuse
 from tuneway.errors import TransportError, TunewayError
-from tuneway.flows import Account, Board, Effect, Flow, Now, Poll, Send, Sleep, Tell, Wait, WaitToken
+from tuneway.flows import Account, Board, Effect, Flow, Marks, Now, Poll, Send, Sleep, Suffix, Tell, Wait, WaitToken
+from tuneway.flows._memory import Memory
 from tuneway.models import Job
 from tuneway.progress import Logged, News
 from tuneway.requester import Requester
@@ -32,6 +33,12 @@ START = 1_700_000_000.0
 POLL = Poll(minimum=20.0, maximum=240.0, growth=2.0)
 SPEC = JobSpec(model="base", training_file="file-1", metadata={"team": "a"})
 KEY = "nightly/2026-11-20"
+CARRIERS: dict[str, Marks | Suffix] = {
+    "metadata": Marks(),
+    "dropped": Marks(),
+    "suffix": Suffix(),
+    "key in suffix": Suffix(room=40, marks=("key",)),
+}
 
 
 @dataclass
@@ -72,6 +79,7 @@ class World:
     effects: int = 0
     in_flight: int = 0
     clients: list[Client] = field(default_factory=list)
+    memory: Memory = field(default_factory=Memory)
 
     def __post_init__(self) -> None:
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
@@ -81,6 +89,7 @@ class World:
             filters_metadata=scenario.filters_metadata,
             tells_has_more=scenario.tells_has_more,
             page_cap=scenario.page_cap,
+            keeps_metadata=scenario.carrier == "metadata",
             honours_idempotency=scenario.honours_idempotency,
             clock=lambda: self.now,
             new_id=lambda: f"{self.rng.getrandbits(40):010x}",
@@ -89,11 +98,14 @@ class World:
         self.service.add_file(filename=flows.name_with_hash("train.jsonl", "a" * 64))
         self.service.stamp = self.now - 1000
         self.service.on_job = self._born
-        self.others = [
-            self.service.add_job(status=status, metadata=self.witness.others_marks()) for status in scenario.others
-        ]
+        self.others = [self.service.add_job(status=status, **self.witness.others_marks()) for status in scenario.others]
         for number, reuse in enumerate(scenario.reuse):
             self.add_client(f"client {number + 1}", reuse, self.rng.uniform(0, scenario.apart))
+
+    @property
+    def carrier(self) -> Marks | Suffix:
+        """Where jobs have their marks."""
+        return CARRIERS[self.scenario.carrier]
 
     # --- time ---
 
@@ -137,7 +149,9 @@ class World:
         self._advance(client)
 
     def _step(self, client: Client) -> Flow[Job]:
-        account = Account(settle=WINDOW, poll=POLL)
+        account = Account(settle=WINDOW, poll=POLL, carrier=self.carrier)
+        if self.scenario.carrier == "dropped":  # nothing but the memory of one process knows its jobs
+            account = replace(account, memory=self.memory)
         if client.token is None:
             nonce = f"{client.name}/{client.process}" if client.reuse == "never" else ""
             job = yield from flows.submit(account, SPEC, requester=Requester(key=KEY), reuse=client.reuse, nonce=nonce)
@@ -321,7 +335,7 @@ class World:
 
     def _succeed(self, job: dict[str, Any]) -> None:
         """Training takes longer than sorting out who trains: two that have both succeeded can't be taken back."""
-        rivals = [other for other in self.witness.alive(job["metadata"].get(flows.KEY)) if other is not job]
+        rivals = [other for other in self.witness.alive(self.witness.key_of(job["id"])) if other is not job]
         quiet = all(client.phase == "wait" or client.done for client in self.clients)
         waited = any(c.token and not c.done and c.token.job_id == job["id"] for c in self.clients)
         if (quiet and waited) or not (rivals or self.in_flight):

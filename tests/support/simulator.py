@@ -2,6 +2,7 @@
 
     python -m support.simulator --schedules 1000000 --seed 0 --jobs 2     # from tests/
     python -m support.simulator --replay 4711
+    python -m support.simulator --carrier suffix
 
 A schedule follows from its seed alone: which clients there are, what goes wrong with each request, who
 dies at which effect, how old each view of the list is, and when all that happens. `sim_world` lets it
@@ -15,6 +16,7 @@ step. Nothing here knows how `submit` works: an error in its protocol shows as a
 from __future__ import annotations
 
 import argparse
+import functools
 import multiprocessing
 import random
 import sys
@@ -24,9 +26,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from support.sim_faults import WINDOW, Scenario
+from support.sim_faults import LIMITS, WINDOW, Scenario
 from support.sim_witness import Broken
-from support.sim_world import World
+from support.sim_world import CARRIERS, World
 
 CHUNK = 500
 
@@ -53,7 +55,7 @@ def play(seed: int, trace: Callable[[str], object] | None = None, **fixed: Any) 
     """
     rng = random.Random(seed)
     random.seed(seed)  # the flows' own jitter
-    scenario = replace(Scenario.draw(rng), **fixed)
+    scenario = replace(Scenario.draw(rng), **LIMITS.get(fixed.get("carrier", ""), {}), **fixed)
     if trace:
         for name, value in asdict(scenario).items():
             trace(f"  {name} = {value}")
@@ -73,13 +75,13 @@ def play(seed: int, trace: Callable[[str], object] | None = None, **fixed: Any) 
     return world.witness.counts
 
 
-def play_all(seeds: Iterable[int]) -> Findings:
+def play_all(seeds: Iterable[int], carrier: str = "metadata") -> Findings:
     """Play these schedules, and collect what broke."""
     findings = Findings()
     for seed in seeds:
         findings.schedules += 1
         try:
-            findings.counts += play(seed)
+            findings.counts += play(seed, carrier=carrier)
         except Exception as error:  # noqa: BLE001 - whatever comes out is a finding
             findings.broken[seed] = f"{type(error).__name__}: {error}"
     return findings
@@ -95,17 +97,17 @@ def first_broken(seeds: Iterable[int], **fixed: Any) -> tuple[int, str] | None:
     return None
 
 
-def simulate(schedules: int, *, seed: int = 0, jobs: int = 1) -> Iterator[Findings]:
+def simulate(schedules: int, *, seed: int = 0, jobs: int = 1, carrier: str = "metadata") -> Iterator[Findings]:
     """Play many schedules, on several cores; gives the findings so far, again and again."""
     findings = Findings()
     chunks = [range(start, min(start + CHUNK, seed + schedules)) for start in range(seed, seed + schedules, CHUNK)]
     if jobs == 1:
         for chunk in chunks:
-            findings.add(play_all(chunk))
+            findings.add(play_all(chunk, carrier))
             yield findings
         return
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for found in pool.imap_unordered(play_all, chunks):
+        for found in pool.imap_unordered(functools.partial(play_all, carrier=carrier), chunks):
             findings.add(found)
             yield findings
 
@@ -117,12 +119,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="the first schedule's seed; the next one's is one more")
     parser.add_argument("--jobs", type=int, default=1, help="how many processes")
     parser.add_argument("--replay", type=int, metavar="SEED", help="play one schedule and print it step by step")
+    parser.add_argument("--carrier", choices=CARRIERS, default="metadata", help="where jobs have their marks")
     options = parser.parse_args(arguments)
     if options.replay is not None:
-        return _replay(options.replay)
+        return _replay(options.replay, options.carrier)
     started = time.monotonic()
     findings, shown = Findings(), started
-    for findings in simulate(options.schedules, seed=options.seed, jobs=options.jobs):
+    for findings in simulate(options.schedules, seed=options.seed, jobs=options.jobs, carrier=options.carrier):
         if time.monotonic() - shown > 10 and sys.stderr.isatty():
             shown = time.monotonic()
             print(f"{findings.schedules:,} schedules, {len(findings.broken)} broken", file=sys.stderr)
@@ -134,13 +137,13 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{findings.schedules:,} schedules in {took:.0f} s ({findings.schedules / took:.0f}/s), "
           f"{len(findings.broken)} broken")  # fmt: skip
     if findings.broken:
-        print(f"Replay one: python -m support.simulator --replay {min(findings.broken)}")
+        print(f"Replay one: python -m support.simulator --carrier '{options.carrier}' --replay {min(findings.broken)}")
     return 1 if findings.broken else 0
 
 
-def _replay(seed: int) -> int:
+def _replay(seed: int, carrier: str) -> int:
     try:
-        counts = play(seed, print)
+        counts = play(seed, print, carrier=carrier)
     except Exception as error:  # noqa: BLE001 - whatever comes out is shown
         print(f"BROKEN  {type(error).__name__}: {error}")
         return 1

@@ -40,8 +40,11 @@ class Stage:
     def rival(self, **fields: Any) -> dict[str, Any]:
         """Adds a job with the intent of `submit`, made by another client. Its marks come from a second service."""
         elsewhere = FakeService(files=self.service.files)
-        twin = Stage(elsewhere, VirtualDriver(elsewhere)).submit()
-        return self.service.add_job(metadata=dict(twin.metadata or {}), **fields)
+        Stage(elsewhere, VirtualDriver(elsewhere), Account(carrier=self.account.carrier)).submit()
+        (twin,) = elsewhere.jobs
+        kept = {"metadata": dict(twin["metadata"]) if self.service.keeps_metadata else None}
+        kept |= {"suffix": twin["suffix"]} if "suffix" in twin else {}
+        return self.service.add_job(**kept | fields)
 
     def upload(self, path: Path, *, sha256: str = SHA, dies_at: int | None = None, **options: Any) -> File:
         """Upload a file, as a process of its own."""

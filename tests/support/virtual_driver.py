@@ -14,7 +14,7 @@ from support.fake_service import FakeService
 from tuneway.calls import Request, Response
 from tuneway.errors import TransportError
 from tuneway.flows import Flow, Now, Send, Sleep, Tell, Work
-from tuneway.progress import News, Settling
+from tuneway.progress import CreatePlanned, News, Settling
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ class VirtualDriver:
 
     def hear(self, effect: Tell) -> None:
         """Take news in, or pass it on."""
-        if not isinstance(effect.news, Settling):  # the sleep that follows says it
+        if not isinstance(effect.news, CreatePlanned | Settling):  # the request or sleep that follows says it
             self.trail.append(type(effect.news).__name__)
         (effect.to or self.told.append)(effect.news)
 

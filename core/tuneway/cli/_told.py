@@ -35,7 +35,7 @@ def line_of(news: News) -> Line | None:
             line = "created", f"{job.id} from {job.model}"
         case progress.JobAdopted(job=job):
             line = "adopted", f"{job.id}, {job.status}, made {moment(job.created_at)}: nothing new is paid"
-        case progress.RivalCancelled() | progress.RivalLeft() | progress.KeyNotKept():
+        case progress.RivalCancelled() | progress.RivalLeft() | progress.KeyNotKept() | progress.JobRecognised():
             line = "note", one_line(news)
         case progress.Logged(event=event) if event.level in ("warn", "warning", "error"):
             line = "error" if event.level == "error" else "warning", one_line(event.message or "")

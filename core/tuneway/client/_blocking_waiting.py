@@ -116,9 +116,24 @@ class JobSteps:
         It is for a process other than the one that submitted the jobs, with `keep_origin`. It takes the settle
         window, since a create may still be on its way.
 
+        Where the mark is in a job's suffix, there may be no room for who asked for it. Then this is an error, and
+        `cancel_marked` is the way.
+
         Args:
             requester: Who asked for the jobs, or the origin mark itself.
             on_event: Called with news of what happens.
         """
         origin = requester if isinstance(requester, str) else requester.origin
         return self._driver.run(flows.cancel_made_by(self._account, origin), on_event)
+
+    def cancel_marked(self, mark: str, *, on_event: Listener | None = None) -> list[Job]:
+        """Cancel every job with this mark, and return them.
+
+        It is for a process other than the one that submitted the job, on services where a job's mark has no room
+        for who asked for it. It takes the settle window, since a create may still be on its way.
+
+        Args:
+            mark: The mark, as `CreatePlanned` told it before the create was sent.
+            on_event: Called with news of what happens.
+        """
+        return self._driver.run(flows.cancel_marked(self._account, mark), on_event)

@@ -51,6 +51,7 @@ class TrainingPlan:
         check_word(self.reuse, Reuse, field="reuse")
         self.account.offers.check(recipe, service=self.account.service)
         flows.check_room(recipe.metadata, keep_origin=self.requester.keep_origin)
+        flows.check_suffix(self.account, recipe)
         beside = recipe.validation_data if isinstance(recipe, Recipe) else recipe.validation_file
         check_registration(**self.then, training=recipe, validated=beside is not None)
 

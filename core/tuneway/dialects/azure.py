@@ -16,6 +16,7 @@ from dataclasses import replace
 from tuneway._escape import excerpt
 from tuneway.calls import Request, Response, segment
 from tuneway.dialects._base import Dialect, Exchange, ServiceOption, translated
+from tuneway.dialects._mark import MARK, with_mark
 from tuneway.errors import InvalidSpec, MissingExtra
 from tuneway.flows import Flow, Offers
 
@@ -77,7 +78,7 @@ def _configured(dialect: Dialect, options: Mapping[str, str]) -> Dialect:
         dialect = replace(dialect, token=_entra())
     if "training_type" in options:
         dialect = replace(dialect, exchange=_of_training_type(dialect.exchange, options["training_type"]))
-    return dialect
+    return with_mark(dialect, options)
 
 
 AZURE = Dialect(
@@ -89,6 +90,7 @@ AZURE = Dialect(
     options=(
         ServiceOption("auth", "key, or entra: sign in with Entra ID"),
         ServiceOption("training_type", "standard, globalStandard or developerTier"),
+        MARK,
     ),
     configure=_configured,
     key_variables=("AZURE_OPENAI_API_KEY", "OPENAI_API_KEY"),

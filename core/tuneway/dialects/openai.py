@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from tuneway.dialects._base import Dialect
+from tuneway.dialects._mark import MARK, with_mark
 
-OPENAI = Dialect(name="openai", speaks=lambda _host: True)
+OPENAI = Dialect(name="openai", speaks=lambda _host: True, options=(MARK,), configure=with_mark)

@@ -12,13 +12,14 @@ from tuneway.flows._account import LOCAL_POLL, Account, FileStore, Poll, Retry
 from tuneway.flows._carrier import Carrier, Marks, Named, Suffix
 from tuneway.flows._effects import Effect, Flow, Now, Send, Sleep, Tell, Work, now, send, work
 from tuneway.flows._file_names import hash_in, name_with_hash
-from tuneway.flows._identity import CONTENT, KEY, ORIGIN, check_room, made_by
+from tuneway.flows._identity import check_room, check_suffix, made_by
+from tuneway.flows._marks import CONTENT, KEY, ORIGIN
 from tuneway.flows._offers import METHODS, Offers, Quote
 from tuneway.flows._paging import Listed, Pager
 from tuneway.flows._request import request
 from tuneway.flows._token import WaitToken
 from tuneway.flows.ask import ask
-from tuneway.flows.cancel import cancel, cancel_made_by
+from tuneway.flows.cancel import cancel, cancel_made_by, cancel_marked
 from tuneway.flows.doctor import Diagnosis, doctor
 from tuneway.flows.quote import check_quote
 from tuneway.flows.results import result_metrics
@@ -63,8 +64,10 @@ __all__ = [
     "ask",
     "cancel",
     "cancel_made_by",
+    "cancel_marked",
     "check_quote",
     "check_room",
+    "check_suffix",
     "deadline_after",
     "doctor",
     "hash_in",

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from tuneway.calls import Request, Response, Source
 from tuneway.errors import InvalidSpec
-from tuneway.flows._carrier import Carrier, Marks
+from tuneway.flows._carrier import Carrier, Marks, Suffix
 from tuneway.flows._effects import Flow, send
+from tuneway.flows._memory import Memory
 from tuneway.flows._offers import Offers, Quote
 from tuneway.flows._pace import Pace
 from tuneway.models import File, JobSpec
@@ -117,6 +118,7 @@ class Account:
         carrier: Where a job has the mark by which a retry finds it.
         offers: What the service can do.
         quote: Asks the service for its own price of a job, if it gives one.
+        memory: What the account's submissions have learnt, which they share.
     """
 
     retry: Retry = Retry()
@@ -133,6 +135,7 @@ class Account:
     carrier: Carrier = field(default_factory=Marks)
     offers: Offers = field(default_factory=Offers)
     quote: Callable[[Account, JobSpec], Flow[Quote]] | None = None
+    memory: Memory = field(default_factory=Memory)
 
     @property
     def settle_window(self) -> float:
@@ -140,6 +143,13 @@ class Account:
         if self.settle is not None:
             return self.settle
         return LOCAL_SETTLE if self.local else SETTLE
+
+    @property
+    def marking(self) -> Carrier:
+        """The carrier that is used: the suffix, if the service turned out to drop metadata."""
+        if self.carrier == Marks() and self.memory.drops_metadata and not self.memory.drops_suffix:
+            return Suffix()
+        return self.carrier
 
     @property
     def poll_floor(self) -> float:

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from tuneway.choices import Reuse, check_word
 from tuneway.errors import InvalidSpec
 from tuneway.flows._account import Account
+from tuneway.flows._carrier import Suffix
 from tuneway.flows._effects import Flow
+from tuneway.flows._marks import CONTENT, KEY, ORIGIN, has, has_origin, hash_of, in_suffix
 from tuneway.flows.upload import files_of
-from tuneway.models import METADATA_PAIRS, Job, JobSpec
+from tuneway.models import METADATA_PAIRS, Job, JobSpec, TrainingSpec
 from tuneway.requester import Requester
 
-KEY, CONTENT, ORIGIN = "tuneway_key", "tuneway_content", "tuneway_origin"
 PAIR_LENGTH = 512
 
 
@@ -48,6 +49,27 @@ class Intent:
             ours[ORIGIN] = self.origin[:PAIR_LENGTH]
         return own | ours
 
+    def suffix(self, carrier: Suffix, own: str | None) -> str:
+        """The user's suffix with Tuneway's marks."""
+        return in_suffix(carrier, own, {"key": self.key, "content": self.content, "origin": hash_of(self.origin)})
+
+    def suits(self, job: Job) -> bool:
+        """Whether a job may be adopted."""
+        return has(job, self.label, self.value) or self.made(job)
+
+    def made(self, job: Job) -> bool:
+        """Whether a job was created for the same intent, so that it may be cancelled as a double."""
+        return has(job, KEY, self.key)
+
+    def completed(self, job: Job) -> Job:
+        """The job with the whole of each mark of which it has the beginning."""
+        whole = {
+            mark: value
+            for mark, value in ((KEY, self.key), (CONTENT, self.content))
+            if (job.metadata or {}).get(mark) != value and (has(job, mark, value) or self.made(job))
+        }
+        return job.model_copy(update={"metadata": (job.metadata or {}) | whole}) if whole else job
+
 
 def check_room(own: Mapping[str, str] | None, *, keep_origin: bool = False) -> None:
     """Check that the user's metadata leaves room for the marks that the job needs.
@@ -65,6 +87,17 @@ def check_room(own: Mapping[str, str] | None, *, keep_origin: bool = False) -> N
             field="metadata",
             hint=f"Give at most {room} pairs of your own.",
         )
+
+
+def check_suffix(account: Account, training: TrainingSpec) -> None:
+    """Check that the user's suffix leaves room for the mark, where the suffix carries it.
+
+    Raises:
+        InvalidSpec: It is too long.
+    """
+    own = (training.extra_body or {}).get("suffix", training.suffix)
+    if isinstance(account.marking, Suffix) and isinstance(own, str):
+        account.marking.check_room(own)
 
 
 def identify(account: Account, spec: JobSpec, requester: Requester, *, reuse: Reuse, nonce: str = "") -> Flow[Intent]:
@@ -98,19 +131,26 @@ def identify(account: Account, spec: JobSpec, requester: Requester, *, reuse: Re
     )
 
 
-def made_by(job: Job, requester: Requester) -> bool:
+def made_by(job: Job, requester: Requester, *, mark: str | None = None) -> bool:
     """Whether this requester has created the job, in this attempt or an earlier one.
 
     A job with the same content that another requester created, and that this one adopted, isn't its own: it must
     not cancel it. The answer is no as well if the job's marks don't say who created it.
+
+    Args:
+        job: The job.
+        requester: Who asks.
+        mark: The mark of `progress.CreatePlanned`, if it was stored. It tells on services where a job's suffix has
+            no room for more than the key.
     """
-    marks = job.metadata or {}
-    content, key, origin = marks.get(CONTENT), marks.get(KEY), marks.get(ORIGIN)
+    if mark is not None and has(job, KEY, mark):
+        return True
+    content = (job.metadata or {}).get(CONTENT)
     own: tuple[Reuse, ...] = ("run", "never")
     named = [who for reuse in own if (who := requester.names(reuse)) is not None]
-    if content and key in [_key(who, content) for who in named]:
+    if content and any(has(job, KEY, _key(who, content)) for who in named):
         return True
-    return bool(requester.place or requester.mark) and origin == requester.origin[:PAIR_LENGTH]
+    return bool(requester.place or requester.mark) and has_origin(job, requester.origin[:PAIR_LENGTH])
 
 
 def _key(who: Mapping[str, str] | None, content: str) -> str:

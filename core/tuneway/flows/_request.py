@@ -28,6 +28,7 @@ from tuneway.calls import Call, refusal
 from tuneway.errors import BadReply, LookupFailed, TunewayError
 from tuneway.flows._account import Account, Retry
 from tuneway.flows._effects import Flow, now, sleep, tell
+from tuneway.flows._marks import read
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ def once(account: Account, call: Call[T]) -> Flow[T]:
     response = yield from account.exchange(call.request)
     heard_at = yield from now()
     account.pace.heard(response.status, response.headers, sent_at=sent_at, now=heard_at)
+    account.memory.heard(response.headers, heard_at)
     error = None
     if response.status not in call.request.answers:
         error = refusal(response, heard_at, repeatable=call.request.repeatable)
@@ -47,7 +49,7 @@ def once(account: Account, call: Call[T]) -> Flow[T]:
         raise error
     reply = call.parse(response)
     account.pace.understood = True
-    return reply
+    return read(account.marking, reply)
 
 
 def request(account: Account, call: Call[T]) -> Flow[T]:

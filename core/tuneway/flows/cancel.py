@@ -1,12 +1,16 @@
-"""Cancel jobs: one, or all that a requester created."""
+"""Cancel jobs: one, or all that a requester created, or all with a mark."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 from tuneway import calls, progress
 from tuneway.errors import BadRequest, Conflict, LookupFailed, NotFound, TunewayError
 from tuneway.flows._account import Account
+from tuneway.flows._carrier import Suffix
 from tuneway.flows._effects import Flow, sleep, tell
-from tuneway.flows._identity import ORIGIN, PAIR_LENGTH
+from tuneway.flows._identity import PAIR_LENGTH
+from tuneway.flows._marks import KEY, ORIGIN, has, has_origin
 from tuneway.flows._paging import Pager
 from tuneway.flows._request import request, settling
 from tuneway.models import Job
@@ -37,27 +41,57 @@ def cancel_made_by(account: Account, origin: str) -> Flow[list[Job]]:
 
     The process that created them may have been killed just before, with a create still on its way. So the list is
     read again after the settle window. An error on one job is raised after the others are cancelled.
+
+    Raises:
+        LookupFailed: The service's jobs don't have their origin.
     """
+    carrier = account.marking
+    if isinstance(carrier, Suffix) and "origin" not in carrier.marks:
+        raise LookupFailed(
+            "on this service a job's mark has no room for who asked for it, so the jobs can't be found by that",
+            hint="Cancel them by their ids, or by their marks with `cancel_marked`; `CreatePlanned` tells each mark.",
+            retryable=False,
+        )
     origin = origin[:PAIR_LENGTH]
-    jobs, trouble = yield from _cancel_found(account, origin)
+    return (yield from _cancel_all(account, {ORIGIN: origin}, lambda job: has_origin(job, origin)))
+
+
+def cancel_marked(account: Account, mark: str) -> Flow[list[Job]]:
+    """Cancel all jobs with this mark that haven't ended; gives the jobs as they are afterwards.
+
+    `progress.CreatePlanned` has told the mark, before the create was sent. As with `cancel_made_by`, the create may
+    still be on its way.
+    """
+    jobs = yield from _cancel_all(account, {KEY: mark}, lambda job: has(job, KEY, mark))
+    job_id = account.memory.unmarked(mark)
+    if job_id is not None and job_id not in {job.id for job in jobs}:  # ours, and the service has dropped its mark
+        jobs.append((yield from cancel(account, job_id)))
+    return jobs
+
+
+def _cancel_all(account: Account, wanted: Mapping[str, str], suits: Callable[[Job], bool]) -> Flow[list[Job]]:
+    jobs, trouble = yield from _cancel_found(account, wanted, suits)
     yield from tell(progress.Settling(account.settle_window))
     yield from sleep(account.settle_window)
-    late, trouble = yield from _cancel_found(account, origin)  # this also tries again what failed before
+    late, trouble = yield from _cancel_found(account, wanted, suits)  # this also tries again what failed before
     if trouble is not None:
         raise trouble
     return list({job.id: job for job in jobs + late}.values())
 
 
-def _cancel_found(account: Account, origin: str) -> Flow[tuple[list[Job], TunewayError | None]]:
+def _cancel_found(
+    account: Account, wanted: Mapping[str, str], suits: Callable[[Job], bool]
+) -> Flow[tuple[list[Job], TunewayError | None]]:
     """Cancel the jobs that the list shows; gives them, and the first error."""
-    pager = Pager(account, lambda after: calls.jobs.listing(metadata={ORIGIN: origin}, after=after, limit=100))
+    asked = None if isinstance(account.marking, Suffix) else wanted
+    pager = Pager(account, lambda after: calls.jobs.listing(metadata=asked, after=after, limit=100))
     jobs: list[Job] = []
     trouble: TunewayError | None = None
     while not pager.done:
         if pager.pages == account.lookup_pages:
             return jobs, trouble or _too_many(pager.pages)
         for job in (yield from pager.next()):
-            if job.done or (job.metadata or {}).get(ORIGIN) != origin:
+            if job.done or not suits(job):
                 continue
             try:
                 jobs.append((yield from cancel(account, job.id)))
@@ -70,7 +104,7 @@ def _cancel_found(account: Account, origin: str) -> Flow[tuple[list[Job], Tunewa
 
 def _too_many(pages: int) -> LookupFailed:
     return LookupFailed(
-        f"more than {pages} pages of jobs, and the service doesn't filter them by metadata",
+        f"more than {pages} pages of jobs, and the service doesn't filter them by their marks",
         hint="Jobs on later pages may still run. Raise `lookup_pages`, or cancel them by id.",
         retryable=False,
     )

@@ -12,7 +12,7 @@ from tuneway.errors import Forbidden, TunewayError, Unauthorized
 from tuneway.flows._account import Account
 from tuneway.flows._carrier import Carrier, Named, Suffix
 from tuneway.flows._effects import Flow
-from tuneway.flows._identity import KEY
+from tuneway.flows._marks import KEY, suffix_shown
 from tuneway.flows._offers import Offers
 from tuneway.flows._request import once
 from tuneway.models import Job, Model
@@ -132,7 +132,7 @@ def _judge(carrier: Carrier, jobs: list[Job], error: TunewayError | None) -> tup
     marked = _first(jobs, lambda job: (job.metadata or {}).get(KEY))
     if marked is not None:
         return "kept", f"{marked} has Tuneway's mark"
-    suffixed = _first(jobs, _suffix)
+    suffixed = _first(jobs, suffix_shown)
     if isinstance(carrier, Suffix):
         found, what = suffixed, "shows its suffix"
         missing = f"none of {len(jobs)} jobs shows a suffix; perhaps none was given one"
@@ -146,8 +146,3 @@ def _judge(carrier: Carrier, jobs: list[Job], error: TunewayError | None) -> tup
 def _first(jobs: list[Job], has: Callable[[Job], object]) -> str | None:
     """The id of the first job that has something."""
     return next((job.id for job in jobs if has(job)), None)
-
-
-def _suffix(job: Job) -> object:
-    extra = job.model_extra or {}
-    return getattr(job, "suffix", None) or extra.get("suffix") or extra.get("user_provided_suffix")

@@ -1,8 +1,8 @@
 """One job per intent: the submit protocol.
 
 The service has no idempotency key, a create costs money, and anything may fail at any moment. But services keep
-metadata on jobs, and list jobs. So every process computes the same key and content for an intent (`_identity`),
-the created job has them as marks in its metadata, and the list shows which jobs exist:
+metadata on jobs, or at least a suffix, and list jobs. So every process computes the same key and content for an intent
+(`_identity`), the created job has them as marks there (`_marks`), and the list shows which jobs exist:
 
     LOOK ──nothing──▶ CREATE ──sent──▶ SETTLE ──something──▶ RESOLVE ──▶ done
       │                  ▲             │    ▲                   ▲
@@ -31,6 +31,11 @@ If the list can't be read, the step ends with `LookupFailed`: an unreadable list
 next attempt starts with LOOK. The guarantee: a submission that returns leaves one job for its intent, if the service
 shows what a request has done within the settle window after the request has ended, whether it succeeded or not. If
 a second job appears later, the next submission cancels it.
+
+A service may drop the metadata. Then a job has no mark, and only the process that created it knows its id
+(`_memory`). If a create's reply was lost there, and no job with the mark is listed, one page of the list is read
+without a filter, and a job that can only be the create's is recognised (`_unmarked`). When a create is accepted, and
+neither the reply nor the list has its marks, later creates of this process have the mark in the suffix as well.
 """
 
 from __future__ import annotations
@@ -38,21 +43,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Any
 
 from tuneway import calls, progress
 from tuneway.choices import Reuse
 from tuneway.errors import ApiError, LookupFailed, NotFound, SubmitUncertain, TunewayError
 from tuneway.flows._account import Account
-from tuneway.flows._effects import Flow, sleep, tell
-from tuneway.flows._identity import KEY, Intent, check_room, identify
+from tuneway.flows._carrier import Carrier, Suffix
+from tuneway.flows._effects import Flow, now, sleep, tell
+from tuneway.flows._identity import Intent, check_room, check_suffix, identify
+from tuneway.flows._marks import suffix_shown
 from tuneway.flows._paging import Pager
 from tuneway.flows._request import request, unreadable
+from tuneway.flows._unmarked import known_unmarked, recognised
 from tuneway.flows.cancel import cancel
 from tuneway.flows.quote import check_quote
 from tuneway.models import Job, JobSpec, Phase
 from tuneway.requester import Requester
 
 MAX_CREATES = 3
+
+SUFFIX_FROM_NOW_ON = (
+    "From now on this client writes the mark into the suffix of jobs as well; "
+    'set service_options={"mark": "suffix"}, so that every process does'
+)
+SET_SUFFIX = 'If it lists the suffix of a job, set service_options={"mark": "suffix"}'
+NEITHER = "It doesn't show the suffix of a job either"
 
 
 class SubmitState(Enum):
@@ -111,12 +127,10 @@ def submit(
     requester = requester or Requester()
     account.offers.check(spec, service=account.service)
     check_room(spec.metadata, keep_origin=requester.keep_origin)
+    check_suffix(account, spec)
     intent = yield from identify(account, spec, requester, reuse=reuse, nonce=nonce)
     submission = _Submission(
-        account,
-        spec.to_wire() | {"metadata": intent.marks(spec.metadata)},
-        intent,
-        afford=lambda: check_quote(account, spec, max_usd),
+        account, spec.to_wire(), intent, account.marking, afford=lambda: check_quote(account, spec, max_usd)
     )
     state = SubmitState.LOOK
     while state is not SubmitState.DONE:
@@ -127,18 +141,18 @@ def submit(
 def find(account: Account, intent: Intent) -> Flow[list[Job]]:
     """List all jobs with an intent's mark.
 
-    The service is asked to filter, but some ignore that, so the jobs are filtered here as well.
+    The service is asked to filter by metadata, but some ignore that, so the jobs are filtered here as well.
 
     Raises:
         LookupFailed: The list can't be read to its end.
     """
-    mark = {intent.label: intent.value}
+    mark = None if isinstance(account.marking, Suffix) else {intent.label: intent.value}
     pager = Pager(account, lambda after: calls.jobs.listing(metadata=mark, after=after, limit=100))
     found: list[Job] = []
     while not pager.done:
         if pager.pages == account.lookup_pages:
             raise LookupFailed(
-                f"more than {pager.pages} pages of jobs, and the service doesn't filter them by metadata",
+                f"more than {pager.pages} pages of jobs, and the service doesn't filter them by their marks",
                 hint="Nothing was created. Raise `lookup_pages`, or delete old jobs.",
                 retryable=False,
             )
@@ -146,7 +160,7 @@ def find(account: Account, intent: Intent) -> Flow[list[Job]]:
             page = yield from pager.next()
         except TunewayError as error:
             raise unreadable("which jobs exist for this work, so none was created", error) from error
-        found += (job for job in page if (job.metadata or {}).get(intent.label) == intent.value)
+        found += (job for job in page if intent.suits(job))
     if pager.stuck:
         raise LookupFailed(
             "the service says that there are more jobs, but doesn't list them",
@@ -158,16 +172,22 @@ def find(account: Account, intent: Intent) -> Flow[list[Job]]:
 
 @dataclass
 class _Submission:
-    """The data of one submission, and the action of each state."""
+    """The data of one submission, and the action of each state.
+
+    `body` has no marks: they are written into what is sent.
+    """
 
     account: Account
-    body: dict[str, object]
+    body: dict[str, Any]
     intent: Intent
+    carrier: Carrier
     afford: Callable[[], Flow[None]]
     known: dict[str, Job] = field(default_factory=dict)
     past: set[str] = field(default_factory=set)
     creates: int = 0
     _accepted: Job | None = None
+    _bare: bool = False
+    _recognised: str | None = None
     _unclear: TunewayError | None = None
     _survivor: Job | None = None
 
@@ -183,16 +203,22 @@ class _Submission:
     @property
     def survivor(self) -> Job:
         assert self._survivor is not None
-        return self._survivor
+        return self.intent.completed(self._survivor)
+
+    @property
+    def _mine(self) -> str | None:
+        return self._accepted.id if self._accepted else None
 
     @property
     def current(self) -> list[Job]:
         """The jobs of this attempt, best first: all that hadn't failed or been cancelled before it began."""
-        return sorted((job for job in self.known.values() if job.id not in self.past), key=_rank)
+        return sorted((job for job in self.known.values() if job.id not in self.past), key=self._rank)
 
     def look(self) -> Flow[SubmitResult]:
         yield from self._find()
-        self.past = {job.id for job in self.known.values() if job.phase.dead}
+        self.past = self._dead()
+        yield from self._recognise()
+        self.past = self._dead()
         if not self.current:
             return SubmitResult.NOTHING
         return SubmitResult.READY if all(job.done for job in self.current) else SubmitResult.ALIVE
@@ -203,15 +229,22 @@ class _Submission:
         if self.creates == 0:
             yield from self.afford()
         self.creates += 1
-        call = calls.jobs.create(self.body, idempotency_key=f"{self.intent.value}-{len(self.past)}")
+        generation = len(self.past.union(self.account.memory.all_unmarked(self.intent.key)))
+        call = calls.jobs.create(self._marked(), idempotency_key=f"{self.intent.value}-{generation}")
+        yield from tell(progress.CreatePlanned(self.intent.key))
+        started = yield from now()
         try:
             job = yield from request(self.account, call)
         except TunewayError as error:
             if error.processed is False:
                 raise
             self._unclear = error
+            self.account.memory.lose(self.intent.key, started)
         else:
             self._accepted = self.known[job.id] = job
+            self._bare = not self.intent.made(job)
+            if self._bare:
+                self.account.memory.note_unmarked(self.intent.key, job.id)
             yield from tell(progress.JobCreated(job))
         return SubmitResult.SENT
 
@@ -222,17 +255,19 @@ class _Submission:
         yield from sleep(self.account.settle_window)
         try:
             shown = yield from self._find()
+            yield from self._recognise()
         except LookupFailed as error:
             raise (error.about(mine.id) if mine else error) from error.__cause__
+        self.account.memory.settled(self.intent.key)
         if mine and mine.id not in shown:
-            yield from tell(progress.KeyNotKept(mine))
+            yield from tell(progress.KeyNotKept(mine, self._learn(mine)))
         return SubmitResult.SOMETHING if self.current else SubmitResult.NOTHING
 
     def resolve(self) -> Flow[SubmitResult]:
         self._survivor, *rivals = self.current
-        mine = self._accepted.id if self._accepted else None
+        mine = self._mine
         for rival in rivals:
-            ours = rival.id == mine or (rival.metadata or {}).get(KEY) == self.intent.key
+            ours = rival.id == mine or self.intent.made(rival)
             if ours and not rival.done:
                 yield from self._cancel(rival)
                 if self.current[0].id != self._survivor.id:
@@ -243,9 +278,59 @@ class _Submission:
 
     def _find(self) -> Flow[set[str]]:
         """Read the list; gives the ids on it. A job stays known if a later list doesn't show it."""
-        found = yield from find(self.account, self.intent)
-        self.known |= {job.id: job for job in found}
-        return {job.id for job in found}
+        found = {job.id: job for job in (yield from find(self.account, self.intent))}
+        self.known |= found
+        self.account.memory.keeps_marks |= bool(found)
+        unmarked = yield from known_unmarked(self.account, self.intent, besides=found.keys() | {self._mine})
+        if unmarked is not None:
+            self.known[unmarked.id] = unmarked
+        return set(found)
+
+    def _recognise(self) -> Flow[None]:
+        """Look for the job of a lost create among those without marks, unless a job is there that it can be."""
+        if any(job.id != self._mine for job in self.current):
+            return
+        job = yield from recognised(self.account, self.intent, self.body, known=self.known)
+        if job is None:
+            return
+        self.known[job.id] = job
+        self._recognised = job.id
+        self.account.memory.note_unmarked(self.intent.key, job.id)
+        yield from tell(progress.JobRecognised(job))
+
+    def _marked(self) -> dict[str, Any]:
+        """The body with the marks."""
+        marked = dict(self.body)
+        if isinstance(self.carrier, Suffix):
+            marked["suffix"] = self.intent.suffix(self.carrier, self.body.get("suffix"))
+        if not isinstance(self.carrier, Suffix) or self.account.offers.metadata:
+            marked["metadata"] = self.intent.marks(self.body.get("metadata"))
+        return marked
+
+    def _learn(self, mine: Job) -> str:
+        """Note what the service drops, if the reply to our create had no mark either; gives what to do."""
+        memory = self.account.memory
+        if not self._bare:
+            return ""
+        if isinstance(self.carrier, Suffix):
+            memory.drops_suffix = True
+            return NEITHER
+        memory.drops_metadata = True
+        if self.body.get("suffix") and suffix_shown(mine) is None:
+            memory.drops_suffix = True
+            return NEITHER
+        return SET_SUFFIX if self.account.marking == self.carrier else SUFFIX_FROM_NOW_ON
+
+    def _dead(self) -> set[str]:
+        return {job.id for job in self.known.values() if job.phase.dead}
+
+    def _rank(self, job: Job) -> tuple[int, bool, float, str]:
+        """Sort succeeded jobs first, then those that are alive, then the others; among equals, the oldest first.
+
+        A recognised job may be somebody else's, so that it can't be cancelled. So it comes before our own.
+        """
+        phase = 0 if job.phase is Phase.SUCCEEDED else 2 if job.phase.dead else 1
+        return (phase, job.id != self._recognised, *job.age_rank)
 
     def _cancel(self, rival: Job) -> Flow[None]:
         try:
@@ -266,8 +351,3 @@ class _Submission:
             f"{self._unclear}",
             hint="Try again: the next attempt lists jobs first, and adopts one that appears late.",
         )
-
-
-def _rank(job: Job) -> tuple[int, float, str]:
-    """Sort succeeded jobs first, then those that are alive, then the others; among equals, the oldest first."""
-    return (0 if job.phase is Phase.SUCCEEDED else 2 if job.phase.dead else 1, *job.age_rank)

@@ -104,6 +104,7 @@ class Job(WireModel):
     organization_id: Soft[str] = None
     result_files: Soft[list[str]] = None
     seed: Soft[int] = None
+    suffix: Soft[str] = None
     trained_tokens: Soft[int] = None
 
     @property

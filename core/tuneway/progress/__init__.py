@@ -12,6 +12,7 @@ from tuneway.progress._base import Listener, News
 if TYPE_CHECKING:
     from tuneway.progress._news import (
         Checking,
+        CreatePlanned,
         DataChecked,
         FileReused,
         FileUploaded,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         JobAdopted,
         JobChanged,
         JobCreated,
+        JobRecognised,
         KeyNotKept,
         Logged,
         PollFailed,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Checking",
+    "CreatePlanned",
     "DataChecked",
     "FileReused",
     "FileUploaded",
@@ -38,6 +41,7 @@ __all__ = [
     "JobAdopted",
     "JobChanged",
     "JobCreated",
+    "JobRecognised",
     "KeyNotKept",
     "Listener",
     "Logged",

@@ -87,6 +87,19 @@ class FileReused(News):
 
 
 @dataclass(frozen=True, slots=True)
+class CreatePlanned(News):
+    """A create is about to be sent.
+
+    Its `mark` finds the job if this process dies, or the reply is lost: `client.cancel_marked(mark)` cancels it.
+    """
+
+    mark: str
+
+    def _line(self) -> str:
+        return f"creating a job with the mark {self.mark}"
+
+
+@dataclass(frozen=True, slots=True)
 class JobCreated(News):
     """A job was created."""
 
@@ -104,6 +117,19 @@ class JobAdopted(News):
 
     def _line(self) -> str:
         return f"adopted {self.job.id} ({self.job.status}), which does the same work: no new job is paid"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecognised(News):
+    """The service drops the marks of jobs, and this is the job of a create whose reply was lost.
+
+    It is newer than the create, has the same files and settings, and nobody's marks.
+    """
+
+    job: Job
+
+    def _line(self) -> str:
+        return f"{self.job.id} has no mark, but its files, settings and time are those of the create that was lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +167,17 @@ class RivalLeft(News):
 
 @dataclass(frozen=True, slots=True)
 class KeyNotKept(News):
-    """The service doesn't list the job by its metadata, so a retry can't find it."""
+    """The service doesn't list the job with its mark, so a retry can't find it. `advice` says what to do, if anything.
+
+    A service that drops metadata may keep the suffix of a job. Then the mark goes there.
+    """
 
     job: Job
+    advice: str = ""
 
     def _line(self) -> str:
-        return f"{self.job.id}: this service doesn't list the job by its metadata, so a retry can't adopt it"
+        told = f"{self.job.id}: this service doesn't list the job with its mark, so a retry can't adopt it"
+        return f"{told}. {self.advice}" if self.advice else told
 
 
 @dataclass(frozen=True, slots=True)

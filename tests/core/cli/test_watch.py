@@ -150,3 +150,4 @@ def test_lasting_news_name_what_they_are_about():
     assert lines.hear(progress.JobCreated(job(model="base"))) == ("created", "ftjob-1 from base")
     assert "nothing new is paid" in str(lines.hear(progress.JobAdopted(job())))
     assert lines.hear(progress.RivalCancelled("ftjob-2", "ftjob-1"))[0] == "note"
+    assert "ftjob-1 has no mark" in str(lines.hear(progress.JobRecognised(job())))

@@ -23,8 +23,9 @@ from support.simulator import first_broken, main, play, play_all, simulate
 
 from tuneway import calls
 from tuneway.errors import LookupFailed, TunewayError
-from tuneway.flows import CONTENT, KEY, Account, Flow, Pager
+from tuneway.flows import KEY, Account, Flow, Pager, _marks
 from tuneway.flows._identity import Intent
+from tuneway.flows._memory import Memory
 from tuneway.flows._request import settling, unreadable
 from tuneway.flows._token import WaitToken
 from tuneway.models import Job
@@ -59,18 +60,31 @@ def test_hundreds_of_schedules_keep_every_promise():
     assert trouble["within the guarantee"] > 200
 
 
-def test_crashes_alone_keep_every_promise():
-    assert first_broken(range(300), **SHARP) is None
+@pytest.mark.parametrize("carrier", ["suffix", "key in suffix", "dropped"])
+def test_where_metadata_is_dropped_hundreds_of_schedules_keep_every_promise(carrier):
+    findings = play_all(range(200), carrier)
+    assert findings.broken == {}
+    for kind in ("Retrying", "JobAdopted", "JobRecognised" if carrier == "dropped" else "crashes"):
+        assert findings.counts[kind] > 10, f"{kind}: the schedules are too tame to prove anything"
+    assert findings.counts["within the guarantee"] > 100
+
+
+@pytest.mark.parametrize("carrier", ["metadata", "key in suffix"])
+def test_crashes_alone_keep_every_promise(carrier):
+    assert first_broken(range(300), **SHARP, carrier=carrier) is None
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_a_hundred_thousand_schedules_keep_every_promise():
+@pytest.mark.parametrize("carrier", ["metadata", "suffix", "key in suffix", "dropped"])
+def test_thousands_of_schedules_keep_every_promise(carrier):
+    schedules = 100_000 if carrier == "metadata" else 20_000
     findings = None
-    for findings in simulate(100_000, jobs=2):
-        assert findings.broken == {}, "replay it: cd tests && python -m support.simulator --replay SEED"
+    for findings in simulate(schedules, jobs=2, carrier=carrier):
+        again = f"python -m support.simulator --carrier '{carrier}' --replay SEED"
+        assert findings.broken == {}, f"replay it: cd tests && {again}"
     assert findings is not None
-    assert findings.schedules == 100_000
+    assert findings.schedules == schedules
 
 
 # --- the command ---
@@ -244,8 +258,33 @@ def repeating_creates_blindly(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(calls.jobs, "create", _repeatable_create)
 
 
-def forgetting_the_key_in_the_name(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(submit, "KEY", CONTENT)
+def forgetting_whose_double_it_is(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Intent, "made", lambda self, job: False)
+
+
+def overlooking_the_mark_in_the_suffix(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_marks, "_moved", lambda carrier, job: job)
+
+
+def taking_any_mark_for_ours(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Intent, "suits", lambda self, job: bool(job.metadata))
+
+
+def _nothing_recognised(*_: object, **__: object) -> Flow[Any]:
+    return
+    yield
+
+
+def never_recognising_a_job_without_marks(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(submit, "recognised", _nothing_recognised)
+
+
+def forgetting_its_jobs_without_marks(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(submit, "known_unmarked", _nothing_recognised)
+
+
+def recognising_jobs_of_any_age(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Memory, "lost_since", lambda self, key: 0.0 if key in self._lost else None)
 
 
 def taking_failed_for_succeeded(patch: pytest.MonkeyPatch) -> None:
@@ -274,10 +313,15 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], dict[str, object], str
     (each_for_oneself, {"fate": "succeeds"}, "no job lives, though nobody but clients ended any"),
     (cancelling_what_others_made, {}, "which was made for another intent"),
     (taking_unreadable_for_nothing, {"trouble_on_look": 0.8}, "without having seen that there is nothing|doesn't list"),
-    (reading_one_page, {"page_cap": 2, "filters_metadata": False}, "live for one intent|doesn't list the job"),
+    (reading_one_page, {"page_cap": 2, "filters_metadata": False}, "for one intent|doesn't list|quiet submission"),
     (believing_the_filter, {"filters_metadata": False}, "which isn't what it asked for"),
     (repeating_creates_blindly, {}, "creates without having seen that there is nothing"),
-    (forgetting_the_key_in_the_name, {"fate": "succeeds"}, "jobs live for one intent|after a quiet submission"),
+    (forgetting_whose_double_it_is, {"fate": "succeeds"}, "jobs live for one intent|after a quiet submission"),
+    (overlooking_the_mark_in_the_suffix, {"carrier": "suffix"}, "jobs live for one intent|doesn't list the job"),
+    (taking_any_mark_for_ours, {"carrier": "key in suffix"}, "which isn't what it asked for"),
+    (never_recognising_a_job_without_marks, {"carrier": "dropped"}, "jobs live for one intent"),
+    (forgetting_its_jobs_without_marks, {"carrier": "dropped"}, "jobs live for one intent"),
+    (recognising_jobs_of_any_age, {"carrier": "dropped"}, "which isn't what it asked for"),
     (taking_failed_for_succeeded, {"fate": "fails"}, "which is failed"),
     (taking_alive_for_cancelled, {}, "is cancelled; it is"),
     (losing_the_place_in_the_log, {"follows": True}, "twice"),

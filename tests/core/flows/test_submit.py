@@ -174,7 +174,7 @@ def test_a_clear_refusal_is_raised_at_once(stage, refusal, error):
 def test_a_create_that_left_no_trace_is_sent_again_only_after_the_window(stage, fault):
     stage.driver.trouble[CREATE] = [fault]
     job = stage.submit()
-    assert stage.trail == [LIST, CREATE, "sleep 10", LIST, CREATE, "JobCreated", "sleep 10", LIST]
+    assert stage.trail == [LIST, CREATE, "sleep 10", LIST, LIST, CREATE, "JobCreated", "sleep 10", LIST]
     assert [made["id"] for made in stage.service.jobs] == [job.id]
 
 

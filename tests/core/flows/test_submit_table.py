@@ -11,6 +11,7 @@ from support.virtual_driver import answered_after, lost_after
 
 from tuneway import progress
 from tuneway.errors import ConnectionLost, LookupFailed
+from tuneway.flows import Account, Marks, Suffix
 from tuneway.flows.submit import TRANSITIONS, SubmitResult, SubmitState
 
 LIST = "GET /fine_tuning/jobs"
@@ -70,7 +71,7 @@ REACHED = [
     (
         (SubmitState.SETTLE, SubmitResult.NOTHING),
         create_is_lost,
-        [LIST, CREATE, WINDOW, LIST, CREATE, "JobCreated", WINDOW, LIST],
+        [LIST, CREATE, WINDOW, LIST, LIST, CREATE, "JobCreated", WINDOW, LIST],
     ),
     ((SubmitState.SETTLE, SubmitResult.SOMETHING), nothing_there, [LIST, CREATE, "JobCreated", WINDOW, LIST]),
     (
@@ -90,8 +91,18 @@ def cell_name(state: SubmitState, result: SubmitResult) -> str:
     return f"{state.name.lower()} sees {result.name.lower()}"
 
 
+CARRIERS = {
+    "metadata": Marks(),
+    "suffix": Suffix(),
+    "the key alone in a short suffix": Suffix(room=40, marks=("key",)),
+}
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize(("cell", "arrange", "trail"), REACHED, ids=[cell_name(*cell) for cell, *_ in REACHED])
-def test_each_result_leads_to_the_state_in_the_table(cell, arrange, trail, stage):
+def test_each_result_leads_to_the_state_in_the_table(cell, arrange, trail, carrier, stage):
+    stage.account = Account(carrier=CARRIERS[carrier])
+    stage.service.keeps_metadata = carrier == "metadata"
     arrange(stage)
     job = stage.submit()
     assert stage.trail == trail
