@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_tuneway.links import FineTuningJobLink, store_job
-from airflow_tuneway.operators._base import TunewayOperator
+from airflow_tuneway.operators._ending import EndingOperator
 from airflow_tuneway.operators._training import (
     RENDERERS,
     SPEC_FIELDS,
@@ -18,10 +18,11 @@ from tuneway.choices import Reuse, check_word
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tuneway import Client
+    from tuneway import Client, JobSpec, Recipe, Requester
+    from tuneway.client import StartedJob
 
 
-class SubmittingOperator(TunewayOperator):
+class SubmittingOperator(EndingOperator):
     """A step that asks for a job.
 
     Args:
@@ -32,7 +33,7 @@ class SubmittingOperator(TunewayOperator):
             differ.
     """
 
-    template_fields: Sequence[str] = (*TunewayOperator.template_fields, "key")
+    template_fields: Sequence[str] = (*EndingOperator.template_fields, "key")
     operator_extra_links = (FineTuningJobLink(),)
 
     def __init__(self, *, reuse: Reuse = "run", key: str | None = None, **kwargs: Any) -> None:
@@ -40,6 +41,25 @@ class SubmittingOperator(TunewayOperator):
         check_word(reuse, Reuse, field="reuse")
         self.reuse = reuse
         self.key = key
+
+    def start(self, client: Client, what: Recipe | JobSpec, requester: Requester, **then: Any) -> StartedJob:
+        """Do everything before the wait; what is asked for is noted before a job may be created."""
+        from tuneway import JobSpec
+        from tuneway.client import StartedJob
+
+        asks: dict[str, Any] = {"reuse": self.reuse, "on_event": self.tell}
+        report, file = None, None
+        if isinstance(what, JobSpec):
+            client.check(what, requester, **asks, **then)
+            spec = what
+        else:
+            report, file = client.send(what, requester, **asks, **then)
+            spec = what.spec(file, file.validation)
+        self._asked = spec
+        self.stop_if_over()
+        job = client.submit(spec, requester=requester, **asks)
+        self._job_id, self._asked = job.id, None
+        return StartedJob(job=job, spec=spec, report=report, training_file=file)
 
 
 class CreateFineTuningJobOperator(SubmittingOperator):
@@ -69,6 +89,6 @@ class CreateFineTuningJobOperator(SubmittingOperator):
         from tuneway.steps import asked_training, job_summary
 
         asked = asked_training(fields_of(self, SPEC_FIELDS))
-        started = client.start(asked.what, self.requester(context["ti"]), reuse=self.reuse, on_event=self.tell)
+        started = self.start(client, asked.what, self.requester(context["ti"]))
         store_job(context, started.job.id, client.base_url, self.conn_id)
         return job_summary(started.job, started.spec, data=asked.facts)

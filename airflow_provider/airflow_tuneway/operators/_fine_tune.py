@@ -21,7 +21,7 @@ from airflow_tuneway.operators._wait import WaitingOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tuneway import Client, Job, JobSpec, Recipe, Requester
+    from tuneway import Client, Job, JobSpec, Recipe
 
 FIELDS = (*TRAINING_FIELDS, *DATA_FIELDS, *FILE_FIELDS)
 
@@ -48,13 +48,7 @@ class OneStepOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
 
         self._budget()  # a wrong time-out is refused before anything is sent
         asked = asked_training(self.training())
-        started = client.start(
-            asked.what,
-            self.requester(context["ti"]),
-            reuse=self.reuse,
-            on_event=self.tell,
-            **self.registration(),
-        )
+        started = self.start(client, asked.what, self.requester(context["ti"]), **self.registration())
         known = job_summary(started.job, started.spec, data=started.report or asked.facts)
         context["ti"].xcom_push(key=ASKED, value=known)
         return self.await_job(client, context, started.job.id)
@@ -66,10 +60,6 @@ class OneStepOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
         ti = context["ti"]
         output = job_summary(job, ti.xcom_pull(task_ids=self.task_id, key=ASKED, map_indexes=ti.map_index))
         return output if self.name is None else self.publish(self.hook.client, context, output)
-
-    def maker(self, ti: Any) -> Requester:
-        """The task itself: a job that it adopted from another isn't its own."""
-        return self.requester(ti)
 
 
 class FineTuneOperator(OneStepOperator):

@@ -6,10 +6,17 @@ from tuneway import calls, progress
 from tuneway.errors import BadRequest, Conflict, LookupFailed, NotFound, TunewayError
 from tuneway.flows._account import Account
 from tuneway.flows._effects import Flow, sleep, tell
-from tuneway.flows._identity import ORIGIN, PAIR_LENGTH
+from tuneway.flows._identity import CONTENT, ORIGIN, PAIR_LENGTH, identify
 from tuneway.flows._paging import Pager
 from tuneway.flows._request import request, settling
-from tuneway.models import Job
+from tuneway.models import Job, JobSpec
+from tuneway.requester import Requester
+
+LOOKS = (0.1, 0.1, 0.25, 0.55)
+"""The pauses before the list is read again, as shares of the settle window.
+
+The first are short: the process that cancels may itself be ended before the window has passed.
+"""
 
 
 def cancel(account: Account, job_id: str) -> Flow[Job]:
@@ -32,32 +39,42 @@ def cancel(account: Account, job_id: str) -> Flow[Job]:
         return ended
 
 
-def cancel_made_by(account: Account, origin: str) -> Flow[list[Job]]:
+def cancel_made_by(account: Account, origin: str, spec: JobSpec | None = None) -> Flow[list[Job]]:
     """Cancel all jobs with this origin that haven't ended; gives the jobs as they are afterwards.
 
     The process that created them may have been killed just before, with a create still on its way. So the list is
-    read again after the settle window. An error on one job is raised after the others are cancelled.
+    read again until the settle window has passed. An error on one job is raised after the others are cancelled.
+
+    Args:
+        account: The account to send requests with.
+        origin: The origin mark.
+        spec: Only jobs with the content of this specification are cancelled.
     """
-    origin = origin[:PAIR_LENGTH]
-    jobs, trouble = yield from _cancel_found(account, origin)
+    marks = {ORIGIN: origin[:PAIR_LENGTH]}
+    if spec is not None:
+        marks[CONTENT] = (yield from identify(account, spec, Requester(), reuse="content")).content
+    jobs, trouble = yield from _cancel_found(account, marks)
     yield from tell(progress.Settling(account.settle_window))
-    yield from sleep(account.settle_window)
-    late, trouble = yield from _cancel_found(account, origin)  # this also tries again what failed before
+    for share in LOOKS:
+        yield from sleep(share * account.settle_window)
+        late, trouble = yield from _cancel_found(account, marks)  # this also tries again what failed before
+        jobs += late
     if trouble is not None:
         raise trouble
-    return list({job.id: job for job in jobs + late}.values())
+    return list({job.id: job for job in jobs}.values())
 
 
-def _cancel_found(account: Account, origin: str) -> Flow[tuple[list[Job], TunewayError | None]]:
-    """Cancel the jobs that the list shows; gives them, and the first error."""
-    pager = Pager(account, lambda after: calls.jobs.listing(metadata={ORIGIN: origin}, after=after, limit=100))
+def _cancel_found(account: Account, marks: dict[str, str]) -> Flow[tuple[list[Job], TunewayError | None]]:
+    """Cancel the jobs with these marks that the list shows; gives them, and the first error."""
+    asked = {ORIGIN: marks[ORIGIN]}
+    pager = Pager(account, lambda after: calls.jobs.listing(metadata=asked, after=after, limit=100))
     jobs: list[Job] = []
     trouble: TunewayError | None = None
     while not pager.done:
         if pager.pages == account.lookup_pages:
             return jobs, trouble or _too_many(pager.pages)
         for job in (yield from pager.next()):
-            if job.done or (job.metadata or {}).get(ORIGIN) != origin:
+            if job.done or not marks.items() <= (job.metadata or {}).items():
                 continue
             try:
                 jobs.append((yield from cancel(account, job.id)))
