@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow.sdk import Connection
 
+_NUMBERS = ("timeout", "settle", "lookup_pages")
 _PASSED_ON = ("organization", "project", "timeout", "settle", "lookup_pages", "dialect", "api_version", "poll")
 
 
@@ -23,10 +25,10 @@ def client_settings(connection: Connection, poll: Mapping[str, float] | None = N
             f"connection {connection.conn_id!r} signs in by {extra['auth_type']}, and tuneway only knows API keys",
             hint="Give the connection a key, or make one of type tuneway beside it.",
         )
-    settings = {name: extra[name] for name in _PASSED_ON if extra.get(name) not in (None, "")}
+    settings = {name: _typed(name, extra[name]) for name in _PASSED_ON if extra.get(name) not in (None, "")}
     settings["base_url"] = extra.get("base_url") or _address(connection)
     settings["api_key"] = extra.get("api_key") or connection.password or None
-    return settings | ({"poll": poll} if poll else {})
+    return settings | ({"poll": as_schedule(poll)} if poll else {})
 
 
 def poll_of(poll: Mapping[str, float] | None, interval: float | None) -> Mapping[str, float] | None:
@@ -38,6 +40,41 @@ def poll_of(poll: Mapping[str, float] | None, interval: float | None) -> Mapping
 
         raise InvalidSpec("poll and poll_interval can't both be given", field="poll_interval", hint="Give one of them.")
     return {"minimum": interval, "maximum": interval}
+
+
+def as_schedule(poll: Any) -> dict[str, float]:
+    """The schedule of a wait, whose numbers may be text: in a connection's URI, in a template."""
+    return {name: _number(value) for name, value in _mapping("poll", poll).items()}
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A setting as the client takes it: all of them are text where the connection is a URI."""
+    if name == "poll":
+        return as_schedule(value)
+    return _number(value) if name in _NUMBERS else value
+
+
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = json.loads(value)
+    if isinstance(value, Mapping):
+        return value
+    from tuneway._escape import excerpt
+    from tuneway.errors import InvalidSpec
+
+    raise InvalidSpec(f"{name} can't be {excerpt(value)}: it has fields", field=name, hint='Give {"minimum": 30}.')
+
+
+def _number(value: Any) -> Any:
+    """Text as a number; what is none is left to the client, which names the field."""
+    if not isinstance(value, str):
+        return value
+    with suppress(ValueError):
+        return int(value)
+    with suppress(ValueError):
+        return float(value)
+    return value
 
 
 def _address(connection: Connection) -> str | None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 from support.fault_server import Fault, FaultServer
 
 from airflow_tuneway._compat import AirflowFailException, TaskDeferralTimeout
@@ -24,7 +24,7 @@ from airflow_tuneway.operators import (
     WaitForFineTuningJobOperator,
     _ending,
 )
-from tuneway import Client, JobSpec, Requester
+from tuneway import Client, JobSpec, Recipe, Requester
 from tuneway.progress import FileUploaded, JobAdopted, JobCreated, Logged, Settling
 
 START = datetime(2026, 1, 1)  # noqa: DTZ001 - Airflow takes it for UTC
@@ -143,6 +143,31 @@ def test_bad_data_fails_the_task_at_once_and_names_the_line(run, service, tmp_pa
     assert state == "failed"
     assert tries(dag.dag_id) == {"upload": 1}
     assert "bad.jsonl:1" in capsys.readouterr().out
+
+
+def _bad_recipe(data):
+    return Recipe(model="gpt-4o-mini", training_data=data, seed=-1)
+
+
+def _bad_fields(data):
+    return {"model": "gpt-4o-mini", "training_data": data, "sede": 7}
+
+
+@pytest.mark.parametrize("says", [_bad_recipe, _bad_fields])
+def test_a_function_that_says_a_bad_field_fails_its_task_at_once(run, stuck, data, tries, says):
+    with DAG(f"said{says.__name__}", start_date=START, schedule=None, default_args=AT_ONCE) as dag:
+
+        @task.fine_tune(retries=3)
+        def tune():
+            return says(str(data))
+
+        tune()
+
+    state, _ = run(dag)
+
+    assert state == "failed"
+    assert tries(dag.dag_id) == {"tune": 1}
+    assert jobs_of(stuck, data) == []
 
 
 def test_a_job_that_was_cancelled_fails_the_task_at_once(run, stuck, data, tries):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_tuneway.links import FineTuningJobLink, store_job
+from airflow_tuneway.operators._early import check_training_early, is_literal, is_mapped
 from airflow_tuneway.operators._ending import EndingOperator
 from airflow_tuneway.operators._training import (
     RENDERERS,
@@ -33,12 +34,13 @@ class SubmittingOperator(EndingOperator):
             differ.
     """
 
-    template_fields: Sequence[str] = (*EndingOperator.template_fields, "key")
+    template_fields: Sequence[str] = (*EndingOperator.template_fields, "reuse", "key")
     operator_extra_links = (FineTuningJobLink(),)
 
     def __init__(self, *, reuse: Reuse = "run", key: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_word(reuse, Reuse, field="reuse")
+        if is_literal(reuse) and not is_mapped(self):
+            check_word(reuse, Reuse, field="reuse")
         self.reuse = reuse
         self.key = key
 
@@ -83,6 +85,8 @@ class CreateFineTuningJobOperator(SubmittingOperator):
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
+        if not is_mapped(self):
+            check_training_early(fields_of(self, SPEC_FIELDS))
 
     def work(self, client: Client, context: Context) -> dict[str, Any]:
         """Submit."""

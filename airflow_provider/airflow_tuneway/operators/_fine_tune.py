@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_tuneway.operators._create import SubmittingOperator
+from airflow_tuneway.operators._early import check_training_early, is_mapped
 from airflow_tuneway.operators._models import PUBLISHING_FIELDS, PublishingOperator
 from airflow_tuneway.operators._training import (
     DATA_FIELDS,
@@ -36,7 +37,7 @@ class OneStepOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
     Each part can be repeated: a retry finds the files, adopts the job, and registers it once.
     """
 
-    template_fields: Sequence[str] = (*SubmittingOperator.template_fields, *PUBLISHING_FIELDS, "timeout")
+    template_fields: Sequence[str] = (*SubmittingOperator.template_fields, *PUBLISHING_FIELDS, "timeout", "poll")
 
     @abstractmethod
     def training(self) -> Recipe | JobSpec | Mapping[str, Any]:
@@ -93,6 +94,8 @@ class FineTuneOperator(OneStepOperator):
     @with_fields(*FIELDS, required=("model",))
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not is_mapped(self):
+            check_training_early(fields_of(self, FIELDS))
 
     def training(self) -> dict[str, Any]:
         """The fields, as they are after rendering."""

@@ -23,6 +23,7 @@ from airflow_tuneway._runs import as_arguments, run_of
 from airflow_tuneway.hooks import FineTuningHook
 from airflow_tuneway.links import JOB_ID, store_job
 from airflow_tuneway.operators._base import JobOperator
+from airflow_tuneway.operators._early import check_wait_early, is_mapped
 from airflow_tuneway.operators._ending import EndingOperator
 from tuneway._escape import one_line
 
@@ -70,6 +71,8 @@ class WaitingOperator(EndingOperator):
         self.timeout: float | None = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         self.cancel_on_timeout = cancel_on_timeout
         self.poll = poll_of(poll, poll_interval)
+        if not is_mapped(self):
+            check_wait_early(self.timeout, self.poll)
 
     def await_job(self, client: Client, context: Context, job_id: str) -> Any:
         """Wait: in the triggerer, or here."""
@@ -174,7 +177,7 @@ class WaitForFineTuningJobOperator(WaitingOperator, JobOperator):
         job: The output of the step that created it, or its id.
     """
 
-    template_fields: Sequence[str] = (*JobOperator.template_fields, "timeout")
+    template_fields: Sequence[str] = (*JobOperator.template_fields, "timeout", "poll")
 
     def work(self, client: Client, context: Context) -> Any:
         """Wait."""
