@@ -11,6 +11,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow_tuneway._compat import conf
 from airflow_tuneway._connection import poll_of
 from airflow_tuneway._errors import airflow_errors, refuse
+from airflow_tuneway._telling import repeat_end
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
 from airflow_tuneway.links import FineTuningJobLink, store_job
 
@@ -95,6 +96,8 @@ class FineTuningJobSensor(BaseSensorOperator):
         from tuneway.models import Job
         from tuneway.steps import job_summary
 
-        if event["error"] is not None:
+        job = Job.model_validate(event["job"]) if event["job"] else None
+        repeat_end(self.log, event, job)
+        if job is None:
             refuse(event["error"])
-        return job_summary(Job.model_validate(event["job"]), self.job)
+        return job_summary(job, self.job)

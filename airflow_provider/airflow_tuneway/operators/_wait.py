@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_tuneway._compat import (
     AirflowException,
@@ -20,6 +20,7 @@ from airflow_tuneway._compat import (
 from airflow_tuneway._connection import poll_of
 from airflow_tuneway._errors import airflow_errors, refuse
 from airflow_tuneway._runs import as_arguments, run_of
+from airflow_tuneway._telling import repeat_end
 from airflow_tuneway.hooks import FineTuningHook
 from airflow_tuneway.links import JOB_ID, store_job
 from airflow_tuneway.operators._base import JobOperator
@@ -104,13 +105,15 @@ class WaitingOperator(EndingOperator):
         """Go on when the job has ended."""
         from tuneway.models import Job
 
+        job = Job.model_validate(event["job"]) if event["job"] else None
+        repeat_end(self.log, event, job)
         error = event["error"]
         if error is not None:
             timed_out = error["kind"] == "WaitTimeout"
             refuse(error, final=timed_out and self._time_is_up(context["ti"], event["job_id"]))
         try:
             with airflow_errors():
-                return self.done(context, Job.model_validate(event["job"]))
+                return self.done(context, cast("Job", job))
         finally:
             self.hook.close()
 
