@@ -34,11 +34,12 @@ class Teller:
             log_news(self._log, news)
             return
         self.last = str(news)
-        due = self._told_at is None or step.created_at >= self._told_at + STEP_SECONDS
+        at = step.created_at or 0.0
+        due = self._told_at is None or at >= self._told_at + STEP_SECONDS
         if not due and not any(name.startswith("full_valid") for name in step.metrics or {}):
             self._held = news
             return
-        self._held, self._told_at = None, step.created_at
+        self._held, self._told_at = None, at
         log_news(self._log, news)
 
     def _release(self) -> None:
