@@ -78,9 +78,18 @@ def _number(value: Any) -> Any:
 
 
 def _address(connection: Connection) -> str | None:
-    """The host, if it is an address; else an address made of the parts of a connection's URI."""
+    """The host, if it is an address; else an address made of the parts of a connection's URI.
+
+    A host without a path gets `/v1`. Airflow calls the path of a URI the schema; where it is http or https, it is that.
+    """
     host = connection.host
     if not host or "://" in host:
         return host or None
+    name, _, path = host.partition("/")
+    scheme = "https"
+    if connection.schema in ("http", "https"):
+        scheme = connection.schema
+    elif connection.schema:
+        path = path or connection.schema
     port = f":{connection.port}" if connection.port else ""
-    return f"{connection.schema or 'https'}://{host}{port}/v1"
+    return f"{scheme}://{name}{port}/{path.strip('/') or 'v1'}"
