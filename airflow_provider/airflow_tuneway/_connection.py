@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow.sdk import Connection
 
+_NUMBERS = ("timeout", "settle", "lookup_pages")
 _PASSED_ON = ("organization", "project", "timeout", "settle", "lookup_pages", "dialect", "api_version", "poll")
 
 
@@ -24,12 +25,12 @@ def client_settings(connection: Connection, poll: Mapping[str, float] | None = N
             f"connection {connection.conn_id!r} signs in by {extra['auth_type']}, and tuneway only knows API keys",
             hint="Give the connection a key, or make one of type tuneway beside it.",
         )
-    settings = {name: extra[name] for name in _PASSED_ON if extra.get(name) not in (None, "")}
+    settings = {name: _typed(name, extra[name]) for name in _PASSED_ON if extra.get(name) not in (None, "")}
     if extra.get("service_options"):
-        settings["service_options"] = _mapping(connection, extra["service_options"])
+        settings["service_options"] = _mapping("service_options", extra["service_options"], '{"auth": "entra"}')
     settings["base_url"] = extra.get("base_url") or _address(connection)
     settings["api_key"] = extra.get("api_key") or connection.password or None
-    return settings | ({"poll": poll} if poll else {})
+    return settings | ({"poll": as_schedule(poll)} if poll else {})
 
 
 def poll_of(poll: Mapping[str, float] | None, interval: float | None) -> Mapping[str, float] | None:
@@ -43,28 +44,54 @@ def poll_of(poll: Mapping[str, float] | None, interval: float | None) -> Mapping
     return {"minimum": interval, "maximum": interval}
 
 
-def _mapping(connection: Connection, given: object) -> Mapping[str, str]:
-    """The service's options, which a form may store as text."""
-    if isinstance(given, str):
-        try:
-            given = json.loads(given)
-        except ValueError:
-            given = None
-    if isinstance(given, dict):
-        return given
+def as_schedule(poll: Any) -> dict[str, float]:
+    """The schedule of a wait, whose numbers may be text: in a connection's URI, in a template."""
+    return {name: _number(value) for name, value in _mapping("poll", poll, '{"minimum": 30}').items()}
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A setting as the client takes it: all of them are text where the connection is a URI."""
+    if name == "poll":
+        return as_schedule(value)
+    return _number(value) if name in _NUMBERS else value
+
+
+def _mapping(name: str, value: Any, example: str) -> Mapping[str, Any]:
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = json.loads(value)
+    if isinstance(value, Mapping):
+        return value
+    from tuneway._escape import excerpt
     from tuneway.errors import InvalidSpec
 
-    raise InvalidSpec(
-        f"connection {connection.conn_id!r}: service_options is not a mapping",
-        field="service_options",
-        hint='For example: {"auth": "entra"}',
-    )
+    raise InvalidSpec(f"{name} can't be {excerpt(value)}: it takes a mapping", field=name, hint=f"For example: {example}")
+
+
+def _number(value: Any) -> Any:
+    """Text as a number; what is none is left to the client, which names the field."""
+    if not isinstance(value, str):
+        return value
+    with suppress(ValueError):
+        return int(value)
+    with suppress(ValueError):
+        return float(value)
+    return value
 
 
 def _address(connection: Connection) -> str | None:
-    """The host, if it is an address; else an address made of the parts of a connection's URI."""
+    """The host, if it is an address; else an address made of the parts of a connection's URI.
+
+    A host without a path gets `/v1`. Airflow calls the path of a URI the schema; where it is http or https, it is that.
+    """
     host = connection.host
     if not host or "://" in host:
         return host or None
+    name, _, path = host.partition("/")
+    scheme = "https"
+    if connection.schema in ("http", "https"):
+        scheme = connection.schema
+    elif connection.schema:
+        path = path or connection.schema
     port = f":{connection.port}" if connection.port else ""
-    return f"{connection.schema or 'https'}://{host}{port}/v1"
+    return f"{scheme}://{name}{port}/{path.strip('/') or 'v1'}"

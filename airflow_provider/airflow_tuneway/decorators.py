@@ -20,6 +20,7 @@ try:
 except ImportError:  # Airflow 3.1
     from airflow.utils.operator_helpers import determine_kwargs  # type: ignore[attr-defined]
 
+from airflow_tuneway._errors import airflow_errors
 from airflow_tuneway.operators._fine_tune import OneStepOperator
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class _FineTuneDecoratedOperator(DecoratedOperator, OneStepOperator):
         """Ask the function, then train."""
         context_merge(context, self.op_kwargs)
         arguments = determine_kwargs(self.python_callable, self.op_args, context)
-        self._given = self.python_callable(*self.op_args, **arguments)
+        with airflow_errors():
+            self._given = self.python_callable(*self.op_args, **arguments)
         return OneStepOperator.execute(self, context)
 
     def training(self) -> Recipe | JobSpec | Mapping[str, Any]:

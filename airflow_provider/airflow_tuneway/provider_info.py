@@ -61,6 +61,16 @@ def _connection_type() -> dict[str, Any]:
                 "description": "Seconds that one request may take in all",
                 "schema": {"type": ["number", "null"]},
             },
+            "settle": {
+                "label": "Settle window",
+                "description": "seconds after which the service surely shows what a request has done",
+                "schema": {"type": ["number", "null"]},
+            },
+            "poll": {
+                "label": "Poll",
+                "description": 'how often a wait looks, such as {"minimum": 30, "maximum": 120}',
+                "schema": {"type": ["object", "null"]},
+            },
             "dialect": _text("Dialect", "such as azure; guessed from the address when left out"),
             "api_version": _text("API version", "for Azure's dated API"),
             "service_options": {

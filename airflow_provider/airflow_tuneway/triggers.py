@@ -12,6 +12,7 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 from airflow_tuneway._clients import lease
 from airflow_tuneway._errors import as_payload
 from airflow_tuneway._runs import is_over, is_own, run_of
+from airflow_tuneway._telling import Teller
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
 from tuneway import AsyncClient, Job, Requester, WaitToken
 from tuneway._escape import one_line
@@ -67,13 +68,15 @@ class FineTuningJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then say how it ended."""
+        teller = Teller(self.log)
         outcome: dict[str, Any] = {"job_id": self.token["job_id"], "job": None, "error": None}
         try:
             async with lease(self.conn_id, self.poll) as client:
-                job = await self._wait(client, await self._resumed())
+                job = await self._wait(client, await self._resumed(), teller)
             outcome["job"] = job.model_dump(mode="json", exclude_none=True)
         except TunewayError as error:
             outcome["error"] = as_payload(error)
+        outcome["last"] = teller.last
         yield TriggerEvent(outcome)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
@@ -99,14 +102,14 @@ class FineTuningJobTrigger(BaseTrigger):
             job = await client.cancel(job_id)
         self.log.info("The task was ended: %s is %s", one_line(job_id), one_line(job.status))
 
-    async def _wait(self, client: AsyncClient, token: WaitToken) -> Job:
+    async def _wait(self, client: AsyncClient, token: WaitToken, teller: Teller) -> Job:
         """Wait, and write each piece of news into this task's log as it comes.
 
         The shared poll calls its listeners outside of this task, where the log would be another's; so news goes
         through a queue.
         """
         news: asyncio.Queue[News | None] = asyncio.Queue()
-        telling = asyncio.create_task(self._tell(news))
+        telling = asyncio.create_task(self._tell(news, teller))
         try:
             job = await client.wait(token, on_event=news.put_nowait)
         except asyncio.CancelledError:
@@ -117,7 +120,7 @@ class FineTuningJobTrigger(BaseTrigger):
             await asyncio.gather(telling, return_exceptions=True)
         return job
 
-    async def _tell(self, news: asyncio.Queue[News | None]) -> None:
+    async def _tell(self, news: asyncio.Queue[News | None], teller: Teller) -> None:
         """Write news into the task's log, each once: the position is stored before the lines are written."""
         while True:
             batch = [await news.get()]
@@ -129,7 +132,7 @@ class FineTuningJobTrigger(BaseTrigger):
             for item in batch:
                 if item is None:
                     return
-                self.log.info("%s", item)
+                teller.tell(item)
 
     async def _resumed(self) -> WaitToken:
         """The wait, from the position that another triggerer has stored."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import get_args
 
@@ -18,6 +18,8 @@ from airflow_tuneway.operators import (
     FineTuneOperator,
     RegisterModelOperator,
     UploadTrainingFileOperator,
+    WaitForFineTuningJobOperator,
+    _early,
     _training,
 )
 from tuneway import InvalidSpec, Supervised
@@ -45,6 +47,14 @@ def refused(operator):
     with pytest.raises(AirflowFailException) as failure:
         operator.execute({"ti": ti})
     return str(failure.value)
+
+
+def rendered(operator, **values):
+    """The operator with its templates rendered to these values."""
+    for name, value in values.items():
+        assert name in (*operator.template_fields, "gates")
+        setattr(operator, name, value)
+    return operator
 
 
 # --- The fields are those of the core. ---
@@ -117,6 +127,47 @@ def test_a_wrong_word_is_refused_when_the_dag_is_parsed(wrong, field):
     assert refusal.value.field == field
 
 
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"model": ""}, "model"),
+        ({"seed": -1}, "seed"),
+        ({"seed": "seven"}, "seed"),
+        ({"suffix": ""}, "suffix"),
+        ({"suffix": "s" * 65}, "suffix"),
+        ({"method": {"type": "supervised", "n_epochs": 0}}, "method"),
+        ({"method": {"type": "supervized"}}, "method"),
+        ({"method": {"type": "reinforcement"}}, "method"),
+        ({"metadata": {"name": 1}}, "metadata"),
+        ({"metadata": {f"name{number}": "value" for number in range(17)}}, "metadata"),
+        ({"integrations": [{"type": "wandb"}]}, "integrations"),
+        ({"hyperparameters": {"n_epoch": 3}}, "hyperparameters"),
+        ({"max_usd": 0}, "max_usd"),
+        ({"order": "sorted"}, "order"),
+        ({"training_file": "file-1"}, "training_data"),
+        ({"training_data": None}, "training_data"),
+        ({"timeout": -1}, "timeout"),
+        ({"timeout": "soon"}, "timeout"),
+        ({"poll": {"minimum": -1}}, "poll.minimum"),
+        ({"poll": {"minimum": "soon"}}, "poll.minimum"),
+        ({"poll": {"least": 1}}, "poll"),
+        ({"poll_interval": 0}, "poll.minimum"),
+    ],
+)
+def test_a_wrong_field_is_refused_when_the_dag_is_parsed(wrong, field):
+    with pytest.raises(InvalidSpec) as refusal:
+        FineTuneOperator(task_id="tune", **TRAINING | wrong)
+
+    assert (refusal.value.field or "").startswith(field)
+
+
+def test_the_steps_refuse_wrong_fields_when_the_dag_is_parsed():
+    with pytest.raises(InvalidSpec, match="seed"):
+        CreateFineTuningJobOperator(task_id="create", model="m", training_file="{{ params.file }}", seed=-1)
+    with pytest.raises(InvalidSpec, match="seconds"):
+        WaitForFineTuningJobOperator(task_id="wait", job="ftjob-1", timeout=-1)
+
+
 def test_the_steps_refuse_wrong_words_when_the_dag_is_parsed():
     with pytest.raises(InvalidSpec, match="reuse"):
         CreateFineTuningJobOperator(task_id="create", model="m", training_file="file-1", reuse="always")
@@ -135,6 +186,12 @@ def test_the_steps_refuse_wrong_words_when_the_dag_is_parsed():
         {"alias": "{{ params.alias }}", "name": "{{ params.name }}"},
         {"gates": [Gate("full_valid_loss", max=1.0)], "name": "{{ params.name }}"},
         {"registry": "{{ params.registry }}", "reason": "{{ run_id }}", "name": "router"},
+        {"reuse": "{{ params.reuse }}", "timeout": "{{ params.timeout }}", "poll": {"minimum": "{{ params.pause }}"}},
+        {"seed": "{{ params.seed }}", "method": {"type": "dpo", "beta": "{{ params.beta }}"}, "max_usd": 3},
+        {"method": {"type": "reinforcement", "grader": "{{ params.grader }}"}, "validation_data": "{{ params.v }}"},
+        {"method": {"type": "dpo", "beta": 0.2}, "metadata": {"run": "{{ run_id }}"}, "suffix": "Any word"},
+        {"validation_data": 0.1, "row": {"user": "{question}", "assistant": "{answer}"}, "order": "content"},
+        {"timeout": timedelta(hours=1), "poll": {"minimum": 1, "maximum": 60, "growth": 2}, "extra_body": {"a": 1}},
     ],
 )
 def test_what_is_right_or_a_template_passes_when_the_dag_is_parsed(fine):
@@ -145,8 +202,8 @@ def test_what_is_right_or_a_template_passes_when_the_dag_is_parsed(fine):
 def test_words_that_pass_without_the_core_are_right_by_the_core(alias):
     for choice in get_args(Choice):
         check_registration(name="Support.router-2", alias=alias, checkpoint=choice)
-        assert _training._PLAIN["checkpoint"].fullmatch(choice)
-    assert _training._PLAIN["alias"].fullmatch(alias)
+        assert _early._PLAIN["checkpoint"](choice)
+    assert _early._PLAIN["alias"](alias)
 
 
 def test_parsing_a_dag_of_plain_words_imports_nothing_of_the_core():
@@ -196,14 +253,50 @@ def test_one_step_refuses_what_cant_be_before_anything_is_sent(data, wrong, said
     if fields.get("validation_data"):
         fields["validation_data"] = str(data)
 
-    assert said in refused(FineTuneOperator(task_id="tune", **fields))
+    assert said in refused(rendered(FineTuneOperator(task_id="tune", **TRAINING), **fields))
+
+
+@pytest.mark.usefixtures("unreachable")
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"reuse": "always"}, "reuse"),
+        ({"alias": "v1", "name": "router"}, "alias"),
+        ({"checkpoint": "first", "name": "router"}, "checkpoint"),
+        ({"seed": "seven"}, "seed"),
+        ({"order": "sorted"}, "order"),
+        ({"timeout": "soon"}, "timeout"),
+        ({"poll": {"minimum": "soon"}}, "poll.minimum"),
+    ],
+)
+def test_what_a_template_becomes_is_checked_before_anything_is_sent(data, wrong, said):
+    tune = FineTuneOperator(task_id="tune", model="gpt-4o-mini", training_data=str(data))
+
+    assert said in refused(rendered(tune, **wrong))
+
+
+def test_numbers_of_a_schedule_may_be_templates(unreachable):
+    tune = FineTuneOperator(task_id="tune", **TRAINING, poll_interval="{{ params.pause }}")
+
+    tune.render_template_fields({"params": {"pause": 30}})
+
+    with tune.hook.new_client() as client:
+        assert (client._account.poll.minimum, client._account.poll.maximum) == (30, 30)
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_a_mapped_task_with_a_wrong_field_fails_at_once():
+    with DAG("mapped_wrong", start_date=START, schedule=None):
+        tune = FineTuneOperator.partial(task_id="tune", **TRAINING).expand(seed=[-1, 1])
+
+    assert "seed" in refused(tune.unmap({"seed": -1}))
 
 
 @pytest.mark.usefixtures("unreachable")
 def test_the_step_that_creates_a_job_refuses_what_it_can_before_anything_is_sent():
-    create = CreateFineTuningJobOperator(task_id="create", model="m", training_file="file-1", suffix="")
+    create = CreateFineTuningJobOperator(task_id="create", model="m", training_file="file-1")
 
-    assert "suffix" in refused(create)
+    assert "suffix" in refused(rendered(create, suffix=""))
 
 
 @pytest.mark.usefixtures("unreachable")
@@ -217,6 +310,5 @@ def test_the_step_that_uploads_refuses_a_row_that_is_in_both_files(data):
 @pytest.mark.usefixtures("unreachable")
 def test_the_step_that_registers_refuses_a_templated_word_before_anything_is_sent():
     register = RegisterModelOperator(task_id="register", job="ftjob-1", name="router", alias="{{ params.alias }}")
-    register.alias = "v1"  # as rendered
 
-    assert "alias" in refused(register)
+    assert "alias" in refused(rendered(register, alias="v1"))

@@ -77,7 +77,7 @@ def test_the_form_of_a_connection_says_what_goes_where():
     assert form["standard_fields"]["password"]["title"] == "API key"
     assert form["standard_fields"]["login"]["hidden"]
     if __version__ >= "3.2":  # before, these are keys of the extra field, which has no form
-        assert {"organization", "project", "registry", "timeout"} <= form["extra_fields"].keys()
+        assert {"organization", "project", "registry", "timeout", "settle", "poll"} <= form["extra_fields"].keys()
 
 
 def test_airflow_loads_the_plugin_once_and_shows_its_tab():
@@ -97,6 +97,9 @@ def test_airflow_loads_the_plugin_once_and_shows_its_tab():
         ({"host": "https://llm.example/v1", "password": "k"}, {"base_url": "https://llm.example/v1", "api_key": "k"}),
         ({"password": "k"}, {"base_url": None, "api_key": "k"}),
         ({"host": "llm.example", "port": 8080, "schema": "http"}, {"base_url": "http://llm.example:8080/v1"}),
+        ({"host": "proxy.corp/v1"}, {"base_url": "https://proxy.corp/v1"}),
+        ({"host": "proxy.corp/llm/v1/"}, {"base_url": "https://proxy.corp/llm/v1"}),
+        ({"host": "proxy.corp/v1", "port": 8080, "schema": "http"}, {"base_url": "http://proxy.corp:8080/v1"}),
         (
             {"extra": {"organization": "org-1", "project": "proj_1", "timeout": 5, "registry": "sqlite:///m.db"}},
             {"organization": "org-1", "project": "proj_1", "timeout": 5},
@@ -125,8 +128,44 @@ def test_a_connection_becomes_the_arguments_of_a_client(connection, settings):
 @pytest.mark.parametrize("given", ["auth=entra", "[]", ["auth"]])
 def test_service_options_that_are_no_mapping_are_refused(given):
     connection = Connection(conn_id="c", conn_type="tuneway", extra=json.dumps({"service_options": given}))
-    with pytest.raises(InvalidSpec, match="connection 'c': service_options is not a mapping"):
+    with pytest.raises(InvalidSpec, match="service_options can't be .* it takes a mapping"):
         client_settings(connection)
+
+
+@pytest.mark.parametrize(
+    ("uri", "settings"),
+    [
+        ("tuneway://:k@llm.example", {"base_url": "https://llm.example/v1", "api_key": "k"}),
+        ("tuneway://:k@proxy.corp:8080/v1", {"base_url": "https://proxy.corp:8080/v1"}),
+        ("tuneway://:k@proxy.corp/llm%2Fv1", {"base_url": "https://proxy.corp/llm/v1"}),
+        ("tuneway://:k@llm.example/http", {"base_url": "http://llm.example/v1"}),
+        (
+            "tuneway://llm.example/?timeout=30&settle=2.5&lookup_pages=7&project=12",
+            {"timeout": 30, "settle": 2.5, "lookup_pages": 7, "project": "12"},
+        ),
+        ("tuneway://llm.example/?poll=%7B%22minimum%22%3A+7%7D", {"poll": {"minimum": 7}}),
+        ("tuneway://llm.example/?registry=sqlite%3A%2F%2F%2Fm.db", {"base_url": "https://llm.example/v1"}),
+    ],
+)
+def test_a_connection_that_is_a_uri_becomes_the_arguments_of_a_client(uri, settings):
+    made = client_settings(_of_uri(uri))
+
+    assert {name: made.get(name) for name in settings} == settings
+    with Client(**{"api_key": "k"} | {name: value for name, value in made.items() if value is not None}):
+        pass  # and the client takes them
+
+
+@pytest.mark.parametrize(("extra", "said"), [("timeout=soon", "timeout"), ("poll=often", "poll")])
+def test_text_that_is_no_number_is_named(extra, said):
+    with pytest.raises(InvalidSpec, match=said):
+        Client(**client_settings(_of_uri(f"tuneway://:k@llm.example/?{extra}")))
+
+
+def _of_uri(uri):
+
+    stored = Connection(conn_id="c", uri=uri)
+    names = ("conn_type", "host", "login", "password", "schema", "port", "extra")
+    return Connection(conn_id="c", **{name: getattr(stored, name) for name in names})
 
 
 def test_a_connection_can_be_tried(service, monkeypatch):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
+import threading
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
+from support.fault_server import Fault, FaultServer
 
 from airflow_tuneway._compat import AirflowFailException, TaskDeferralTimeout
 from airflow_tuneway._runs import requester_of
@@ -17,8 +22,10 @@ from airflow_tuneway.operators import (
     FineTuneOperator,
     UploadTrainingFileOperator,
     WaitForFineTuningJobOperator,
+    _ending,
 )
-from tuneway import Client, JobSpec, Requester, WaitTimeout
+from tuneway import Client, JobSpec, Recipe, Requester
+from tuneway.progress import FileUploaded, JobAdopted, JobCreated, Logged, Settling
 
 START = datetime(2026, 1, 1)  # noqa: DTZ001 - Airflow takes it for UTC
 AT_ONCE = {"retry_delay": timedelta(0)}
@@ -138,6 +145,31 @@ def test_bad_data_fails_the_task_at_once_and_names_the_line(run, service, tmp_pa
     assert "bad.jsonl:1" in capsys.readouterr().out
 
 
+def _bad_recipe(data):
+    return Recipe(model="gpt-4o-mini", training_data=data, seed=-1)
+
+
+def _bad_fields(data):
+    return {"model": "gpt-4o-mini", "training_data": data, "sede": 7}
+
+
+@pytest.mark.parametrize("says", [_bad_recipe, _bad_fields])
+def test_a_function_that_says_a_bad_field_fails_its_task_at_once(run, stuck, data, tries, says):
+    with DAG(f"said{says.__name__}", start_date=START, schedule=None, default_args=AT_ONCE) as dag:
+
+        @task.fine_tune(retries=3)
+        def tune():
+            return says(str(data))
+
+        tune()
+
+    state, _ = run(dag)
+
+    assert state == "failed"
+    assert tries(dag.dag_id) == {"tune": 1}
+    assert jobs_of(stuck, data) == []
+
+
 def test_a_job_that_was_cancelled_fails_the_task_at_once(run, stuck, data, tries):
     with Client(base_url=stuck.base_url) as client:
         job = client.cancel(made(client, data).id)
@@ -225,30 +257,147 @@ def test_a_deferral_that_airflow_itself_ends_is_cleaned_up_after(stuck, data, ca
         assert client.jobs.retrieve(job.id).status == status
 
 
-class KilledWhileItWaits(FineTuneOperator):
-    """Is killed at each piece of news; before it waits there is nothing to cancel."""
+def killed(operator, at):
+    """This operator, but Airflow tells it to stop at this piece of news, in the middle of what it does."""
 
-    def tell(self, news):
-        self.on_kill()
+    class Killed(operator):
+        def tell(self, news):
+            if isinstance(news, at):
+                self.on_kill()
+            super().tell(news)
+
+    return Killed
+
+
+@pytest.fixture
+def ended(supervisor):
+    """A task that is ended by a person: gives its instance."""
+    supervisor.state = "failed"
+    return task_instance(run_id="run", task_id="tune", xcom_push=lambda key, value: None)
 
 
 @pytest.mark.parametrize(("pipeline", "status"), [("d", "cancelled"), ("another", "validating_files")])
-def test_a_kill_on_a_worker_cancels_only_what_the_task_has_made(stuck, data, supervisor, pipeline, status):
-    supervisor.state = "failed"
-    told = {}
-    ti = task_instance(run_id="run", task_id="tune", xcom_push=lambda key, value: told.update({key: value}))
-    with Client(base_url=stuck.base_url) as client:
+@pytest.mark.parametrize("at", [JobAdopted, Logged])
+def test_a_kill_on_a_worker_cancels_only_what_the_task_has_made(stuck, data, ended, at, pipeline, status):
+    with Client(base_url=stuck.base_url, settle=0.2) as client:
         by = {"engine": "airflow", "pipeline": pipeline, "run": "run", "step": "tune"}
         job = made(client, data, **by)
-        tune = KilledWhileItWaits(
-            task_id="tune", training_data=data, model="gpt-4o-mini", reuse="content", deferrable=False, timeout=2
+        tune = killed(FineTuneOperator, at)(
+            task_id="tune", training_data=data, model="gpt-4o-mini", reuse="content", deferrable=False, timeout=60
         )
 
-        with pytest.raises((AirflowFailException, WaitTimeout)):
-            tune.execute({"ti": ti})
+        with pytest.raises(AirflowFailException, match="The task was ended"):
+            tune.execute({"ti": ended})
 
-        assert told["job_id"] == job.id
         assert client.jobs.retrieve(job.id).status == status
+
+
+@pytest.mark.parametrize("state", ["failed", "success"])
+@pytest.mark.parametrize("at", [JobCreated, Settling])
+def test_a_task_that_is_ended_while_it_submits_takes_its_job_along(stuck, data, ended, supervisor, at, state):
+    supervisor.state = state
+    with Client(base_url=stuck.base_url, settle=0.2) as client:
+        create = killed(CreateFineTuningJobOperator, at)(
+            task_id="tune", model="gpt-4o-mini", training_file=client.upload(data).id
+        )
+
+        with pytest.raises(AirflowFailException, match="The task was ended"):
+            create.execute({"ti": ended})
+
+    assert [job.status for job in jobs_of(stuck, data)] == ["cancelled"]
+
+
+def test_a_task_that_is_ended_while_its_data_is_sent_creates_no_job(stuck, data, ended):
+    tune = killed(FineTuneOperator, FileUploaded)(task_id="tune", training_data=data, model="gpt-4o-mini")
+
+    with pytest.raises(AirflowFailException, match="The task was ended"):
+        tune.execute({"ti": ended})
+
+    assert jobs_of(stuck, data) == []
+
+
+def test_a_create_that_is_on_its_way_when_the_task_is_ended_is_cancelled(ended, monkeypatch):
+    tune = CreateFineTuningJobOperator(task_id="tune", model="gpt-4o-mini", training_file="file-1")
+
+    with FaultServer() as server:
+        connection = {"conn_type": "tuneway", "host": server.base_url, "extra": {"settle": 0.3}}
+        monkeypatch.setenv("AIRFLOW_CONN_TUNEWAY_DEFAULT", json.dumps(connection))
+        server.service.add_file(id="file-1")
+
+        async def acts_late(create):
+            async def act_afterwards(listing):
+                nothing = listing.act()
+                create.act()
+                await listing.write(nothing)
+
+            server.fault(Fault(act_afterwards), "GET", "/fine_tuning/jobs")
+            os.kill(os.getpid(), signal.SIGTERM)  # the request is there, and no reply
+            await asyncio.Event().wait()
+
+        server.fault(Fault(acts_late), "POST", "/fine_tuning/jobs")
+        before = signal.signal(signal.SIGTERM, lambda *_: tune.on_kill())
+        try:
+            with pytest.raises(AirflowFailException, match="The task was ended"):
+                tune.execute({"ti": ended})
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+        assert [job["status"] for job in server.service.jobs] == ["cancelled"]
+
+
+def test_a_kill_leaves_the_jobs_of_mapped_siblings_alone(stuck, data, ended):
+    with Client(base_url=stuck.base_url, settle=0.2) as client:
+        file = client.upload(data).id
+        by = Requester(engine="airflow", pipeline="d", run="run", step="tune")
+        sibling = client.submit(JobSpec(model="gpt-4o-mini", training_file=file, seed=1), requester=by)
+        create = killed(CreateFineTuningJobOperator, Settling)(
+            task_id="tune", model="gpt-4o-mini", training_file=file, seed=2
+        )
+
+        with pytest.raises(AirflowFailException, match="The task was ended"):
+            create.execute({"ti": ended})
+
+    assert {job.id == sibling.id: job.status for job in jobs_of(stuck, data)} == {
+        True: "validating_files",
+        False: "cancelled",
+    }
+
+
+@pytest.mark.parametrize("state", ["running", "queued", "up_for_retry"])
+def test_a_task_whose_worker_goes_away_while_it_submits_goes_on(stuck, data, ended, supervisor, state):
+    supervisor.state = state
+    with Client(base_url=stuck.base_url, settle=0.2) as client:
+        create = killed(CreateFineTuningJobOperator, Settling)(
+            task_id="tune", model="gpt-4o-mini", training_file=client.upload(data).id
+        )
+
+        create.execute({"ti": ended})
+
+    assert [job.status for job in jobs_of(stuck, data)] == ["validating_files"]
+
+
+def test_a_kill_in_the_middle_of_a_question_to_airflow_is_heard(stuck, data, ended, supervisor, monkeypatch):
+    busy = threading.Lock()  # Airflow's channel takes one question at a time
+    ask = supervisor.send
+
+    def send(message):
+        with busy:
+            return ask(message)
+
+    monkeypatch.setattr(supervisor, "send", send)
+    monkeypatch.setattr(_ending, "DECISION_SECONDS", 0.1)
+    tune = FineTuneOperator(task_id="tune", training_data=data, model="gpt-4o-mini", timeout=60)
+
+    def push(key, value):
+        with busy:
+            tune.on_kill()
+
+    ended.xcom_push = push
+
+    with pytest.raises(AirflowFailException, match=r"The task was ended|cancelled"):
+        tune.execute({"ti": ended})
+
+    assert [job.status for job in jobs_of(stuck, data)] == ["cancelled"]
 
 
 def test_a_job_can_be_cancelled_by_a_step_of_its_own(run, stuck, data):

@@ -11,6 +11,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_tuneway._errors import airflow_errors
 from airflow_tuneway._runs import requester_of
+from airflow_tuneway._telling import Teller
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
 from airflow_tuneway.links import FineTuningJobLink
 
@@ -59,14 +60,11 @@ class TunewayOperator(BaseOperator):
 
     def tell(self, news: News) -> None:
         """Write a piece of news into the task's log."""
-        log_news(self.log, news)
+        self._teller.tell(news)
 
-
-def log_news(log: Any, news: News) -> None:
-    """Write a piece of news into a log; of checked data also the warnings."""
-    log.info("%s", news)
-    for warning in getattr(news, "warnings", ()):
-        log.warning("%s", warning)
+    @cached_property
+    def _teller(self) -> Teller:
+        return Teller(self.log)
 
 
 class JobOperator(TunewayOperator):

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_tuneway.links import FineTuningJobLink, store_job
-from airflow_tuneway.operators._base import TunewayOperator
+from airflow_tuneway.operators._early import check_training_early, is_literal, is_mapped
+from airflow_tuneway.operators._ending import EndingOperator
 from airflow_tuneway.operators._training import (
     RENDERERS,
     SPEC_FIELDS,
@@ -18,10 +19,11 @@ from tuneway.choices import Reuse, check_word
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tuneway import Client
+    from tuneway import Client, JobSpec, Recipe, Requester
+    from tuneway.client import StartedJob
 
 
-class SubmittingOperator(TunewayOperator):
+class SubmittingOperator(EndingOperator):
     """A step that asks for a job.
 
     Args:
@@ -32,14 +34,34 @@ class SubmittingOperator(TunewayOperator):
             differ.
     """
 
-    template_fields: Sequence[str] = (*TunewayOperator.template_fields, "key")
+    template_fields: Sequence[str] = (*EndingOperator.template_fields, "reuse", "key")
     operator_extra_links = (FineTuningJobLink(),)
 
     def __init__(self, *, reuse: Reuse = "run", key: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_word(reuse, Reuse, field="reuse")
+        if is_literal(reuse) and not is_mapped(self):
+            check_word(reuse, Reuse, field="reuse")
         self.reuse = reuse
         self.key = key
+
+    def start(self, client: Client, what: Recipe | JobSpec, requester: Requester, **then: Any) -> StartedJob:
+        """Do everything before the wait; what is asked for is noted before a job may be created."""
+        from tuneway import JobSpec
+        from tuneway.client import StartedJob
+
+        asks: dict[str, Any] = {"reuse": self.reuse, "on_event": self.tell}
+        report, file = None, None
+        if isinstance(what, JobSpec):
+            client.check(what, requester, **asks, **then)
+            spec = what
+        else:
+            report, file = client.send(what, requester, **asks, **then)
+            spec = what.spec(file, file.validation)
+        self._asked = spec
+        self.stop_if_over()
+        job = client.submit(spec, requester=requester, **asks)
+        self._job_id, self._asked = job.id, None
+        return StartedJob(job=job, spec=spec, report=report, training_file=file)
 
 
 class CreateFineTuningJobOperator(SubmittingOperator):
@@ -63,12 +85,14 @@ class CreateFineTuningJobOperator(SubmittingOperator):
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
+        if not is_mapped(self):
+            check_training_early(fields_of(self, SPEC_FIELDS))
 
     def work(self, client: Client, context: Context) -> dict[str, Any]:
         """Submit."""
         from tuneway.steps import asked_training, job_summary
 
         asked = asked_training(fields_of(self, SPEC_FIELDS))
-        started = client.start(asked.what, self.requester(context["ti"]), reuse=self.reuse, on_event=self.tell)
+        started = self.start(client, asked.what, self.requester(context["ti"]))
         store_job(context, started.job.id, client.base_url, self.conn_id)
         return job_summary(started.job, started.spec, data=asked.facts)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_tuneway._errors import airflow_errors
-from airflow_tuneway.operators._base import TunewayOperator, log_news
+from airflow_tuneway._telling import log_news
+from airflow_tuneway.operators._base import TunewayOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_tuneway.operators._create import SubmittingOperator
+from airflow_tuneway.operators._early import check_training_early, is_mapped
 from airflow_tuneway.operators._models import PUBLISHING_FIELDS, PublishingOperator
 from airflow_tuneway.operators._training import (
     DATA_FIELDS,
@@ -21,7 +22,7 @@ from airflow_tuneway.operators._wait import WaitingOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tuneway import Client, Job, JobSpec, Recipe, Requester
+    from tuneway import Client, Job, JobSpec, Recipe
 
 FIELDS = (*TRAINING_FIELDS, *DATA_FIELDS, *FILE_FIELDS)
 
@@ -36,7 +37,7 @@ class OneStepOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
     Each part can be repeated: a retry finds the files, adopts the job, and registers it once.
     """
 
-    template_fields: Sequence[str] = (*SubmittingOperator.template_fields, *PUBLISHING_FIELDS, "timeout")
+    template_fields: Sequence[str] = (*SubmittingOperator.template_fields, *PUBLISHING_FIELDS, "timeout", "poll")
 
     @abstractmethod
     def training(self) -> Recipe | JobSpec | Mapping[str, Any]:
@@ -48,13 +49,7 @@ class OneStepOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
 
         self._budget()  # a wrong time-out is refused before anything is sent
         asked = asked_training(self.training())
-        started = client.start(
-            asked.what,
-            self.requester(context["ti"]),
-            reuse=self.reuse,
-            on_event=self.tell,
-            **self.registration(),
-        )
+        started = self.start(client, asked.what, self.requester(context["ti"]), **self.registration())
         known = job_summary(started.job, started.spec, data=started.report or asked.facts)
         context["ti"].xcom_push(key=ASKED, value=known)
         return self.await_job(client, context, started.job.id)
@@ -66,10 +61,6 @@ class OneStepOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
         ti = context["ti"]
         output = job_summary(job, ti.xcom_pull(task_ids=self.task_id, key=ASKED, map_indexes=ti.map_index))
         return output if self.name is None else self.publish(self.hook.client, context, output)
-
-    def maker(self, ti: Any) -> Requester:
-        """The task itself: a job that it adopted from another isn't its own."""
-        return self.requester(ti)
 
 
 class FineTuneOperator(OneStepOperator):
@@ -103,6 +94,8 @@ class FineTuneOperator(OneStepOperator):
     @with_fields(*FIELDS, required=("model",))
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not is_mapped(self):
+            check_training_early(fields_of(self, FIELDS))
 
     def training(self) -> dict[str, Any]:
         """The fields, as they are after rendering."""

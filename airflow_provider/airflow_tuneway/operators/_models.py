@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_tuneway.assets import outlets_for, tell_asset
 from airflow_tuneway.links import store_job
 from airflow_tuneway.operators._base import JobOperator, TunewayOperator
+from airflow_tuneway.operators._early import check_registration_early, is_mapped
 from airflow_tuneway.operators._training import (
     REGISTRATION_FIELDS,
-    check_registration_early,
     fields_of,
     with_fields,
 )
@@ -52,7 +52,8 @@ class PublishingOperator(TunewayOperator):
     def __init__(self, *, data: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(**outlets_for(self, self.name, kwargs))
-        check_registration_early(fields_of(self, REGISTRATION_FIELDS))
+        if not is_mapped(self):
+            check_registration_early(fields_of(self, REGISTRATION_FIELDS))
         self.data = data
         self._record: ModelRecord | None = None
 

@@ -1,4 +1,4 @@
-"""What operators are told of a training: the names of its fields, and words that are checked early.
+"""What operators are told of a training: the names of its fields.
 
 Airflow has to know the names when it parses a DAG file, where importing the core would take too long, so they stand
 here once more. A test compares them with the core's types.
@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, get_args
-
-from tuneway.choices import Choice
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 TRAINING_FIELDS = ("model", "method", "suffix", "seed", "metadata", "integrations", "hyperparameters", "extra_body")
 """The fields that a recipe and a job specification share."""
@@ -70,41 +67,3 @@ def fields_of(operator: Any, names: Sequence[str]) -> dict[str, Any]:
     """The fields that an operator was given."""
     given = {name: getattr(operator, name) for name in names}
     return {name: value for name, value in given.items() if value is not None}
-
-
-# --- Words that are checked when a DAG file is parsed. ---
-
-_PLAIN = {
-    "checkpoint": re.compile("|".join(get_args(Choice))),
-    "name": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"),
-    "alias": re.compile(r"(?!latest|previous)[a-z]{1,64}"),
-}
-"""What the core surely accepts. It is imported, and asked, only for what doesn't look like this."""
-
-
-def check_registration_early(given: Mapping[str, Any]) -> None:
-    """Refuse wrong words and gates when the DAG file is parsed; templates and the registry are checked when it runs."""
-    words = {name: value for name, value in given.items() if not (isinstance(value, str) and _is_template(value))}
-    words = {name: value for name, value in words.items() if name in _PLAIN and not _is_deferred(value)}
-    named, gates = "name" in given, given.get("gates")
-    plain = all(_is_plain(name, value) for name, value in words.items())
-    if plain and not gates and (named or "alias" not in given):
-        return
-    from tuneway.registry import check_registration
-
-    checked: dict[str, Any] = {name: words[name] for name in ("alias", "checkpoint") if name in words}
-    name = words.get("name", "a-template") if named else None
-    check_registration(**checked, name=name, gates=gates or ())
-
-
-def _is_plain(name: str, value: object) -> bool:
-    return isinstance(value, str) and _PLAIN[name].fullmatch(value) is not None
-
-
-def _is_deferred(value: object) -> bool:
-    """Whether a value is known only when the task runs: the output of another task."""
-    return hasattr(value, "resolve")
-
-
-def _is_template(value: str) -> bool:
-    return "{{" in value or "{%" in value

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_tuneway._compat import (
     AirflowException,
@@ -19,10 +19,13 @@ from airflow_tuneway._compat import (
 )
 from airflow_tuneway._connection import poll_of
 from airflow_tuneway._errors import airflow_errors, refuse
-from airflow_tuneway._runs import as_arguments, is_over, is_own, run_of
+from airflow_tuneway._runs import as_arguments, run_of
+from airflow_tuneway._telling import repeat_end
 from airflow_tuneway.hooks import FineTuningHook
 from airflow_tuneway.links import JOB_ID, store_job
-from airflow_tuneway.operators._base import JobOperator, TunewayOperator
+from airflow_tuneway.operators._base import JobOperator
+from airflow_tuneway.operators._early import check_wait_early, is_mapped
+from airflow_tuneway.operators._ending import EndingOperator
 from tuneway._escape import one_line
 
 if TYPE_CHECKING:
@@ -36,20 +39,16 @@ GRACE = timedelta(minutes=5)
 LEAST_SECONDS = 0.001
 
 
-class WaitingOperator(TunewayOperator):
+class WaitingOperator(EndingOperator):
     """A step that waits for a job.
-
-    A job is cancelled only if this run has made it: a job that was adopted from another run, or that somebody else
-    made, goes on. `CancelFineTuningJobOperator` cancels any job.
 
     Args:
         deferrable: Whether to wait without a worker; `[operators] default_deferrable` decides, unless given.
         timeout: Seconds (or a timedelta) to wait, for each try; `execution_timeout` counts as well,
             which Airflow itself ignores while a task is deferred. A restart of a triggerer doesn't lengthen it.
-        cancel_on_kill: Whether the job is cancelled when a person ends the task. It goes on when a worker
-            or a triggerer goes away, or when the task is cleared: the next try adopts it.
         cancel_on_timeout: Whether the job is cancelled when the time is up. If so, the task fails for
-            good, since a retry would pay for another job. If not, the job goes on, and a retry waits on.
+            good, since a retry would pay for another job. If not, the job goes on, and a retry waits on. As with
+            `cancel_on_kill`, a job that was made elsewhere goes on.
         poll: How often to look: fields of `tuneway.Poll`, in place of those of the connection.
         poll_interval: Seconds between two looks; short for `poll={"minimum": s, "maximum": s}`. A job that says when
             it will be done is looked at less often until then.
@@ -60,7 +59,6 @@ class WaitingOperator(TunewayOperator):
         *,
         deferrable: bool | None = None,
         timeout: float | timedelta | None = None,
-        cancel_on_kill: bool = True,
         cancel_on_timeout: bool = False,
         poll: Mapping[str, float] | None = None,
         poll_interval: float | None = None,
@@ -72,16 +70,17 @@ class WaitingOperator(TunewayOperator):
             conf.getboolean("operators", "default_deferrable", fallback=False) if deferrable is None else deferrable
         )
         self.timeout: float | None = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
         self.poll = poll_of(poll, poll_interval)
-        self._waits_for: tuple[Any, str] | None = None
+        if not is_mapped(self):
+            check_wait_early(self.timeout, self.poll)
 
     def await_job(self, client: Client, context: Context, job_id: str) -> Any:
         """Wait: in the triggerer, or here."""
         from tuneway import WaitToken
 
         ti = context["ti"]
+        self._job_id = job_id
         store_job(context, job_id, client.base_url, self.conn_id)
         budget = self._budget()
         token = WaitToken(job_id=job_id, deadline=None if budget is None else time.time() + budget)
@@ -106,13 +105,15 @@ class WaitingOperator(TunewayOperator):
         """Go on when the job has ended."""
         from tuneway.models import Job
 
+        job = Job.model_validate(event["job"]) if event["job"] else None
+        repeat_end(self.log, event, job)
         error = event["error"]
         if error is not None:
             timed_out = error["kind"] == "WaitTimeout"
             refuse(error, final=timed_out and self._time_is_up(context["ti"], event["job_id"]))
         try:
             with airflow_errors():
-                return self.done(context, Job.model_validate(event["job"]))
+                return self.done(context, cast("Job", job))
         finally:
             self.hook.close()
 
@@ -127,18 +128,6 @@ class WaitingOperator(TunewayOperator):
                 raise AirflowFailException(f"{one_line(job_id)} didn't end in time, and was cancelled") from error
             raise
 
-    def on_kill(self) -> None:
-        """Cancel the job if a person ended the task; if only the worker goes away, the next try adopts it."""
-        if not self.cancel_on_kill or self._waits_for is None:
-            return
-        ti, job_id = self._waits_for
-        if is_over(ti):
-            self._cancel(ti, job_id, why="The task was ended")
-
-    def maker(self, ti: Any) -> Requester:
-        """The requester whose jobs this step may cancel: any task of the run."""
-        return run_of(ti)
-
     @abstractmethod
     def done(self, context: Context, job: Job) -> Any:
         """Make the step's output of a succeeded job."""
@@ -147,15 +136,12 @@ class WaitingOperator(TunewayOperator):
         from tuneway.errors import WaitTimeout
 
         ti = context["ti"]
-        self._waits_for = ti, token.job_id
         try:
             job = client.wait(token, on_event=self.tell)
         except (WaitTimeout, AirflowTaskTimeout) as error:
             if self._time_is_up(ti, token.job_id):
                 raise AirflowFailException(f"{one_line(token.job_id)} didn't end in time, and was cancelled") from error
             raise
-        finally:
-            self._waits_for = None
         return self.done(context, job)
 
     def _time_is_up(self, ti: Any, job_id: str) -> bool:
@@ -166,21 +152,11 @@ class WaitingOperator(TunewayOperator):
         from tuneway.models import Phase
 
         try:
-            job = self._cancel(ti, job_id, why="The time is up")
+            with self.hook.new_client() as client:  # the other may have been interrupted in the middle of anything
+                job = self._cancel(client, ti, job_id, why="The time is up")
         except TunewayError as error:
             raise AirflowException(f"{one_line(job_id)} didn't end in time, and can't be cancelled: {error}") from error
         return job is not None and job.phase is not Phase.SUCCEEDED
-
-    def _cancel(self, ti: Any, job_id: str, *, why: str) -> Job | None:
-        """Cancel the job if this run has made it; gives the job as it is then, None if it was left alone."""
-        # a client of its own: a signal may have interrupted the one that waits in the middle of anything
-        with self.hook.new_client() as client:
-            if not is_own(client.jobs.retrieve(job_id), self.maker(ti)):
-                self.log.info("%s: %s was made elsewhere and goes on", why, one_line(job_id))
-                return None
-            job = client.cancel(job_id)
-        self.log.info("%s: %s is %s", why, one_line(job_id), one_line(job.status))
-        return job
 
     def _budget(self) -> float | None:
         """Seconds to wait."""
@@ -204,11 +180,15 @@ class WaitForFineTuningJobOperator(WaitingOperator, JobOperator):
         job: The output of the step that created it, or its id.
     """
 
-    template_fields: Sequence[str] = (*JobOperator.template_fields, "timeout")
+    template_fields: Sequence[str] = (*JobOperator.template_fields, "timeout", "poll")
 
     def work(self, client: Client, context: Context) -> Any:
         """Wait."""
         return self.await_job(client, context, self.job_id)
+
+    def maker(self, ti: Any) -> Requester:
+        """The requester whose jobs this step may cancel: any task of the run."""
+        return run_of(ti)
 
     def done(self, context: Context, job: Job) -> dict[str, Any]:  # noqa: ARG002
         """What came of it."""

@@ -108,7 +108,9 @@ class AsyncJobSteps:
         """Cancel a job. A job that has ended already is returned unchanged."""
         return await self._driver.run(flows.cancel(self._account, job_id))
 
-    async def cancel_made_by(self, requester: Requester | str, *, on_event: Listener | None = None) -> list[Job]:
+    async def cancel_made_by(
+        self, requester: Requester | str, *, spec: JobSpec | None = None, on_event: Listener | None = None
+    ) -> list[Job]:
         """Cancel every job that this requester has made, and return them.
 
         It is for a process other than the one that submitted the jobs, with `keep_origin`. It takes the settle
@@ -119,10 +121,11 @@ class AsyncJobSteps:
 
         Args:
             requester: Who asked for the jobs, or the origin mark itself.
+            spec: Cancel only the jobs that train the same data in the same way as this.
             on_event: Called with news of what happens.
         """
         origin = requester if isinstance(requester, str) else requester.origin
-        return await self._driver.run(flows.cancel_made_by(self._account, origin), on_event)
+        return await self._driver.run(flows.cancel_made_by(self._account, origin, spec), on_event)
 
     async def cancel_marked(self, mark: str, *, on_event: Listener | None = None) -> list[Job]:
         """Cancel every job with this mark, and return them.

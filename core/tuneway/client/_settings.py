@@ -99,7 +99,7 @@ class Options:
     def _account(self, dialect: Dialect, *, local: bool) -> Account:
         return Account(
             retry=self.retry or Retry(),
-            poll=_schedule(self.poll, LOCAL_POLL if local else Poll()),
+            poll=schedule(self.poll, LOCAL_POLL if local else Poll()),
             settle=self.settle,
             lookup_pages=self.lookup_pages,
             file_limit=dialect.file_limit,
@@ -150,13 +150,17 @@ def _clean_url(base_url: str) -> str:
     return base_url
 
 
-def _schedule(given: Poll | Mapping[str, float] | None, default: Poll) -> Poll:
+def schedule(given: Poll | Mapping[str, float] | None, default: Poll) -> Poll:
     """The schedule that was given, also as the fields that connections of engines store; else the default."""
     if not isinstance(given, Mapping):
         return given or default
     unknown = given.keys() - {field.name for field in fields(Poll)}
     if unknown:
-        raise InvalidSpec(f"poll can't have {', '.join(sorted(unknown))}", field="poll", hint="See tuneway.Poll.")
+        raise InvalidSpec(
+            f"poll can't have {', '.join(sorted(map(excerpt, unknown)))}", field="poll", hint="See tuneway.Poll."
+        )
+    for name, value in given.items():
+        _check(f"poll.{name}", value, least=0, meaning="a number")
     return Poll(**{name: int(value) if name == "tolerance" else value for name, value in given.items()})  # type: ignore[arg-type]
 
 

@@ -9,11 +9,18 @@ from tuneway.errors import BadRequest, Conflict, LookupFailed, NotFound, Tuneway
 from tuneway.flows._account import Account
 from tuneway.flows._carrier import Suffix
 from tuneway.flows._effects import Flow, sleep, tell
-from tuneway.flows._identity import PAIR_LENGTH
-from tuneway.flows._marks import KEY, ORIGIN, has, has_origin
+from tuneway.flows._identity import PAIR_LENGTH, identify
+from tuneway.flows._marks import CONTENT, KEY, ORIGIN, has, has_origin
 from tuneway.flows._paging import Pager
 from tuneway.flows._request import request, settling
-from tuneway.models import Job
+from tuneway.models import Job, JobSpec
+from tuneway.requester import Requester
+
+LOOKS = (0.1, 0.1, 0.25, 0.55)
+"""The pauses before the list is read again, as shares of the settle window.
+
+The first are short: the process that cancels may itself be ended before the window has passed.
+"""
 
 
 def cancel(account: Account, job_id: str) -> Flow[Job]:
@@ -36,11 +43,16 @@ def cancel(account: Account, job_id: str) -> Flow[Job]:
         return ended
 
 
-def cancel_made_by(account: Account, origin: str) -> Flow[list[Job]]:
+def cancel_made_by(account: Account, origin: str, spec: JobSpec | None = None) -> Flow[list[Job]]:
     """Cancel all jobs with this origin that haven't ended; gives the jobs as they are afterwards.
 
     The process that created them may have been killed just before, with a create still on its way. So the list is
-    read again after the settle window. An error on one job is raised after the others are cancelled.
+    read again until the settle window has passed. An error on one job is raised after the others are cancelled.
+
+    Args:
+        account: The account to send requests with.
+        origin: The origin mark.
+        spec: Only jobs with the content of this specification are cancelled.
 
     Raises:
         LookupFailed: The service's jobs don't have their origin.
@@ -53,7 +65,14 @@ def cancel_made_by(account: Account, origin: str) -> Flow[list[Job]]:
             retryable=False,
         )
     origin = origin[:PAIR_LENGTH]
-    return (yield from _cancel_all(account, {ORIGIN: origin}, lambda job: has_origin(job, origin)))
+    content = None
+    if spec is not None:
+        content = (yield from identify(account, spec, Requester(), reuse="content")).content
+
+    def suits(job: Job) -> bool:
+        return has_origin(job, origin) and (content is None or has(job, CONTENT, content))
+
+    return (yield from _cancel_all(account, {ORIGIN: origin}, suits))
 
 
 def cancel_marked(account: Account, mark: str) -> Flow[list[Job]]:
@@ -72,11 +91,13 @@ def cancel_marked(account: Account, mark: str) -> Flow[list[Job]]:
 def _cancel_all(account: Account, wanted: Mapping[str, str], suits: Callable[[Job], bool]) -> Flow[list[Job]]:
     jobs, trouble = yield from _cancel_found(account, wanted, suits)
     yield from tell(progress.Settling(account.settle_window))
-    yield from sleep(account.settle_window)
-    late, trouble = yield from _cancel_found(account, wanted, suits)  # this also tries again what failed before
+    for share in LOOKS:
+        yield from sleep(share * account.settle_window)
+        late, trouble = yield from _cancel_found(account, wanted, suits)  # this also tries again what failed before
+        jobs += late
     if trouble is not None:
         raise trouble
-    return list({job.id: job for job in jobs + late}.values())
+    return list({job.id: job for job in jobs}.values())
 
 
 def _cancel_found(

@@ -137,6 +137,14 @@ def test_a_schedule_that_makes_no_sense_is_named(field, value):
     assert caught.value.field == f"poll.{field}"
 
 
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(("poll", "field"), [({"minimum": "soon"}, "poll.minimum"), ({"least": 1}, "poll")])
+def test_fields_of_a_schedule_that_make_no_sense_are_named(kind, poll, field):
+    with pytest.raises(InvalidSpec) as caught:
+        kind(base_url="http://localhost", poll=poll)
+    assert caught.value.field == field
+
+
 # --- Proxies. ---
 
 

@@ -10,6 +10,9 @@ from support.virtual_driver import lost_after
 
 from tuneway.errors import BadRequest, Conflict, ConnectionLost, Forbidden, LookupFailed, NotFound
 from tuneway.flows import cancel, cancel_made_by
+from tuneway.flows.submit import submit
+from tuneway.models import JobSpec
+from tuneway.requester import Requester
 
 CANCEL = "POST /fine_tuning/jobs/ftjob-1/cancel"
 GET = "GET /fine_tuning/jobs/ftjob-1"
@@ -109,3 +112,20 @@ def test_a_list_without_an_end_is_not_read_forever(stage):
     with pytest.raises(LookupFailed, match="pages"):
         recall(stage)
     assert first
+
+
+def test_a_job_that_shows_early_is_cancelled_early(stage):
+    late = []
+    stage.driver.at[stage.driver.now + 1] = lambda: late.append(made_by(stage))
+    started, cancelled = stage.driver.now, []
+    stage.driver.at[started + 3] = lambda: cancelled.append(stage.service.job(late[0])["status"])
+    recall(stage)
+    assert cancelled == ["cancelled"]
+
+
+def test_only_the_jobs_of_one_content_are_cancelled_if_so_asked(stage):
+    by = Requester(engine="airflow", pipeline="nightly", run="1", step="tune")
+    specs = [JobSpec(model="m", training_file="file-1", seed=seed) for seed in (1, 2)]
+    mine, other = (stage.driver.run(submit(stage.account, spec, requester=by)) for spec in specs)
+    assert [job.id for job in stage.driver.run(cancel_made_by(stage.account, by.origin, specs[0]))] == [mine.id]
+    assert stage.service.job(other.id)["status"] != "cancelled"
