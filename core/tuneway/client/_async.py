@@ -45,7 +45,7 @@ class AsyncClient(AsyncSteps):
         settle: Seconds within which the service is trusted to show what a request has done; 10 unless it
             is on this machine, where it is 1.
         lookup_pages: The number of pages after which a search for a job or a file fails. Nothing is created then.
-        dialect: "openai" or "azure", or a `tuneway.dialects.Dialect` of your own; guessed from `base_url`.
+        dialect: Its name, such as "azure", or a `tuneway.dialects.Dialect` of your own; guessed from `base_url`.
         api_version: Azure's dated API version, else OPENAI_API_VERSION; its /openai/v1 needs none.
         service_options: What else the service needs; those that are left out come from the variables that the
             service's own SDK reads. Each dialect names its options.

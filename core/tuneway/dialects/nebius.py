@@ -17,6 +17,7 @@ from tuneway._escape import excerpt
 from tuneway.calls import Request
 from tuneway.calls.jobs import ROOT
 from tuneway.dialects._base import Dialect, translated
+from tuneway.dialects._mark import MARK, with_mark
 from tuneway.errors import InvalidSpec
 from tuneway.flows import Offers, Suffix
 from tuneway.models import TrainingSpec
@@ -25,8 +26,6 @@ NAME = "nebius"
 HOSTS = re.compile(r"(.+\.)?(tokenfactory|studio)(\.[a-z0-9-]+)?\.nebius\.(com|ai)")
 LARGEST_FILE = 5 * 1000**3
 CARRIER = Suffix(room=64)
-OWN_SUFFIX = 31
-"""The rest of the room is the mark's, with a hyphen before it."""
 
 
 def _root(base_url: str) -> str:
@@ -94,10 +93,12 @@ NEBIUS = Dialect(
         pause=False,
         resume=False,
         metadata=False,
-        suffix=OWN_SUFFIX,
+        suffix=CARRIER.own_room,
         rate="absolute",
         chat="after deploying",
     ),
     key_variables=("NEBIUS_API_KEY",),
     file_limit=LARGEST_FILE,
+    options=(MARK,),
+    configure=with_mark,
 )

@@ -12,7 +12,7 @@ from tuneway.errors import Forbidden, TunewayError, Unauthorized
 from tuneway.flows._account import Account
 from tuneway.flows._carrier import Carrier, Named, Suffix
 from tuneway.flows._effects import Flow
-from tuneway.flows._marks import KEY, suffix_shown
+from tuneway.flows._marks import KEY, read, suffix_shown
 from tuneway.flows._offers import Offers
 from tuneway.flows._request import once
 from tuneway.models import Job, Model
@@ -85,14 +85,14 @@ def doctor(account: Account, *, base_url: str, why: str, options: Mapping[str, s
     except TunewayError as problem:
         error = problem
     models = yield from _models(account)
-    marks, evidence = _judge(account.carrier, jobs, error)
+    marks, evidence = _judge(account.marking, jobs, error)
     return Diagnosis(
         base_url=base_url,
         service=account.service,
         why=why,
         offers=account.offers,
         options=options,
-        carrier=CARRIERS.get(type(account.carrier), METADATA),
+        carrier=CARRIERS.get(type(account.marking), METADATA),
         key=_key(error),
         error=error,
         marks=marks,
@@ -136,6 +136,8 @@ def _judge(carrier: Carrier, jobs: list[Job], error: TunewayError | None) -> tup
     if isinstance(carrier, Suffix):
         found, what = suffixed, "shows its suffix"
         missing = f"none of {len(jobs)} jobs shows a suffix; perhaps none was given one"
+    elif moved := _first(jobs, lambda job: (read(Suffix(), job).metadata or {}).get(KEY)):
+        return "kept", f"{moved} has Tuneway's mark in its suffix, not in its metadata. {OTHER_CARRIER}"
     else:
         found, what = _first(jobs, lambda job: job.metadata), "has metadata"
         missing = f"none of {len(jobs)} jobs has metadata; perhaps none was given any"

@@ -1,4 +1,4 @@
-"""Nebius: what a create becomes there, and what is refused before."""
+"""Nebius: what a create becomes there, what is refused before, and one job whatever happens on the wire."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.fault_server import FaultServer
+from support import fault_server as faults
+from support.fault_server import Fault, FaultServer, answer
 from support.vendors.nebius import Nebius
 
-from tuneway import DPO, InvalidSpec, JobSpec, Supervised
+from tuneway import DPO, InvalidSpec, JobSpec, Requester, Supervised
 from tuneway.dialects import DIALECTS, NEBIUS, guess
 from tuneway.dialects.nebius import create_body
 from tuneway.flows import Poll, Retry
+from tuneway.progress import JobAdopted, News
 
 QUICK = {"dialect": "nebius", "poll": Poll(minimum=0.001, maximum=0.002), "settle": 0.1, "retry": Retry(first=0.001)}
 JOBS = "/fine_tuning/jobs"
@@ -115,3 +117,45 @@ def test_a_job_that_can_not_be_paused_is_not_asked_to(action, connect, server):
     with connect(base_url=server.base_url, **QUICK) as client, refused:
         getattr(client, action)("ftjob-1")
     assert server.arrived == []
+
+
+FAULTS: dict[str, Fault] = {
+    "dropped before": faults.drop_before(),
+    "dropped after": faults.drop_after(),
+    "too late": faults.late(2.0),
+    "truncated": faults.cut(60),
+    "503, and created": answer({"error": {"message": "in trouble"}}, 503, acts=True),
+    "500, and not created": answer({"error": {"message": "just resubmit"}}, 500),
+    "429": answer({"error": {"message": "slow down"}}, 429),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_one_job_is_made_whatever_happens_to_its_create(name, connect, server):
+    server.fault(FAULTS[name], "POST", JOBS)
+    with connect(base_url=server.base_url, timeout=0.5, **QUICK) as client:
+        job = client.submit(SPEC, key="nightly")
+    assert [job["id"] for job in server.service.alive] == [job.id]
+
+
+def test_a_second_process_adopts_the_job_by_its_suffix(connect, server):
+    told: list[News] = []
+    with connect(base_url=server.base_url, **QUICK) as client:
+        first = client.submit(SPEC, key="nightly")
+    with connect(base_url=server.base_url, **QUICK) as client:
+        again = client.submit(SPEC, key="nightly", on_event=told.append)
+    assert again.id == first.id
+    assert any(isinstance(news, JobAdopted) for news in told)
+    assert len(server.asked("POST", JOBS)) == 1
+    assert server.service.jobs[0]["suffix"].startswith("router-")
+
+
+def test_other_work_and_another_requester_get_jobs_of_their_own(connect, server):
+    with connect(base_url=server.base_url, **QUICK) as client:
+        ids = {
+            client.submit(SPEC, key="nightly").id,
+            client.submit(SPEC, key="weekly").id,
+            client.submit(SPEC.model_copy(update={"seed": 8}), key="nightly").id,
+            client.submit(SPEC, requester=Requester(pipeline="p", run="r", step="s")).id,
+        }
+    assert len(ids) == 4

@@ -37,6 +37,11 @@ def test_a_service_is_read_and_nothing_else(stage):
         ([{"metadata": {"tuneway_key": "k"}}, {"metadata": None}], "kept", "ftjob-1 has Tuneway's mark"),
         ([{"metadata": {"team": "a"}}, {"metadata": None}], "kept", "ftjob-1 has metadata"),
         ([{"metadata": None}], "unknown", "none of 1 jobs has metadata; perhaps none was given any"),
+        (
+            [{"metadata": None, "suffix": f"mine-{'0f' * 16}"}],
+            "kept",
+            "has Tuneway's mark in its suffix, not in its meta",
+        ),
         ([{"metadata": None, "suffix": "mine"}], "unknown", 'set service_options={"mark": "suffix"}'),
     ],
 )
@@ -51,6 +56,7 @@ def test_the_jobs_that_exist_show_whether_marks_are_kept(stage, jobs, marks, evi
 @pytest.mark.parametrize(
     ("job", "marks", "evidence"),
     [
+        ({"suffix": f"mine-{'0f' * 16}"}, "kept", "ftjob-1 has Tuneway's mark"),
         ({"suffix": "mine"}, "kept", "ftjob-1 shows its suffix"),
         ({"user_provided_suffix": "mine"}, "kept", "ftjob-1 shows its suffix"),
         ({"metadata": {"team": "a"}}, "unknown", "none of 1 jobs shows a suffix; perhaps none was given one"),
