@@ -14,7 +14,7 @@ STEP_SECONDS = 30
 """Least seconds of training between two steps that are told; what is measured on all validation data always is."""
 
 
-class Teller:
+class TaskTeller:
     """Writes news into a task's log: of the steps of a training a line every so many seconds, and the last one.
 
     The moments are those at which the steps were made, so it doesn't matter how often the job is looked at.

@@ -12,7 +12,7 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 from airflow_tuneway._clients import lease
 from airflow_tuneway._errors import as_payload
 from airflow_tuneway._runs import is_over, is_own, run_of
-from airflow_tuneway._telling import Teller
+from airflow_tuneway._telling import TaskTeller
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
 from tuneway import AsyncClient, Job, Requester, WaitToken
 from tuneway._escape import one_line
@@ -68,7 +68,7 @@ class FineTuningJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then say how it ended."""
-        teller = Teller(self.log)
+        teller = TaskTeller(self.log)
         outcome: dict[str, Any] = {"job_id": self.token["job_id"], "job": None, "error": None}
         try:
             async with lease(self.conn_id, self.poll) as client:
@@ -102,7 +102,7 @@ class FineTuningJobTrigger(BaseTrigger):
             job = await client.cancel(job_id)
         self.log.info("The task was ended: %s is %s", one_line(job_id), one_line(job.status))
 
-    async def _wait(self, client: AsyncClient, token: WaitToken, teller: Teller) -> Job:
+    async def _wait(self, client: AsyncClient, token: WaitToken, teller: TaskTeller) -> Job:
         """Wait, and write each piece of news into this task's log as it comes.
 
         The shared poll calls its listeners outside of this task, where the log would be another's; so news goes
@@ -120,7 +120,7 @@ class FineTuningJobTrigger(BaseTrigger):
             await asyncio.gather(telling, return_exceptions=True)
         return job
 
-    async def _tell(self, news: asyncio.Queue[News | None], teller: Teller) -> None:
+    async def _tell(self, news: asyncio.Queue[News | None], teller: TaskTeller) -> None:
         """Write news into the task's log, each once: the position is stored before the lines are written."""
         while True:
             batch = [await news.get()]

@@ -128,7 +128,7 @@ def test_a_connection_becomes_the_arguments_of_a_client(connection, settings):
 @pytest.mark.parametrize("given", ["auth=entra", "[]", ["auth"]])
 def test_service_options_that_are_no_mapping_are_refused(given):
     connection = Connection(conn_id="c", conn_type="tuneway", extra=json.dumps({"service_options": given}))
-    with pytest.raises(InvalidSpec, match="service_options can't be .* it takes a mapping"):
+    with pytest.raises(InvalidSpec, match=r"service_options can't be .* it takes a mapping"):
         client_settings(connection)
 
 

@@ -116,7 +116,7 @@ def test_a_log_that_was_told_in_part_goes_on_from_there_in_another_triggerer(ser
 
 def test_of_the_steps_the_first_and_the_last_are_told_and_a_line_every_so_many_seconds():
     log = Log()
-    teller = _telling.Teller(log)
+    teller = _telling.TaskTeller(log)
 
     def step(number, **metrics):
         told = {"message": f"Step {number}", "created_at": 1000 + number, "data": {"step": number} | metrics}

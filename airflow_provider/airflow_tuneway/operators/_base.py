@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_tuneway._errors import airflow_errors
 from airflow_tuneway._runs import requester_of
-from airflow_tuneway._telling import Teller
+from airflow_tuneway._telling import TaskTeller
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
 from airflow_tuneway.links import FineTuningJobLink
 
@@ -63,8 +63,8 @@ class TunewayOperator(BaseOperator):
         self._teller.tell(news)
 
     @cached_property
-    def _teller(self) -> Teller:
-        return Teller(self.log)
+    def _teller(self) -> TaskTeller:
+        return TaskTeller(self.log)
 
 
 class JobOperator(TunewayOperator):
