@@ -59,7 +59,8 @@ class Intent:
 
     def made(self, job: Job) -> bool:
         """Whether a job was created for the same intent, so that it may be cancelled as a double."""
-        return has(job, KEY, self.key)
+        content = (job.metadata or {}).get(CONTENT)
+        return has(job, KEY, self.key) and (not content or has(job, CONTENT, self.content))
 
     def completed(self, job: Job) -> Job:
         """The job with the whole of each mark of which it has the beginning."""

@@ -84,8 +84,8 @@ def _moved(carrier: Suffix, job: Job) -> Job:
     if shown is not None:
         found = re.fullmatch(rf"(?:(?P<own>.*)-)?{digits}", shown, re.DOTALL)
     else:  # some services show the suffix only in the name of the model
-        found = re.search(rf"(?<![0-9a-z]){digits}(?![0-9a-z])", job.fine_tuned_model or "")
-    if found is None:
+        found = re.fullmatch(rf".*(?<![0-9a-z]){digits}(?![0-9a-z]).*", job.fine_tuned_model or "", re.DOTALL)
+    if found is None or found["mark"] in (job.model or ""):  # a model that was tuned before has the mark of its own job
         return job
     marks = {_PAIRS[name]: found["mark"][share] for name, share in carrier.shares}
     update: dict[str, Any] = {"metadata": marks | (job.metadata or {}), "suffix": found.groupdict().get("own")}

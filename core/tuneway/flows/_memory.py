@@ -27,7 +27,7 @@ class Memory:
         self._lock = threading.Lock()
         self._date: tuple[str, float] | None = None
         self._lost: OrderedDict[str, float] = OrderedDict()
-        self._unmarked: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._unmarked: OrderedDict[str, dict[str, bool]] = OrderedDict()
 
     def heard(self, headers: Mapping[str, str], now: float) -> None:
         """Note the service's clock, from the headers of a reply."""
@@ -54,18 +54,21 @@ class Memory:
         ahead = self._clock_ahead()
         return moment - SLACK_WITHOUT_DATE if ahead is None else moment + ahead - SLACK
 
-    def unmarked(self, key: str) -> str | None:
-        """Give the id of our latest job with this key that has no mark."""
-        return next(reversed(self.all_unmarked(key)), None)
+    def unmarked(self, key: str, *, created: bool | None = None) -> list[str]:
+        """Give the ids of our jobs with this key that have no mark.
 
-    def all_unmarked(self, key: str) -> tuple[str, ...]:
-        """Give the ids of all our jobs with this key that have no mark, the latest last."""
-        return self._unmarked.get(key, ())
-
-    def note_unmarked(self, key: str, job_id: str) -> None:
-        """Note a job of ours that has no mark."""
+        Args:
+            key: The key.
+            created: Only those that were surely created here, or only those that were recognised.
+        """
         with self._lock:
-            self._unmarked[key] = (*(one for one in self.all_unmarked(key) if one != job_id), job_id)
+            jobs = self._unmarked.get(key, {}).items()
+            return [job_id for job_id, ours in jobs if created is None or ours is created]
+
+    def note_unmarked(self, key: str, job_id: str, *, created: bool) -> None:
+        """Note a job of ours that has no mark: one that was surely created here, or one that was recognised."""
+        with self._lock:
+            self._unmarked.setdefault(key, {})[job_id] = created
             _shrink(self._unmarked)
 
     def of_another(self, job_id: str, key: str) -> bool:

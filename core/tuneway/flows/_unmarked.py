@@ -18,17 +18,19 @@ from tuneway.models import Job
 _DATED = re.compile(r"-[0-9][0-9-]*")
 
 
-def known_unmarked(account: Account, intent: Intent, *, besides: Container[str | None]) -> Flow[Job | None]:
-    """Read the job that this process has made for an intent, and that isn't listed with its mark."""
-    job_id = account.memory.unmarked(intent.key)
-    if job_id is None or job_id in besides:
-        return None
-    try:
-        return (yield from request(account, calls.jobs.retrieve(job_id)))
-    except NotFound:
-        return None
-    except TunewayError as error:
-        raise unreadable(f"what became of {job_id}, so no other job was created", error) from error
+def known_unmarked(account: Account, intent: Intent, *, besides: Container[str | None]) -> Flow[list[Job]]:
+    """Read the jobs that this process has for an intent, and that aren't listed with its mark."""
+    jobs: list[Job] = []
+    for job_id in account.memory.unmarked(intent.key):
+        if job_id in besides:
+            continue
+        try:
+            jobs.append((yield from request(account, calls.jobs.retrieve(job_id))))
+        except NotFound:
+            continue  # the job was deleted
+        except TunewayError as error:
+            raise unreadable(f"what became of {job_id}, so no other job was created", error) from error
+    return jobs
 
 
 def recognised(account: Account, intent: Intent, body: Mapping[str, Any], *, known: Container[str]) -> Flow[Job | None]:
@@ -72,9 +74,10 @@ def _same_work(job: Job, body: Mapping[str, Any]) -> bool:
         return False
     if job.model is None or not _same_model(job.model, str(body.get("model"))):
         return False
-    shown = {"seed": job.seed, "suffix": suffix_shown(job), "method": job.kind, **job.resolved}
-    asked = dict(_asked(body))
-    return all(shown.get(name) in (None, value) for name, value in asked.items())
+    if suffix_shown(job) not in (None, body.get("suffix")):
+        return False  # with one that wasn't asked for as well: it may be somebody's mark
+    shown = {"seed": job.seed, "method": job.kind, **job.resolved}
+    return all(shown.get(name) in (None, value) for name, value in _asked(body))
 
 
 def _same_model(shown: str, asked: str) -> bool:
@@ -85,9 +88,9 @@ def _same_model(shown: str, asked: str) -> bool:
 def _asked(body: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """The settings in a create's body by name, without those that the service chooses."""
     method = body.get("method")
-    kind = method.get("type") if isinstance(method, Mapping) else None
+    kind = method.get("type") if isinstance(method, Mapping) else "supervised"
     inner = method.get(kind) if isinstance(method, Mapping) else None
-    given = {"seed": body.get("seed"), "suffix": body.get("suffix"), "method": kind}
+    given = {"seed": body.get("seed"), "method": kind}
     for hyperparameters in (body.get("hyperparameters"), inner and inner.get("hyperparameters")):
         given |= hyperparameters if isinstance(hyperparameters, Mapping) else {}
     return ((name, value) for name, value in given.items() if value not in (None, "auto"))

@@ -82,9 +82,9 @@ def cancel_marked(account: Account, mark: str) -> Flow[list[Job]]:
     still be on its way.
     """
     jobs = yield from _cancel_all(account, {KEY: mark}, lambda job: has(job, KEY, mark))
-    job_id = account.memory.unmarked(mark)
-    if job_id is not None and job_id not in {job.id for job in jobs}:  # ours, and the service has dropped its mark
-        jobs.append((yield from cancel(account, job_id)))
+    for job_id in account.memory.unmarked(mark, created=True):  # the service has dropped their marks
+        if job_id not in {job.id for job in jobs}:
+            jobs.append((yield from cancel(account, job_id)))
     return jobs
 
 

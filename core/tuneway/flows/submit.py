@@ -187,7 +187,6 @@ class _Submission:
     creates: int = 0
     _accepted: Job | None = None
     _bare: bool = False
-    _recognised: str | None = None
     _unclear: TunewayError | None = None
     _survivor: Job | None = None
 
@@ -229,7 +228,7 @@ class _Submission:
         if self.creates == 0:
             yield from self.afford()
         self.creates += 1
-        generation = len(self.past.union(self.account.memory.all_unmarked(self.intent.key)))
+        generation = len(self.past.union(self.account.memory.unmarked(self.intent.key)))
         call = calls.jobs.create(self._marked(), idempotency_key=f"{self.intent.value}-{generation}")
         yield from tell(progress.CreatePlanned(self.intent.key))
         started = yield from now()
@@ -244,7 +243,7 @@ class _Submission:
             self._accepted = self.known[job.id] = job
             self._bare = not self.intent.made(job)
             if self._bare:
-                self.account.memory.note_unmarked(self.intent.key, job.id)
+                self.account.memory.note_unmarked(self.intent.key, job.id, created=True)
             yield from tell(progress.JobCreated(job))
         return SubmitResult.SENT
 
@@ -265,14 +264,14 @@ class _Submission:
 
     def resolve(self) -> Flow[SubmitResult]:
         self._survivor, *rivals = self.current
-        mine = self._mine
+        created = {self._mine, *self.account.memory.unmarked(self.intent.key, created=True)}
         for rival in rivals:
-            ours = rival.id == mine or self.intent.made(rival)
+            ours = rival.id in created or self.intent.made(rival)
             if ours and not rival.done:
                 yield from self._cancel(rival)
                 if self.current[0].id != self._survivor.id:
                     return SubmitResult.READY
-        if self._survivor.id != mine:
+        if self._survivor.id != self._mine:
             yield from tell(progress.JobAdopted(self._survivor))
         return SubmitResult.ONE
 
@@ -281,9 +280,10 @@ class _Submission:
         found = {job.id: job for job in (yield from find(self.account, self.intent))}
         self.known |= found
         self.account.memory.keeps_marks |= bool(found)
-        unmarked = yield from known_unmarked(self.account, self.intent, besides=found.keys() | {self._mine})
-        if unmarked is not None:
-            self.known[unmarked.id] = unmarked
+        settled = {job.id for job in self.known.values() if job.done}
+        besides = settled.union(found, {self._mine})
+        unmarked = yield from known_unmarked(self.account, self.intent, besides=besides)
+        self.known |= {job.id: job for job in unmarked}
         return set(found)
 
     def _recognise(self) -> Flow[None]:
@@ -294,8 +294,7 @@ class _Submission:
         if job is None:
             return
         self.known[job.id] = job
-        self._recognised = job.id
-        self.account.memory.note_unmarked(self.intent.key, job.id)
+        self.account.memory.note_unmarked(self.intent.key, job.id, created=False)
         yield from tell(progress.JobRecognised(job))
 
     def _marked(self) -> dict[str, Any]:
@@ -330,7 +329,8 @@ class _Submission:
         A recognised job may be somebody else's, so that it can't be cancelled. So it comes before our own.
         """
         phase = 0 if job.phase is Phase.SUCCEEDED else 2 if job.phase.dead else 1
-        return (phase, job.id != self._recognised, *job.age_rank)
+        recognised_ids = self.account.memory.unmarked(self.intent.key, created=False)
+        return (phase, job.id not in recognised_ids, *job.age_rank)
 
     def _cancel(self, rival: Job) -> Flow[None]:
         try:

@@ -141,6 +141,14 @@ def test_what_a_service_does_not_show_is_no_difference(stage, shown):
     assert stage.submit(spec=spec(seed=7, suffix="mine", method=method)).id == "ftjob-1"
 
 
+@pytest.mark.parametrize("other", [{"suffix": "f" * 32}, {"method": {"type": "dpo"}}], ids=str)
+def test_what_was_not_asked_for_is_a_difference(stage, other):
+    """A suffix may be the mark of another process, and a create without a method asks for a supervised training."""
+    stage.service.add_job(**JUST_THEN | other)
+    lose_the_create(stage)
+    assert stage.submit().id == "ftjob-2"
+
+
 def test_the_validation_file_has_to_be_the_same_as_well(stage):
     stage.service.add_job(**JUST_THEN)
     right = stage.service.add_job(**JUST_THEN | {"validation_file": "file-2", "method": {"type": "dpo"}})
@@ -242,7 +250,26 @@ def test_a_job_that_this_process_made_for_another_key_is_not_adopted(stage):
     assert stage.submit(key="tuesday").id != monday.id
 
 
+def test_a_recognised_job_is_not_cancelled_by_the_mark(stage):
+    """It may be somebody else's."""
+    lose_the_reply(stage)
+    stage.submit()
+    (planned,) = stage.heard(progress.CreatePlanned)
+    assert stage.driver.run(flows.cancel_marked(stage.account, planned.mark)) == []
+    assert len(stage.service.alive) == 1
+
+
 # --- jobs of this process ---
+
+
+def test_two_submissions_of_one_process_that_race_leave_one_job(stage):
+    def another_is_faster(request, exchange):
+        stage.submit()
+        return exchange(request)
+
+    stage.driver.trouble[CREATE] = [another_is_faster]
+    assert stage.submit().id == "ftjob-1"
+    assert [job["id"] for job in stage.service.alive] == ["ftjob-1"]
 
 
 def test_a_job_without_a_mark_is_adopted_again_by_the_process_that_made_it(stage):
@@ -293,11 +320,11 @@ def test_little_is_remembered():
     memory = Memory()
     for number in range(MOST_REMEMBERED + 1):
         memory.lose(f"key {number}", 1.0)
-        memory.note_unmarked(f"key {number}", "ftjob-1")
+        memory.note_unmarked(f"key {number}", "ftjob-1", created=True)
     assert memory.lost_since("key 0") is None
-    assert memory.unmarked("key 0") is None
+    assert memory.unmarked("key 0") == []
     assert memory.lost_since(f"key {MOST_REMEMBERED}") is not None
-    assert memory.unmarked(f"key {MOST_REMEMBERED}") == "ftjob-1"
+    assert memory.unmarked(f"key {MOST_REMEMBERED}") == ["ftjob-1"]
 
 
 # --- from then on, the suffix ---

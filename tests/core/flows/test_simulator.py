@@ -275,12 +275,17 @@ def _nothing_recognised(*_: object, **__: object) -> Flow[Any]:
     yield
 
 
+def _none_known(*_: object, **__: object) -> Flow[Any]:
+    return []
+    yield
+
+
 def never_recognising_a_job_without_marks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(submit, "recognised", _nothing_recognised)
 
 
 def forgetting_its_jobs_without_marks(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(submit, "known_unmarked", _nothing_recognised)
+    patch.setattr(submit, "known_unmarked", _none_known)
 
 
 def recognising_jobs_of_any_age(patch: pytest.MonkeyPatch) -> None:

@@ -154,6 +154,15 @@ def test_the_mark_is_found_where_else_services_show_it(stage, where):
     assert stage.submit().id == first.id
 
 
+def test_a_job_that_goes_on_from_a_tuned_model_does_not_have_the_mark_in_that_models_name(stage):
+    first = stage.submit()
+    mark = stage.service.job(first.id)["suffix"]
+    model = f"org/base-{mark}-1f2e3d4c"
+    stage.service.add_job(id="ftjob-2nd", model=model, fine_tuned_model=f"{model}-0a1b2c3d", status="succeeded")
+    assert stage.submit().id == first.id
+    assert KEY not in (as_read(stage, "ftjob-2nd").metadata or {})
+
+
 # --- found again ---
 
 
@@ -270,6 +279,19 @@ def test_a_mark_is_told_before_its_create_is_sent(stage):
     assert planned.mark in str(planned)
     assert stage.submit().id == job.id
     assert len(stage.heard(progress.CreatePlanned)) == 1  # nothing is planned where a job is adopted
+
+
+def test_a_reply_without_the_suffix_is_no_matter_where_the_list_shows_it(stage):
+    def silent(request, exchange):
+        exchange(request)
+        return reply({name: value for name, value in stage.service.jobs[-1].items() if name != "suffix"})
+
+    stage.driver.trouble[CREATE] = [silent]
+    job = stage.submit()
+    assert job.metadata[KEY]
+    assert stage.heard(progress.KeyNotKept) == []
+    (planned,) = stage.heard(progress.CreatePlanned)
+    assert [gone.id for gone in stage.driver.run(flows.cancel_marked(stage.account, planned.mark))] == [job.id]
 
 
 def as_read(stage, job_id: str) -> Job:
