@@ -65,7 +65,9 @@ def _mapping(name: str, value: Any, example: str) -> Mapping[str, Any]:
     from tuneway._escape import excerpt
     from tuneway.errors import InvalidSpec
 
-    raise InvalidSpec(f"{name} can't be {excerpt(value)}: it takes a mapping", field=name, hint=f"For example: {example}")
+    raise InvalidSpec(
+        f"{name} can't be {excerpt(value)}: it takes a mapping", field=name, hint=f"For example: {example}"
+    )
 
 
 def _number(value: Any) -> Any:
