@@ -39,11 +39,9 @@ def revealed(value: Any) -> Any:
     """The data itself, also within arguments of a function."""
     if isinstance(value, GivenData):
         return value.data
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):
         return type(value)(map(revealed, value))
-    if isinstance(value, Mapping):
-        return {key: revealed(item) for key, item in value.items()}
-    return value
+    return {key: revealed(item) for key, item in value.items()} if type(value) is dict else value
 
 
 class DataOperator(BaseOperator):
