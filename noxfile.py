@@ -26,6 +26,7 @@ EVERY = (*LIGHT, "--extra", "mlflow", "--extra", "wandb")
 AIRFLOW = ("--group", "airflow-test")
 OLDER_AIRFLOWS = {"3.1": "2026-03-15", "3.2": "2026-06-01"}  # and days after their last patches
 DATA = ("--extra", "frames", "--extra", "stores", "--group", "data-test")
+WAREHOUSE = ("--extra", "frames", "--group", "warehouse")
 SERVICES = ("--extra", "azure", "--group", "services-test")
 DAGSTER = ("--extra", "report", "--group", "dagster")
 TRAIN = [
@@ -121,7 +122,7 @@ def engine(session: nox.Session, name: str, *more: str) -> None:
     """The tests and types of one wrapper, beside its engine and what more its tests need."""
     if not Path("tests", name).is_dir():
         session.skip(f"there is no tests/{name} yet")
-    install(session, "--extra", name, "--extra", "local", "--group", "types", *more)
+    install(session, "--extra", name, "--extra", "local", *WAREHOUSE, "--group", "types", *more)
     pytest(session, f"tests/{name}", "tests/whole/parity")
     if "slow" in session.posargs:  # the code in README and docs that needs this engine
         pytest(session, "-k", name, "tests/whole/docs/test_code_blocks.py")

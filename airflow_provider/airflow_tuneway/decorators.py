@@ -22,6 +22,7 @@ except ImportError:  # Airflow 3.1
 
 from airflow_tuneway._errors import airflow_errors
 from airflow_tuneway.operators._fine_tune import OneStepOperator
+from airflow_tuneway.operators._inputs import revealed, with_rows_hidden
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,12 +53,17 @@ class _FineTuneDecoratedOperator(DecoratedOperator, OneStepOperator):
         super().__init__(python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, **kwargs)
         self._given: Any = None
 
+    def render_template(self, *args: Any, **kwargs: Any) -> Any:
+        """Render an argument, or a part of one. Airflow stores a description of rows and frames, never a row."""
+        return with_rows_hidden(super().render_template(*args, **kwargs))
+
     def execute(self, context: Context) -> Any:
         """Ask the function, then train."""
-        context_merge(context, self.op_kwargs)
-        arguments = determine_kwargs(self.python_callable, self.op_args, context)
+        given, named = revealed(self.op_args), revealed(self.op_kwargs)
+        context_merge(context, named)
+        arguments = determine_kwargs(self.python_callable, given, context)
         with airflow_errors():
-            self._given = self.python_callable(*self.op_args, **arguments)
+            self._given = self.python_callable(*given, **arguments)
         return OneStepOperator.execute(self, context)
 
     def training(self) -> Recipe | JobSpec | Mapping[str, Any]:

@@ -12,7 +12,7 @@ from prefect_tuneway.credentials import Credentials, FineTuningCredentials, reso
 if TYPE_CHECKING:
     from tuneway import DatasetReport, Recipe
     from tuneway.choices import Order, Reuse
-    from tuneway.client import UploadedFile
+    from tuneway.client import SentData, UploadedFile
     from tuneway.progress import News
     from tuneway.recipe import Data
     from tuneway.registry import RegistrationFields
@@ -50,19 +50,21 @@ def validate(
     return data_summary(report)
 
 
-def check(
+def send(
     recipe: Recipe, *, credentials: Credentials, key: str | None, reuse: Reuse, then: RegistrationFields
-) -> Step[DatasetReport]:
-    """Check a recipe whole, with how its model is to be registered; nothing is sent."""
+) -> Step[dict[str, Any]]:
+    """Check a recipe whole, with how its model is to be registered, and upload its data, which is read once."""
+    from tuneway.steps import file_summary
+
     access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
     run: _runs.Run = yield Here(_runs.current_run)
     registration: RegistrationFields = {**then, "registry": then.get("registry") or access.registry}
-    report: DatasetReport = yield AtService(
+    sent: SentData = yield AtService(
         access.client_settings(),
-        lambda client, tell: client.check(recipe, run.requester(key), reuse=reuse, on_event=tell, **registration),
+        lambda client, tell: client.send(recipe, run.requester(key), reuse=reuse, on_event=tell, **registration),
         log_news,
     )
-    return report
+    return file_summary(sent.file)
 
 
 def upload(

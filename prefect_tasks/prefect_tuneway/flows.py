@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Any, Unpack
 
-from prefect import flow
-
 from prefect_tuneway import _data, tasks
+from prefect_tuneway._inputs import data_flow, describe_inputs
 from prefect_tuneway._jobs import given
 from prefect_tuneway._signature import spell_out
-from prefect_tuneway._steps import Step, TaskCall, arun, awaited, blocking, result_of, run
+from prefect_tuneway._steps import Here, Step, TaskCall, arun, awaited, blocking, result_of, run
 from prefect_tuneway.credentials import Credentials
 from prefect_tuneway.hooks import cancel_jobs
-from tuneway import DatasetReport, Recipe
+from tuneway import Recipe
 from tuneway.choices import Reuse, check_word
-from tuneway.errors import InvalidSpec
 from tuneway.flows import deadline_after
 from tuneway.models import TrainingFields
 from tuneway.recipe import RecipeFields
@@ -35,7 +33,7 @@ _FORM: dict[str, Any] = {
 }
 
 
-@flow(name="fine_tune", on_cancellation=[cancel_jobs])
+@data_flow(name="fine_tune", on_cancellation=[cancel_jobs])
 @spell_out(Recipe, RegistrationFields, **_FORM)
 def fine_tune(
     *,
@@ -65,7 +63,7 @@ def fine_tune(
     return run(_whole(fields, credentials=credentials, key=key, reuse=reuse, timeout=timeout))
 
 
-@flow(name="fine_tune", on_cancellation=[cancel_jobs])
+@data_flow(name="fine_tune", on_cancellation=[cancel_jobs])
 @spell_out(fine_tune.fn, **_FORM)
 async def afine_tune(
     *,
@@ -79,16 +77,15 @@ async def afine_tune(
     return await arun(_whole(fields, credentials=credentials, key=key, reuse=reuse, timeout=timeout))
 
 
-@blocking(retries=0)
-def check_recipe(
+@blocking()
+def check_and_upload(
     recipe: Recipe, *, credentials: Credentials, key: str | None, reuse: Reuse, then: RegistrationFields
-) -> DatasetReport:
-    """Check a recipe whole, with how its model is to be registered. Nothing is sent."""
-    return result_of(_data.check(recipe, credentials=credentials, key=key, reuse=reuse, then=then))
+) -> dict[str, Any]:
+    """Check a recipe whole, with how its model is to be registered; then upload its data."""
+    return result_of(_data.send(recipe, credentials=credentials, key=key, reuse=reuse, then=then))
 
 
-_CHECK = check_recipe, awaited(check_recipe)
-_UPLOAD = tasks.upload_training_file, tasks.aupload_training_file
+_SEND = check_and_upload, awaited(check_and_upload)
 _CREATE = tasks.create_fine_tuning_job, tasks.acreate_fine_tuning_job
 _WAIT = tasks.wait_for_fine_tuning_job, tasks.await_for_fine_tuning_job
 _REGISTER = tasks.register_model, tasks.aregister_model
@@ -97,31 +94,18 @@ _REGISTER = tasks.register_model, tasks.aregister_model
 def _whole(
     fields: Mapping[str, Any], *, credentials: Credentials, key: str | None, reuse: Reuse, timeout: float | None
 ) -> Step[dict[str, Any]]:
-    """Call the tasks, one after another. The data is read twice: to check it, and to send it."""
+    """Call the tasks, one after another."""
     check_word(reuse, Reuse, field="reuse")
     deadline_after(timeout, 0.0)  # a wrong time-out is refused before anything is sent
     fields = given(fields)
     then = {name: fields.pop(name) for name in RegistrationFields.__annotations__ if name in fields}
-    _refuse_iterators(fields)
     recipe = Recipe(**fields)
-    data = {name: getattr(recipe, name) for name in ("training_data", "validation_data", "row", "order")}
     training = {name: fields[name] for name in TrainingFields.__annotations__ if name in fields}
     service, who = {"credentials": credentials}, {"key": key, "reuse": reuse}
-    report = yield TaskCall(_CHECK, {"recipe": recipe, "then": then, **service, **who})
-    file = yield TaskCall(_UPLOAD, {**data, "report": report, **service})
+    file = yield TaskCall(_SEND, {"recipe": recipe, "then": then, **service, **who})
+    yield Here(lambda: describe_inputs(fields, file))
     job = yield TaskCall(_CREATE, {"training_file": file, **training, **service, **who})
     done = yield TaskCall(_WAIT, {"job": job, "timeout": timeout, **service})
     if "name" not in then:
         return done  # type: ignore[no-any-return]
     return (yield TaskCall(_REGISTER, {"job": done, **then, **service}))  # type: ignore[no-any-return]
-
-
-def _refuse_iterators(fields: Mapping[str, Any]) -> None:
-    """Prefect stores the parameters of a flow, so an iterator is read to its end before the flow begins."""
-    for name in ("training_data", "validation_data"):
-        if isinstance(fields.get(name), Iterator):
-            raise InvalidSpec(
-                f"{name}: Prefect has read this iterator already, to store the parameters of the flow",
-                field=name,
-                hint="Give a list, or a function that returns the rows.",
-            )

@@ -16,6 +16,28 @@ from support.support_chats import chats
 
 import tuneway
 
+HIDDEN = "a word of the rows"
+GIVEN_ROWS = """
+from prefect import flow, task
+from prefect_tuneway import fine_tune, upload_training_file
+
+def made(count):
+    word = " ".join(["a", "word", "of", "the", "rows"])
+    return [{"prompt": f"{number} is {word}", "completion": "yes"} for number in range(count)]
+
+@task
+def query():
+    return made(30)
+
+@flow
+def own():
+    return upload_training_file(query())
+
+own()
+state = fine_tune(training_data=made(40), validation_data=0.4, model="base", return_state=True)
+print(state.state_details.flow_run_id)
+"""
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a wait that is too long fails before, and shows the logs
 
 FLOWS = Path(__file__).parent.parent / "support" / "prefect_flows.py"
@@ -170,3 +192,20 @@ def test_a_suspended_run_that_is_cancelled_has_its_job_cancelled_by_the_next_loo
     assert status(service, job_id) == "validating_files"
     prefect.python("from prefect_tuneway import resume_ended_runs; resume_ended_runs()")
     assert status(service, job_id) == "cancelled"
+
+
+def test_rows_that_are_given_to_the_flow_are_in_no_file_of_prefect(prefect):
+    with FaultServer(QuickService()) as server:
+        prefect.environment["OPENAI_BASE_URL"], before = server.base_url, prefect.environment["OPENAI_BASE_URL"]
+        try:
+            run_id = prefect.python(GIVEN_ROWS).split()[-1]
+        finally:
+            prefect.environment["OPENAI_BASE_URL"] = before
+        uploaded = [request for request in server.asked("POST", "/files") if HIDDEN in str(request)]
+    assert len(uploaded) == 3
+    told = {"event": {"name": ["prefect.flow-run.Completed"]}, "resource": {"id": [f"prefect.flow-run.{run_id}"]}}
+    prefect.until(lambda: prefect.api("POST", "/events/filter", filter=told)["events"])
+    assert prefect.flow_run(run_id)["parameters"]["training_data"].keys() == {"source", "rows", "sha256"}
+    files = [path for path in prefect.home.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".db" for path in files)
+    assert [path for path in files if HIDDEN.encode() in path.read_bytes()] == []

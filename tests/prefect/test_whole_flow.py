@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -68,9 +69,21 @@ def test_without_a_name_its_output_is_that_of_the_wait(server, credentials, pair
     assert [fact["rows"] for fact in told["data"]] == [20, 10]
 
 
-def test_the_data_is_read_to_check_it_and_to_send_it_and_no_more(server, credentials, pair, opened):
+def test_a_file_is_opened_to_check_it_and_to_send_it_and_no_more(server, credentials, pair, opened):
     fine_tune(**pair, model="base", name="support-router", credentials=credentials)
     assert [opened(path) for path in pair.values()] == [2, 2]
+
+
+def test_rows_are_read_once(server, credentials):
+    asked = []
+
+    def query():
+        asked.append("once")
+        return iter(good_rows(count=30))
+
+    fine_tune(training_data=query, validation_data=0.4, model="base", name="rows", credentials=credentials)
+    assert asked == ["once"]
+    assert len(server.asked("POST", "/files")) == 2
 
 
 def test_its_steps_are_tasks_that_are_seen(server, credentials, pair):
@@ -79,15 +92,55 @@ def test_its_steps_are_tasks_that_are_seen(server, credentials, pair):
     with get_client(sync_client=True) as client:
         runs = client.read_task_runs(flow_run_filter=mine)
     assert [run.name.rpartition("-")[0] for run in sorted(runs, key=lambda run: run.expected_start_time)] == [
-        "check_recipe", "upload_training_file", "create_fine_tuning_job", "wait_for_fine_tuning_job", "register_model",
+        "check_and_upload", "create_fine_tuning_job", "wait_for_fine_tuning_job", "register_model",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("given", [list, lambda rows: lambda: iter(rows)], ids=["a list", "a function"])
+@pytest.mark.parametrize(
+    "given", [list, iter, lambda rows: lambda: iter(rows)], ids=["a list", "an iterator", "a function"]
+)
 def test_rows_are_data_as_well(server, credentials, given):
     told = fine_tune(training_data=given(good_rows(count=30)), model="base", name="rows", credentials=credentials)
     assert told["ref"] == "rows:1"
     assert registered("rows:1").record.training.rows == 30
+
+
+@pytest.mark.parametrize("flow", [fine_tune, fine_tune.with_options(name="another")], ids=["itself", "with options"])
+@pytest.mark.parametrize("given", [list, iter, json.dumps], ids=["a list", "an iterator", "a text by mistake"])
+def test_rows_are_no_part_of_what_prefect_stores(server, credentials, flow, given):
+    rows = good_rows(count=30)
+    state = flow(training_data=given(rows), model="base", name="rows", credentials=credentials, return_state=True)
+    stored = parameters_of(state)
+    assert str(rows[0]["messages"][0]["content"]) not in json.dumps(stored)
+    assert (stored["model"], stored["name"]) == ("base", "rows")
+    if given is json.dumps:
+        assert (state.type.value, stored["training_data"]) == ("FAILED", {"source": "a str"})
+    else:
+        sha256 = registered("rows:1").record.training.sha256
+        assert stored["training_data"] == {"source": "rows", "rows": 30, "sha256": sha256}
+
+
+async def test_rows_are_hidden_in_the_form_to_be_awaited_too(server, credentials):
+    rows = good_rows(count=30)
+    state = await afine_tune(training_data=rows, model="base", credentials=credentials, return_state=True)
+    [fact] = (await state.result())["data"]
+    described = {"source": "rows", "rows": 30, "sha256": fact["sha256"]}
+    assert (await asyncio.to_thread(parameters_of, state))["training_data"] == described
+
+
+def test_a_place_is_stored_as_it_was_given_but_for_its_secrets(server, credentials, pair):
+    state = fine_tune(**pair, model="base", credentials=credentials, return_state=True)
+    assert pair.items() <= parameters_of(state).items()
+    url = "http://user:hidden@127.0.0.1:9/train.jsonl?signature=hidden"
+    state = fine_tune(training_data=url, model="base", credentials=credentials, return_state=True)
+    assert state.type.value == "FAILED"
+    assert parameters_of(state)["training_data"] == {"source": "http://127.0.0.1:9/train.jsonl"}
+
+
+def parameters_of(state):
+    """What Prefect's API gives as the parameters of a flow run."""
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(state.state_details.flow_run_id).parameters
 
 
 @pytest.mark.parametrize(
@@ -103,7 +156,7 @@ def test_rows_are_data_as_well(server, credentials, given):
         ("gates", {"gates": [Gate("full_valid_los", max=1.0)]}),
         ("metadata", {"metadata": {f"own {number}": "x" for number in range(14)}}),
         ("timeout", {"timeout": -1}),
-        ("training_data", {"training_data": iter([])}),
+        ("training_data", {"training_data": 7}),
     ],
 )
 def test_a_wrong_field_is_refused_before_anything_is_sent(server, credentials, pair, field, wrong):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
 from airflow_tuneway._errors import airflow_errors
 from airflow_tuneway._telling import log_news
 from airflow_tuneway.operators._base import TunewayOperator
+from airflow_tuneway.operators._inputs import DataOperator, revealed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -22,7 +21,7 @@ DATA = ("training_data", "validation_data", "row", "order", "data_options")
 RENDERED_AS_JSON = {"row": "json", "data_options": "json"}
 
 
-class ValidateTrainingDataOperator(BaseOperator):
+class ValidateTrainingDataOperator(DataOperator):
     """Check data on this side, before anything is sent or paid for. No connection is needed.
 
     The output says what is in the data: rows, tokens, what the training would cost; `validation` says the same of
@@ -69,19 +68,20 @@ class ValidateTrainingDataOperator(BaseOperator):
 
         with airflow_errors():
             report = validate(
-                self.training_data,
-                validation_data=self.validation_data,
+                revealed(self.training_data),
+                validation_data=revealed(self.validation_data),
                 row=self.row,
                 order=self.order,
                 model=self.model,
                 **(self.data_options or {}),
             )
             log_news(self.log, DataChecked(report))
+            self.describe_inputs(report)
             report.raise_for_errors()
         return data_summary(report)
 
 
-class UploadTrainingFileOperator(TunewayOperator):
+class UploadTrainingFileOperator(DataOperator, TunewayOperator):
     """Upload data: check it, hash it, and send it unless the service has it already.
 
     The output is the next step's `training_file`, or its `validation_file` if only validation data is given. It
@@ -133,8 +133,8 @@ class UploadTrainingFileOperator(TunewayOperator):
         from tuneway.steps import file_summary
 
         uploaded = client.upload(
-            self.training_data,
-            validation_data=self.validation_data,
+            revealed(self.training_data),
+            validation_data=revealed(self.validation_data),
             row=self.row,
             order=self.order,
             validate=self.validate,
@@ -143,4 +143,6 @@ class UploadTrainingFileOperator(TunewayOperator):
             on_event=self.tell,
             **(self.data_options or {}),
         )
-        return file_summary(uploaded)
+        output = file_summary(uploaded)
+        self.describe_inputs(output)
+        return output

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_tuneway.operators._create import SubmittingOperator
-from airflow_tuneway.operators._early import check_training_early, is_mapped
+from airflow_tuneway.operators._early import DATA, check_training_early, is_mapped
+from airflow_tuneway.operators._inputs import DataOperator, revealed
 from airflow_tuneway.operators._models import PUBLISHING_FIELDS, PublishingOperator
 from airflow_tuneway.operators._training import (
     DATA_FIELDS,
@@ -30,7 +31,7 @@ ASKED = "tuneway_asked"
 """The XCom that keeps over a deferral what was asked for, and what is known of the data: a create step's output."""
 
 
-class OneStepOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
+class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, PublishingOperator):
     """Check, upload, create, wait and register in one task, whoever says what to train.
 
     Everything is checked before anything is sent: the data, the fields, and how the model is to be registered.
@@ -51,6 +52,7 @@ class OneStepOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
         asked = asked_training(self.training())
         started = self.start(client, asked.what, self.requester(context["ti"]), **self.registration())
         known = job_summary(started.job, started.spec, data=started.report or asked.facts)
+        self.describe_inputs(known)
         context["ti"].xcom_push(key=ASKED, value=known)
         return self.await_job(client, context, started.job.id)
 
@@ -60,6 +62,7 @@ class OneStepOperator(WaitingOperator, SubmittingOperator, PublishingOperator):
 
         ti = context["ti"]
         output = job_summary(job, ti.xcom_pull(task_ids=self.task_id, key=ASKED, map_indexes=ti.map_index))
+        self.describe_inputs(output)
         return output if self.name is None else self.publish(self.hook.client, context, output)
 
 
@@ -99,4 +102,5 @@ class FineTuneOperator(OneStepOperator):
 
     def training(self) -> dict[str, Any]:
         """The fields, as they are after rendering."""
-        return fields_of(self, FIELDS)
+        given = fields_of(self, FIELDS)
+        return given | {name: revealed(given[name]) for name in DATA if name in given}

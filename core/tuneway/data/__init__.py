@@ -2,6 +2,7 @@
 
 from tuneway.data._encoding import WrittenLines, encode, is_plain_chat
 from tuneway.data._given import GivenData
+from tuneway.data._inputs import is_frame, is_place, shown_input
 from tuneway.data._local import open_file, unreadable_file
 from tuneway.data._sources import ROWS, name_of, normal
 from tuneway.data._spool import Spool
@@ -19,10 +20,13 @@ __all__ = [
     "Unit",
     "WrittenLines",
     "encode",
+    "is_frame",
+    "is_place",
     "is_plain_chat",
     "name_of",
     "normal",
     "open_file",
+    "shown_input",
     "stem_of",
     "stream_of",
     "unreadable_file",

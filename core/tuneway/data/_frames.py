@@ -157,15 +157,14 @@ def _pandas(data: Any) -> FrameRows | None:
 
 
 def _polars(data: Any) -> FrameRows | None:
-    if hasattr(data, "collect_schema") and hasattr(data, "collect_batches"):
+    if hasattr(data, "collect_schema") and hasattr(data, "collect"):  # lazy: the query runs when its rows are read
 
-        def lazily() -> Iterator[Batch]:
-            return map(polars_batch, data.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True))
+        def batches() -> Iterator[Batch]:
+            if hasattr(data, "collect_batches"):
+                return map(polars_batch, data.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True))
+            return map(polars_batch, data.collect().iter_slices(BATCH_ROWS))
 
-        if type(data).__name__ == "LazyFrame":
-            return FrameRows("a polars LazyFrame", lambda: data.collect_schema().names(), lazily)
-    if hasattr(data, "collect"):
-        return _polars(data.collect())
+        return FrameRows("a polars LazyFrame", lambda: data.collect_schema().names(), batches)
     if not hasattr(data, "iter_slices"):
         return None
     return FrameRows(

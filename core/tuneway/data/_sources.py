@@ -139,6 +139,11 @@ def _rows(data: Any, field: str) -> FrameRows:
     return frame_of_rows(lambda: rows, field=field)
 
 
+def is_path(data: Any) -> bool:
+    """Whether data is a path object, of this machine or of a store."""
+    return isinstance(data, os.PathLike) or _opens_itself(data)
+
+
 def _opens_itself(data: Any) -> bool:
     """Whether data is a path of a store, as Airflow's `ObjectStoragePath` and `UPath` are."""
     kind = type(data)  # an attribute of the object itself may connect to its store

@@ -1,0 +1,113 @@
+"""Data that an operator is given: Airflow stores and shows where it comes from, its rows and its hash; never a row.
+
+Airflow stores the template fields of each task, as they are after rendering, and of each DAG. So rows, frames and
+URLs with secrets are kept in a `GivenData`, which shows a description of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_tuneway.operators._early import DATA, is_literal
+
+
+class GivenData:
+    """Data that isn't to be stored or shown.
+
+    Args:
+        data: The data.
+    """
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+        self.facts: Mapping[str, Any] = {}
+
+    def serialize(self) -> dict[str, Any]:
+        """What Airflow stores in its place."""
+        from tuneway.data import shown_input
+
+        return shown_input(self.data, self.facts)
+
+    def __repr__(self) -> str:
+        return str(self.serialize())
+
+
+def revealed(value: Any) -> Any:
+    """The data itself, also within arguments of a function."""
+    if isinstance(value, GivenData):
+        return value.data
+    if type(value) in (list, tuple):
+        return type(value)(map(revealed, value))
+    return {key: revealed(item) for key, item in value.items()} if type(value) is dict else value
+
+
+class DataOperator(BaseOperator):
+    """A step that is given training and validation data, or only has room for them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in DATA:
+            value = _hidden(value)
+            if isinstance(value, GivenData):
+                self.overwrite_rtif_after_execution = True  # then rows and hash are known
+        super().__setattr__(name, value)
+
+    def describe_inputs(self, known: object) -> None:
+        """Add rows and hash to what Airflow shows of the data.
+
+        Args:
+            known: The output of a step that knows them, or a report about the data.
+        """
+        from tuneway.steps import data_facts
+
+        given = [value for name in DATA if (value := getattr(self, name, None)) is not None]
+        for value, facts in zip(given, data_facts(known), strict=False):
+            if isinstance(value, GivenData):
+                value.facts = facts
+
+
+def with_rows_hidden(value: Any) -> Any:
+    """An argument of a function: rows and frames in a `GivenData`, everything else as it is."""
+    if value is None or isinstance(value, str | int | float | Mapping):
+        return value
+    if isinstance(value, list):
+        return GivenData(value) if value and all(isinstance(row, Mapping) for row in value) else value
+    from tuneway.data import is_frame
+
+    return GivenData(value) if is_frame(value) else value
+
+
+def _hidden(value: Any) -> Any:
+    """Data that isn't to be stored, in a `GivenData`; templates, outputs of other tasks and places as they are."""
+    if value is None or isinstance(value, GivenData) or _is_plain(value) or _is_known_later(value):
+        return value
+    from tuneway.data import is_place
+
+    return value if is_place(value) else GivenData(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it surely is a path; the core is imported, and asked, only for what doesn't look like this."""
+    return isinstance(value, str) and len(value) < 4096 and "://" not in value and value[:1] not in "{[ \n\t"
+
+
+def _is_known_later(value: Any) -> bool:
+    """Whether it is known only when the task runs: a template, or the output of another task.
+
+    A row isn't a template, whatever its text. Rows are alike, so the first shows whether outputs of tasks are within.
+    """
+    if isinstance(value, list | tuple):
+        return any(map(_is_output, value)) or _has_outputs(value[:1])
+    return not is_literal(value) if isinstance(value, str) else _is_output(value)
+
+
+def _has_outputs(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return any(map(_has_outputs, value)) if isinstance(value, list | tuple) else _is_output(value)
+
+
+def _is_output(value: Any) -> bool:
+    return hasattr(value, "iter_references")
