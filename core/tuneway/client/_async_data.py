@@ -37,7 +37,8 @@ class AsyncDataSteps:
         """
 
         def run(listener: Listener) -> DatasetReport:
-            return checked(listener, training_data, validation_data=validation_data, **options)
+            keys = self._account.offers.row_keys
+            return checked(listener, training_data, validation_data=validation_data, row_keys=keys, **options)
 
         return await self._driver.run(flows.work(run), on_event)
 

@@ -73,7 +73,8 @@ class TrainingPlan:
     def prepared(self, listener: Listener, recipe: Recipe) -> Iterator[Prepared]:
         """Check all of it, as `check` does, with the data ready to be sent until the context ends."""
         self.check_words()
-        with prepared(listener, recipe.data, **recipe.validation_options()) as ready:
+        keys = self.account.offers.row_keys
+        with prepared(listener, recipe.data, row_keys=keys, **recipe.validation_options()) as ready:
             assert ready.report is not None
             self._judge(recipe, ready.report)
             yield ready

@@ -44,7 +44,7 @@ class Uploading:
     def send(self, account: Account) -> Flow[UploadedFile]:
         """Upload the data, the training file first."""
         with ExitStack() as stack:
-            ready = yield from flows.work(lambda listener: stack.enter_context(self._prepared(listener)))
+            ready = yield from flows.work(lambda listener: stack.enter_context(self._prepared(listener, account)))
             return (yield from self.send_prepared(account, ready))
 
     def send_prepared(self, account: Account, ready: Prepared) -> Flow[UploadedFile]:
@@ -66,20 +66,20 @@ class Uploading:
         return UploadedFile.of(file, report)
 
     @contextmanager
-    def _prepared(self, listener: Listener) -> Iterator[Prepared]:
+    def _prepared(self, listener: Listener, account: Account) -> Iterator[Prepared]:
         """The data, ready to be sent; bad data is refused here."""
-        with self._read(listener) as ready:
+        with self._read(listener, account) as ready:
             if ready.report is not None:
                 ready.report.raise_for_errors()
             yield ready
 
-    def _read(self, listener: Listener) -> AbstractContextManager[Prepared]:
+    def _read(self, listener: Listener, account: Account) -> AbstractContextManager[Prepared]:
         from tuneway.dataset.ready import data_of_report, hashed_data
 
         if self.report is not None:
             return data_of_report(self.given, self.report)
         if self.validate:
-            return prepared(listener, self.given, **self.options)
+            return prepared(listener, self.given, row_keys=account.offers.row_keys, **self.options)
         return hashed_data(self.given)
 
 

@@ -7,12 +7,12 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tuneway._escape import Words, excerpt
+from tuneway._escape import Words, columns_shown, excerpt
 from tuneway.dataset._findings import MISSING
 from tuneway.dataset._messages import calls_of, check_message, check_messages, check_tools, is_image, parts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from tuneway.dataset._findings import OnProblem
     from tuneway.dataset._report import Format
@@ -60,15 +60,24 @@ def most_common_format(rows: Iterable[dict[str, Any]]) -> Format | None:
     return counts.most_common(1)[0][0] if counts else None
 
 
-def check_row(row: dict[str, Any], format_: Format | None, items: frozenset[str], tell: OnProblem) -> None:
-    """Check a row by the rules of the file's format."""
+def check_row(
+    row: dict[str, Any],
+    format_: Format | None,
+    items: frozenset[str],
+    tell: OnProblem,
+    row_keys: Mapping[str, frozenset[str]] | None = None,
+) -> None:
+    """Check a row by the rules of the file's format, and for keys that the service refuses."""
     seen = recognise(row)
     similar = {"chat", "reinforcement"}
     if format_ is None or not (seen == format_ or (seen in similar and format_ in similar)):
         expected = f"a {format_} example, like the others" if format_ else None
         tell("row.format", None, Words(f"a {seen} example") if seen else row, expected)
         return
-    _CHECKS[format_](row, tell)
+    refused = row.keys() - (row_keys or {}).get(format_, row.keys())
+    for key in sorted(refused):
+        tell("row.refused_key", columns_shown([key]), Words("a key that the service refuses"))
+    _CHECKS[format_]({key: value for key, value in row.items() if key not in refused} if refused else row, tell)
     if format_ == "reinforcement":
         for name in sorted(items):
             _check_item(row, name, tell)

@@ -26,8 +26,9 @@ def plan_of(
     prices: Mapping[str, float] | str | os.PathLike[str] | None = None,
     tokenizer: str | Callable[[str], int] | None = None,
     max_shown: int = 50,
+    row_keys: Mapping[str, frozenset[str]] | None = None,
 ) -> Plan:
-    """Check the settings of a check; they are those of `validate`."""
+    """Check the settings of a check; they are those of `validate`, and the keys that the service allows in a row."""
     return Plan(
         format=_one_of(format, get_args(Format)) or ("reinforcement" if grader else None),
         model=model,
@@ -36,6 +37,7 @@ def plan_of(
         prices=load_prices(prices),
         tokenizer=tokenizer,
         max_shown=max(0, max_shown),
+        row_keys=row_keys,
     )
 
 

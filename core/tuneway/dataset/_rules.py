@@ -110,6 +110,10 @@ _ROW = (
         "row.extra_key", "warning", "A row has only the keys of its format.", "no such key", "Training ignores it.",
     ),
     Rule(
+        "row.refused_key", "error", "A row has only keys that the service takes.", "no such key",
+        "Leave it out of all rows: the service refuses a file with it.",
+    ),
+    Rule(
         "row.duplicate", "warning", "No example is in the file twice.", "each example once",
         "It counts twice in training: remove it, unless that is on purpose.",
     ),

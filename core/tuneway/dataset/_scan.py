@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,6 +39,8 @@ class Plan(NamedTuple):
     max_shown: int
     held_out: bool = False
     """Whether this is validation data. It may be small, and isn't trained on."""
+    row_keys: Mapping[str, frozenset[str]] | None = None
+    """The keys that a row of each format may have, where the service refuses data with others."""
 
 
 class Progress:
@@ -129,7 +131,7 @@ class Scan:
         row = self._row_reader.read(line, offset=chunk.offsets[place], strict=strict)
         if row is None:
             return False
-        check_row(row, self.format, self._plan.items, self._findings.tell)
+        check_row(row, self.format, self._plan.items, self._findings.tell, self._plan.row_keys)
         images = self._measure(row).image_bytes if b"image_url" in line else 0
         self._tally.add(row, max(1, len(line) - images))
         if images or (self._context is not None and len(line) > self._context):

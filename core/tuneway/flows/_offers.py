@@ -47,6 +47,7 @@ class Offers:
         rate: How the learning rate is given: as a multiplier of the service's own rate, or as the rate itself.
         chat: Whether a tuned model answers at once, or only after the user has deployed it.
         quote: Whether the service says what a job will cost before it is created.
+        row_keys: The keys that a row of each format may have, where the service refuses data with others.
     """
 
     methods: frozenset[str] = METHODS
@@ -61,11 +62,12 @@ class Offers:
     rate: Literal["multiplier", "absolute"] = "multiplier"
     chat: Literal["at once", "after deploying"] = "at once"
     quote: bool = False
+    row_keys: Mapping[str, frozenset[str]] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What is offered, as JSON."""
         plain = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in plain.items()}
+        return {name: _plain(value) for name, value in plain.items()}
 
     def check(self, training: TrainingSpec, *, service: str) -> None:
         """Refuse what the service doesn't offer.
@@ -117,6 +119,12 @@ def _multipliers(*hyperparameters: object) -> Iterator[tuple[str, str, str | Non
         if multiplier not in (None, "auto"):
             why = f"takes the learning rate itself, and no multiplier such as {excerpt(multiplier)}"
             yield "learning_rate_multiplier", why, ABSOLUTE_RATE
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return sorted(value) if isinstance(value, frozenset) else value
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -437,6 +437,7 @@ def test_every_rule_is_in_the_corpus_or_in_a_test_of_its_own():
         "file.few_validation_rows",
         "jsonl.truncated",
         "row.overlap",
+        "row.refused_key",
     }
     seen = {rule for case in CASES.values() for _, rule, _ in case.expected}
     assert seen | elsewhere == RULES.keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -89,3 +90,8 @@ def test_an_action_that_is_not_offered_is_refused(action):
     with pytest.raises(InvalidSpec, match=f"little can't {action} a job"):
         LITTLE.check_action(action, service="little")
     Offers().check_action(action, service="openai")
+
+
+def test_what_is_offered_is_plain_json():
+    offers = Offers(row_keys={"chat": frozenset({"tools", "messages"})})
+    assert json.loads(json.dumps(offers.as_json()))["row_keys"] == {"chat": ["messages", "tools"]}
