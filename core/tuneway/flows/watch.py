@@ -18,7 +18,7 @@ from tuneway.flows._paging import Pager
 from tuneway.flows._request import once
 from tuneway.flows._token import WaitToken
 from tuneway.flows.wait import Wait, WaitState
-from tuneway.models import Event, Job
+from tuneway.models import Event, Job, Phase
 from tuneway.progress import News
 
 PAGE = 100
@@ -172,7 +172,7 @@ def _look(
     if board.listable and len(listed) > board.depth:
         spent = yield from _list(account, board, listed, seen)
     for job_id in {wait.token.job_id: None for wait in due}:  # in order, each once
-        if job_id in seen:
+        if job_id in seen and not _unexplained(seen[job_id]):
             continue
         if until is not None and (yield from now()) >= until:
             seen[job_id] = RequestTimeout("there was no time left to read the job", hint="Try again.")
@@ -183,6 +183,13 @@ def _look(
         except TunewayError as error:
             seen[job_id] = error
     return seen, spent
+
+
+def _unexplained(result: Job | TunewayError) -> bool:
+    """Whether a job has failed without a reason: some services give it only where the job is read alone."""
+    if not isinstance(result, Job) or result.phase is not Phase.FAILED:
+        return False
+    return result.error is None or not result.error.message
 
 
 def _list(account: Account, board: Board, asked: set[str], seen: dict[str, Job | TunewayError]) -> Flow[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 from support.fake_service import refuse, reply
@@ -72,6 +73,22 @@ def test_a_wait_ends_badly_when_its_job_does(stage, status, kind):
     (wait,) = stage.wait(name)
     assert isinstance(wait.failure(), kind)
     assert isinstance(stage.heard(progress.Finished)[0].error, kind)
+
+
+def test_a_reason_that_the_list_leaves_out_is_read_with_the_job_alone(stage):
+    names = jobs(stage, 3, ends_after=100)
+    reason = {"message": "out of memory"}
+    stage.driver.at[START + 50] = lambda: stage.service.finish(names[0], "failed", error=reason)
+
+    def brief(request, exchange):
+        listed = json.loads(exchange(request).content)
+        return reply(listed | {"data": [job | {"error": None} for job in listed["data"]]})
+
+    stage.driver.trouble[LIST] = [brief] * 99
+    failed, *others = stage.wait(*names)
+    assert "out of memory" in str(failed.failure())
+    assert all(wait.result() for wait in others)
+    assert [stage.trail.count(get(number)) for number in (1, 2, 3)] == [1, 0, 0]
 
 
 def test_a_wait_for_a_job_that_has_ended_takes_one_look(stage):
