@@ -83,15 +83,17 @@ class Outcome:
 
     @property
     def cost(self) -> Cost | None:
-        """What it cost by the dated table of prices; None where no bill is sent, or no price is known."""
+        """What it cost, by the service or by the dated table of prices; None without a bill or a known price."""
         return None if self.free else cost_of(self.job)
 
 
 def cost_of(job: Job) -> Cost | None:
-    """What a hosted training cost, by the dated table of prices; None if its price or its tokens aren't known."""
+    """What a hosted training cost by the service, else by the dated table of prices; None if neither tells."""
     from tuneway.dataset import price_of
     from tuneway.registry import Cost
 
+    if job.billed_usd is not None:
+        return Cost(amount=job.billed_usd, estimated=False)
     price = price_of(job.model, {})
     if price is None or job.trained_tokens is None:
         return None

@@ -150,6 +150,12 @@ class Job(WireModel):
         return word if isinstance(word, str) else None
 
     @property
+    def billed_usd(self) -> float | None:
+        """What the service says that the job has cost, in dollars, if it says so."""
+        billed = (self.model_extra or {}).get("billed_usd")
+        return billed if isinstance(billed, float) else None
+
+    @property
     def age_rank(self) -> tuple[float, str]:
         """A sort key for the oldest first: the time of creation, then the id. All processes sort the same way."""
         return (self.created_at or 0, self.id)
