@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -116,11 +116,12 @@ class Arrival:
         """As the fake service takes it."""
         path = unquote(self.path.removeprefix(prefix))
         query = tuple(parse_qsl(self.query, keep_blank_values=True))
+        request = Request(self.method, path, query, headers=dict(self.headers))
         if self.parts:
-            return Request(self.method, path, query, form=self._form())
+            return replace(request, form=self._form())
         if self.body and (self.header("content-type") or "").partition(";")[0] != "application/json":
-            return Request(self.method, path, query, content=FilePart("", "", self.body))
-        return Request(self.method, path, query, self.json if self.body else None)
+            return replace(request, content=FilePart("", "", self.body))
+        return replace(request, json=self.json if self.body else None)
 
     def _form(self) -> Form:
         files = [part for part in self.parts if part.named("filename") is not None]

@@ -19,8 +19,9 @@ from tuneway.dialects._base import (
 from tuneway.dialects.azure import AZURE, AZURE_DATED
 from tuneway.dialects.nebius import NEBIUS
 from tuneway.dialects.openai import OPENAI
+from tuneway.dialects.together import TOGETHER
 
-DIALECTS: tuple[Dialect, ...] = (AZURE_DATED, AZURE, NEBIUS, OPENAI)
+DIALECTS: tuple[Dialect, ...] = (AZURE_DATED, AZURE, NEBIUS, TOGETHER, OPENAI)
 
 __all__ = [
     "AZURE",
@@ -28,6 +29,7 @@ __all__ = [
     "DIALECTS",
     "NEBIUS",
     "OPENAI",
+    "TOGETHER",
     "Dialect",
     "Exchange",
     "ServiceOption",
