@@ -17,15 +17,17 @@ from tuneway.dialects._base import (
     translated,
 )
 from tuneway.dialects.azure import AZURE, AZURE_DATED
+from tuneway.dialects.fireworks import FIREWORKS
 from tuneway.dialects.nebius import NEBIUS
 from tuneway.dialects.openai import OPENAI
 
-DIALECTS: tuple[Dialect, ...] = (AZURE_DATED, AZURE, NEBIUS, OPENAI)
+DIALECTS: tuple[Dialect, ...] = (AZURE_DATED, AZURE, FIREWORKS, NEBIUS, OPENAI)
 
 __all__ = [
     "AZURE",
     "AZURE_DATED",
     "DIALECTS",
+    "FIREWORKS",
     "NEBIUS",
     "OPENAI",
     "Dialect",

@@ -10,7 +10,7 @@ again (`Retry`), and how often a wait polls its job (`Poll`).
 
 from tuneway.flows._account import LOCAL_POLL, Account, FileStore, Poll, Retry
 from tuneway.flows._carrier import Carrier, Marks, Named, Suffix
-from tuneway.flows._effects import Effect, Flow, Now, Send, Sleep, Tell, Work, now, send, work
+from tuneway.flows._effects import Effect, Flow, Now, Send, Sleep, Tell, Work, now, send, sleep, tell, work
 from tuneway.flows._file_names import hash_in, name_with_hash
 from tuneway.flows._identity import check_room, check_suffix, made_by
 from tuneway.flows._marks import CONTENT, KEY, ORIGIN
@@ -81,7 +81,9 @@ __all__ = [
     "request",
     "result_metrics",
     "send",
+    "sleep",
     "submit",
+    "tell",
     "trained",
     "upload",
     "watch",

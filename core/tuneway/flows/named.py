@@ -51,9 +51,6 @@ MAX_CREATES = 3
 AHEAD = 3
 """How many names beyond the highest generation are read before a create, because the list may show jobs late."""
 
-ENDING = frozenset({"JOB_STATE_CANCELLING", "cancelling", "Stopping"})
-"""The statuses of a job that is being cancelled. It still runs, but can't be adopted."""
-
 
 class NamedState(Enum):
     """The states of a submission with a name."""
@@ -212,7 +209,7 @@ class _Submission:
     def _rivals(self) -> list[Job]:
         """The jobs of this intent, not those of others with the same content, that run beside the one to keep."""
         own = (job for job in self.current[1:] if self.names.generation(job.id) is not None)
-        return [job for job in own if not job.done and job.status not in ENDING]
+        return [job for job in own if not job.done and not job.ending]
 
     def _list(self) -> Flow[list[Job]]:
         """Count the generations on the list; gives the jobs that somebody else created, if they may be adopted."""
@@ -228,7 +225,7 @@ class _Submission:
         """Read the jobs with the same content that somebody else created; those that end meanwhile aren't adopted."""
         for other in others:
             job = yield from self._read(other.id)
-            if job is not None and not job.phase.dead and job.status not in ENDING:
+            if job is not None and not job.phase.dead and not job.ending:
                 self.jobs[job.id] = job
 
     def _read_generations(self, *, ahead: int) -> Flow[None]:
@@ -266,7 +263,7 @@ class _Submission:
             return ended()
 
         def ended() -> bool:
-            return name not in self.jobs or self.jobs[name].status not in ENDING
+            return name not in self.jobs or not self.jobs[name].ending
 
         if not ended() and not (yield from settling(self.account, look)):
             raise LookupFailed(

@@ -85,7 +85,7 @@ def _unreadable_is_absent(self, name: str) -> Flow[Job | None]:
 
 
 def _not_waiting(self, name: str) -> Flow[None]:
-    if self.jobs[name].status in named.ENDING:
+    if self.jobs[name].ending:
         self.jobs.pop(name)
     return
     yield
