@@ -86,7 +86,7 @@ def submit_named(
     marks = intent.marks(spec.metadata) | {ORIGIN: fitting(intent.origin, NAME_LENGTH)}
     body = spec.to_wire() | {"metadata": marks}
     names = Names.of(intent, carrier.kinds.get(spec.kind, ""))
-    submission = _Submission(account, body, intent, names, afford=lambda: check_quote(account, spec, max_usd))
+    submission = _NamedSubmission(account, body, intent, names, afford=lambda: check_quote(account, spec, max_usd))
     state = NamedState.LOOK
     while state is not NamedState.DONE:
         state = NAMED_TRANSITIONS[state][(yield from submission.actions[state]())]
@@ -123,7 +123,7 @@ def list_names(account: Account, beginning: str) -> Flow[list[Job]]:
 
 
 @dataclass
-class _Submission:
+class _NamedSubmission:
     """The data of one submission, and the action of each state."""
 
     account: Account

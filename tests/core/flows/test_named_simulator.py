@@ -17,7 +17,7 @@ from tuneway.flows import Flow
 from tuneway.models import Job
 
 named = importlib.import_module("tuneway.flows.named")
-Submission = named._Submission
+Submission = named._NamedSubmission
 
 DYING: dict[str, Any] = {
     "carrier": "named", "clients": 3, "reuse": ("run", "run", "run"), "fate": "is cancelled",

@@ -16,7 +16,7 @@ from tuneway._escape import excerpt
 from tuneway.dialects._base import Dialect, ServiceOption
 from tuneway.dialects.fireworks._create import NAME, OFFERS
 from tuneway.dialects.fireworks._datasets import Datasets
-from tuneway.dialects.fireworks._exchange import Exchange
+from tuneway.dialects.fireworks._exchange import FireworksExchange
 from tuneway.dialects.fireworks._resources import DPO_JOBS, Resources
 from tuneway.errors import InvalidSpec
 from tuneway.flows import Named
@@ -42,7 +42,7 @@ def _configured(dialect: Dialect, options: Mapping[str, str]) -> Dialect:
     if not _ACCOUNT.fullmatch(account):
         raise InvalidSpec(f"account can't be {excerpt(account)}", field="service_options")
     resources = Resources(account)
-    return replace(dialect, exchange=Exchange(resources), files=Datasets(resources))
+    return replace(dialect, exchange=FireworksExchange(resources), files=Datasets(resources))
 
 
 FIREWORKS = Dialect(

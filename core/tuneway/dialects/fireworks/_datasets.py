@@ -111,7 +111,7 @@ class Datasets:
         yield from request(account, Call(Request("POST", f"{path}:validateUpload", json={}), _ignored))
 
     def _wait(self, account: Account, file_id: str) -> Flow[File]:
-        waited, pause = 0.0, 0.5
+        waited, pause = 0.0, 0.25
         while True:
             file = yield from request(account, calls.files.retrieve(file_id))
             if file.status == "processed":

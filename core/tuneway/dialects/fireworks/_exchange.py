@@ -30,7 +30,7 @@ _EMPTY = Response(200, {"content-type": "application/json"}, json.dumps(_replies
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class FireworksExchange:
     """Sends a request in OpenAI's terms to one account, and gives the reply in OpenAI's JSON."""
 
     resources: Resources
