@@ -22,11 +22,11 @@ _LONE_SLASH = re.compile(r"(?<![^ ])\\*/(?![^ ])")
 """A slash in a part of an origin that would look like the one between two parts, with the backslashes before it."""
 
 
-def _fitting(origin: str) -> str:
-    """An origin that fits into a metadata value. The hash keeps two long ones apart that differ at their ends."""
-    if len(origin) <= ORIGIN_LENGTH:
+def fitting(origin: str, room: int = ORIGIN_LENGTH) -> str:
+    """An origin that fits where it is kept. The hash keeps two long ones apart that differ at their ends."""
+    if len(origin) <= room:
         return origin
-    return f"{origin[: ORIGIN_LENGTH - 20]}… #{hashlib.sha256(origin.encode()).hexdigest()[:16]}"
+    return f"{origin[: room - 20]}… #{hashlib.sha256(origin.encode()).hexdigest()[:16]}"
 
 
 def _deployment() -> str | None:
@@ -78,9 +78,9 @@ class Requester:
         two requesters of as many parts never have the same origin.
         """
         if self.mark is not None:
-            return _fitting(self.mark)
+            return fitting(self.mark)
         place = " / ".join(_LONE_SLASH.sub(r"\\\g<0>", part) for part in self.place)
-        return _fitting(f"{self.engine}: {place}" if place else self.engine)
+        return fitting(f"{self.engine}: {place}" if place else self.engine)
 
     def names(self, reuse: Reuse) -> Mapping[str, str] | None:
         """The part of a job's key that says who asks; None if the content alone decides.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from support.fake_service import refuse
@@ -98,11 +98,21 @@ class Scenario:
     resumes: bool
     deadline: float | None
     carrier: str = "metadata"
+    deletes: str = "never"
+    ends_slowly: bool = False
 
     @property
     def within_guarantee(self) -> bool:
-        """Whether the service shows what a request has done within the window after the request has ended."""
-        return self.late <= WINDOW
+        """Whether the service shows what a request has done within the window after the request has ended.
+
+        Names don't need that, but that nobody deletes a dead job in the moment in which the next one is created.
+        """
+        return self.deletes != "at any time" if self.carrier == "named" else self.late <= WINDOW
+
+    def with_deletes(self, rng: random.Random) -> Scenario:
+        """Draw what a person does with dead jobs, and whether a cancel takes its time."""
+        deletes = rng.choice(("never", "when it is quiet", "when it is quiet", "at any time"))
+        return replace(self, deletes=deletes, ends_slowly=rng.random() < 0.5)
 
     @classmethod
     def draw(cls, rng: random.Random) -> Scenario:

@@ -67,6 +67,7 @@ class Memory:
     unclear_until: float = 0.0
     last_line: int = 0
     ended: str | None = None
+    name: str | None = None
 
 
 class Witness:
@@ -182,9 +183,13 @@ class Witness:
         for kind, status in ((JobFailed, "failed"), (JobCancelled, "cancelled")):
             if isinstance(error, kind):
                 assert error.job_id is not None
-                truth = self.world.service.job(error.job_id)["status"]
-                if truth != status:
-                    raise Broken(f"{client.name} is told that {error.job_id} is {status}; it is {truth}")
+                truth = self.statuses(error.job_id)
+                if status not in truth:
+                    raise Broken(f"{client.name} is told that {error.job_id} is {status}; it is {', '.join(truth)}")
+
+    def statuses(self, job_id: str) -> list[str]:
+        """The status of a job in truth; several if there were several with this name."""
+        return [self.world.service.job(job_id)["status"]]
 
     def ended(self, client: Client) -> None:
         """A client is done, well or not."""

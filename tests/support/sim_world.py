@@ -13,7 +13,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from support.sim_faults import FINE, TROUBLES, WINDOW, Scenario
 from support.sim_service import LateService
@@ -23,7 +23,23 @@ from tuneway import JobSpec, calls, flows
 from tuneway.calls import Request, Response
 from tuneway.choices import Reuse
 from tuneway.errors import TransportError, TunewayError
-from tuneway.flows import Account, Board, Effect, Flow, Marks, Now, Poll, Send, Sleep, Suffix, Tell, Wait, WaitToken
+from tuneway.flows import (
+    Account,
+    Board,
+    Carrier,
+    Effect,
+    Flow,
+    Marks,
+    Named,
+    Now,
+    Poll,
+    Send,
+    Sleep,
+    Suffix,
+    Tell,
+    Wait,
+    WaitToken,
+)  # fmt: skip
 from tuneway.flows._memory import Memory
 from tuneway.models import Job
 from tuneway.progress import Logged, News
@@ -33,11 +49,12 @@ START = 1_700_000_000.0
 POLL = Poll(minimum=20.0, maximum=240.0, growth=2.0)
 SPEC = JobSpec(model="base", training_file="file-1", metadata={"team": "a"})
 KEY = "nightly/2026-11-20"
-CARRIERS: dict[str, Marks | Suffix] = {
+CARRIERS: dict[str, Carrier] = {
     "metadata": Marks(),
     "dropped": Marks(),
     "suffix": Suffix(),
     "key in suffix": Suffix(room=40, marks=("key",)),
+    "named": Named(),
 }
 
 
@@ -81,11 +98,14 @@ class World:
     clients: list[Client] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)
 
+    service_class: ClassVar[type[LateService]] = LateService
+    witness_class: ClassVar[type[Witness]] = Witness
+
     def __post_init__(self) -> None:
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         scenario = self.scenario
-        self.service = LateService(
+        self.service = self.service_class(
             filters_metadata=scenario.filters_metadata,
             tells_has_more=scenario.tells_has_more,
             page_cap=scenario.page_cap,
@@ -94,7 +114,7 @@ class World:
             clock=lambda: self.now,
             new_id=lambda: f"{self.rng.getrandbits(40):010x}",
         )
-        self.witness = Witness(self)
+        self.witness = self.witness_class(self)
         self.service.add_file(filename=flows.name_with_hash("train.jsonl", "a" * 64))
         self.service.stamp = self.now - 1000
         self.service.on_job = self._born
@@ -103,7 +123,7 @@ class World:
             self.add_client(f"client {number + 1}", reuse, self.rng.uniform(0, scenario.apart))
 
     @property
-    def carrier(self) -> Marks | Suffix:
+    def carrier(self) -> Carrier:
         """Where jobs have their marks."""
         return CARRIERS[self.scenario.carrier]
 

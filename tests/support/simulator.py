@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from support.sim_faults import LIMITS, WINDOW, Scenario
+from support.sim_named import NamedWorld
 from support.sim_witness import Broken
 from support.sim_world import CARRIERS, World
 
@@ -55,11 +56,13 @@ def play(seed: int, trace: Callable[[str], object] | None = None, **fixed: Any) 
     """
     rng = random.Random(seed)
     random.seed(seed)  # the flows' own jitter
-    scenario = replace(Scenario.draw(rng), **LIMITS.get(fixed.get("carrier", ""), {}), **fixed)
+    named, scenario = fixed.get("carrier") == "named", Scenario.draw(rng)
+    scenario = scenario.with_deletes(rng) if named else scenario
+    scenario = replace(scenario, **LIMITS.get(fixed.get("carrier", ""), {}), **fixed)
     if trace:
         for name, value in asdict(scenario).items():
             trace(f"  {name} = {value}")
-    world = World(scenario, rng, trace)
+    world = (NamedWorld if named else World)(scenario, rng, trace)
     world.run()
     guaranteed = scenario.within_guarantee and not any(client.gave_up for client in world.clients)
     if guaranteed:

@@ -13,13 +13,24 @@ from support.virtual_driver import VirtualDriver
 
 from tuneway import JobSpec, flows
 from tuneway.calls import Source
+from tuneway.choices import Reuse
 from tuneway.flows import Account, Board, Wait, WaitToken
+from tuneway.flows._identity import identify
 from tuneway.models import File, Job
 from tuneway.progress import News
 from tuneway.requester import Requester
 
 SHA = "a" * 64
 TRAIN = flows.name_with_hash("train.jsonl", SHA)
+
+
+def name_of(generation: int, *, reuse: Reuse = "run", kind: str = "", key: str | None = "nightly") -> str:
+    """The name that `Stage.submit` gives a job, on services where the client chooses it."""
+    service = FakeService()
+    service.add_file(filename=TRAIN)
+    spec = JobSpec(model="base", training_file="file-1")
+    flow = identify(Account(), spec, Requester(key=key), reuse=reuse)
+    return flows.Names.of(VirtualDriver(service).run(flow), kind).name(generation)
 
 
 @dataclass

@@ -97,7 +97,8 @@ class Request:
         repeatable: Whether sending it twice does no harm. A create isn't repeatable: it would cost twice.
         reply_limit: The largest reply to accept, in bytes.
         verbatim: Keep the reply's bytes exactly as they are, because they are a file.
-        name: The id that the client chooses for what is created, where the service lets it choose.
+        name: The id that the client chooses for what is created, where the service lets it choose. For a list, the
+            beginning of the ids that are asked for.
         address: An absolute URL on another host, such as a signed one of a store. The key, organisation and project
             aren't sent there, and the URL never appears in an error or a log. `path` is its name in errors.
         content: The body, if it is the plain bytes of a file.

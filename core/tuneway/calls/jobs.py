@@ -11,20 +11,32 @@ from tuneway.models import Checkpoint, Event, Job, Page, page_of
 ROOT = "/fine_tuning/jobs"
 
 
-def create(body: Mapping[str, Any], *, idempotency_key: str | None = None) -> Call[Job]:
-    """Create a job. The request isn't repeatable: no service has a reliable idempotency key."""
+def create(body: Mapping[str, Any], *, idempotency_key: str | None = None, name: str | None = None) -> Call[Job]:
+    """Create a job. The request isn't repeatable: no service has a reliable idempotency key.
+
+    `name` is the job's id, on services where the client chooses it.
+    """
     headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
-    return Call(Request("POST", ROOT, json=body, headers=headers, repeatable=False), reading(Job))
+    return Call(Request("POST", ROOT, json=body, headers=headers, repeatable=False, name=name), reading(Job))
 
 
 def listing(
-    *, metadata: Mapping[str, str] | None = None, after: str | None = None, limit: int | None = None
+    *,
+    metadata: Mapping[str, str] | None = None,
+    after: str | None = None,
+    limit: int | None = None,
+    name: str | None = None,
 ) -> Call[Page[Job]]:
-    """List one page of jobs, newest first. `metadata` filters by pairs; `{}` lists jobs without metadata."""
+    """List one page of jobs, newest first.
+
+    `metadata` filters by pairs; `{}` lists jobs without metadata. `name` is the beginning of their ids, on services
+    where the client chooses them; services needn't filter by it.
+    """
     pairs = tuple((f"metadata[{name}]", value) for name, value in (metadata or {}).items())
     if metadata is not None and not metadata:
         pairs = (("metadata", "null"),)
-    return Call(Request("GET", ROOT, query=query(after=after, limit=limit) + pairs), reading(page_of(Job)))
+    request = Request("GET", ROOT, query=query(after=after, limit=limit) + pairs, name=name)
+    return Call(request, reading(page_of(Job)))
 
 
 def retrieve(job_id: str) -> Call[Job]:

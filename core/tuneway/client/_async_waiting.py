@@ -124,8 +124,7 @@ class AsyncJobSteps:
             spec: Cancel only the jobs that train the same data in the same way as this.
             on_event: Called with news of what happens.
         """
-        origin = requester if isinstance(requester, str) else requester.origin
-        return await self._driver.run(flows.cancel_made_by(self._account, origin, spec), on_event)
+        return await self._driver.run(flows.cancel_made_by(self._account, requester, spec), on_event)
 
     async def cancel_marked(self, mark: str, *, on_event: Listener | None = None) -> list[Job]:
         """Cancel every job with this mark, and return them.

@@ -17,16 +17,18 @@ from tuneway.dialects._base import (
     translated,
 )
 from tuneway.dialects.azure import AZURE, AZURE_DATED
+from tuneway.dialects.fireworks import FIREWORKS
 from tuneway.dialects.nebius import NEBIUS
 from tuneway.dialects.openai import OPENAI
 from tuneway.dialects.together import TOGETHER
 
-DIALECTS: tuple[Dialect, ...] = (AZURE_DATED, AZURE, NEBIUS, TOGETHER, OPENAI)
+DIALECTS: tuple[Dialect, ...] = (AZURE_DATED, AZURE, FIREWORKS, NEBIUS, TOGETHER, OPENAI)
 
 __all__ = [
     "AZURE",
     "AZURE_DATED",
     "DIALECTS",
+    "FIREWORKS",
     "NEBIUS",
     "OPENAI",
     "TOGETHER",

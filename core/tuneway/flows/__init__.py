@@ -10,10 +10,11 @@ again (`Retry`), and how often a wait polls its job (`Poll`).
 
 from tuneway.flows._account import LOCAL_POLL, Account, FileStore, Poll, Retry
 from tuneway.flows._carrier import Carrier, Marks, Named, Suffix
-from tuneway.flows._effects import Effect, Flow, Now, Send, Sleep, Tell, Work, now, send, work
+from tuneway.flows._effects import Effect, Flow, Now, Send, Sleep, Tell, Work, now, send, sleep, tell, work
 from tuneway.flows._file_names import hash_in, name_with_hash
 from tuneway.flows._identity import check_room, check_suffix, made_by
 from tuneway.flows._marks import CONTENT, KEY, ORIGIN
+from tuneway.flows._names import Names, marks_in_name
 from tuneway.flows._offers import METHODS, Offers, Quote
 from tuneway.flows._paging import Listed, Pager
 from tuneway.flows._request import request
@@ -46,6 +47,7 @@ __all__ = [
     "Listed",
     "Marks",
     "Named",
+    "Names",
     "Now",
     "Offers",
     "OpenAIFiles",
@@ -73,12 +75,15 @@ __all__ = [
     "hash_in",
     "look",
     "made_by",
+    "marks_in_name",
     "name_with_hash",
     "now",
     "request",
     "result_metrics",
     "send",
+    "sleep",
     "submit",
+    "tell",
     "trained",
     "upload",
     "watch",

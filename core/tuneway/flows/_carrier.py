@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from tuneway.errors import InvalidSpec
@@ -79,9 +79,11 @@ class Named:
 
     Args:
         room: The most characters that an id may have.
+        kinds: For methods whose jobs have a collection of their own: what is before the id, such as `dpoJobs/`.
     """
 
     room: int = 63
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
 
 Carrier: TypeAlias = Marks | Suffix | Named

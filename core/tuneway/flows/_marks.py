@@ -14,10 +14,14 @@ from typing import Any, TypeVar, cast
 
 from tuneway.flows._carrier import Suffix
 from tuneway.models import Job, Page
+from tuneway.requester import fitting
 
 KEY, CONTENT, ORIGIN = "tuneway_key", "tuneway_content", "tuneway_origin"
 ORIGIN_HASH = "tuneway_origin_hash"
 """The pair for the beginning of the origin's hash, where there is no room for the origin itself."""
+
+NAME_LENGTH = 63
+"""The longest name, and the longest origin, that services take where the client names jobs."""
 
 RESERVED = "tuneway_"
 SHORTEST = 10
@@ -36,7 +40,8 @@ def has(job: Job, mark: str, value: str) -> bool:
 
 def has_origin(job: Job, origin: str) -> bool:
     """Whether a job has this origin, or the beginning of its hash."""
-    return (job.metadata or {}).get(ORIGIN) == origin or has(job, ORIGIN_HASH, hash_of(origin))
+    found = (job.metadata or {}).get(ORIGIN)
+    return found in (origin, fitting(origin, NAME_LENGTH)) or has(job, ORIGIN_HASH, hash_of(origin))
 
 
 def unmarked(job: Job) -> bool:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from tuneway import calls, progress
+from tuneway.calls import Call
 from tuneway.errors import BadRequest, Conflict, LookupFailed, NotFound, TunewayError
 from tuneway.flows._account import Account
-from tuneway.flows._carrier import Suffix
+from tuneway.flows._carrier import Named, Suffix
 from tuneway.flows._effects import Flow, sleep, tell
-from tuneway.flows._identity import PAIR_LENGTH, identify
+from tuneway.flows._identity import PAIR_LENGTH, identify, made_by
 from tuneway.flows._marks import CONTENT, KEY, ORIGIN, has, has_origin
+from tuneway.flows._names import BEGINNING
 from tuneway.flows._paging import Pager
 from tuneway.flows._request import request, settling
-from tuneway.models import Job, JobSpec
+from tuneway.models import Job, JobSpec, Page
 from tuneway.requester import Requester
 
 LOOKS = (0.1, 0.1, 0.25, 0.55)
@@ -43,15 +46,15 @@ def cancel(account: Account, job_id: str) -> Flow[Job]:
         return ended
 
 
-def cancel_made_by(account: Account, origin: str, spec: JobSpec | None = None) -> Flow[list[Job]]:
-    """Cancel all jobs with this origin that haven't ended; gives the jobs as they are afterwards.
+def cancel_made_by(account: Account, requester: Requester | str, spec: JobSpec | None = None) -> Flow[list[Job]]:
+    """Cancel all jobs that a requester created and that haven't ended; gives the jobs as they are afterwards.
 
     The process that created them may have been killed just before, with a create still on its way. So the list is
     read again until the settle window has passed. An error on one job is raised after the others are cancelled.
 
     Args:
         account: The account to send requests with.
-        origin: The origin mark.
+        requester: Who asked for the jobs, or the origin mark.
         spec: Only jobs with the content of this specification are cancelled.
 
     Raises:
@@ -64,13 +67,14 @@ def cancel_made_by(account: Account, origin: str, spec: JobSpec | None = None) -
             hint="Cancel them by their ids, or by their marks with `cancel_marked`; `CreatePlanned` tells each mark.",
             retryable=False,
         )
-    origin = origin[:PAIR_LENGTH]
+    who = Requester(mark=requester) if isinstance(requester, str) else requester
+    origin = who.origin[:PAIR_LENGTH]
     content = None
     if spec is not None:
         content = (yield from identify(account, spec, Requester(), reuse="content")).content
 
     def suits(job: Job) -> bool:
-        return has_origin(job, origin) and (content is None or has(job, CONTENT, content))
+        return (has_origin(job, origin) or made_by(job, who)) and (content is None or has(job, CONTENT, content))
 
     return (yield from _cancel_all(account, {ORIGIN: origin}, suits))
 
@@ -103,24 +107,37 @@ def _cancel_all(account: Account, wanted: Mapping[str, str], suits: Callable[[Jo
 def _cancel_found(
     account: Account, wanted: Mapping[str, str], suits: Callable[[Job], bool]
 ) -> Flow[tuple[list[Job], TunewayError | None]]:
-    """Cancel the jobs that the list shows; gives them, and the first error."""
-    asked = None if isinstance(account.marking, Suffix) else wanted
-    pager = Pager(account, lambda after: calls.jobs.listing(metadata=asked, after=after, limit=100))
+    """Cancel the jobs that the lists show; gives them, and the first error."""
     jobs: list[Job] = []
     trouble: TunewayError | None = None
-    while not pager.done:
-        if pager.pages == account.lookup_pages:
-            return jobs, trouble or _too_many(pager.pages)
-        for job in (yield from pager.next()):
-            if job.done or not suits(job):
-                continue
-            try:
-                jobs.append((yield from cancel(account, job.id)))
-            except NotFound:
-                continue  # the job was deleted
-            except TunewayError as error:
-                trouble = trouble or error.about(job.id)
+    for pager in _lists(account, wanted):
+        while not pager.done:
+            if pager.pages == account.lookup_pages:
+                trouble = trouble or _too_many(pager.pages)
+                break
+            for job in (yield from pager.next()):
+                if job.done or not suits(job):
+                    continue
+                try:
+                    jobs.append((yield from cancel(account, job.id)))
+                except NotFound:
+                    continue  # the job was deleted
+                except TunewayError as error:
+                    trouble = trouble or error.about(job.id)
     return jobs, trouble
+
+
+def _lists(account: Account, wanted: Mapping[str, str]) -> list[Pager[Job]]:
+    """The lists on which the jobs are. Jobs with names of ours have a list for each kind."""
+    carrier = account.marking
+    if isinstance(carrier, Named):
+        beginnings = [f"{kind}{BEGINNING}" for kind in ("", *carrier.kinds.values())]
+        return [Pager(account, _page(name=beginning)) for beginning in beginnings]
+    return [Pager(account, _page(metadata=None if isinstance(carrier, Suffix) else wanted))]
+
+
+def _page(**which: Any) -> Callable[[str | None], Call[Page[Job]]]:
+    return lambda after: calls.jobs.listing(after=after, limit=100, **which)
 
 
 def _too_many(pages: int) -> LookupFailed:

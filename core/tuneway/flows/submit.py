@@ -49,7 +49,7 @@ from tuneway import calls, progress
 from tuneway.choices import Reuse
 from tuneway.errors import ApiError, LookupFailed, NotFound, SubmitUncertain, TunewayError
 from tuneway.flows._account import Account
-from tuneway.flows._carrier import Carrier, Suffix
+from tuneway.flows._carrier import Carrier, Named, Suffix
 from tuneway.flows._effects import Flow, now, sleep, tell
 from tuneway.flows._identity import Intent, check_room, check_suffix, identify
 from tuneway.flows._marks import suffix_shown
@@ -57,6 +57,7 @@ from tuneway.flows._paging import Pager
 from tuneway.flows._request import request, unreadable
 from tuneway.flows._unmarked import known_unmarked, recognised
 from tuneway.flows.cancel import cancel
+from tuneway.flows.named import submit_named
 from tuneway.flows.quote import check_quote
 from tuneway.models import Job, JobSpec, Phase
 from tuneway.requester import Requester
@@ -126,6 +127,8 @@ def submit(
     """
     requester = requester or Requester()
     account.offers.check(spec, service=account.service)
+    if isinstance(account.carrier, Named):
+        return (yield from submit_named(account, spec, requester, reuse=reuse, nonce=nonce, max_usd=max_usd))
     check_room(spec.metadata, keep_origin=requester.keep_origin)
     check_suffix(account, spec)
     intent = yield from identify(account, spec, requester, reuse=reuse, nonce=nonce)

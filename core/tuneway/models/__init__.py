@@ -33,7 +33,7 @@ from tuneway.models._spec import (
     TrainingSpec,
     WandbIntegration,
 )
-from tuneway.models._status import PHASES, Phase
+from tuneway.models._status import PHASES, Phase, phase_of
 from tuneway.models._wire import (
     Checkpoint,
     Deleted,
@@ -111,6 +111,7 @@ __all__ = [
     "WireModel",
     "metric_name",
     "page_of",
+    "phase_of",
     "possible_metrics",
     "prepare",
 ]

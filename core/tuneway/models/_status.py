@@ -54,12 +54,24 @@ PHASES: dict[str, Phase] = {
 }  # fmt: skip
 """The phase for each known status, which is written in lower case. You can add a status that your service uses."""
 
+ENDING = frozenset({"cancel_requested", "cancelling", "canceling", "stopping"})
+"""The statuses of a job that is being cancelled: it still runs, but can't be adopted any more."""
+
 _PREFIX = "job_state_"
 
 
 def known_phase(status: str) -> Phase | None:
     """Give the phase for a status; None if the status is unknown."""
-    return PHASES.get(status) or PHASES.get(status.lower().removeprefix(_PREFIX))
+    return PHASES.get(status) or PHASES.get(_plain(status))
+
+
+def is_ending(status: str) -> bool:
+    """Whether a job with this status is being cancelled."""
+    return _plain(status) in ENDING
+
+
+def _plain(status: str) -> str:
+    return status.lower().removeprefix(_PREFIX)
 
 
 def phase_of(status: str) -> Phase:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
-from tuneway.models._status import Phase, known_phase, phase_of
+from tuneway.models._status import Phase, is_ending, known_phase, phase_of
 
 T = TypeVar("T")
 
@@ -116,6 +116,11 @@ class Job(WireModel):
     def done(self) -> bool:
         """Whether the job has ended, successfully or not."""
         return self.phase.terminal
+
+    @property
+    def ending(self) -> bool:
+        """Whether the job is being cancelled. It runs until it has ended."""
+        return is_ending(self.status)
 
     @property
     def unclear(self) -> bool:

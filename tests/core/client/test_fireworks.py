@@ -1,0 +1,370 @@
+"""Fireworks: what its dialect sends and understands, and that it leaves one job, whatever fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.fake_service import reply
+from support.fault_server import Fault, FaultServer, answer, cut, drop_after, drop_before, late, reset_after
+from support.vendors.fireworks import ACCOUNT, PREFERENCE, ROOT, SIGNED, SUPERVISED, Fireworks
+from support.vendors.fireworks_client import JOBS, KEY, NIGHTLY, ROWS, SPEC, open_client
+
+from tuneway import DPO, Client, InvalidSpec, Job, JobSpec, Recipe, Requester, Supervised
+from tuneway.calls import Request, Response
+from tuneway.dialects import FIREWORKS
+from tuneway.errors import JobFailed, QuotaExhausted, TunewayError
+from tuneway.progress import FileReused, FileUploaded, JobCreated
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    """Fireworks, with two datasets."""
+    with FaultServer(Fireworks(), prefix="") as server:
+        server.service.add_dataset("ds-1")
+        server.service.add_dataset("ds-2")
+        yield server
+
+
+@pytest.fixture
+def ours(server: FaultServer) -> Iterator[Client]:
+    """Our client."""
+    with open_client(server) as client:
+        yield client
+
+
+# --- our client reads it too ---
+
+
+def test_a_job_is_read_with_all_that_it_says(server: FaultServer, ours: Client) -> None:
+    made = ours.submit(SPEC, requester=NIGHTLY)
+    record = server.service.alive[0]
+    record |= {"state": "JOB_STATE_RUNNING", "epochs": 3, "batchSizeSamples": 4, "loraRank": 8}
+    job = ours.jobs.retrieve(made.id)
+    assert (job.status, job.phase, job.created_at) == ("JOB_STATE_RUNNING", "running", 1_000_000)
+    assert (job.model, job.fine_tuned_model) == ("accounts/fireworks/models/llama", None)
+    assert (job.training_file, job.validation_file) == ("ds-1", None)
+    assert job.resolved == {"n_epochs": 3, "batch_size": 4, "lora_rank": 8}
+    server.service.finish(record)
+    done = ours.wait(made.id)
+    assert done.fine_tuned_model == f"accounts/{ACCOUNT}/models/{made.id}"
+    assert done.seconds == 0
+    assert SIGNED not in repr(done)
+    assert "example.com" not in repr(done)
+
+
+@pytest.mark.parametrize(
+    ("state", "phase"),
+    [
+        ("JOB_STATE_CREATING", "pending"), ("JOB_STATE_RE_QUEUEING", "pending"), ("JOB_STATE_IDLE", "running"),
+        ("JOB_STATE_CANCELLING", "running"), ("JOB_STATE_PAUSED", "paused"), ("JOB_STATE_EARLY_STOPPED", "succeeded"),
+        ("JOB_STATE_EXPIRED", "failed"), ("JOB_STATE_DELETING", "cancelled"),
+    ],
+)  # fmt: skip
+def test_every_state_has_its_phase(state: str, phase: str, server: FaultServer, ours: Client) -> None:
+    server.service.add_job(id="job-1", state=state)
+    assert ours.jobs.retrieve("job-1").phase == phase
+
+
+@pytest.mark.parametrize(("code", "again"), [("INTERNAL", True), ("INVALID_ARGUMENT", False)])
+def test_a_failed_job_says_why(code: str, again: bool, server: FaultServer, ours: Client) -> None:
+    job = server.service.add_job(id="job-1")
+    server.service.finish(job, "JOB_STATE_FAILED", status={"code": code, "message": "the rows are too long"})
+    with pytest.raises(JobFailed, match="the rows are too long") as caught:
+        ours.wait("job-1")
+    assert caught.value.retryable is again
+
+
+def test_an_id_says_which_kind_it_is(server: FaultServer, ours: Client) -> None:
+    job = ours.submit(JobSpec(model="llama", training_file="ds-1", method=DPO(beta=0.1)), requester=NIGHTLY)
+    assert job.id.startswith("dpoJobs/tw-")
+    assert job.resolved == {"beta": 0.1}
+    full = f"accounts/{ACCOUNT}/{job.id}"
+    assert ours.jobs.retrieve(full).id == ours.jobs.retrieve(job.id).id == job.id
+    assert ours.cancel(job.id).phase == "cancelled"
+    assert server.asked("POST", f"{ROOT}/{job.id}:cancel")[0].json == {}
+
+
+def test_lists_of_both_kinds_are_read_to_their_end(server: FaultServer, ours: Client) -> None:
+    server.service.page_cap = 2
+    for number in range(5):
+        server.service.add_job(id=f"s-{number}")
+        server.service.add_job(PREFERENCE, id=f"p-{number}")
+    found = {job.id for job in ours.jobs.list()}
+    assert found == {f"s-{number}" for number in range(5)} | {f"dpoJobs/p-{number}" for number in range(5)}
+    server.service.jobs[SUPERVISED].clear()
+    assert {job.id for job in ours.jobs.list()} == {f"dpoJobs/p-{number}" for number in range(5)}
+    server.service.jobs[PREFERENCE].clear()
+    assert list(ours.jobs.list()) == []
+    assert [file.id for file in ours.files.list()] == ["ds-1", "ds-2"]
+
+
+def test_what_is_not_there_is_empty_or_refused(server: FaultServer, ours: Client) -> None:
+    server.service.add_job(id="job-1")
+    assert list(ours.jobs.events("job-1")) == []
+    assert list(ours.jobs.checkpoints("job-1")) == []
+    with pytest.raises(InvalidSpec, match="pause"):
+        ours.jobs.pause("job-1")
+    assert ours.jobs.resume("job-1").status == "JOB_STATE_RUNNING"
+    with pytest.raises(InvalidSpec, match="doesn't offer"):
+        ours.files.content("ds-1")
+
+
+def test_models_say_whether_they_can_be_tuned(server: FaultServer, ours: Client) -> None:
+    server.service.models = [{"name": "accounts/fireworks/models/llama", "tunable": True}]
+    assert [(model.id, model.tunable) for model in ours.models.list()] == [("accounts/fireworks/models/llama", True)]
+    assert ours.models.retrieve("accounts/acme/models/m").id == "accounts/acme/models/m"
+    assert ours.models.delete("accounts/acme/models/m").deleted
+    assert ours.files.delete("ds-2").deleted
+
+
+# --- files ---
+
+
+@dataclass
+class Store:
+    """The store that signed addresses lead to."""
+
+    service: Fireworks
+    log: list[Request] = field(default_factory=list)
+
+    def handle(self, request: Request) -> Response:
+        self.log.append(request)
+        dataset_id = request.path.rpartition("/")[2].removesuffix(".jsonl")
+        self.service.contents[dataset_id] = b"there"
+        return reply({})
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Path:
+    path = tmp_path / "train.jsonl"
+    path.write_text(ROWS * 10)
+    return path
+
+
+def test_data_is_sent_once_and_found_again_by_its_hash(server: FaultServer, ours: Client, train: Path) -> None:
+    server.service.datasets_take = 1
+    told: list[object] = []
+    file = ours.upload(train, on_event=told.append)
+    again = ours.upload(train, on_event=told.append)
+    assert again.id == file.id
+    assert [type(news) for news in told if isinstance(news, FileUploaded | FileReused)] == [FileUploaded, FileReused]
+    assert len(server.asked("POST", f"{ROOT}/datasets.*")) == 2
+    assert file.filename.startswith("train.sha256-")
+    assert server.service.datasets[file.id]["exampleCount"] == "10"
+
+
+def test_an_upload_that_was_killed_is_sent_again_under_the_same_id(
+    server: FaultServer, ours: Client, train: Path
+) -> None:
+    first = ours.upload(train)
+    server.service.datasets[first.id]["state"] = "UPLOADING"
+    server.service.contents.clear()
+    server.forget()
+    assert ours.upload(train).id == first.id
+    assert server.service.contents[first.id] == train.read_bytes()
+    assert len(server.asked("POST", f"{ROOT}/datasets")) == 0
+
+
+def test_a_large_file_goes_to_the_store_without_the_key(
+    server: FaultServer, ours: Client, train: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from tuneway.dialects.fireworks import _datasets
+
+    monkeypatch.setattr(_datasets, "LARGEST_UPLOAD", 100)
+    with FaultServer(Store(server.service), prefix="") as store, caplog.at_level(logging.DEBUG):  # type: ignore[arg-type]
+        server.service.store = f"{store.origin}/store"
+        file = ours.upload(train)
+        (put,) = store.asked("PUT")
+    size = train.stat().st_size
+    assert (put.size, put.body) == (size, train.read_bytes())
+    assert put.header("authorization") is None
+    assert put.header("content-type") == "application/octet-stream"
+    assert put.header("x-goog-content-length-range") == f"{size},{size}"
+    (asked,) = server.asked("POST", ".*:getUploadEndpoint")
+    assert asked.json == {"filenameToSize": {f"{file.id}.jsonl": str(size)}}
+    assert len(server.asked("POST", ".*:validateUpload")) == 1
+    assert "s3cret" not in caplog.text
+
+
+def test_an_upload_without_an_address_is_an_error(
+    server: FaultServer, ours: Client, train: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuneway.dialects.fireworks import _datasets
+
+    monkeypatch.setattr(_datasets, "LARGEST_UPLOAD", 100)
+    server.service.store = ""
+    server.fault(answer({"filenameToSignedUrls": {}}), "POST", ".*:getUploadEndpoint")
+    with pytest.raises(TunewayError, match="no address"):
+        ours.upload(train)
+
+
+def test_datasets_have_no_end(ours: Client, train: Path) -> None:
+    with pytest.raises(InvalidSpec, match="expires_after"):
+        ours.upload(train, expires_after=3600)
+
+
+@pytest.mark.parametrize("step", ["GET", "create", "upload"])
+@pytest.mark.parametrize("fault", [drop_before(), drop_after(), cut(20), answer({"code": 14, "message": "x"}, 503)])
+def test_an_upload_with_a_fault_is_one_dataset(
+    fault: Fault, step: str, server: FaultServer, ours: Client, train: Path
+) -> None:
+    paths = {"GET": ("GET", f"{ROOT}/datasets/.*"), "create": ("POST", f"{ROOT}/datasets")}
+    server.fault(fault, *paths.get(step, ("POST", f"{ROOT}/datasets/.*:upload")))
+    file = ours.upload(train)
+    assert server.service.contents == {file.id: train.read_bytes()}
+    assert set(server.service.datasets) == {"ds-1", "ds-2", file.id}
+
+
+# --- refused before anything is sent ---
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"seed": 7}, "seed"),
+    ({"metadata": {"team": "search"}}, "metadata"),
+    ({"method": Supervised(learning_rate_multiplier=2.0)}, "learning_rate_multiplier"),
+    ({"method": DPO(beta=0.5)}, "beta"),
+    ({"method": DPO(), "validation_file": "ds-2"}, "validation_file"),
+    ({"suffix": "Not An Id"}, "suffix"),
+    ({"suffix": "x" * 41}, "suffix"),
+    ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations"),
+    ({"extra_body": {"displayName": "mine"}}, "displayName"),
+    ({"extra_body": {"warmStartFrom": "accounts/acme/models/other"}}, "warmStartFrom"),
+    ({"method": Supervised(n_epochs=1), "hyperparameters": {"n_epochs": 2}}, "hyperparameters"),
+]
+
+
+@pytest.mark.parametrize(("fields", "field"), REFUSED, ids=[field for _, field in REFUSED])
+def test_what_fireworks_does_not_take_is_refused_before_anything_is_sent(
+    fields: dict[str, Any], field: str, server: FaultServer, ours: Client
+) -> None:
+    with pytest.raises(InvalidSpec, match="fireworks") as caught:
+        ours.submit(JobSpec(**{"model": "llama", "training_file": "ds-1"} | fields))
+    assert caught.value.field == field
+    assert server.arrived == []
+
+
+def test_reinforcement_is_refused(server: FaultServer, ours: Client) -> None:
+    grader = {"type": "string_check", "name": "g", "operation": "eq", "input": "a", "reference": "b"}
+    method = {"type": "reinforcement", "reinforcement": {"grader": grader}}
+    with pytest.raises(InvalidSpec, match="doesn't offer 'reinforcement'"):
+        ours.submit(JobSpec(model="llama", training_file="ds-1", validation_file="ds-2", method=method))
+    assert server.arrived == []
+
+
+def test_a_recipe_is_refused_by_the_check_as_well(ours: Client, train: Path) -> None:
+    with pytest.raises(InvalidSpec, match="validation_file"):
+        ours.check(Recipe(model="llama", training_data=train, validation_data=train, method=DPO()))
+
+
+@pytest.mark.parametrize("account", ["", "not/one"])
+def test_an_account_is_needed(account: str) -> None:
+    with pytest.raises(InvalidSpec, match="account"):
+        Client(base_url="https://api.fireworks.ai", api_key=KEY, service_options={"account": account})
+
+
+def test_the_variables_of_their_client_are_read(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIREWORKS_API_KEY", "from the environment")
+    monkeypatch.setenv("FIREWORKS_ACCOUNT_ID", ACCOUNT)
+    for address in ("", "/v1", "/inference/v1"):
+        with Client(base_url=server.base_url + address, dialect="fireworks") as client:
+            client.files.retrieve("ds-1")
+    assert {arrival.header("authorization") for arrival in server.arrived} == {"Bearer from the environment"}
+    assert {arrival.path for arrival in server.arrived} == {f"{ROOT}/datasets/ds-1"}
+
+
+def test_their_address_is_known() -> None:
+    assert FIREWORKS.speaks("api.fireworks.ai")
+    assert not FIREWORKS.speaks("fireworks.ai.example.com")
+
+
+# --- one job, whatever fails ---
+
+
+FAULTS = {
+    "drop before": drop_before(),
+    "drop after": drop_after(),
+    "reset after": reset_after(),
+    "late": late(3.0),
+    "cut": cut(60),
+    "503 before": answer({"code": 14, "message": "in trouble"}, 503),
+    "503 after": answer({"code": 14, "message": "in trouble"}, 503, acts=True),
+    "429": answer({"code": 8, "message": "slow down"}, 429, retry_after="0"),
+    "a page": answer(b"<html>Sign in</html>", kind="text/html"),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in FAULTS if name not in ("late", "429")])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_create_with_a_fault_leaves_one_job(name: str, times: int, server: FaultServer, ours: Client) -> None:
+    server.fault(FAULTS[name], "POST", JOBS, times=times)
+    job = ours.submit(SPEC, requester=NIGHTLY)
+    assert [record["name"].rpartition("/")[2] for record in server.service.all_jobs] == [job.id]
+    assert ours.submit(SPEC, requester=NIGHTLY).id == job.id
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["late", "429"])
+def test_a_create_that_takes_its_time_leaves_one_job(name: str, server: FaultServer, ours: Client) -> None:
+    server.fault(FAULTS[name], "POST", JOBS)
+    job = ours.submit(SPEC, requester=NIGHTLY)
+    assert [record["name"].rpartition("/")[2] for record in server.service.all_jobs] == [job.id]
+
+
+def test_a_client_that_is_killed_with_a_create_on_its_way_leaves_one_job(server: FaultServer, ours: Client) -> None:
+    class Killed(BaseException):
+        """The process ends."""
+
+    def kill(news: object) -> None:
+        if isinstance(news, JobCreated):
+            raise Killed
+
+    with pytest.raises(Killed):
+        ours.submit(SPEC, requester=NIGHTLY, on_event=kill)
+    job = ours.submit(SPEC, requester=NIGHTLY)
+    assert [record["name"].rpartition("/")[2] for record in server.service.all_jobs] == [job.id]
+
+
+def test_two_clients_at_once_leave_one_job(server: FaultServer, ours: Client) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def submit(_: int) -> Job:
+        with open_client(server) as client:
+            return client.submit(SPEC, requester=NIGHTLY)
+
+    with ThreadPoolExecutor(4) as pool:
+        jobs = list(pool.map(submit, range(4)))
+    assert len({job.id for job in jobs}) == len(server.service.all_jobs) == 1
+
+
+@pytest.mark.slow
+def test_a_quota_is_told_and_not_asked_again(server: FaultServer, ours: Client) -> None:
+    server.service.quota = 0
+    with pytest.raises(QuotaExhausted, match="GPU quota") as caught:
+        ours.submit(SPEC, requester=NIGHTLY)
+    assert not caught.value.retryable
+    assert len(server.asked("POST", JOBS)) == 1
+
+
+def test_all_jobs_of_a_requester_are_cancelled(server: FaultServer, ours: Client) -> None:
+    mine = [
+        ours.submit(SPEC, requester=NIGHTLY).id,
+        ours.submit(JobSpec(model="llama", training_file="ds-1", method=DPO()), requester=NIGHTLY).id,
+    ]
+    other = ours.submit(SPEC, requester=Requester(pipeline="weekly"))
+    server.service.add_job(id="not-ours")
+    assert sorted(job.id for job in ours.cancel_made_by(NIGHTLY)) == sorted(mine)
+    alive = {record["name"].rpartition("/")[2] for record in server.service.alive}
+    assert alive == {other.id, "not-ours"}
+
+
+def test_chat_has_an_address_of_its_own(server: FaultServer, ours: Client) -> None:
+    from tuneway import calls, flows
+
+    flow = flows.request(ours._account, calls.models.chat("accounts/acme/models/m", [{"role": "user", "content": "x"}]))
+    assert ours._driver.run(flow, None) == "hello"
+    assert [arrival.path for arrival in server.arrived] == ["/inference/v1/chat/completions"]
