@@ -116,16 +116,15 @@ class AsyncJobSteps:
         It is for a process other than the one that submitted the jobs, with `keep_origin`. It takes the settle
         window, since a create may still be on its way.
 
-        Where the mark is in a job's suffix, there may be no room for who asked for it. Then this is an error, and
-        `cancel_marked` is the way.
+        Where the mark is in a job's suffix, there may be no room for who asked for it. Then the requester and the
+        `spec` are needed, and jobs that were made with `reuse="content"` aren't found; or see `cancel_marked`.
 
         Args:
             requester: Who asked for the jobs, or the origin mark itself.
             spec: Cancel only the jobs that train the same data in the same way as this.
             on_event: Called with news of what happens.
         """
-        origin = requester if isinstance(requester, str) else requester.origin
-        return await self._driver.run(flows.cancel_made_by(self._account, origin, spec), on_event)
+        return await self._driver.run(flows.cancel_made_by(self._account, requester, spec), on_event)
 
     async def cancel_marked(self, mark: str, *, on_event: Listener | None = None) -> list[Job]:
         """Cancel every job with this mark, and return them.
