@@ -10,6 +10,8 @@ from tuneway.dataset._report import Problem
 from tuneway.dataset._rules import RULES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tuneway.dataset._rules import Severity
 
 
@@ -63,6 +65,13 @@ class Findings:
         """The first problems, sorted by line."""
         self._prune(severity)
         return list(self._kept[severity])
+
+    def add(self, counts: Mapping[str, int], kept: Mapping[Severity, list[Problem]]) -> None:
+        """Add the problems that were found elsewhere in the file."""
+        self.counts.update(counts)
+        for severity, problems in kept.items():
+            self._kept[severity] += problems
+            self._prune(severity)
 
     def count(self, severity: Severity) -> int:
         """The number of all problems, kept or not."""

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from tuneway._escape import excerpt
 from tuneway.dataset._formats import items_of
 from tuneway.dataset._prices import load_prices
 from tuneway.dataset._report import Format
-from tuneway.dataset._scan import Plan
 from tuneway.errors import InvalidSpec
 
 if TYPE_CHECKING:
     from tuneway.models import Grader
+
+
+class Plan(NamedTuple):
+    """The settings of a check."""
+
+    format: Format | None
+    model: str | None
+    n_epochs: int | None
+    items: frozenset[str]
+    prices: dict[str, float]
+    tokenizer: str | Callable[[str], int] | None
+    max_shown: int
+    held_out: bool = False
+    """Whether this is validation data. It may be small, and isn't trained on."""
+    processes: int = 1
 
 
 def plan_of(
@@ -26,6 +40,7 @@ def plan_of(
     prices: Mapping[str, float] | str | os.PathLike[str] | None = None,
     tokenizer: str | Callable[[str], int] | None = None,
     max_shown: int = 50,
+    processes: int = 1,
 ) -> Plan:
     """Check the settings of a check; they are those of `validate`."""
     return Plan(
@@ -36,6 +51,7 @@ def plan_of(
         prices=load_prices(prices),
         tokenizer=tokenizer,
         max_shown=max(0, max_shown),
+        processes=_at_least_one(processes),
     )
 
 
@@ -53,6 +69,12 @@ def _epochs(n_epochs: int | str | None) -> int | None:
             f'n_epochs: {excerpt(n_epochs)} is neither "auto" nor a number from 1 to 50', field="n_epochs"
         )
     return n_epochs
+
+
+def _at_least_one(processes: Any) -> int:
+    if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
+        raise InvalidSpec(f"processes: {excerpt(processes)} is not a number of processes", field="processes")
+    return processes
 
 
 def _items(grader: Any) -> frozenset[str]:

@@ -8,7 +8,6 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +17,7 @@ from tuneway.dataset._report import Fingerprint
 from tuneway.errors import InvalidSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
     from tuneway.data import LineStream, Readable, Spool, Unit, WrittenLines
@@ -41,6 +40,48 @@ class Chunk(NamedTuple):
     end: int
     plain_chats: bool = False
     """Whether all are known to be plain chats already."""
+    has_cr: bool = False
+    """Whether there may be a carriage return. JSON strings can't contain one."""
+
+    def part(self, start: int, stop: int) -> Self:
+        """The lines at some places that follow each other."""
+        end = self.end if stop == len(self.lines) else self.offsets[stop]
+        return self._replace(
+            numbers=self.numbers[start:stop], lines=self.lines[start:stop], offsets=self.offsets[start:stop], end=end
+        )
+
+    def only(self, places: Sequence[int]) -> Self:
+        """The lines at some places."""
+        if len(places) == len(self.lines):
+            return self
+        return self._replace(
+            numbers=[self.numbers[place] for place in places],
+            lines=[self.lines[place] for place in places],
+            offsets=[self.offsets[place] for place in places],
+        )
+
+
+class Block(NamedTuple):
+    """Some whole lines, not split yet: the number of the first, and where they lie in the file."""
+
+    number: int
+    offset: int
+    size: int
+    data: bytes
+
+    def chunks(self, numbers_of: Callable[[int], Sequence[int]] | None = None) -> Iterator[Chunk]:
+        """Split the lines. `numbers_of` gives the numbers of the next lines, where they don't simply go up."""
+        number, offset = self.number, self.offset
+        numbers_of = numbers_of or (lambda count: range(number, number + count))
+        if self.data is TOO_LONG:
+            yield Chunk(numbers_of(1), [TOO_LONG], [offset], offset + self.size)
+            return
+        has_cr = b"\r" in self.data
+        file = io.BytesIO(self.data)
+        while lines := file.readlines(_CHUNK):
+            *offsets, end = accumulate(map(len, lines), initial=offset)
+            yield Chunk(numbers_of(len(lines)), lines, offsets, end, has_cr=has_cr)
+            number, offset = number + len(lines), end
 
 
 class _HashingFile(io.RawIOBase):
@@ -53,7 +94,6 @@ class _HashingFile(io.RawIOBase):
     def __init__(self, raw: Readable, path: str, copy: Spool | None = None) -> None:
         self.sha256 = hashlib.sha256()
         self.size = 0
-        self.has_cr = False
         self._raw = raw
         self._path = path
         self._copy = copy
@@ -70,7 +110,6 @@ class _HashingFile(io.RawIOBase):
         self._ahead = self._read()
         self._wait(0 if not block else _WAITING)
         self.size += len(block)
-        self.has_cr = self.has_cr or b"\r" in block
         buffer[: len(block)] = block  # the buffer is empty whenever it reads, so a block fits
         return len(block)
 
@@ -143,9 +182,9 @@ class Reader:
             self._again.close()
 
     @property
-    def has_cr(self) -> bool:
-        """Whether a carriage return was read. JSON strings can't contain one."""
-        return self._file.has_cr
+    def descriptor(self) -> int | None:
+        """The open file, if it is read in place."""
+        return None if self._raw is None else self._raw.fileno()
 
     def chunks(self) -> Iterator[Chunk]:
         """Give all lines, in chunks, without a byte order mark at the start."""
@@ -153,29 +192,25 @@ class Reader:
         if isinstance(given, LineBlocks) and given.clean:
             yield from self._given(given.lines)
             return
-        number, offset, readline = self._stream.first, 0, partial(self._lines.readline, _BLOCK)
-        numbers_of = self._stream.numbers
+        for block in self.blocks():
+            yield from block.chunks(self._stream.numbers)
+
+    def blocks(self) -> Iterator[Block]:
+        """Give all lines, a megabyte at a time. A line that is longer than that comes alone."""
+        number, offset = self._stream.first, 0
         if self._lines.peek(3)[:3] == BOM:
             self.bom = True
             offset = len(self._lines.read(3))
-        while True:
-            lines: list[bytes] = []
-            offsets: list[int] = []
-            stop = offset + _CHUNK
-            for line in iter(readline, b""):
-                lines.append(line)
-                offsets.append(offset)
-                offset += len(line)
-                if offset >= stop:
-                    if len(line) == _BLOCK and line[-1:] != b"\n":
-                        lines[-1], more = self._whole(line)
-                        offset += more
-                    break
-            if not lines:
-                return
-            numbers = range(number, number + len(lines)) if numbers_of is None else numbers_of(len(lines))
-            yield Chunk(numbers, lines, offsets, offset)
-            number += len(lines)
+        while data := self._lines.read(_BLOCK):
+            tail, long, size = data.rfind(b"\n") + 1, b"", 0
+            if tail < len(data):
+                line, size = self._whole(data[tail:])
+                fits = line is not TOO_LONG and size <= _BLOCK
+                data, long = (data[:tail] + line, b"") if fits else (data[:tail], line)
+            for lines, length in ((data, len(data)), (long, size)):
+                if lines:
+                    yield Block(number, offset, length, lines)
+                    number, offset = number + (lines.count(b"\n") or 1), offset + length
 
     def _given(self, batches: Iterator[WrittenLines]) -> Iterator[Chunk]:
         """Give lines that were made here as they are."""
@@ -238,17 +273,17 @@ class Reader:
         return open(os.dup(self._raw.fileno()), "rb")  # noqa: PTH123  # closed with this object
 
     def _whole(self, start: bytes) -> tuple[bytes, int]:
-        """Read the rest of a line that is longer than a block; gives the line, or `TOO_LONG`, and the rest's length."""
-        parts, more = [start], 0
+        """Read the rest of a line; gives the line, or `TOO_LONG`, and its length."""
+        parts, size, limit = [start], len(start), max(_BLOCK, self._max_line_bytes)
         while piece := self._lines.readline(_BLOCK):
-            more += len(piece)
-            if len(start) + more > self._max_line_bytes:
+            size += len(piece)
+            if size > limit:
                 parts.clear()
             else:
                 parts.append(piece)
             if piece[-1:] == b"\n":
                 break
-        return (b"".join(parts) if parts else TOO_LONG), more
+        return (b"".join(parts) if parts else TOO_LONG), size
 
 
 @contextmanager
