@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tuneway.dataset._rules import Severity
 
 
-class Rows(NamedTuple):
+class DigestedRows(NamedTuple):
     """The rows of some lines: the digest of each, the number of its line, and where the line starts."""
 
     digests: Iterable[int]
@@ -74,7 +74,7 @@ class LineCheck:
             threads=threads,
         )  # fmt: skip
 
-    def check(self, chunk: Chunk) -> list[Rows]:
+    def check(self, chunk: Chunk) -> list[DigestedRows]:
         """Check some lines; gives their rows."""
         if chunk.offsets[0] < STRICT_BYTES <= chunk.offsets[-1]:
             middle = bisect_left(chunk.offsets, STRICT_BYTES)
@@ -109,7 +109,7 @@ class LineCheck:
     def _measure(self, row: dict[str, Any]) -> Measured:
         return measure(row, self.format)
 
-    def _check(self, chunk: Chunk) -> Rows:
+    def _check(self, chunk: Chunk) -> DigestedRows:
         texts: list[list[str]] | None = [] if self.tally.needs_texts else None
         strict = chunk.offsets[0] < STRICT_BYTES
         known = chunk.plain_chats and self.format == "chat" and texts is None
@@ -150,13 +150,13 @@ class LineCheck:
         self.findings.line = number
         self.findings.tell("row.too_long", None, Words(f"{tokens:,} tokens"), f"at most {limit:,} tokens")
 
-    def _rows(self, chunk: Chunk, rows: Chunk) -> Rows:
+    def _rows(self, chunk: Chunk, rows: Chunk) -> DigestedRows:
         """Those lines of a chunk that are rows. Lines that differ only in their line ends have equal digests."""
         lines = rows.lines
         if chunk.has_cr or chunk.lines[-1][-1:] != b"\n":
             self._note_crlf(chunk)
             lines = [line.rstrip(b"\r\n") + b"\n" for line in lines]
-        return Rows(map(self._digest, lines), rows.numbers, rows.offsets)
+        return DigestedRows(map(self._digest, lines), rows.numbers, rows.offsets)
 
     def _note_crlf(self, chunk: Chunk) -> None:
         found = [chunk.numbers[place] for place, line in enumerate(chunk.lines) if line.endswith(b"\r\n")]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from tuneway.dataset._plan import Plan
-    from tuneway.dataset._reading import Block
+    from tuneway.dataset._reading import FileBlock
 
 _QUEUED = 8  # one block is checked, and some wait, so that there is work while this process does something else
 
@@ -79,7 +79,7 @@ class Helpers:
         for helper in self._helpers:
             helper.stop()
 
-    def give(self, block: Block, job: Callable[[], HelperJob]) -> bool:
+    def give(self, block: FileBlock, job: Callable[[], HelperJob]) -> bool:
         """Give a block to a helper that has time for it; says whether there is one."""
         free = [helper for helper in self._helpers if helper.ready and helper.waiting < _QUEUED]
         if not free:

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 from zlib import crc32
 
 from tuneway.dataset._checking import LineCheck
-from tuneway.dataset._reading import Block
+from tuneway.dataset._reading import FileBlock
 from tuneway.dataset._seen import Seen
 from tuneway.errors import TunewayError
 
@@ -37,7 +37,7 @@ def help_parent(parent: Connection, file: int, spool: IO[bytes]) -> None:
     while (lines := parent.recv()) is not None:
         before = check.rows
         data = b"".join(_pieces(file, lines.offset, lines.offset + lines.size))
-        for chunk in Block(lines.number, lines.offset, lines.size, data).chunks():
+        for chunk in FileBlock(lines.number, lines.offset, lines.size, data).chunks():
             for rows in check.check(chunk):
                 seen.add(*rows)
         parent.send(check.rows - before)

@@ -61,7 +61,7 @@ class Chunk(NamedTuple):
         )
 
 
-class Block(NamedTuple):
+class FileBlock(NamedTuple):
     """Some whole lines, not split yet: the number of the first, and where they lie in the file."""
 
     number: int
@@ -195,7 +195,7 @@ class Reader:
         for block in self.blocks():
             yield from block.chunks(self._stream.numbers)
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[FileBlock]:
         """Give all lines, a megabyte at a time. A line that is longer than that comes alone."""
         number, offset = self._stream.first, 0
         if self._lines.peek(3)[:3] == BOM:
@@ -209,7 +209,7 @@ class Reader:
                 data, long = (data[:tail] + line, b"") if fits else (data[:tail], line)
             for lines, length in ((data, len(data)), (long, size)):
                 if lines:
-                    yield Block(number, offset, length, lines)
+                    yield FileBlock(number, offset, length, lines)
                     number, offset = number + (lines.count(b"\n") or 1), offset + length
 
     def _given(self, batches: Iterator[WrittenLines]) -> Iterator[Chunk]:

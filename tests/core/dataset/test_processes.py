@@ -104,8 +104,8 @@ def test_wherever_a_file_is_cut_the_report_is_that_of_one_process(path, data, be
     with pytest.MonkeyPatch.context() as patch:
         in_pieces(patch, size)
         assert validate(path, **options) == report
+        chosen = random.Random(seed)
         with helpers(takes=lambda: chosen.random() < 0.7):
-            chosen = random.Random(seed)
             assert validate(path, processes=4, **options) == report
 
 
@@ -127,8 +127,8 @@ def test_counted_tokens_are_those_of_one_process(path, data, size, seed):
         patch.setattr("tuneway.dataset._prices._CONTEXTS", {"gpt-4o": 20})
         report = validate(path, tokenizer="o200k_base", model="gpt-4o", format="chat")
         in_pieces(patch, size)
+        chosen = random.Random(seed)
         with helpers(takes=lambda: chosen.random() < 0.7):
-            chosen = random.Random(seed)
             assert validate(path, tokenizer="o200k_base", model="gpt-4o", format="chat", processes=4) == report
 
 
