@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Sequence
 
+    from tuneway.dataset._blocks import Chunk
     from tuneway.dataset._plan import Plan
-    from tuneway.dataset._reading import Chunk
     from tuneway.dataset._report import Format, Problem
     from tuneway.dataset._rules import Severity
 

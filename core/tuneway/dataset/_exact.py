@@ -17,7 +17,7 @@ from tuneway.errors import InvalidSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tuneway.dataset._reading import Chunk
+    from tuneway.dataset._blocks import Chunk
     from tuneway.dataset._report import Format, TokenCount
     from tuneway.dataset._tally import Measure, Row
 

@@ -22,8 +22,8 @@ from tuneway.errors import TunewayError
 if TYPE_CHECKING:
     from typing import Self
 
+    from tuneway.dataset._blocks import FileBlock
     from tuneway.dataset._plan import Plan
-    from tuneway.dataset._reading import FileBlock
 
 _QUEUED = 8  # one block is checked, and some wait, so that there is work while this process does something else
 

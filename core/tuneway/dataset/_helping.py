@@ -9,8 +9,8 @@ from multiprocessing.connection import Connection
 from typing import IO, TYPE_CHECKING
 from zlib import crc32
 
+from tuneway.dataset._blocks import FileBlock
 from tuneway.dataset._checking import LineCheck
-from tuneway.dataset._reading import FileBlock
 from tuneway.dataset._seen import Seen
 from tuneway.errors import TunewayError
 

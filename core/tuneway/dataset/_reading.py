@@ -9,83 +9,28 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from tuneway._escape import path_shown
 from tuneway.data import LineBlocks, open_file, unreadable_file
+from tuneway.dataset._blocks import TOO_LONG, Chunk, FileBlock
 from tuneway.dataset._report import Fingerprint
 from tuneway.errors import InvalidSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
     from typing import Self
 
     from tuneway.data import LineStream, Readable, Spool, Unit, WrittenLines
 
 _BLOCK = 2**20
 _WAITING = 4
-_CHUNK = 96 * 2**10  # small enough that a chunk's rows fit in the processor's cache
 
 BOM = b"\xef\xbb\xbf"
-TOO_LONG = b"\0a line that is too long to be kept\n"
-"""Stands for a line that is longer than the limit; compared by identity."""
 
 
-class Chunk(NamedTuple):
-    """Some lines, with the number and the offset of each, the offset after the last, and what is known of them."""
-
-    numbers: Sequence[int]
-    lines: list[bytes]
-    offsets: list[int]
-    end: int
-    plain_chats: bool = False
-    """Whether all are known to be plain chats already."""
-    has_cr: bool = False
-    """Whether there may be a carriage return. JSON strings can't contain one."""
-
-    def part(self, start: int, stop: int) -> Self:
-        """The lines at some places that follow each other."""
-        end = self.end if stop == len(self.lines) else self.offsets[stop]
-        return self._replace(
-            numbers=self.numbers[start:stop], lines=self.lines[start:stop], offsets=self.offsets[start:stop], end=end
-        )
-
-    def only(self, places: Sequence[int]) -> Self:
-        """The lines at some places."""
-        if len(places) == len(self.lines):
-            return self
-        return self._replace(
-            numbers=[self.numbers[place] for place in places],
-            lines=[self.lines[place] for place in places],
-            offsets=[self.offsets[place] for place in places],
-        )
-
-
-class FileBlock(NamedTuple):
-    """Some whole lines, not split yet: the number of the first, and where they lie in the file."""
-
-    number: int
-    offset: int
-    size: int
-    data: bytes
-
-    def chunks(self, numbers_of: Callable[[int], Sequence[int]] | None = None) -> Iterator[Chunk]:
-        """Split the lines. `numbers_of` gives the numbers of the next lines, where they don't simply go up."""
-        number, offset = self.number, self.offset
-        numbers_of = numbers_of or (lambda count: range(number, number + count))
-        if self.data is TOO_LONG:
-            yield Chunk(numbers_of(1), [TOO_LONG], [offset], offset + self.size)
-            return
-        has_cr = b"\r" in self.data
-        file = io.BytesIO(self.data)
-        while lines := file.readlines(_CHUNK):
-            *offsets, end = accumulate(map(len, lines), initial=offset)
-            yield Chunk(numbers_of(len(lines)), lines, offsets, end, has_cr=has_cr)
-            number, offset = number + len(lines), end
-
-
-class _HashingFile(io.RawIOBase):
-    """A file that hashes what is read from it, in a second thread, and keeps a copy if there is a spool for it.
+class _HashedFile:
+    """Gives what is in a file, hashes it in a second thread, and keeps a copy if there is a spool for it.
 
     Both reading and hashing a block release the interpreter's lock, so they run at the same time. A few blocks may
     wait to be hashed, so that neither thread waits for the other.
@@ -99,29 +44,29 @@ class _HashingFile(io.RawIOBase):
         self._copy = copy
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="tuneway-sha256")
         self._hashing: deque[Future[None]] = deque()
-        self._ahead: bytes | None = None
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        block = self._read() if self._ahead is None else self._ahead
-        self._hashing.append(self._hasher.submit(self._take, block))
-        self._ahead = self._read()
-        self._wait(0 if not block else _WAITING)
-        self.size += len(block)
-        buffer[: len(block)] = block  # the buffer is empty whenever it reads, so a block fits
-        return len(block)
+    def blocks(self) -> Iterator[bytes]:
+        """Give the content, at most a megabyte at a time. At the end, all of it is hashed."""
+        ahead = self._read()
+        while block := ahead:
+            self._hash(block)
+            ahead = self._read()
+            self._wait(_WAITING)
+            yield block
+        self._wait(0)
 
     def add(self, block: bytes) -> None:
         """Hash a block that was read elsewhere; none at the end."""
-        self._hashing.append(self._hasher.submit(self._take, block))
+        self._hash(block)
         self._wait(_WAITING if block else 0)
-        self.size += len(block)
 
     def close(self) -> None:
+        """End the thread."""
         self._hasher.shutdown()
-        super().close()
+
+    def _hash(self, block: bytes) -> None:
+        self._hashing.append(self._hasher.submit(self._take, block))
+        self.size += len(block)
 
     def _wait(self, left: int) -> None:
         while len(self._hashing) > left:
@@ -167,9 +112,8 @@ class Reader:
         self._stream = stream
         self._raw = raw
         self._spool = spool
-        self._max_line_bytes = max_line_bytes
-        self._file = _HashingFile(raw or stream.raw, stream.name, None if kept else spool)
-        self._lines = io.BufferedReader(self._file, _BLOCK)
+        self._limit = max(_BLOCK, max_line_bytes)
+        self._file = _HashedFile(raw or stream.raw, stream.name, None if kept else spool)
         self._stamp = _stamp(raw) if raw is not None else None
         self._again: io.BufferedReader | None = None
 
@@ -177,7 +121,7 @@ class Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lines.close()
+        self._file.close()
         if self._again is not None:
             self._again.close()
 
@@ -196,21 +140,41 @@ class Reader:
             yield from block.chunks(self._stream.numbers)
 
     def blocks(self) -> Iterator[FileBlock]:
-        """Give all lines, a megabyte at a time. A line that is longer than that comes alone."""
-        number, offset = self._stream.first, 0
-        if self._lines.peek(3)[:3] == BOM:
-            self.bom = True
-            offset = len(self._lines.read(3))
-        while data := self._lines.read(_BLOCK):
-            tail, long, size = data.rfind(b"\n") + 1, b"", 0
-            if tail < len(data):
-                line, size = self._whole(data[tail:])
-                fits = line is not TOO_LONG and size <= _BLOCK
-                data, long = (data[:tail] + line, b"") if fits else (data[:tail], line)
-            for lines, length in ((data, len(data)), (long, size)):
-                if lines:
-                    yield FileBlock(number, offset, length, lines)
-                    number, offset = number + (lines.count(b"\n") or 1), offset + length
+        """Give all lines, about a megabyte at a time. A line that is longer than that comes alone."""
+        number, offset = self._stream.first, 0  # without the mark
+        line: list[bytes] = []  # the start of a line whose end comes in a later block; empty if it is too long
+        size = 0
+        for block in self._after_mark():
+            start = 0
+            if size and size + (first := block.find(b"\n") + 1 or len(block)) > _BLOCK:
+                size += first
+                line = [*line, block[:first]] if size <= self._limit else []
+                if block[first - 1 : first] != b"\n":
+                    continue
+                yield FileBlock(number, self._at(offset), size, b"".join(line) or TOO_LONG)
+                number, offset, start, line, size = number + 1, offset + size, first, [], 0
+            if (end := block.rfind(b"\n") + 1) > start:
+                data = b"".join([*line, memoryview(block)[start:end]])
+                yield FileBlock(number, self._at(offset), len(data), data)
+                number, offset, start, line, size = number + data.count(b"\n"), offset + len(data), end, [], 0
+            if start < len(block):
+                line.append(block[start:])
+                size += len(block) - start
+        if size:
+            yield FileBlock(number, self._at(offset), size, b"".join(line) or TOO_LONG)
+
+    def _after_mark(self) -> Iterator[bytes]:
+        """The content without a byte order mark at the start."""
+        blocks = self._file.blocks()
+        start = next(blocks, b"")
+        while len(start) < len(BOM) and (more := next(blocks, b"")):
+            start += more
+        self.bom = start.startswith(BOM)
+        yield start.removeprefix(BOM)
+        yield from blocks
+
+    def _at(self, offset: int) -> int:
+        return offset + len(BOM) if self.bom else offset
 
     def _given(self, batches: Iterator[WrittenLines]) -> Iterator[Chunk]:
         """Give lines that were made here as they are."""
@@ -225,8 +189,8 @@ class Reader:
                 self._file.add(b"".join(waiting))
                 waiting, size = [], 0
             chunk = Chunk(range(number, number + len(lines)), lines, offsets, end, lines.plain_chats)
-            if max(map(len, lines)) > max(_BLOCK, self._max_line_bytes):
-                kept = [line if len(line) <= max(_BLOCK, self._max_line_bytes) else TOO_LONG for line in lines]
+            if max(map(len, lines)) > self._limit:
+                kept = [line if len(line) <= self._limit else TOO_LONG for line in lines]
                 chunk = chunk._replace(lines=kept, plain_chats=False)
             yield chunk
             number += len(lines)
@@ -255,8 +219,7 @@ class Reader:
 
     def drain(self) -> Fingerprint:
         """Read everything without looking at it: to hash and to keep it."""
-        while self._lines.read(_BLOCK):
-            pass
+        deque(self._file.blocks(), maxlen=0)
         return self.fingerprint()
 
     def line_at(self, offset: int) -> bytes:
@@ -271,19 +234,6 @@ class Reader:
             return self._spool.open()
         assert self._raw is not None
         return open(os.dup(self._raw.fileno()), "rb")  # noqa: PTH123  # closed with this object
-
-    def _whole(self, start: bytes) -> tuple[bytes, int]:
-        """Read the rest of a line; gives the line, or `TOO_LONG`, and its length."""
-        parts, size, limit = [start], len(start), max(_BLOCK, self._max_line_bytes)
-        while piece := self._lines.readline(_BLOCK):
-            size += len(piece)
-            if size > limit:
-                parts.clear()
-            else:
-                parts.append(piece)
-            if piece[-1:] == b"\n":
-                break
-        return (b"".join(parts) if parts else TOO_LONG), size
 
 
 @contextmanager

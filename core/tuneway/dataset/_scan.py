@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from tuneway._escape import Words, encodable
+from tuneway.dataset._blocks import TOO_LONG
 from tuneway.dataset._checking import LineCheck
 from tuneway.dataset._cpus import usable_cpus
 from tuneway.dataset._formats import most_common_format
 from tuneway.dataset._json import RowReader
 from tuneway.dataset._plan import Plan
 from tuneway.dataset._prices import price_of
-from tuneway.dataset._reading import TOO_LONG
 from tuneway.dataset._report import CostEstimate, DatasetReport, Fingerprint, Format, ValidateProgress
 from tuneway.dataset._rules import MAX_FILE_BYTES, MIN_ROWS
 from tuneway.dataset._seen import Seen, duplicates, overlap
 
 if TYPE_CHECKING:
-    from tuneway.dataset._reading import Chunk, Reader
+    from tuneway.dataset._blocks import Chunk
+    from tuneway.dataset._reading import Reader
 
 _DETECTION_ROWS = 64
 _PROGRESS_STEP = 2**20

@@ -10,8 +10,8 @@ from tuneway.dataset._report import Bin, TokenCount
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from tuneway.dataset._blocks import Chunk
     from tuneway.dataset._formats import Measured
-    from tuneway.dataset._reading import Chunk
     from tuneway.dataset._report import Format
 
     Row = dict[str, Any]

@@ -21,7 +21,7 @@ from tuneway.dataset._tally import Counted, TallyState, summary
 from tuneway.errors import InvalidSpec
 
 if TYPE_CHECKING:
-    from tuneway.dataset._reading import Chunk
+    from tuneway.dataset._blocks import Chunk
     from tuneway.dataset._report import Format, TokenCount
     from tuneway.dataset._tally import Measure, Row, Tally
 

@@ -90,7 +90,7 @@ def path(tmp_path_factory):
 
 def in_pieces(patch, size):
     """Read blocks of this size."""
-    patch.setattr("tuneway.dataset._reading._CHUNK", size // 2 + 1)
+    patch.setattr("tuneway.dataset._blocks._CHUNK", size // 2 + 1)
     patch.setattr("tuneway.dataset._reading._BLOCK", max(size, 40))
 
 

@@ -165,6 +165,6 @@ def test_where_chunks_end_changes_nothing(path, data, size):
     path.write_bytes(data)
     report = validate(path, format="chat", tokenizer=len)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tuneway.dataset._reading._CHUNK", size)
+        patch.setattr("tuneway.dataset._blocks._CHUNK", size)
         patch.setattr("tuneway.dataset._reading._BLOCK", max(size, 40))
         assert validate(path, format="chat", tokenizer=len) == report
