@@ -11,7 +11,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from tuneway.dataset._formats import overhead_of_plain
-from tuneway.dataset._tally import Counted, TallyState, summary
+from tuneway.dataset._tally import Counted, TallyState
 from tuneway.errors import InvalidSpec
 
 if TYPE_CHECKING:
@@ -184,6 +184,8 @@ class ExactTally:
 
     def total(self) -> TokenCount:
         """Summarise the tokens of all rows."""
+        from tuneway.dataset._summary import summary
+
         return summary(self._lengths, exact=self._exact, method=self._method)
 
     def close(self) -> None:

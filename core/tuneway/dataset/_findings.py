@@ -6,12 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from tuneway._escape import encodable, excerpt, printable
-from tuneway.dataset._report import Problem
 from tuneway.dataset._rules import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tuneway.dataset._report import Problem
     from tuneway.dataset._rules import Severity
 
 
@@ -46,6 +46,8 @@ class Findings:
         self.counts[rule] += 1
         if (self.line or 0) > self._last_kept[details.severity]:
             return
+        from tuneway.dataset._report import Problem  # helpers start faster without it
+
         kept = self._kept[details.severity]
         kept.append(
             Problem(

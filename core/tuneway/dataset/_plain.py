@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import SchemaValidator, from_json
 from pydantic_core.core_schema import str_schema
 
 from tuneway.data import IS_ANSWER
-from tuneway.dataset._report import Format
+
+if TYPE_CHECKING:
+    from tuneway.dataset._report import Format
 
 Row = dict[str, Any]
 _LONG = 3 * 2**10  # of longer lines, most is text, which the parser skips faster than the expression

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from tuneway._escape import excerpt
 from tuneway.dataset._formats import items_of
 from tuneway.dataset._prices import load_prices
-from tuneway.dataset._report import Format
 from tuneway.errors import InvalidSpec
 
 if TYPE_CHECKING:
+    from tuneway.dataset._report import Format
     from tuneway.models import Grader
 
 
@@ -43,6 +43,8 @@ def plan_of(
     processes: int = 1,
 ) -> Plan:
     """Check the settings of a check; they are those of `validate`."""
+    from tuneway.dataset._report import Format
+
     return Plan(
         format=_one_of(format, get_args(Format)) or ("reinforcement" if grader else None),
         model=model,

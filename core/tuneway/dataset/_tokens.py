@@ -17,7 +17,7 @@ from pydantic_core import from_json
 
 from tuneway.dataset._exact import ExactTally, ends_of, load_encoding
 from tuneway.dataset._prices import is_family
-from tuneway.dataset._tally import Counted, TallyState, summary
+from tuneway.dataset._tally import Counted, TallyState
 from tuneway.errors import InvalidSpec
 
 if TYPE_CHECKING:
@@ -159,6 +159,8 @@ class EstimateTally:
 
     def total(self) -> TokenCount:
         """Summarise the tokens of all rows."""
+        from tuneway.dataset._summary import summary
+
         ratio = self._sampled_tokens / self._sampled_bytes if self._sampled_bytes else _TOKENS_PER_BYTE
         lengths = Counter(self._lengths)
         for size, count in self._sizes.items():
