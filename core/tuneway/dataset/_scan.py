@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _DETECTION_ROWS = 64
 _PROGRESS_STEP = 2**20
 
-HELPED_BYTES = 96 * 2**20
-"""The size of a file from which on it pays to start other processes; a quarter of it where tokens are counted."""
+HELPED_BYTES = 2**26
+"""The size of a file from which on it pays to start other processes."""
 
 
 class Progress:
@@ -106,8 +106,7 @@ class Scan:
     def _helpers(self) -> int:
         """How many other processes help."""
         plan, size = self._plan, self._reader.total_bytes or 0
-        least = HELPED_BYTES // 4 if self._lines.tally.needs_texts else HELPED_BYTES
-        if plan.processes == 1 or size < least or callable(plan.tokenizer) or getattr(sys, "frozen", False):
+        if plan.processes == 1 or size < HELPED_BYTES or callable(plan.tokenizer) or getattr(sys, "frozen", False):
             return 0
         return min(plan.processes, usable_cpus()) - 1
 
