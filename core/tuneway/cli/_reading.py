@@ -28,7 +28,7 @@ def validation_of(text: str | None) -> str | float | None:
 
 @group("Data")
 class RowOptions:
-    """How rows are made of the data."""
+    """How rows are made of the data, and how it is read."""
 
     row: Annotated[
         list[str] | None,
@@ -42,9 +42,16 @@ class RowOptions:
         Order,
         typer.Option(help='"content" sorts the rows, so that the same set of rows in any order is the same job.'),
     ] = "given"
+    processes: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many processes check a large JSONL file on this machine.")
+    ] = 2
+
+    def checking(self) -> dict[str, Any]:
+        """Further arguments of `tuneway.dataset.validate`."""
+        return {"processes": self.processes}
 
     def fields(self) -> dict[str, Any]:
-        """The fields of a recipe, and the arguments of `tuneway.dataset.validate`."""
+        """The fields of a recipe, which are also arguments of `tuneway.dataset.validate`."""
         made = {"row": dict(map(_named, self.row))} if self.row else {}
         return made if self.order == "given" else {**made, "order": self.order}
 

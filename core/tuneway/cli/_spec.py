@@ -43,9 +43,10 @@ class Budget:
     ] = None
     prices: Prices = None
 
-    def fields(self) -> dict[str, Any]:
-        """The fields of a recipe."""
-        return {"max_usd": self.max_usd, "data_options": {"prices": self.prices} if self.prices else None}
+    def fields(self, **checking: Any) -> dict[str, Any]:
+        """The fields of a recipe. `checking` are further options of the check of its data."""
+        prices = {"prices": self.prices} if self.prices else {}
+        return {"max_usd": self.max_usd, "data_options": {**prices, **checking}}
 
 
 @group("Training")

@@ -70,6 +70,7 @@ def validate(
     report = _check(
         output, _needed("validate", training_data, validation_data), validation_data=validation_of(validation_data),
         model=model, max_shown=show, grader=read_json(grader, "--grader") if grader else None, **reading.fields(),
+        **reading.checking(),
     )  # fmt: skip
     if output.json:
         output.record(report)
@@ -168,7 +169,9 @@ def estimate(
         tuneway estimate train.jsonl --model gpt-4o-mini --epochs 2
         tuneway estimate train.jsonl --model my-model --prices prices.json
     """
-    report = _check(output, training_data, model=model, n_epochs=epochs, prices=prices, **reading.fields())
+    report = _check(
+        output, training_data, model=model, n_epochs=epochs, prices=prices, **reading.fields(), **reading.checking()
+    )
     costs = list(_costs(report))
     if output.json:
         output.record(
@@ -251,6 +254,7 @@ def upload(
         uploaded = client.upload(
             training_data, validation_data=validation_of(validation_data), model=model, validate=check_first,
             purpose=purpose, expires_after=expires_after, on_event=show.hear, **reading.fields(),
+            **reading.checking(),
         )  # fmt: skip
     if output.json:
         output.record(file_summary(uploaded))

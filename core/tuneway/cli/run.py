@@ -69,7 +69,7 @@ def run(
         training_data=training_data,
         validation_data=validation_of(validation_data),
         **reading.fields(),
-        **budget.fields(),
+        **budget.fields(**reading.checking()),
     )
     then = registration(registering, gates, reason, place)
     with connection.client() as client, showing(output) as show:

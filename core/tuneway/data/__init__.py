@@ -1,6 +1,6 @@
 """Data wherever it is: files, object stores, web addresses, rows, frames; all of it becomes the same JSON lines."""
 
-from tuneway.data._encoding import WrittenLines, encode, is_plain_chat
+from tuneway.data._encoding import IS_ANSWER, WrittenLines, encode
 from tuneway.data._given import GivenData
 from tuneway.data._inputs import is_frame, is_place, shown_input
 from tuneway.data._local import open_file, unreadable_file
@@ -10,6 +10,7 @@ from tuneway.data._stores import stem_of
 from tuneway.data._stream import HeldOut, LineBlocks, LineStream, Readable, Unit, stream_of
 
 __all__ = [
+    "IS_ANSWER",
     "ROWS",
     "GivenData",
     "HeldOut",
@@ -22,7 +23,6 @@ __all__ = [
     "encode",
     "is_frame",
     "is_place",
-    "is_plain_chat",
     "name_of",
     "normal",
     "open_file",

@@ -61,9 +61,9 @@ class WrittenLines(list[bytes]):
     plain_chats = False
 
 
-_IS_ANSWER = {"assistant": True, "user": False, "system": False, "developer": False}
-ROLES = _IS_ANSWER.keys()
-"""The roles of plain chats."""
+IS_ANSWER = {"assistant": True, "user": False, "system": False, "developer": False}
+"""The roles of plain chats, and whether each is that of an answer."""
+ROLES = IS_ANSWER.keys()
 
 
 def is_plain_chat(messages: Any) -> bool:
@@ -73,7 +73,7 @@ def is_plain_chat(messages: Any) -> bool:
     answers = 0
     try:
         for message in messages:
-            answers += _IS_ANSWER[message["role"]]
+            answers += IS_ANSWER[message["role"]]
             if type(message["content"]) is not str or len(message) != 2 or type(message) is not dict:
                 return False
     except (LookupError, TypeError):

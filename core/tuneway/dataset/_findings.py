@@ -6,10 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from tuneway._escape import encodable, excerpt, printable
-from tuneway.dataset._report import Problem
 from tuneway.dataset._rules import RULES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tuneway.dataset._report import Problem
     from tuneway.dataset._rules import Severity
 
 
@@ -44,6 +46,8 @@ class Findings:
         self.counts[rule] += 1
         if (self.line or 0) > self._last_kept[details.severity]:
             return
+        from tuneway.dataset._report import Problem  # helpers start faster without it
+
         kept = self._kept[details.severity]
         kept.append(
             Problem(
@@ -63,6 +67,13 @@ class Findings:
         """The first problems, sorted by line."""
         self._prune(severity)
         return list(self._kept[severity])
+
+    def add(self, counts: Mapping[str, int], kept: Mapping[Severity, list[Problem]]) -> None:
+        """Add the problems that were found elsewhere in the file."""
+        self.counts.update(counts)
+        for severity, problems in kept.items():
+            self._kept[severity] += problems
+            self._prune(severity)
 
     def count(self, severity: Severity) -> int:
         """The number of all problems, kept or not."""

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from tuneway._escape import FEW, Words, excerpt
-from tuneway.dataset._reading import TOO_LONG
+from tuneway.dataset._blocks import TOO_LONG
 from tuneway.dataset._rules import MAX_DEPTH
 
 if TYPE_CHECKING:

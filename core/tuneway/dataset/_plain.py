@@ -10,18 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import SchemaValidator, from_json
 from pydantic_core.core_schema import str_schema
 
-from tuneway.data import is_plain_chat
-from tuneway.dataset._report import Format
+from tuneway.data import IS_ANSWER
+
+if TYPE_CHECKING:
+    from tuneway.dataset._report import Format
 
 Row = dict[str, Any]
 _LONG = 3 * 2**10  # of longer lines, most is text, which the parser skips faster than the expression
 
-Parser = Callable[[bytes, bool], Row | None]
+Texts = list[str]
+Parser = Callable[[bytes, bool], Texts | None]
 
 _HEX = "[0-9a-fA-F]"
 _PAIR = rf"[89abAB]{_HEX}{{2}}\\u[dD][c-fC-F]{_HEX}{{2}}"  # the rest of a character that has two escapes
@@ -47,45 +50,54 @@ def _matcher(pattern: str) -> Callable[[bytes], bool]:
     return SchemaValidator(str_schema(pattern=whole, regex_engine="rust-regex")).isinstance_python
 
 
-def sift(lines: list[bytes], format_: Format | None, keep: list[Row] | None, *, strict: bool) -> Sequence[int]:
-    """Find the rows that need a full check; gives their places in the chunk. The others are added to `keep`, if given.
+def sift(lines: list[bytes], format_: Format | None, keep: list[Texts] | None, *, strict: bool) -> Sequence[int]:
+    """Find the rows that need a full check; gives their places in the chunk.
 
-    The parser silently drops one of two equal keys. Only with `strict` do rows with such keys get a full check.
+    The texts of each other row are added to `keep`, if given. The parser silently drops one of two equal keys. Only
+    with `strict` do rows with such keys get a full check.
     """
     parser = _PARSERS.get(format_)
     if parser is None:
         return range(len(lines))
-    long = sum(map(len, lines)) > _LONG * len(lines)
+    parsed = keep is not None or sum(map(len, lines)) > _LONG * len(lines)
     others: list[int] = []
-    for place, plain in enumerate(repeat(False, len(lines)) if long else map(_MATCHERS[format_], lines)):
-        if plain and keep is None:
+    for place, plain in enumerate(repeat(False, len(lines)) if parsed else map(_MATCHERS[format_], lines)):
+        if plain:
             continue
-        line = lines[place]
-        row = from_json(line, cache_strings="keys") if plain else parser(line, strict)
-        if row is None:
+        texts = parser(lines[place], strict)
+        if texts is None:
             others.append(place)
         elif keep is not None:
-            keep.append(row)
+            keep.append(texts)
     return others
 
 
-def _chat(line: bytes, strict: bool) -> Row | None:  # noqa: FBT001  # called for each line
+def _chat(line: bytes, strict: bool) -> Texts | None:  # noqa: FBT001  # called for each line
+    """The texts of a row whose messages have a role and a text, and nothing else."""
     try:
         row: Row = from_json(line, cache_strings="keys")
         messages = row["messages"]
+        if len(row) != 1 or type(messages) is not list:
+            return None
+        texts: Texts = []
+        answers = 0
+        for message in messages:
+            text = message["content"]
+            answers += IS_ANSWER[message["role"]]
+            if type(text) is not str or len(message) != 2 or type(message) is not dict:
+                return None
+            texts.append(text)
     except (ValueError, LookupError, TypeError):
         return None
-    if len(row) != 1 or not is_plain_chat(messages):
-        return None
-    return None if strict and _has_more(line, 4 * len(messages) + 1, messages) else row
+    return None if not answers or (strict and _has_more(line, 4 * len(messages) + 1, messages)) else texts
 
 
-def _completion(line: bytes, strict: bool) -> Row | None:  # noqa: FBT001  # called for each line
+def _completion(line: bytes, strict: bool) -> Texts | None:  # noqa: FBT001  # called for each line
     try:
         row: Row = from_json(line, cache_strings="keys")
         texts = type(row["prompt"]) is str is type(row["completion"])
         if texts and len(row) == 2 and not (strict and _has_more(line, 4, [row])):
-            return row
+            return [*row.values()]
     except (ValueError, LookupError, TypeError):
         pass
     return None

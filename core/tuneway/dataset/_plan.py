@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from tuneway._escape import excerpt
 from tuneway.dataset._formats import items_of
 from tuneway.dataset._prices import load_prices
-from tuneway.dataset._report import Format
-from tuneway.dataset._scan import Plan
 from tuneway.errors import InvalidSpec
 
 if TYPE_CHECKING:
+    from tuneway.dataset._report import Format
     from tuneway.models import Grader
+
+
+class Plan(NamedTuple):
+    """The settings of a check."""
+
+    format: Format | None
+    model: str | None
+    n_epochs: int | None
+    items: frozenset[str]
+    prices: dict[str, float]
+    tokenizer: str | Callable[[str], int] | None
+    max_shown: int
+    held_out: bool = False
+    """Whether this is validation data. It may be small, and isn't trained on."""
+    row_keys: Mapping[str, frozenset[str]] | None = None
+    """The keys that a row of each format may have, where the service refuses data with others."""
+    processes: int = 1
 
 
 def plan_of(
@@ -27,8 +43,11 @@ def plan_of(
     tokenizer: str | Callable[[str], int] | None = None,
     max_shown: int = 50,
     row_keys: Mapping[str, frozenset[str]] | None = None,
+    processes: int = 1,
 ) -> Plan:
     """Check the settings of a check; they are those of `validate`, and the keys that the service allows in a row."""
+    from tuneway.dataset._report import Format
+
     return Plan(
         format=_one_of(format, get_args(Format)) or ("reinforcement" if grader else None),
         model=model,
@@ -38,6 +57,7 @@ def plan_of(
         tokenizer=tokenizer,
         max_shown=max(0, max_shown),
         row_keys=row_keys,
+        processes=_at_least_one(processes),
     )
 
 
@@ -55,6 +75,12 @@ def _epochs(n_epochs: int | str | None) -> int | None:
             f'n_epochs: {excerpt(n_epochs)} is neither "auto" nor a number from 1 to 50', field="n_epochs"
         )
     return n_epochs
+
+
+def _at_least_one(processes: Any) -> int:
+    if not isinstance(processes, int) or isinstance(processes, bool) or processes < 1:
+        raise InvalidSpec(f"processes: {excerpt(processes)} is not a number of processes", field="processes")
+    return processes
 
 
 def _items(grader: Any) -> frozenset[str]:

@@ -8,43 +8,29 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from tuneway._escape import path_shown
 from tuneway.data import LineBlocks, open_file, unreadable_file
+from tuneway.dataset._blocks import TOO_LONG, Chunk, FileBlock
 from tuneway.dataset._report import Fingerprint
 from tuneway.errors import InvalidSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from typing import Self
 
     from tuneway.data import LineStream, Readable, Spool, Unit, WrittenLines
 
 _BLOCK = 2**20
 _WAITING = 4
-_CHUNK = 96 * 2**10  # small enough that a chunk's rows fit in the processor's cache
 
 BOM = b"\xef\xbb\xbf"
-TOO_LONG = b"\0a line that is too long to be kept\n"
-"""Stands for a line that is longer than the limit; compared by identity."""
 
 
-class Chunk(NamedTuple):
-    """Some lines, with the number and the offset of each, the offset after the last, and what is known of them."""
-
-    numbers: Sequence[int]
-    lines: list[bytes]
-    offsets: list[int]
-    end: int
-    plain_chats: bool = False
-    """Whether all are known to be plain chats already."""
-
-
-class _HashingFile(io.RawIOBase):
-    """A file that hashes what is read from it, in a second thread, and keeps a copy if there is a spool for it.
+class _HashedFile:
+    """Gives what is in a file, hashes it in a second thread, and keeps a copy if there is a spool for it.
 
     Both reading and hashing a block release the interpreter's lock, so they run at the same time. A few blocks may
     wait to be hashed, so that neither thread waits for the other.
@@ -53,36 +39,34 @@ class _HashingFile(io.RawIOBase):
     def __init__(self, raw: Readable, path: str, copy: Spool | None = None) -> None:
         self.sha256 = hashlib.sha256()
         self.size = 0
-        self.has_cr = False
         self._raw = raw
         self._path = path
         self._copy = copy
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="tuneway-sha256")
         self._hashing: deque[Future[None]] = deque()
-        self._ahead: bytes | None = None
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        block = self._read() if self._ahead is None else self._ahead
-        self._hashing.append(self._hasher.submit(self._take, block))
-        self._ahead = self._read()
-        self._wait(0 if not block else _WAITING)
-        self.size += len(block)
-        self.has_cr = self.has_cr or b"\r" in block
-        buffer[: len(block)] = block  # the buffer is empty whenever it reads, so a block fits
-        return len(block)
+    def blocks(self) -> Iterator[bytes]:
+        """Give the content, at most a megabyte at a time. At the end, all of it is hashed."""
+        ahead = self._read()
+        while block := ahead:
+            self._hash(block)
+            ahead = self._read()
+            self._wait(_WAITING)
+            yield block
+        self._wait(0)
 
     def add(self, block: bytes) -> None:
         """Hash a block that was read elsewhere; none at the end."""
-        self._hashing.append(self._hasher.submit(self._take, block))
+        self._hash(block)
         self._wait(_WAITING if block else 0)
-        self.size += len(block)
 
     def close(self) -> None:
+        """End the thread."""
         self._hasher.shutdown()
-        super().close()
+
+    def _hash(self, block: bytes) -> None:
+        self._hashing.append(self._hasher.submit(self._take, block))
+        self.size += len(block)
 
     def _wait(self, left: int) -> None:
         while len(self._hashing) > left:
@@ -128,9 +112,8 @@ class Reader:
         self._stream = stream
         self._raw = raw
         self._spool = spool
-        self._max_line_bytes = max_line_bytes
-        self._file = _HashingFile(raw or stream.raw, stream.name, None if kept else spool)
-        self._lines = io.BufferedReader(self._file, _BLOCK)
+        self._limit = max(_BLOCK, max_line_bytes)
+        self._file = _HashedFile(raw or stream.raw, stream.name, None if kept else spool)
         self._stamp = _stamp(raw) if raw is not None else None
         self._again: io.BufferedReader | None = None
 
@@ -138,14 +121,14 @@ class Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lines.close()
+        self._file.close()
         if self._again is not None:
             self._again.close()
 
     @property
-    def has_cr(self) -> bool:
-        """Whether a carriage return was read. JSON strings can't contain one."""
-        return self._file.has_cr
+    def descriptor(self) -> int | None:
+        """The open file, if it is read in place."""
+        return None if self._raw is None else self._raw.fileno()
 
     def chunks(self) -> Iterator[Chunk]:
         """Give all lines, in chunks, without a byte order mark at the start."""
@@ -153,29 +136,45 @@ class Reader:
         if isinstance(given, LineBlocks) and given.clean:
             yield from self._given(given.lines)
             return
-        number, offset, readline = self._stream.first, 0, partial(self._lines.readline, _BLOCK)
-        numbers_of = self._stream.numbers
-        if self._lines.peek(3)[:3] == BOM:
-            self.bom = True
-            offset = len(self._lines.read(3))
-        while True:
-            lines: list[bytes] = []
-            offsets: list[int] = []
-            stop = offset + _CHUNK
-            for line in iter(readline, b""):
-                lines.append(line)
-                offsets.append(offset)
-                offset += len(line)
-                if offset >= stop:
-                    if len(line) == _BLOCK and line[-1:] != b"\n":
-                        lines[-1], more = self._whole(line)
-                        offset += more
-                    break
-            if not lines:
-                return
-            numbers = range(number, number + len(lines)) if numbers_of is None else numbers_of(len(lines))
-            yield Chunk(numbers, lines, offsets, offset)
-            number += len(lines)
+        for block in self.blocks():
+            yield from block.chunks(self._stream.numbers)
+
+    def blocks(self) -> Iterator[FileBlock]:
+        """Give all lines, about a megabyte at a time. A line that is longer than that comes alone."""
+        number, offset = self._stream.first, 0  # without the mark
+        line: list[bytes] = []  # the start of a line whose end comes in a later block; empty if it is too long
+        size = 0
+        for block in self._after_mark():
+            start = 0
+            if size and size + (first := block.find(b"\n") + 1 or len(block)) > _BLOCK:
+                size += first
+                line = [*line, block[:first]] if size <= self._limit else []
+                if block[first - 1 : first] != b"\n":
+                    continue
+                yield FileBlock(number, self._at(offset), size, b"".join(line) or TOO_LONG)
+                number, offset, start, line, size = number + 1, offset + size, first, [], 0
+            if (end := block.rfind(b"\n") + 1) > start:
+                data = b"".join([*line, memoryview(block)[start:end]])
+                yield FileBlock(number, self._at(offset), len(data), data)
+                number, offset, start, line, size = number + data.count(b"\n"), offset + len(data), end, [], 0
+            if start < len(block):
+                line.append(block[start:])
+                size += len(block) - start
+        if size:
+            yield FileBlock(number, self._at(offset), size, b"".join(line) or TOO_LONG)
+
+    def _after_mark(self) -> Iterator[bytes]:
+        """The content without a byte order mark at the start."""
+        blocks = self._file.blocks()
+        start = next(blocks, b"")
+        while len(start) < len(BOM) and (more := next(blocks, b"")):
+            start += more
+        self.bom = start.startswith(BOM)
+        yield start.removeprefix(BOM)
+        yield from blocks
+
+    def _at(self, offset: int) -> int:
+        return offset + len(BOM) if self.bom else offset
 
     def _given(self, batches: Iterator[WrittenLines]) -> Iterator[Chunk]:
         """Give lines that were made here as they are."""
@@ -190,8 +189,8 @@ class Reader:
                 self._file.add(b"".join(waiting))
                 waiting, size = [], 0
             chunk = Chunk(range(number, number + len(lines)), lines, offsets, end, lines.plain_chats)
-            if max(map(len, lines)) > max(_BLOCK, self._max_line_bytes):
-                kept = [line if len(line) <= max(_BLOCK, self._max_line_bytes) else TOO_LONG for line in lines]
+            if max(map(len, lines)) > self._limit:
+                kept = [line if len(line) <= self._limit else TOO_LONG for line in lines]
                 chunk = chunk._replace(lines=kept, plain_chats=False)
             yield chunk
             number += len(lines)
@@ -220,8 +219,7 @@ class Reader:
 
     def drain(self) -> Fingerprint:
         """Read everything without looking at it: to hash and to keep it."""
-        while self._lines.read(_BLOCK):
-            pass
+        deque(self._file.blocks(), maxlen=0)
         return self.fingerprint()
 
     def line_at(self, offset: int) -> bytes:
@@ -236,19 +234,6 @@ class Reader:
             return self._spool.open()
         assert self._raw is not None
         return open(os.dup(self._raw.fileno()), "rb")  # noqa: PTH123  # closed with this object
-
-    def _whole(self, start: bytes) -> tuple[bytes, int]:
-        """Read the rest of a line that is longer than a block; gives the line, or `TOO_LONG`, and the rest's length."""
-        parts, more = [start], 0
-        while piece := self._lines.readline(_BLOCK):
-            more += len(piece)
-            if len(start) + more > self._max_line_bytes:
-                parts.clear()
-            else:
-                parts.append(piece)
-            if piece[-1:] == b"\n":
-                break
-        return (b"".join(parts) if parts else TOO_LONG), more
 
 
 @contextmanager

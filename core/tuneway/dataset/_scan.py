@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable
 from itertools import islice
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from pydantic_core import from_json
+from typing import TYPE_CHECKING
+from zlib import crc32
 
 from tuneway._escape import Words, encodable
-from tuneway.dataset._findings import Findings
-from tuneway.dataset._formats import Measured, check_row, measure, measure_plain, most_common_format
+from tuneway.dataset._blocks import TOO_LONG
+from tuneway.dataset._checking import LineCheck
+from tuneway.dataset._cpus import usable_cpus
+from tuneway.dataset._formats import most_common_format
 from tuneway.dataset._json import RowReader
-from tuneway.dataset._plain import sift
-from tuneway.dataset._prices import price_of, training_context
+from tuneway.dataset._plan import Plan
+from tuneway.dataset._prices import price_of
 from tuneway.dataset._report import CostEstimate, DatasetReport, Fingerprint, Format, ValidateProgress
-from tuneway.dataset._rules import MAX_FILE_BYTES, MIN_ROWS, STRICT_BYTES
+from tuneway.dataset._rules import MAX_FILE_BYTES, MIN_ROWS
 from tuneway.dataset._seen import Seen, duplicates, overlap
-from tuneway.dataset._tokens import Tally, tally_for
 
 if TYPE_CHECKING:
-    from tuneway.dataset._reading import Chunk, Reader
+    from tuneway.dataset._blocks import Chunk
+    from tuneway.dataset._reading import Reader
 
 _DETECTION_ROWS = 64
 _PROGRESS_STEP = 2**20
 
-
-class Plan(NamedTuple):
-    """The settings of a check."""
-
-    format: Format | None
-    model: str | None
-    n_epochs: int | None
-    items: frozenset[str]
-    prices: dict[str, float]
-    tokenizer: str | Callable[[str], int] | None
-    max_shown: int
-    held_out: bool = False
-    """Whether this is validation data. It may be small, and isn't trained on."""
-    row_keys: Mapping[str, frozenset[str]] | None = None
-    """The keys that a row of each format may have, where the service refuses data with others."""
+HELPED_BYTES = 2**26
+"""The size of a file from which on it pays to start other processes."""
 
 
 class Progress:
@@ -69,101 +58,75 @@ class Scan:
     """The check of one file. `train` is the check of the training file, if this is the validation file."""
 
     def __init__(self, reader: Reader, plan: Plan, *, train: Scan | None = None) -> None:
-        self.format = plan.format
-        self.rows = 0
         self._reader = reader
         self._plan = plan
         self._train = train
-        self._findings = Findings(plan.max_shown)
-        self._row_reader = RowReader(self._findings.tell)
+        # `hash` is faster, but differs between processes
+        digest = hash if plan.processes == 1 else crc32
+        self._lines = LineCheck(plan, total_bytes=reader.total_bytes, digest=digest)
+        self._findings = self._lines.findings
         self._seen = Seen(reader.line_at)
-        self._tally: Tally = tally_for(
-            plan.model, plan.tokenizer, measure=self._measure, total_bytes=reader.total_bytes
-        )
-        self._context = training_context(plan.model)
         self._fingerprint = Fingerprint("", 0)
-        self._cut_tokens = 0
-        self._crlf: list[int] = []
-        self._crlf_lines = 0
+        self._rows = 0
+
+    @property
+    def format(self) -> Format | None:
+        """The format of the rows, as soon as it is known."""
+        return self._lines.format
+
+    @property
+    def rows(self) -> int:
+        """How many rows there were so far."""
+        return self._lines.rows
 
     def run(self, progress: Progress) -> Fingerprint:
         """Check each chunk, then the whole file. Gives its hash and size."""
-        for chunk in self._reader.chunks():
-            self._check_chunk(chunk)
-            progress.step(chunk.end, self.rows)
+        file, helpers = self._reader.descriptor, self._helpers()
+        if helpers and file is not None:
+            self._check_with_helpers(helpers, file, progress)
+        else:
+            for chunk in self._reader.chunks():
+                self._check_chunk(chunk)
+                progress.step(chunk.end, self._rows)
+        self._lines.finish()
         self._fingerprint = self._reader.fingerprint()
         progress.next_file(self._fingerprint.size_bytes, self.rows)
         self._check_file()
         self._check_duplicates()
         return self._fingerprint
 
-    def _measure(self, row: dict[str, Any]) -> Measured:
-        return measure(row, self.format)
-
     def _check_chunk(self, chunk: Chunk) -> None:
-        if self.format is None:
-            self.format = _detect(chunk)
-        plain: list[dict[str, Any]] = []
-        strict = chunk.offsets[0] < STRICT_BYTES
-        keep = plain if self._tally.needs_texts else None
-        known = chunk.plain_chats and self.format == "chat" and keep is None
-        others = () if known else sift(chunk.lines, self.format, keep, strict=strict)
-        lines, places = chunk.lines, list(range(len(chunk.lines)))
-        if others:
-            odd = frozenset(others)
-            places = [place for place in places if place not in odd]
-            lines = [lines[place] for place in places]
-        self.rows += len(lines)
-        counts = self._tally.add_plain(lines, [measure_plain(row, self.format) for row in plain])
-        if self._context is not None:
-            if counts is None and max(map(len, lines), default=0) > self._context:
-                counts = [self._tally.count(from_json(line)) if len(line) > self._context else 0 for line in lines]
-            if counts and max(counts) > self._context:
-                for place, tokens in zip(places, counts, strict=True):
-                    self._check_length(tokens, chunk.numbers[place])
-        places += [place for place in others if self._check_line(chunk, place, strict=strict)]
-        self._add_digests(chunk, places)
+        if self._lines.format is None:
+            self._lines.format = _detect(chunk)
+        before = self._lines.rows
+        for rows in self._lines.check(chunk):
+            self._seen.add(*rows)
+        self._rows += self._lines.rows - before
 
-    def _check_line(self, chunk: Chunk, place: int, *, strict: bool) -> bool:
-        """Check one line fully; gives whether it is a row."""
-        line = chunk.lines[place]
-        self._findings.line = chunk.numbers[place]
-        row = self._row_reader.read(line, offset=chunk.offsets[place], strict=strict)
-        if row is None:
-            return False
-        check_row(row, self.format, self._plan.items, self._findings.tell, self._plan.row_keys)
-        images = self._measure(row).image_bytes if b"image_url" in line else 0
-        self._tally.add(row, max(1, len(line) - images))
-        if images or (self._context is not None and len(line) > self._context):
-            self._check_length(self._tally.count(row), self._findings.line)
-        self.rows += 1
-        return True
+    def _helpers(self) -> int:
+        """How many other processes help."""
+        plan, size = self._plan, self._reader.total_bytes or 0
+        if plan.processes == 1 or size < HELPED_BYTES or callable(plan.tokenizer) or getattr(sys, "frozen", False):
+            return 0
+        return min(plan.processes, usable_cpus()) - 1
 
-    def _check_length(self, tokens: int, line: int) -> None:
-        if self._context is not None and tokens > self._context:
-            self._cut_tokens += tokens - self._context
-            self._findings.line = line
-            self._findings.tell("row.too_long", None, Words(f"{tokens:,} tokens"), f"at most {self._context:,} tokens")
+    def _check_with_helpers(self, count: int, file: int, progress: Progress) -> None:
+        """Check blocks of lines here until helpers are ready, and from then on those for which they have no time."""
+        from tuneway.dataset._helpers import HelperJob, Helpers
 
-    def _add_digests(self, chunk: Chunk, places: Sequence[int]) -> None:
-        """Keep the digests of rows. Lines that differ only in their line ends count as equal."""
-        lines = chunk.lines
-        if self._reader.has_cr or lines[-1][-1:] != b"\n":
-            self._note_crlf(chunk)
-            lines = [line.rstrip(b"\r\n") + b"\n" for line in lines]
-        if len(places) == len(lines):
-            self._seen.add(map(hash, lines), chunk.numbers, chunk.offsets)
-        else:
-            self._seen.add(
-                [hash(lines[place]) for place in places],
-                [chunk.numbers[place] for place in places],
-                [chunk.offsets[place] for place in places],
-            )
+        def job() -> HelperJob:
+            return HelperJob(self._plan._replace(format=self.format), self._reader.total_bytes)
 
-    def _note_crlf(self, chunk: Chunk) -> None:
-        found = [chunk.numbers[place] for place, line in enumerate(chunk.lines) if line.endswith(b"\r\n")]
-        self._crlf_lines += len(found)
-        self._crlf = self._crlf or found[:1]
+        with Helpers(count, file) as helpers:
+            for block in self._reader.blocks():
+                self._rows += helpers.checked()
+                if self.format is None or block.data is TOO_LONG or not helpers.give(block, job):
+                    for chunk in block.chunks():
+                        self._check_chunk(chunk)
+                progress.step(block.offset + block.size, self._rows)
+            for found, part, spool in helpers.found():
+                self._lines.add(found)
+                self._seen.merge(part, spool)
 
     def _check_file(self) -> None:
         tell = self._findings.tell
@@ -181,9 +144,9 @@ class Scan:
         if self._reader.bom:
             self._findings.line = 1
             tell("file.bom", None, Words("a byte order mark"))
-        if self._crlf:
-            self._findings.line = self._crlf[0]
-            tell("file.crlf", None, Words(f"CRLF, on {self._crlf_lines:,} line{'s' * (self._crlf_lines != 1)}"))
+        if self._lines.crlf:
+            self._findings.line, found = self._lines.crlf[0], self._lines.crlf_lines
+            tell("file.crlf", None, Words(f"CRLF, on {found:,} line{'s' * (found != 1)}"))
 
     def _check_duplicates(self) -> None:
         for line, earlier in duplicates(self._seen):
@@ -199,15 +162,16 @@ class Scan:
                 )
 
     def close(self) -> None:
-        """Delete its temporary file."""
+        """Delete its temporary file, and end its threads."""
         self._seen.close()
+        self._lines.close()
 
     def report(self, *, validation: DatasetReport | None = None) -> DatasetReport:
         """Make the report."""
-        tokens = self._tally.total()
+        tokens = self._lines.tally.total()
         n_epochs = self._plan.n_epochs or auto_epochs(self.rows)
         billed = not self._plan.held_out and self.format is not None and self.format != "reinforcement"
-        trained = max(0, tokens.total - self._cut_tokens) * n_epochs if billed else None
+        trained = max(0, tokens.total - self._lines.cut_tokens) * n_epochs if billed else None
         findings = self._findings
         return DatasetReport(
             path=encodable(self._reader.path),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from array import array
 from collections import Counter
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from tuneway.errors import InvalidInput
@@ -30,20 +31,52 @@ class DigestBucket(NamedTuple):
     offsets: array[int]
 
 
-class Seen:
-    """The digests of the rows of one file. `line_at` reads a line again."""
+class _SpooledBucket:
+    """Rows that were on disk: digest, line and offset of one after the other."""
 
-    def __init__(self, line_at: Callable[[int], bytes], *, limit: int = LIMIT) -> None:
+    def __init__(self, rows: array[int]) -> None:
+        self.digests = rows[0::3]
+        self._rows = rows
+
+    @property
+    def lines(self) -> array[int]:
+        return self._rows[1::3]
+
+    @property
+    def offsets(self) -> array[int]:
+        return self._rows[2::3]
+
+
+_Bucket = DigestBucket | _SpooledBucket
+
+
+class SeenPart(NamedTuple):
+    """What another process has seen: where its rows lie in its temporary file, and those that are in no file."""
+
+    places: list[list[tuple[int, int]]]
+    rows: DigestBucket
+
+
+class Seen:
+    """The digests of the rows of one file.
+
+    Args:
+        line_at: Reads a line again.
+        limit: How many rows stay in memory.
+        spool: The temporary file. The default is to make one when it is needed.
+    """
+
+    def __init__(self, line_at: Callable[[int], bytes], *, limit: int = LIMIT, spool: IO[bytes] | None = None) -> None:
         self.line_at = line_at
         self._limit = limit
         self._digests = array("q")
         self._lines = array("q")
         self._offsets = array("q")
-        self._spool: IO[bytes] | None = None
-        self._index: list[list[tuple[int, int]]] = [[] for _ in range(_BUCKETS)]
+        self._spools = [] if spool is None else [spool]
+        self._index: list[list[tuple[int, int, int]]] = [[] for _ in range(_BUCKETS)]
 
     def add(self, digests: Iterable[int], lines: Iterable[int], offsets: Iterable[int]) -> None:
-        """Add some rows."""
+        """Add some rows, in any order."""
         self._digests.extend(digests)
         self._lines.extend(lines)
         self._offsets.extend(offsets)
@@ -53,43 +86,75 @@ class Seen:
     @property
     def spilled(self) -> bool:
         """Whether some rows are on disk."""
-        return self._spool is not None
+        return any(self._index)
 
     def spill(self) -> None:
         """Write the rows in memory to the buckets on disk."""
         buckets = [array("q") for _ in range(_BUCKETS)]
         for row in zip(self._digests, self._lines, self._offsets, strict=True):
             buckets[row[0] % _BUCKETS].extend(row)
-        try:
-            if self._spool is None:
-                self._spool = tempfile.TemporaryFile(prefix="tuneway-")  # noqa: SIM115  # lives as long as this object
+        if not self._spools:
+            self._spools.append(new_spool())
+        with _told():
+            spool = self._spools[0]
             for bucket, index in zip(buckets, self._index, strict=True):
-                index.append((self._spool.tell(), len(bucket)))
-                bucket.tofile(self._spool)
-        except OSError as error:
-            raise InvalidInput(
-                f"the temporary file for finding duplicates can't be written: {error.strerror}",
-                hint=f"Free disk space in {tempfile.gettempdir()}, or set TMPDIR.",
-            ) from error
+                index.append((0, spool.tell(), len(bucket)))
+                bucket.tofile(spool)
         del self._digests[:], self._lines[:], self._offsets[:]
 
-    def buckets(self) -> Iterator[DigestBucket]:
+    def part(self) -> SeenPart:
+        """The rows, for the process that gave the temporary file."""
+        with _told():
+            for spool in self._spools:
+                spool.flush()
+        places = [[(position, length) for _, position, length in index] for index in self._index]
+        return SeenPart(places, DigestBucket(self._digests, self._lines, self._offsets))
+
+    def merge(self, part: SeenPart, spool: IO[bytes]) -> None:
+        """Add what another process has seen. `spool` is the temporary file that it was given."""
+        if not self._spools:
+            self._spools.append(new_spool())
+        number = len(self._spools)
+        self._spools.append(spool)
+        for index, places in zip(self._index, part.places, strict=True):
+            index += [(number, position, length) for position, length in places]
+        self.add(*part.rows)
+
+    def buckets(self) -> Iterator[_Bucket]:
         """Give the rows, one bucket at a time. If none are on disk, all are in one bucket."""
-        if self._spool is None:
+        if not self.spilled:
             yield DigestBucket(self._digests, self._lines, self._offsets)
             return
         self.spill()
         for index in self._index:
             rows = array("q")
-            for position, length in index:
-                self._spool.seek(position)
-                rows.frombytes(self._spool.read(length * rows.itemsize))
-            yield DigestBucket(rows[0::3], rows[1::3], rows[2::3])
+            for number, position, length in index:
+                self._spools[number].seek(position)
+                rows.frombytes(self._spools[number].read(length * rows.itemsize))
+            yield _SpooledBucket(rows)
 
     def close(self) -> None:
-        """Delete the temporary file."""
-        if self._spool is not None:
-            self._spool.close()
+        """Delete the temporary files."""
+        for spool in self._spools:
+            spool.close()
+
+
+def new_spool() -> IO[bytes]:
+    """Make a temporary file without a name."""
+    with _told():
+        return tempfile.TemporaryFile(prefix="tuneway-")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say where there is no room."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInput(
+            f"the temporary file for finding duplicates can't be written: {error.strerror}",
+            hint=f"Free disk space in {tempfile.gettempdir()}, or set TMPDIR.",
+        ) from error
 
 
 def duplicates(seen: Seen) -> Iterator[tuple[int, int]]:
@@ -98,9 +163,12 @@ def duplicates(seen: Seen) -> Iterator[tuple[int, int]]:
         if len(set(bucket.digests)) == len(bucket.digests):
             continue
         repeated = {digest for digest, count in Counter(bucket.digests).items() if count > 1}
-        for (first, start), *others in _places(bucket, repeated).values():
-            wanted = seen.line_at(start)
-            yield from ((line, first) for line, offset in others if seen.line_at(offset) == wanted)
+        for places in _places(bucket, repeated).values():
+            firsts: dict[bytes, int] = {}
+            for line, offset in places:
+                first = firsts.setdefault(seen.line_at(offset), line)
+                if first != line:
+                    yield line, first
 
 
 def overlap(seen: Seen, earlier: Seen) -> Iterator[tuple[int, int]]:
@@ -112,17 +180,21 @@ def overlap(seen: Seen, earlier: Seen) -> Iterator[tuple[int, int]]:
         shared = set(bucket.digests).intersection(other.digests)
         if not shared:
             continue
-        firsts = {digest: places[0] for digest, places in _places(other, shared).items()}
+        candidates = _places(other, shared)
         for digest, places in _places(bucket, shared).items():
-            first, start = firsts[digest]
-            wanted = earlier.line_at(start)
-            yield from ((line, first) for line, offset in places if seen.line_at(offset) == wanted)
+            for line, offset in places:
+                wanted = seen.line_at(offset)
+                first = next((line for line, place in candidates[digest] if earlier.line_at(place) == wanted), None)
+                if first is not None:
+                    yield line, first
 
 
-def _places(bucket: DigestBucket, digests: set[int]) -> dict[int, list[tuple[int, int]]]:
+def _places(bucket: _Bucket, digests: set[int]) -> dict[int, list[tuple[int, int]]]:
     """The lines and offsets of some digests, in the order of the file."""
     places: dict[int, list[tuple[int, int]]] = {}
-    for digest, line, offset in zip(*bucket, strict=True):
+    for digest, line, offset in zip(bucket.digests, bucket.lines, bucket.offsets, strict=True):
         if digest in digests:
             places.setdefault(digest, []).append((line, offset))
+    for found in places.values():
+        found.sort()
     return places

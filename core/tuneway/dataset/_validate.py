@@ -33,6 +33,7 @@ def validate(
     tokenizer: str | Callable[[str], int] | None = None,
     max_shown: int = 50,
     max_line_bytes: int = MAX_LINE_BYTES,
+    processes: int = 1,
 ) -> DatasetReport:
     """Check training data by all `RULES`, in one pass and in constant memory.
 
@@ -57,6 +58,8 @@ def validate(
         max_shown: The most errors, and the most warnings, that the report contains. It counts all of them.
         max_line_bytes: A line with more bytes is an error, so that memory stays constant. Lines up to a megabyte
             are always read.
+        processes: How many processes check a large JSONL file on this machine, at most: no more than the processors
+            that this process may use. The report is the same. With a tokenizer that is a function, it is one.
 
     Raises:
         InvalidSpec: A file can't be read, or a setting is wrong.
@@ -64,7 +67,7 @@ def validate(
     given = GivenData(training_data=training_data, validation_data=validation_data, row=row, order=order)
     plan = plan_of(
         format=format, model=model, n_epochs=n_epochs, grader=grader, prices=prices, tokenizer=tokenizer,
-        max_shown=max_shown,
+        max_shown=max_shown, processes=processes,
     )  # fmt: skip
     with checked_data(given, plan, on_progress=on_progress, max_line_bytes=max_line_bytes) as ready:
         assert ready.report is not None

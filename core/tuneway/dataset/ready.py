@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneway.data import ROWS, GivenData, HeldOut, LineStream, Spool, name_of, stem_of, stream_of
-from tuneway.dataset._plan import plan_of
+from tuneway.dataset._plan import Plan, plan_of
 from tuneway.dataset._reading import Reader, open_reader
 from tuneway.dataset._report import DatasetReport, Fingerprint, ValidateProgress
 from tuneway.dataset._rules import MAX_LINE_BYTES, MIN_ROWS
-from tuneway.dataset._scan import Plan, Progress, Scan
+from tuneway.dataset._scan import Progress, Scan
 from tuneway.errors import InvalidInput, InvalidSpec
 
 if TYPE_CHECKING:

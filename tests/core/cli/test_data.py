@@ -10,6 +10,7 @@ from support.fault_server import answer
 
 from tuneway.cli._exits import ExitCode
 from tuneway.dataset import PRICES_AS_OF, RULES, USD_PER_MILLION_TRAINED_TOKENS, fingerprint
+from tuneway.errors import InvalidInput
 
 
 @pytest.fixture
@@ -187,3 +188,21 @@ def test_what_a_service_refuses_of_an_upload_is_told(tuneway, train, server):
 def test_a_quiet_upload_says_nothing_but_the_id(tuneway, train):
     result = tuneway("upload", train, "--quiet")
     assert (result.stdout, result.stderr) == ("file-1\n", "")
+
+
+@pytest.mark.parametrize(("options", "expected"), [([], 2), (["--processes", 3], 3)])
+@pytest.mark.parametrize("command", ["validate", "estimate", "upload", "run"])
+def test_every_command_checks_data_with_two_processes_or_as_many_as_said(
+    tuneway, train, monkeypatch, command, options, expected
+):
+    asked = []
+
+    def plan(**settings):
+        asked.append(settings["processes"])
+        raise InvalidInput("enough")
+
+    monkeypatch.setattr("tuneway.dataset._validate.plan_of", plan)
+    monkeypatch.setattr("tuneway.dataset.ready.plan_of", plan)
+    model = ["--model", "gpt-4o-mini"] if command == "run" else []
+    tuneway(command, train, *model, *options, code=ExitCode.USAGE)
+    assert asked == [expected]

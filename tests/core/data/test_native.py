@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuneway.data import encode, is_plain_chat
+from tuneway.data import encode
+from tuneway.data._encoding import is_plain_chat
 from tuneway.data._frames import frame_of
 from tuneway.data._native import NativeBatch
 from tuneway.data._rows import lines_of

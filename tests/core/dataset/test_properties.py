@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.datasets import to_bytes
 from support.naive_rules import ROLES, count_problems
 
-from tuneway.dataset import DatasetReport, _plain, _scan, validate
+from tuneway.dataset import DatasetReport, _checking, _plain, validate
 from tuneway.dataset._plain import sift
 
 texts = st.text(max_size=12) | st.sampled_from(['say "hi"', "\\", '\\"', "\n\n", "a: b", "\N{GRINNING FACE}"])
@@ -129,7 +129,7 @@ def test_the_fast_path_changes_nothing(path, data, format_):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_plain, "_LONG", 0)
         assert check() == report
-        patch.setattr(_scan, "sift", lambda lines, *_, **__: range(len(lines)))
+        patch.setattr(_checking, "sift", lambda lines, *_, **__: range(len(lines)))
         assert check() == report
 
 
@@ -141,7 +141,7 @@ def test_far_into_a_file_all_is_found_but_keys_written_twice(path, data, format_
     report = validate(path, format=format_, tokenizer=len)
     assume("jsonl.duplicate_key" not in report.counts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_scan, "STRICT_BYTES", 0)
+        patch.setattr(_checking, "STRICT_BYTES", 0)
         assert validate(path, format=format_, tokenizer=len) == report
 
 
@@ -151,7 +151,8 @@ def test_the_fast_path_takes_all_plain_rows(rows, strict):
         plain = [row for row in rows if key in row and not (key == "messages" and silent(row))]
         kept = []
         assert not sift(to_bytes(plain).splitlines(keepends=True), format_, kept, strict=strict)
-        assert kept == plain
+        texts = [[one["content"] for one in row["messages"]] if key == "messages" else [*row.values()] for row in plain]
+        assert kept == texts
 
 
 def silent(row):
@@ -164,6 +165,6 @@ def test_where_chunks_end_changes_nothing(path, data, size):
     path.write_bytes(data)
     report = validate(path, format="chat", tokenizer=len)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tuneway.dataset._reading._CHUNK", size)
+        patch.setattr("tuneway.dataset._blocks._CHUNK", size)
         patch.setattr("tuneway.dataset._reading._BLOCK", max(size, 40))
         assert validate(path, format="chat", tokenizer=len) == report

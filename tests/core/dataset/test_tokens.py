@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.datasets import chat, good_rows, preference, say, write
 
-from tuneway.dataset import _tokens, validate
+from tuneway.dataset import _exact, _tokens, validate
 from tuneway.errors import InvalidSpec
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "data"
@@ -25,10 +25,10 @@ def splintr():
 
 @pytest.fixture
 def without_splintr(monkeypatch):
-    _tokens.load_encoding.cache_clear()
+    _exact.load_encoding.cache_clear()
     monkeypatch.setitem(sys.modules, "splintr", None)
     yield
-    _tokens.load_encoding.cache_clear()
+    _exact.load_encoding.cache_clear()
 
 
 def count_one(tmp_path, row, **options):
