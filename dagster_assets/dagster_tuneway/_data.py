@@ -1,4 +1,4 @@
-"""Where training data comes from: a path or URL, rows, a frame, a function, or an asset that yields one of these."""
+"""Where data comes from: a path or URL, rows, a frame, a function, or an asset that yields one of these; or a share."""
 
 from __future__ import annotations
 
@@ -62,6 +62,8 @@ class DataSource:
             given = given(context)
         if isinstance(given, Mapping) and isinstance(given.get("path"), str | PathLike):
             given = given["path"]
+        if isinstance(given, int | float) and self.name == "validation_data":  # a share; the core checks it
+            return given
         if isinstance(given, str) or type(given).__module__.startswith("pathlib"):
             return filled(fspath(given), partition_of(context))
         try:

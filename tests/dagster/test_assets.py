@@ -208,6 +208,23 @@ def test_the_same_rows_are_the_same_data_wherever_they_come_from(run, data, rows
     assert sha256("by_function_of_a_path", lambda _context: str(data)) == by_rows
 
 
+def test_a_share_of_the_data_becomes_validation_data(run, service):
+    assets = assets_of("share", chats(60, seed=5), validation_data=0.4)
+
+    made = materializations(run(assets))["training_file"].metadata
+
+    (job,) = jobs_on(service, "share/job")
+    assert job.validation_file
+    assert made["rows"].value + made["validation_rows"].value == 60
+
+
+def test_a_number_that_is_no_share_is_named(run, service):
+    result = run(assets_of("no_share", chats(60, seed=5), validation_data=7), fails=True)
+
+    assert "validation_data: 7 is not a share between 0 and 1" in said(result)
+    assert service.asked("POST") == []
+
+
 def test_what_is_no_data_is_named(run):
     @dg.asset
     def numbers():

@@ -11,7 +11,9 @@ import dagster as dg
 import pytest
 import yaml
 from dagster.components.testing import create_defs_folder_sandbox
-from support.dagster_runs import checks, jobs_on
+from support.dagster_runs import checks, jobs_on, materializations
+from support.datasets import write
+from support.support_chats import chats
 
 from dagster_tuneway import AssetFields, FineTunedModelComponent, FineTuningResource
 from tuneway.registry import open_registry
@@ -103,6 +105,19 @@ def test_what_the_yaml_says_is_what_is_trained(load, run, server, service, data,
     assert {"train_loss_max_5", "train_loss_no_worse_than_the_champions"} <= set(checks(result))
     assert open_registry(registry).aliases("router") == {"champion": 1}
     assert len(jobs_on(service, "router/job")) == 1
+
+
+def test_a_number_in_the_yaml_is_a_share_of_the_data(load, service, tmp_path, registry):
+    path = write(tmp_path / "all.jsonl", chats(60, seed=5))
+    defs, _ = load(
+        training_data=str(path), validation_data=0.4, service={"base_url": service.base_url, "registry": registry}
+    )
+
+    job = dg.Definitions.merge(defs, dg.Definitions(executor=dg.in_process_executor))
+    made = materializations(job.resolve_implicit_global_asset_job_def().execute_in_process())
+
+    facts = made["training_file"].metadata
+    assert facts["rows"].value + facts["validation_rows"].value == 60
 
 
 def test_each_field_of_the_assets_is_one_of_the_yaml():

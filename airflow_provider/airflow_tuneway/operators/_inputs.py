@@ -1,7 +1,7 @@
 """Data that an operator is given: Airflow stores and shows where it comes from, its rows and its hash; never a row.
 
 Airflow stores the template fields of each task, as they are after rendering, and of each DAG. So rows, frames and
-URLs with secrets are kept in a `GivenData`, which shows a description of itself.
+URLs with secrets are kept in a `HiddenData`, which shows a description of itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from airflow.sdk import BaseOperator
 from airflow_tuneway.operators._early import DATA, is_literal
 
 
-class GivenData:
+class HiddenData:
     """Data that isn't to be stored or shown.
 
     Args:
@@ -37,7 +37,7 @@ class GivenData:
 
 def revealed(value: Any) -> Any:
     """The data itself, also within arguments of a function."""
-    if isinstance(value, GivenData):
+    if isinstance(value, HiddenData):
         return value.data
     if type(value) in (list, tuple):
         return type(value)(map(revealed, value))
@@ -50,7 +50,7 @@ class DataOperator(BaseOperator):
     def __setattr__(self, name: str, value: Any) -> None:
         if name in DATA:
             value = _hidden(value)
-            if isinstance(value, GivenData):
+            if isinstance(value, HiddenData):
                 self.overwrite_rtif_after_execution = True  # then rows and hash are known
         super().__setattr__(name, value)
 
@@ -64,28 +64,28 @@ class DataOperator(BaseOperator):
 
         given = [value for name in DATA if (value := getattr(self, name, None)) is not None]
         for value, facts in zip(given, data_facts(known), strict=False):
-            if isinstance(value, GivenData):
+            if isinstance(value, HiddenData):
                 value.facts = facts
 
 
 def with_rows_hidden(value: Any) -> Any:
-    """An argument of a function: rows and frames in a `GivenData`, everything else as it is."""
+    """An argument of a function: rows and frames in a `HiddenData`, everything else as it is."""
     if value is None or isinstance(value, str | int | float | Mapping):
         return value
     if isinstance(value, list):
-        return GivenData(value) if value and all(isinstance(row, Mapping) for row in value) else value
+        return HiddenData(value) if value and all(isinstance(row, Mapping) for row in value) else value
     from tuneway.data import is_frame
 
-    return GivenData(value) if is_frame(value) else value
+    return HiddenData(value) if is_frame(value) else value
 
 
 def _hidden(value: Any) -> Any:
-    """Data that isn't to be stored, in a `GivenData`; templates, outputs of other tasks and places as they are."""
-    if value is None or isinstance(value, GivenData) or _is_plain(value) or _is_known_later(value):
+    """Data that isn't to be stored, in a `HiddenData`; templates, outputs of other tasks and places as they are."""
+    if value is None or isinstance(value, HiddenData) or _is_plain(value) or _is_known_later(value):
         return value
     from tuneway.data import is_place
 
-    return value if is_place(value) else GivenData(value)
+    return value if is_place(value) else HiddenData(value)
 
 
 def _is_plain(value: Any) -> bool:

@@ -216,11 +216,9 @@ def _told(name: str, field: str) -> Iterator[None]:
     except PermissionError:
         raise unreadable(name, "the store refused these credentials", field) from None
     except Exception as error:
-        kind = type(error).__name__
         if not (isinstance(error, OSError | EOFError) or type(error).__module__.partition(".")[0] in _FOREIGN):
             raise
-        reason = (error.strerror if isinstance(error, OSError) else None) or kind
-        raise unreadable(name, reason, field) from None
+        raise unreadable(name, _system_error(error) or type(error).__name__, field) from None
 
 
 _FOREIGN = {
@@ -236,6 +234,15 @@ _FOREIGN = {
     "google",
     "fsspec",
 }
+
+
+def _system_error(error: BaseException | None) -> str | None:
+    """What the operating system said, such as "Connection refused": libraries hide it behind errors of their own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def unreadable(name: str, reason: str, field: str) -> InvalidSpec:

@@ -232,7 +232,7 @@ def test_a_path_that_opens_itself_gives_the_same_bytes(train):
     [
         ("memory://bucket/no-such-file.jsonl", "no such file"),
         ("nothing://bucket/train.jsonl", "no store is known for nothing://bucket/train.jsonl"),
-        ("http://127.0.0.1:1/train.jsonl", "can't be read"),
+        ("http://127.0.0.1:1/train.jsonl", "can't be read: Connection refused"),
     ],
 )
 def test_a_url_that_cannot_be_read_is_named(url, says):
