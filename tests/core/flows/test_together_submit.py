@@ -166,6 +166,20 @@ def test_of_two_that_raced_one_is_left(place):
     assert len(place.service.jobs) == 2
 
 
+def test_a_create_that_arrives_twice_leaves_one_job_alive(place):
+    """A proxy on the way has repeated it."""
+
+    def twice(request: Any, exchange: Any) -> Response:
+        exchange(request)
+        return exchange(request)
+
+    place.driver.trouble = {"POST /fine-tunes": [twice]}
+    survivor = place.submit()
+    assert len(place.service.jobs) == 2
+    assert [job["id"] for job in place.service.alive] == [survivor.id]
+    assert place.submit().id == survivor.id
+
+
 def test_a_job_that_has_ended_is_given_as_it_is_when_it_is_cancelled(place):
     job = place.submit()
     place.service.finish(job.id)
