@@ -116,8 +116,8 @@ class AsyncJobSteps:
         It is for a process other than the one that submitted the jobs, with `keep_origin`. It takes the settle
         window, since a create may still be on its way.
 
-        Where the mark is in a job's suffix, there may be no room for who asked for it. Then this is an error, and
-        `cancel_marked` is the way.
+        Where the mark is in a job's suffix, there may be no room for who asked for it. Then the requester and the
+        `spec` are needed, and jobs that were made with `reuse="content"` aren't found; or see `cancel_marked`.
 
         Args:
             requester: Who asked for the jobs, or the origin mark itself.

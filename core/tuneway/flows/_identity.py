@@ -132,6 +132,13 @@ def identify(account: Account, spec: JobSpec, requester: Requester, *, reuse: Re
     )
 
 
+def own_keys(requester: Requester, content: str) -> list[str]:
+    """The keys of jobs with this content that only this requester makes: none if it says nothing about itself."""
+    own: tuple[Reuse, ...] = ("run", "never") if requester.occasion else ("run",)
+    named = [who for reuse in own if (who := requester.names(reuse)) is not None]
+    return [_key(who, content) for who in named]
+
+
 def made_by(job: Job, requester: Requester, *, mark: str | None = None) -> bool:
     """Whether this requester has created the job, in this attempt or an earlier one.
 
@@ -147,9 +154,7 @@ def made_by(job: Job, requester: Requester, *, mark: str | None = None) -> bool:
     if mark is not None and has(job, KEY, mark):
         return True
     content = (job.metadata or {}).get(CONTENT)
-    own: tuple[Reuse, ...] = ("run", "never")
-    named = [who for reuse in own if (who := requester.names(reuse)) is not None]
-    if content and any(has(job, KEY, _key(who, content)) for who in named):
+    if content and any(has(job, KEY, key) for key in own_keys(requester, content)):
         return True
     return bool(requester.place or requester.mark) and has_origin(job, requester.origin[:PAIR_LENGTH])
 

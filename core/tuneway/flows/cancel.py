@@ -11,7 +11,7 @@ from tuneway.errors import BadRequest, Conflict, LookupFailed, NotFound, Tuneway
 from tuneway.flows._account import Account
 from tuneway.flows._carrier import Named, Suffix
 from tuneway.flows._effects import Flow, sleep, tell
-from tuneway.flows._identity import PAIR_LENGTH, identify, made_by
+from tuneway.flows._identity import PAIR_LENGTH, identify, made_by, own_keys
 from tuneway.flows._marks import CONTENT, KEY, ORIGIN, has, has_origin
 from tuneway.flows._names import BEGINNING
 from tuneway.flows._paging import Pager
@@ -58,20 +58,19 @@ def cancel_made_by(account: Account, requester: Requester | str, spec: JobSpec |
         spec: Only jobs with the content of this specification are cancelled.
 
     Raises:
-        LookupFailed: The service's jobs don't have their origin.
+        LookupFailed: The service's jobs don't have their origin, and no key follows from what was given.
     """
-    carrier = account.marking
-    if isinstance(carrier, Suffix) and "origin" not in carrier.marks:
-        raise LookupFailed(
-            "on this service a job's mark has no room for who asked for it, so the jobs can't be found by that",
-            hint="Cancel them by their ids, or by their marks with `cancel_marked`; `CreatePlanned` tells each mark.",
-            retryable=False,
-        )
     who = Requester(mark=requester) if isinstance(requester, str) else requester
     origin = who.origin[:PAIR_LENGTH]
     content = None
     if spec is not None:
         content = (yield from identify(account, spec, Requester(), reuse="content")).content
+    carrier = account.marking
+    if isinstance(carrier, Suffix) and "origin" not in carrier.marks:
+        keys = [] if content is None else own_keys(who, content)
+        if not keys:
+            raise _without_origin()
+        return (yield from _cancel_all(account, {}, lambda job: any(has(job, KEY, key) for key in keys)))
 
     def suits(job: Job) -> bool:
         return (has_origin(job, origin) or made_by(job, who)) and (content is None or has(job, CONTENT, content))
@@ -138,6 +137,15 @@ def _lists(account: Account, wanted: Mapping[str, str]) -> list[Pager[Job]]:
 
 def _page(**which: Any) -> Callable[[str | None], Call[Page[Job]]]:
     return lambda after: calls.jobs.listing(after=after, limit=100, **which)
+
+
+def _without_origin() -> LookupFailed:
+    return LookupFailed(
+        "on this service a job's mark has no room for who asked for it, so the jobs can't be found by that alone",
+        hint="Give the `spec` of the job as well. Or cancel by id, or by the mark that `CreatePlanned` tells: "
+        "`cancel_marked`.",
+        retryable=False,
+    )
 
 
 def _too_many(pages: int) -> LookupFailed:

@@ -247,8 +247,25 @@ def test_where_there_is_none_a_cancel_by_requester_says_what_to_do(short):
     with pytest.raises(LookupFailed, match="no room for who asked for it") as caught:
         recall(short, "nightly run")
     assert "cancel_marked" in (caught.value.hint or "")
+    assert "`spec`" in (caught.value.hint or "")
     assert not caught.value.retryable
     assert short.driver.trail == []
+
+
+@pytest.mark.parametrize("who", ["nightly", Requester()], ids=["an origin", "nobody in particular"])
+def test_with_the_key_alone_a_cancel_needs_a_requester_that_has_a_key(short, who):
+    short.submit()
+    with pytest.raises(LookupFailed, match="no room for who asked for it"):
+        short.driver.run(flows.cancel_made_by(short.account, who, spec()))
+
+
+def test_with_the_key_alone_a_requesters_job_is_cancelled_by_its_specification(short):
+    mine = short.submit(key="nightly")
+    theirs = short.submit(key="another")
+    shared = short.submit(key="nightly", reuse="content")
+    gone = short.driver.run(flows.cancel_made_by(short.account, NIGHTLY, spec()))
+    assert [job.id for job in gone] == [mine.id]
+    assert {job["id"] for job in short.service.alive} == {theirs.id, shared.id}
 
 
 @pytest.mark.parametrize("carrier", [Suffix(), SHORT, Marks()], indirect=True)
