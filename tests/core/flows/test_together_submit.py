@@ -10,11 +10,11 @@ from support.fake_service import reply
 from support.vendors.together import MODEL, FakeTogether
 from support.virtual_driver import Crashed, VirtualDriver, answered_after, lost_after
 
-from tuneway import InvalidSpec, JobSpec, Supervised
+from tuneway import InvalidSpec, JobSpec, Supervised, calls
 from tuneway.calls import Response
 from tuneway.dialects import TOGETHER
 from tuneway.errors import BadReply, ConnectionFailed, ConnectionLost, LookupFailed, RequestTimeout
-from tuneway.flows import Account, Retry, cancel, submit
+from tuneway.flows import Account, Retry, cancel, request, submit
 from tuneway.models import Job
 from tuneway.requester import Requester
 
@@ -122,6 +122,28 @@ def test_the_key_stands_after_the_users_own_suffix(place):
     assert job["suffix"].startswith("u" * 23 + "-")
 
 
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("acme/Meta-Llama-3.1-8B-Instruct-Reference-mine-{}-0a1b2c3d", "mine"),
+        ("acme/another-name-mine-{}-0a1b2c3d", None),
+    ],
+)
+def test_a_job_that_is_read_alone_has_the_mark_in_the_name_of_its_model(name, suffix, place):
+    made = place.submit(suffix="mine")
+    key = made.metadata["tuneway_key"][:16]
+    place.service.job(made.id)["model_output_name"] = name.format(key)
+    job = place.driver.run(request(account(), calls.jobs.retrieve(made.id)))
+    assert job.metadata == {"tuneway_key": key}
+    assert job.suffix == suffix
+
+
+@pytest.mark.parametrize("name", [None, "", "acme/own-name", "acme/Meta-Llama-3.1-8B-Instruct-Reference-0a1b2c3d"])
+def test_a_name_without_a_mark_has_none(name, place):
+    job = place.service.add_job(model_output_name=name)
+    assert place.driver.run(request(account(), calls.jobs.retrieve(job["id"]))).suffix is None
+
+
 def test_a_suffix_that_leaves_no_room_is_refused_and_nothing_is_cut(place):
     with pytest.raises(InvalidSpec, match="suffix"):
         place.submit(suffix="u" * 24)
@@ -164,6 +186,20 @@ def test_of_two_that_raced_one_is_left(place):
     survivor = place.submit()
     assert [job["id"] for job in place.service.alive] == [survivor.id]
     assert len(place.service.jobs) == 2
+
+
+def test_a_create_that_arrives_twice_leaves_one_job_alive(place):
+    """A proxy on the way has repeated it."""
+
+    def twice(request: Any, exchange: Any) -> Response:
+        exchange(request)
+        return exchange(request)
+
+    place.driver.trouble = {"POST /fine-tunes": [twice]}
+    survivor = place.submit()
+    assert len(place.service.jobs) == 2
+    assert [job["id"] for job in place.service.alive] == [survivor.id]
+    assert place.submit().id == survivor.id
 
 
 def test_a_job_that_has_ended_is_given_as_it_is_when_it_is_cancelled(place):

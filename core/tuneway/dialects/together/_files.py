@@ -30,7 +30,7 @@ FILE_LIMIT = 5 * 1024**3
 EVERY_REFUSAL = frozenset(range(300, 600))
 FILE_ID = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 QUOTED = re.compile(r"""(["'`])(?:(?!\1).){17,}\1""", re.DOTALL)
-DELETE_IT = "Correct the data. The service keeps the file that it refused: `tuneway files delete {}` removes it."
+DELETE_IT = 'Correct the data. The service keeps the file that it refused: `client.files.delete("{}")` removes it.'
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ LEVELS = {"info": "info", "warning": "warn", "error": "error", "iwarning": "warn
 STATUSES = {"COMPLETED": "processed", "FAILED": "error", "INVALID_FORMAT": "error"}
 PROCESSING = frozenset({"PENDING", "QUEUED", "RUNNING"})
 NAME_ENDING = re.compile(r"-[0-9a-f]{8}$")
+"""What the service adds to the name of a model, behind the suffix."""
+MARK_AT_END = re.compile(r"(?:^|-)([0-9a-f]{16})$")
 
 
 def seconds(value: object) -> float | None:
@@ -170,11 +172,16 @@ def _estimate(progress: object, now: float) -> float | None:
 
 
 def _suffix_in(told: Told) -> str | None:
-    """The suffix in the name of the model: the job that is read alone doesn't tell it otherwise."""
-    name, base = str(told.get("model_output_name") or ""), str(told.get("model") or "").rpartition("/")[2]
-    _, found, ending = name.rpartition("/")[2].partition(f"{base}-")
-    suffix = NAME_ENDING.sub("", ending) if found else ""
-    return suffix if suffix and suffix != ending else None
+    """The suffix, or only its mark, from the name of the model: a job that is read alone has no suffix."""
+    name = str(told.get("model_output_name") or "").rpartition("/")[2]
+    base = str(told.get("model") or "").rpartition("/")[2]
+    whole = NAME_ENDING.sub("", name)
+    if whole == name:
+        return None
+    if base and whole.startswith(f"{base}-"):
+        return whole.removeprefix(f"{base}-")
+    mark = MARK_AT_END.search(whole)
+    return mark[1] if mark else None
 
 
 def _method(told: Told) -> dict[str, Any]:
