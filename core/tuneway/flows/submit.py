@@ -205,7 +205,7 @@ class _Submission:
     @property
     def survivor(self) -> Job:
         assert self._survivor is not None
-        return self.intent.completed(self._survivor)
+        return self._survivor
 
     @property
     def _mine(self) -> str | None:
@@ -236,7 +236,7 @@ class _Submission:
         yield from tell(progress.CreatePlanned(self.intent.key))
         started = yield from now()
         try:
-            job = yield from request(self.account, call)
+            job = self.intent.completed((yield from request(self.account, call)))
         except TunewayError as error:
             if error.processed is False:
                 raise
@@ -280,7 +280,8 @@ class _Submission:
 
     def _find(self) -> Flow[set[str]]:
         """Read the list; gives the ids on it. A job stays known if a later list doesn't show it."""
-        found = {job.id: job for job in (yield from find(self.account, self.intent))}
+        listed = yield from find(self.account, self.intent)
+        found = {job.id: self.intent.completed(job) for job in listed}
         self.known |= found
         self.account.memory.keeps_marks |= bool(found)
         settled = {job.id for job in self.known.values() if job.done}

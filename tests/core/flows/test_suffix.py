@@ -327,6 +327,15 @@ def test_a_job_that_was_submitted_here_tells_it_with_the_key_alone_as_well(short
     assert not flows.made_by(job, Requester(key="tuesday"))
 
 
+def test_news_of_a_job_have_its_whole_marks(stage):
+    """A wrapper asks by them whether its requester has made the job that it is told of."""
+    stage.submit(key="monday")
+    stage.submit(key="monday")
+    for news in (*stage.heard(progress.JobCreated), *stage.heard(progress.JobAdopted)):
+        assert len(news.job.metadata[KEY]) == len(news.job.metadata[CONTENT]) == 32
+        assert flows.made_by(news.job, Requester(key="monday"))
+
+
 def test_with_the_key_alone_a_stored_mark_tells_it_in_every_process(short):
     job = as_read(short, short.submit(key="monday").id)
     (planned,) = short.heard(progress.CreatePlanned)
