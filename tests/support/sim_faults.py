@@ -21,7 +21,7 @@ WINDOW = 20.0
 class Fault:
     """How an exchange goes: whether the service acts, and what the client gets instead of its answer.
 
-    `acts` is "never", "at once", or "late": when the client has already given up.
+    `acts` is "never", "at once", "late": when the client has already given up, or "twice": at once, and again later.
     """
 
     name: str
@@ -59,8 +59,11 @@ TROUBLES = (
     Fault("cut reply", cut=True),
     Fault("a proxy's page", "never", instead=Response(200, {"content-type": "text/html"}, b"<html>Sign in</html>")),
 )
-BY_NAME = {fault.name: fault for fault in (FINE, *TROUBLES)}
-assert len(BY_NAME) == len(TROUBLES) + 1
+TWICE = Fault("twice", "twice")
+"""Something between the client and the service sends the request again. Without marks there is no telling."""
+
+BY_NAME = {fault.name: fault for fault in (FINE, *TROUBLES, TWICE)}
+assert len(BY_NAME) == len(TROUBLES) + 2
 
 
 LIMITS: dict[str, dict[str, Any]] = {"dropped": {"clients": 1, "reuse": ("run",), "crashes": 0, "late": WINDOW}}

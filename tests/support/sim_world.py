@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from support.sim_faults import FINE, TROUBLES, WINDOW, Scenario
+from support.sim_faults import FINE, TROUBLES, TWICE, WINDOW, Scenario
 from support.sim_service import LateService
 from support.sim_witness import Witness
 
@@ -288,7 +288,8 @@ class World:
         creates = request.method == "POST" and request.path == calls.jobs.ROOT
         self.witness.sends(client, request)
         chance = self.scenario.trouble_on_create if creates else self.scenario.trouble_on_look
-        fault = self.rng.choice(TROUBLES) if self.rng.random() < chance else FINE
+        troubles = TROUBLES if self.scenario.carrier == "dropped" else (*TROUBLES, TWICE)
+        fault = self.rng.choice(troubles) if self.rng.random() < chance else FINE
         there, back = self.rng.expovariate(8), self.rng.expovariate(8)
         if self.rng.random() < 0.05 or fault.acts == "late":
             there += self.rng.uniform(0, 60)
@@ -304,8 +305,10 @@ class World:
             else:
                 self._resume(client, back + self._pause(), None, heard)
 
-        if fault.acts == "at once":
+        if fault.acts in ("at once", "twice"):
             self._deliver(request, there, ends=ends, stamp=self.now, answer=answer)
+            if fault.acts == "twice":
+                self._deliver(request, there + self.rng.uniform(0, self.scenario.late), ends=ends, stamp=self.now)
             return
         if fault.acts == "late":
             delay = self.rng.uniform(0, self.scenario.late)
