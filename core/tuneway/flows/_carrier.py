@@ -75,14 +75,12 @@ class Suffix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """The job's own id, which the client chooses and the service gives only once.
+    """The job's own id, of up to 63 characters, which the client chooses and the service gives only once.
 
     Args:
-        room: The most characters that an id may have.
         kinds: For methods whose jobs have a collection of their own: what is before the id, such as `dpoJobs/`.
     """
 
-    room: int = 63
     kinds: Mapping[str, str] = field(default_factory=dict)
 
 

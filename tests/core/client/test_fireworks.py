@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,13 +12,14 @@ from typing import Any
 
 import pytest
 from support.fake_service import reply
-from support.fault_server import Fault, FaultServer, answer, cut, drop_after, drop_before, late, reset_after
+from support.fault_server import Fault, FaultServer, Line, answer, cut, drop_after, drop_before, late, reset_after
 from support.vendors.fireworks import ACCOUNT, PREFERENCE, ROOT, SIGNED, SUPERVISED, Fireworks
 from support.vendors.fireworks_client import JOBS, KEY, NIGHTLY, ROWS, SPEC, open_client
 
 from tuneway import DPO, Client, InvalidSpec, Job, JobSpec, Recipe, Requester, Supervised
-from tuneway.calls import Request, Response
+from tuneway.calls import Request, Response, Source
 from tuneway.dialects import FIREWORKS
+from tuneway.dialects.fireworks import _datasets
 from tuneway.errors import JobFailed, QuotaExhausted, TunewayError
 from tuneway.progress import FileReused, FileUploaded, JobCreated
 
@@ -158,6 +161,53 @@ def test_data_is_sent_once_and_found_again_by_its_hash(server: FaultServer, ours
     assert server.service.datasets[file.id]["exampleCount"] == "10"
 
 
+def test_rows_that_are_no_file_are_sent_too(server: FaultServer, ours: Client) -> None:
+    file = ours.upload([json.loads(ROWS)] * 10)
+    assert server.service.datasets[file.id]["exampleCount"] == "10"
+    assert server.service.contents[file.id].count(b"\n") == 10
+
+
+class Counted(io.RawIOBase):
+    """Data that counts how often it is read."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+        self.reads = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.reads += 1
+        return self._data.readinto(buffer)
+
+
+def test_rows_are_counted_with_few_reads() -> None:
+    data = Counted((ROWS * 2000 + "\n").encode())
+
+    class Spool:
+        """A temporary file."""
+
+        def open(self) -> Any:
+            return data
+
+    assert _datasets._survey(Source(Spool(), 1)) == {"exampleCount": "2000", "format": "CHAT"}
+    assert data.reads < 10
+
+
+@pytest.mark.parametrize(
+    ("row", "facts"),
+    [
+        (b'{"prompt": "a", "completion": "b"}', {"format": "COMPLETION"}),
+        (b'{"input": {}, "preferred_output": [], "non_preferred_output": []}', {}),
+    ],
+)
+def test_the_format_is_told_where_fireworks_has_one(row: bytes, facts: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\n" + row)
+    assert _datasets._survey(Source(path, 1)) == {"exampleCount": "1", **facts}
+
+
 def test_an_upload_that_was_killed_is_sent_again_under_the_same_id(
     server: FaultServer, ours: Client, train: Path
 ) -> None:
@@ -173,8 +223,6 @@ def test_an_upload_that_was_killed_is_sent_again_under_the_same_id(
 def test_a_large_file_goes_to_the_store_without_the_key(
     server: FaultServer, ours: Client, train: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from tuneway.dialects.fireworks import _datasets
-
     monkeypatch.setattr(_datasets, "LARGEST_UPLOAD", 100)
     with FaultServer(Store(server.service), prefix="") as store, caplog.at_level(logging.DEBUG):  # type: ignore[arg-type]
         server.service.store = f"{store.origin}/store"
@@ -194,8 +242,6 @@ def test_a_large_file_goes_to_the_store_without_the_key(
 def test_an_upload_without_an_address_is_an_error(
     server: FaultServer, ours: Client, train: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tuneway.dialects.fireworks import _datasets
-
     monkeypatch.setattr(_datasets, "LARGEST_UPLOAD", 100)
     server.service.store = ""
     server.fault(answer({"filenameToSignedUrls": {}}), "POST", ".*:getUploadEndpoint")
@@ -285,7 +331,14 @@ def test_their_address_is_known() -> None:
 # --- one job, whatever fails ---
 
 
+async def _act_twice(line: Line) -> None:
+    """Something between the client and Fireworks sends the request again; the second answer is heard."""
+    line.act()
+    await line.write(line.act())
+
+
 FAULTS = {
+    "twice": Fault(_act_twice, stays=True),
     "drop before": drop_before(),
     "drop after": drop_after(),
     "reset after": reset_after(),

@@ -49,7 +49,7 @@ FIREWORKS = Dialect(
     name=NAME,
     speaks=lambda host: host == "fireworks.ai" or host.endswith(".fireworks.ai"),
     root=_root,
-    carrier=Named(room=63, kinds={"dpo": f"{DPO_JOBS}/"}),
+    carrier=Named(kinds={"dpo": f"{DPO_JOBS}/"}),
     offers=OFFERS,
     key_variables=("FIREWORKS_API_KEY",),
     options=(ACCOUNT,),

@@ -8,9 +8,10 @@ a dataset without data; the next one uploads to it again. So each step can be se
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from tuneway import calls, progress
@@ -25,6 +26,7 @@ from tuneway.models._wire import WireModel
 LARGEST_UPLOAD = 150 * 1000**2
 """The most bytes that one form may have; larger files are sent to a signed address."""
 
+PIECE = 1024 * 1024
 LONGEST_NAME = 63
 PATIENCE = 1800.0
 LONGEST_PAUSE = 15.0
@@ -131,8 +133,8 @@ class Datasets:
 def _survey(source: Source) -> Mapping[str, Any]:
     """Count the rows, and tell the format by the first one. Of preferences and others, Fireworks has no format."""
     rows, first = 0, b""
-    with source.open() as file:
-        for line in file:
+    with source.open() as file, io.BufferedReader(cast("io.RawIOBase", file), PIECE) as lines:
+        for line in lines:
             if line.strip():
                 first = first or line
                 rows += 1
