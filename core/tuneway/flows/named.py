@@ -90,7 +90,7 @@ def submit_named(
     state = NamedState.LOOK
     while state is not NamedState.DONE:
         state = NAMED_TRANSITIONS[state][(yield from submission.actions[state]())]
-    return intent.completed((yield from submission.settle_on_one()))
+    return (yield from submission.settle_on_one())
 
 
 def list_names(account: Account, beginning: str) -> Flow[list[Job]]:
@@ -168,11 +168,11 @@ class _NamedSubmission:
         self.highest = max(self.highest, self.generation)
         yield from tell(progress.CreatePlanned(self.intent.key))
         try:
-            job = yield from request(self.account, calls.jobs.create(self.body, name=name))
+            reply = yield from request(self.account, calls.jobs.create(self.body, name=name))
         except TunewayError as error:
             self._error = error
         else:
-            self._accepted = self.jobs[job.id] = job
+            self._accepted = self.jobs[reply.id] = job = self.intent.completed(reply)
             yield from tell(progress.JobCreated(job))
             if job.id != name:
                 yield from tell(progress.KeyNotKept(job))
@@ -243,7 +243,7 @@ class _NamedSubmission:
     def _read(self, name: str) -> Flow[Job | None]:
         """Read a job by its name; None if there is none."""
         try:
-            return (yield from request(self.account, calls.jobs.retrieve(name)))
+            return self.intent.completed((yield from request(self.account, calls.jobs.retrieve(name))))
         except NotFound:
             return None
         except TunewayError as error:

@@ -20,7 +20,7 @@ from tuneway import DPO, Client, InvalidSpec, Job, JobSpec, Recipe, Requester, S
 from tuneway.calls import Request, Response, Source
 from tuneway.dialects import FIREWORKS
 from tuneway.dialects.fireworks import _datasets
-from tuneway.errors import JobFailed, QuotaExhausted, TunewayError
+from tuneway.errors import BadRequest, Forbidden, JobFailed, QuotaExhausted, SubmitUncertain, TunewayError
 from tuneway.progress import FileReused, FileUploaded, JobCreated
 
 
@@ -123,6 +123,41 @@ def test_models_say_whether_they_can_be_tuned(server: FaultServer, ours: Client)
     assert ours.models.retrieve("accounts/acme/models/m").id == "accounts/acme/models/m"
     assert ours.models.delete("accounts/acme/models/m").deleted
     assert ours.files.delete("ds-2").deleted
+
+
+# --- bodies; their client is asked for the same in tests/services ---
+
+
+BASE = "accounts/fireworks/models/llama"
+BODIES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        {"validation_file": "ds-2", "suffix": "router", "method": Supervised(n_epochs=3, batch_size="auto")},
+        {
+            "baseModel": BASE, "epochs": 3, "outputModel": "router", "evalAutoCarveout": False,
+            "evaluationDataset": f"accounts/{ACCOUNT}/datasets/ds-2",
+        },
+    ),
+    (
+        {"model": "accounts/a/models/lora", "extra_body": {"warmStartFrom": "accounts/a/models/lora", "nodes": 1}},
+        {"warmStartFrom": "accounts/a/models/lora", "nodes": 1, "evalAutoCarveout": False},
+    ),
+    (
+        {"method": DPO(beta=0.1, hyperparameters={"lora_rank": 8}), "extra_body": {"trainingConfig": {"region": "US"}}},
+        {
+            "lossConfig": {"method": "DPO", "dpo": {"beta": 0.1}},
+            "trainingConfig": {"baseModel": BASE, "loraRank": 8, "region": "US"},
+        },
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "body"), BODIES)
+def test_a_body_has_fireworks_names(
+    fields: dict[str, Any], body: dict[str, Any], server: FaultServer, ours: Client
+) -> None:
+    ours.jobs.create(JobSpec(**{"model": "llama", "training_file": "ds-1"} | fields))
+    (sent,) = server.asked("POST", f"{ROOT}/(?:{SUPERVISED}|{PREFERENCE})")
+    assert sent.json == body | {"dataset": f"accounts/{ACCOUNT}/datasets/ds-1"}
 
 
 # --- files ---
@@ -249,6 +284,26 @@ def test_an_upload_without_an_address_is_an_error(
         ours.upload(train)
 
 
+def test_data_that_fireworks_refuses_is_an_error_with_its_reason(
+    server: FaultServer, ours: Client, train: Path
+) -> None:
+    fault = {"status": {"code": "INVALID_ARGUMENT", "message": "row 7 has no messages"}, "state": "UPLOADING"}
+    server.fault(answer({"code": 5, "message": "not found"}, 404), "GET", f"{ROOT}/datasets/.*")
+    server.fault(answer({"name": f"accounts/{ACCOUNT}/datasets/ds-x", **fault}), "GET", f"{ROOT}/datasets/.*")
+    with pytest.raises(BadRequest, match="row 7 has no messages"):
+        ours.upload(train)
+
+
+def test_data_that_is_never_ready_is_worth_another_try(
+    server: FaultServer, ours: Client, train: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_datasets, "PATIENCE", 0.0)
+    server.service.datasets_take = 1
+    with pytest.raises(SubmitUncertain, match="isn't ready") as caught:
+        ours.upload(train)
+    assert caught.value.retryable
+
+
 def test_datasets_have_no_end(ours: Client, train: Path) -> None:
     with pytest.raises(InvalidSpec, match="expires_after"):
         ours.upload(train, expires_after=3600)
@@ -279,6 +334,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"suffix": "x" * 41}, "suffix"),
     ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations"),
     ({"extra_body": {"displayName": "mine"}}, "displayName"),
+    ({"extra_body": {"method": {"type": "supervised", "supervised": {"grader": {}}}}}, "method"),
     ({"extra_body": {"warmStartFrom": "accounts/acme/models/other"}}, "warmStartFrom"),
     ({"method": Supervised(n_epochs=1), "hyperparameters": {"n_epochs": 2}}, "hyperparameters"),
 ]
@@ -299,7 +355,26 @@ def test_reinforcement_is_refused(server: FaultServer, ours: Client) -> None:
     method = {"type": "reinforcement", "reinforcement": {"grader": grader}}
     with pytest.raises(InvalidSpec, match="doesn't offer 'reinforcement'"):
         ours.submit(JobSpec(model="llama", training_file="ds-1", validation_file="ds-2", method=method))
+    with pytest.raises(InvalidSpec, match="doesn't offer 'reinforcement'"):
+        ours.jobs.create(JobSpec(model="llama", training_file="ds-1", validation_file="ds-2", method=method))
     assert server.arrived == []
+
+
+def test_a_refused_list_is_an_error(server: FaultServer, ours: Client) -> None:
+    for path in (JOBS, "/v1/accounts/fireworks/models"):
+        server.fault(answer({"code": 7, "message": "not yours"}, 403), "GET", path)
+    with pytest.raises(Forbidden, match="not yours"):
+        list(ours.jobs.list())
+    with pytest.raises(Forbidden, match="not yours"):
+        list(ours.models.list())
+
+
+def test_a_refused_cancel_is_an_error_that_names_the_job(server: FaultServer, ours: Client) -> None:
+    server.service.add_job(id="job-1")
+    server.fault(answer({"code": 9, "message": "not now"}, 400), "POST", f"{JOBS}/job-1:cancel", times=9)
+    with pytest.raises(BadRequest, match="not now") as caught:
+        ours.cancel("job-1")
+    assert caught.value.job_id == "job-1"
 
 
 def test_a_recipe_is_refused_by_the_check_as_well(ours: Client, train: Path) -> None:

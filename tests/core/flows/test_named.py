@@ -13,7 +13,7 @@ from support.virtual_driver import Crashed, lost_after
 
 from tuneway import DPO, JobSpec, Supervised, progress
 from tuneway.errors import ConnectionLost, Forbidden, LookupFailed, ServerError
-from tuneway.flows import CONTENT, KEY, ORIGIN, cancel_made_by, made_by, marks_in_name
+from tuneway.flows import CONTENT, KEY, ORIGIN, cancel_made_by, cancel_marked, made_by, marks_in_name
 from tuneway.requester import Requester
 
 LIST = "GET /fine_tuning/jobs"
@@ -259,6 +259,25 @@ def test_a_cancel_finds_a_job_that_is_created_while_it_looks(by, named_stage):
     cancelled = named_stage.driver.run(cancel_made_by(named_stage.account, by))
     assert [job.id for job in cancelled] == [name_of(0)]
     assert [job["id"] for job in named_stage.service.alive] == [other.id]
+
+
+@pytest.mark.parametrize("method", [None, DPO()])
+def test_a_mark_that_was_told_before_the_create_cancels_the_job(method, named_stage):
+    job = named_stage.submit(spec=JobSpec(model="base", training_file="file-1", method=method))
+    other = named_stage.submit(key="weekly")
+    (planned, _) = named_stage.heard(progress.CreatePlanned)
+    assert made_by(job, Requester(), mark=planned.mark)
+    cancelled = named_stage.driver.run(cancel_marked(named_stage.account, planned.mark))
+    assert [gone.id for gone in cancelled] == [job.id]
+    assert [alive["id"] for alive in named_stage.service.alive] == [other.id]
+
+
+def test_news_of_a_job_have_its_whole_marks(named_stage):
+    made = named_stage.submit()
+    named_stage.submit()
+    (created,), (adopted,) = named_stage.heard(progress.JobCreated), named_stage.heard(progress.JobAdopted)
+    assert created.job.metadata[KEY] == adopted.job.metadata[KEY] == made.metadata[KEY]
+    assert len(made.metadata[KEY]) == 32
 
 
 @pytest.mark.parametrize("length", [63, 64, 500])

@@ -55,7 +55,7 @@ def file(resources: Resources, theirs: Mapping[str, Any]) -> dict[str, Any]:
         "created_at": theirs.get("createTime"),
         "filename": name_with_hash(name, sha256) if sha256 else name,
         "purpose": "fine-tune",
-        "status": "processed" if theirs.get("state") == "READY" else "uploaded",
+        "status": _file_status(theirs),
         "status_details": _mapping(theirs.get("status")).get("message"),
         "rows": theirs.get("exampleCount"),
     }
@@ -77,6 +77,12 @@ def page(items: list[dict[str, Any]], cursor: str | None) -> dict[str, Any]:
 def _model(resources: Resources, training: Mapping[str, Any], job_id: str) -> str:
     name = str(training.get("outputModel") or last_segment(job_id))
     return name if "/" in name else f"accounts/{resources.account}/models/{name}"
+
+
+def _file_status(theirs: Mapping[str, Any]) -> str:
+    if theirs.get("state") == "READY":
+        return "processed"
+    return "uploaded" if _mapping(theirs.get("status")).get("code") in (None, "", "OK") else "error"
 
 
 def _fault(status: Mapping[str, Any]) -> dict[str, Any]:
