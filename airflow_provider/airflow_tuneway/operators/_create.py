@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_tuneway._literals import is_literal, is_mapped
 from airflow_tuneway.links import FineTuningJobLink, store_job
-from airflow_tuneway.operators._early import check_training_early, is_literal, is_mapped
+from airflow_tuneway.operators._early import check_training_early
 from airflow_tuneway.operators._ending import EndingOperator
 from airflow_tuneway.operators._training import (
     RENDERERS,

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
+from airflow_tuneway._literals import is_literal
 from tuneway.choices import Choice, Order
 
 REGISTRATION_WORDS = ("name", "alias", "checkpoint")
@@ -19,22 +20,6 @@ DATA = ("training_data", "validation_data")
 
 STANDS_IN = "template"
 """In place of a value that isn't known yet, in what the core is asked about."""
-
-
-def is_mapped(operator: Any) -> bool:
-    """Whether an operator is made of a mapped one: that is when its task runs."""
-    return getattr(operator, "_BaseOperator__from_mapped", False)
-
-
-def is_literal(value: object) -> bool:
-    """Whether a value is known when the DAG file is parsed: no template, no output of another task, nor holds one."""
-    if isinstance(value, str):
-        return "{{" not in value and "{%" not in value
-    if isinstance(value, Mapping):
-        return all(map(is_literal, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(is_literal, value))
-    return not hasattr(value, "resolve")
 
 
 def check_registration_early(given: Mapping[str, Any]) -> None:

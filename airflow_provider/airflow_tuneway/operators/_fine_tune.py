@@ -6,8 +6,9 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_tuneway._literals import is_mapped
 from airflow_tuneway.operators._create import SubmittingOperator
-from airflow_tuneway.operators._early import DATA, check_training_early, is_mapped
+from airflow_tuneway.operators._early import DATA, check_training_early
 from airflow_tuneway.operators._inputs import DataOperator, revealed
 from airflow_tuneway.operators._models import PUBLISHING_FIELDS, PublishingOperator
 from airflow_tuneway.operators._training import (

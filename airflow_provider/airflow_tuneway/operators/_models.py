@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_tuneway._literals import is_mapped
 from airflow_tuneway.assets import outlets_for, tell_asset
 from airflow_tuneway.links import store_job
 from airflow_tuneway.operators._base import JobOperator, TunewayOperator
-from airflow_tuneway.operators._early import check_registration_early, is_mapped
+from airflow_tuneway.operators._early import check_registration_early
 from airflow_tuneway.operators._training import (
     REGISTRATION_FIELDS,
     fields_of,
@@ -29,8 +30,9 @@ PUBLISHING_FIELDS = ("name", "alias", "registry", "checkpoint", "reason", "data"
 class PublishingOperator(TunewayOperator):
     """A step that registers a model.
 
-    The task has the model's asset as outlet (`model_asset(name)`), unless `name` is a template or outlets
-    are given: DAGs that are scheduled on it run when the model has a new version, with its record at hand.
+    The task updates the model's asset (`model_asset(name)`), unless outlets are given: DAGs that are scheduled on it
+    run when the model has a new version, with its record at hand. Where the name is a template, or the task is mapped,
+    Airflow's pages show the alias "tuneway-models" in its place, since the asset is known only when the task runs.
 
     Args:
         name: The model's name, over all its versions.
