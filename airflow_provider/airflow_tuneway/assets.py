@@ -42,7 +42,7 @@ def outlets_for(operator: Any, name: str | None, arguments: dict[str, Any]) -> d
     """
     if name is None or arguments.get("outlets"):
         return arguments
-    known = isinstance(name, str) and is_literal(name) and not is_mapped(operator)
+    known = not is_mapped(operator) and is_literal(name)
     return arguments | {"outlets": [model_asset(name) if known else AssetAlias(ALIAS)]}
 
 

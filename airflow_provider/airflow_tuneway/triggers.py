@@ -22,6 +22,9 @@ from tuneway.progress import Logged, News
 TOLD = "tuneway_told"
 """The XCom with the position in the job's log up to which it is told: another triggerer goes on from there."""
 
+TOLD_OF_KILLS = hasattr(BaseTrigger, "on_kill")
+"""Whether Airflow calls `on_kill`: from 3.3. Before, a trigger that is cancelled finds out itself why."""
+
 CANCEL_SECONDS = 25.0
 """The time to cancel a job in when the task is killed; Airflow gives 30 seconds."""
 
@@ -74,6 +77,10 @@ class FineTuningJobTrigger(BaseTrigger):
             async with lease(self.conn_id, self.poll) as client:
                 job = await self._wait(client, await self._resumed(), teller)
             outcome["job"] = job.model_dump(mode="json", exclude_none=True)
+        except asyncio.CancelledError:
+            if not TOLD_OF_KILLS:
+                await self._end_quietly()
+            raise
         except TunewayError as error:
             outcome["error"] = as_payload(error)
         outcome["last"] = teller.last
@@ -101,6 +108,13 @@ class FineTuningJobTrigger(BaseTrigger):
                 return
             job = await client.cancel(job_id)
         self.log.info("The task was ended: %s is %s", one_line(job_id), one_line(job.status))
+
+    async def _end_quietly(self) -> None:
+        """Do what `on_kill` does; an error is told, and doesn't take the place of the cancellation."""
+        try:
+            await self.on_kill()
+        except Exception:
+            self.log.exception("The task was ended: whether its job still runs is unknown")
 
     async def _wait(self, client: AsyncClient, token: WaitToken, teller: TaskTeller) -> Job:
         """Wait, and write each piece of news into this task's log as it comes.

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from blockbuster import blockbuster_ctx
 
-from airflow_tuneway import _telling
+from airflow_tuneway import _telling, triggers
 from airflow_tuneway._clients import lease
 from airflow_tuneway.operators import WaitForFineTuningJobOperator
 from airflow_tuneway.triggers import FineTuningJobTrigger
@@ -28,9 +28,11 @@ class Log:
 
     def __init__(self):
         self.lines = []
+        self.written = asyncio.Event()
 
     def info(self, text, *values):
         self.lines.append(text % values)
+        self.written.set()
 
     def exception(self, text, *values):
         raise AssertionError(text % values)
@@ -169,14 +171,14 @@ def test_another_triggerer_keeps_the_deadline(stuck, data, supervisor):
 
 def test_each_task_hears_of_its_own_job_though_they_share_a_poll(service, tmp_path, data):
     jobs = [made(service, data, seed=seed) for seed in range(3)]
-    triggers = [deferred(job_id) for job_id in jobs]
+    waits = [deferred(job_id) for job_id in jobs]
 
     async def all_at_once():
-        return await asyncio.gather(*map(outcome, triggers))
+        return await asyncio.gather(*map(outcome, waits))
 
     in_a_loop_that_nothing_blocks(all_at_once())
 
-    for job_id, trigger in zip(jobs, triggers, strict=True):
+    for job_id, trigger in zip(jobs, waits, strict=True):
         assert trigger.log.lines
         assert all(line.startswith(job_id) for line in trigger.log.lines)
 
@@ -272,6 +274,28 @@ def test_a_triggerer_that_stops_leaves_the_job_alone(stuck, data):
 
     assert in_a_loop_that_nothing_blocks(stopped())
     assert status_of(stuck, job_id) == "validating_files"
+
+
+@pytest.mark.parametrize(
+    ("state", "status"), [("failed", "cancelled"), ("success", "cancelled"), ("deferred", "validating_files")]
+)
+def test_a_trigger_that_is_cancelled_by_an_airflow_without_on_kill_looks_why(
+    stuck, data, supervisor, monkeypatch, state, status
+):
+    monkeypatch.setattr(triggers, "TOLD_OF_KILLS", False)
+    job_id = made(stuck, data)
+    supervisor.state = state
+
+    async def stopped():
+        trigger = deferred(job_id)
+        waiting = asyncio.create_task(outcome(trigger))
+        await trigger.log.written.wait()  # it waits
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        return waiting.cancelled()
+
+    assert in_a_loop_that_nothing_blocks(stopped())
+    assert status_of(stuck, job_id) == status
 
 
 def test_a_job_that_failed_is_told_with_the_services_reason(stuck, data):
