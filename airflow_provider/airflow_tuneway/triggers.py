@@ -11,6 +11,7 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 from airflow_tuneway._clients import lease
 from airflow_tuneway._errors import as_payload
+from airflow_tuneway._registries import registry_of
 from airflow_tuneway._runs import is_over, is_own, run_of
 from airflow_tuneway._telling import TaskTeller
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
@@ -178,8 +179,8 @@ class ModelVersionTrigger(BaseEventTrigger):
     Args:
         name: The model's name.
         alias: Only versions that this alias has moved to; else any.
-        registry: Where it is registered; else as the connection says, if there is one, else
-            TUNEWAY_REGISTRY_URI.
+        registry: Where it is registered; else as the connection says, if there is one, else `[tuneway] registry`
+            in Airflow's configuration, else TUNEWAY_REGISTRY_URI.
         conn_id: A connection that names the registry.
         poke_interval: Seconds between two looks.
     """
@@ -234,7 +235,7 @@ class ModelVersionTrigger(BaseEventTrigger):
         from tuneway.registry import open_registry
         from tuneway.steps import version_summary
 
-        uri = self.registry or (FineTuningHook(self.conn_id).registry if self.conn_id else None)
+        uri = registry_of(self.registry, FineTuningHook(self.conn_id) if self.conn_id else None)
         try:
             return version_summary(open_registry(uri).get(f"{self.name}@{self.alias}" if self.alias else self.name))
         except NotRegistered:

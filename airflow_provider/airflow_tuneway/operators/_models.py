@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_tuneway._literals import is_mapped
+from airflow_tuneway._registries import registry_of, where_is, worker_warning
 from airflow_tuneway.assets import outlets_for, tell_asset
 from airflow_tuneway.links import store_job
 from airflow_tuneway.operators._base import JobOperator, TunewayOperator
@@ -37,7 +38,8 @@ class PublishingOperator(TunewayOperator):
     Args:
         name: The model's name, over all its versions.
         alias: "champion", "challenger" or a word of your own, moved to this version if the gates agree.
-        registry: The registry's address; else as the connection says, else TUNEWAY_REGISTRY_URI.
+        registry: The registry's address; else as the connection says, else `[tuneway] registry` in Airflow's
+            configuration, else TUNEWAY_REGISTRY_URI.
         checkpoint: "last" (the default) is the job's own model, "best" the checkpoint with the lowest validation
             loss.
         gates: What the version must show before the alias moves (`tuneway.registry`). A refusal fails the
@@ -62,7 +64,7 @@ class PublishingOperator(TunewayOperator):
     def registration(self) -> dict[str, Any]:
         """How the model is registered."""
         given = fields_of(self, REGISTRATION_FIELDS)
-        registry = self.registry or self.hook.registry
+        registry = registry_of(self.registry, self.hook)
         return given | ({"registry": registry} if registry else {})
 
     def publish(self, client: Client, context: Context, job: str | Mapping[str, Any]) -> dict[str, Any]:
@@ -70,7 +72,12 @@ class PublishingOperator(TunewayOperator):
         from tuneway.steps import version_summary
 
         data = [self.data] if self.data else []
-        version = client.register(job, **self.registration(), data=data, origin=self.requester(context["ti"]))
+        registration = self.registration()
+        warning = worker_warning(registration.get("registry"))
+        if warning:
+            self.log.warning("%s", warning)
+        version = client.register(job, **registration, data=data, origin=self.requester(context["ti"]))
+        self.log.info("%s is registered in %s", one_line(version.ref), where_is(registration.get("registry")))
         for warning in version.warnings:
             self.log.warning("%s", one_line(warning, 1000))
         self._record = version.record
