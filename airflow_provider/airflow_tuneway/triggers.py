@@ -14,6 +14,7 @@ from airflow_tuneway._errors import as_payload
 from airflow_tuneway._registries import registry_of
 from airflow_tuneway._runs import is_over, is_own, run_of
 from airflow_tuneway._telling import TaskTeller
+from airflow_tuneway._threads import in_thread
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
 from tuneway import AsyncClient, Job, Requester, WaitToken
 from tuneway._escape import one_line
@@ -96,7 +97,7 @@ class FineTuningJobTrigger(BaseTrigger):
         if not self.cancel_on_kill:
             return
         job_id = self.token["job_id"]
-        if not await asyncio.to_thread(is_over, self.task_instance):
+        if not await in_thread(is_over, self.task_instance):
             self.log.info("The task goes on elsewhere, and so does %s", one_line(job_id))
             return
         maker = Requester(**self.maker) if self.maker else run_of(self.task_instance)
@@ -153,7 +154,7 @@ class FineTuningJobTrigger(BaseTrigger):
         """The wait, from the position that another triggerer has stored."""
         token = WaitToken.model_validate(self.token)
         try:
-            noted = await asyncio.to_thread(_read_note, self.task_instance)
+            noted = await in_thread(_read_note, self.task_instance)
         except Exception:
             self.log.exception("The position in the job's log could not be read; the log is told from its beginning")
             noted = None
@@ -163,7 +164,7 @@ class FineTuningJobTrigger(BaseTrigger):
 
     async def _note(self, token: str) -> None:
         try:
-            await asyncio.to_thread(_write_note, self.task_instance, token)
+            await in_thread(_write_note, self.task_instance, token)
         except Exception:
             self.log.exception("The position in the job's log could not be stored; a restart tells these lines again")
 
@@ -216,7 +217,7 @@ class ModelVersionTrigger(BaseEventTrigger):
         seen = await self._recall()
         while True:
             try:
-                found = await asyncio.to_thread(self._newest)
+                found = await in_thread(self._newest)
             except TunewayError as error:
                 if not error.retryable:
                     raise

@@ -8,6 +8,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from asgiref.sync import async_to_sync
 from blockbuster import blockbuster_ctx
 
 from airflow_tuneway import _telling, triggers
@@ -260,6 +261,29 @@ def test_a_trigger_that_an_earlier_version_stored_can_be_loaded_and_killed(stuck
     in_a_loop_that_nothing_blocks(trigger.on_kill())
 
     assert status_of(stuck, job_id) == status
+
+
+def test_all_that_a_trigger_asks_airflow_is_asked_on_the_triggerers_loop(stuck, data, supervisor, monkeypatch):
+    job_id, loops, ask = made(stuck, data), set(), supervisor.send
+    supervisor.state = "failed"
+
+    async def asking():
+        return asyncio.get_running_loop()
+
+    def send(message):  # as a triggerer before Airflow 3.3 does it
+        loops.add(async_to_sync(asking)())
+        return ask(message)
+
+    monkeypatch.setattr(supervisor, "send", send)
+
+    async def asks():
+        await outcome(deferred(job_id, deadline=time.time()))
+        await deferred(job_id).on_kill()
+        return asyncio.get_running_loop()
+
+    own = in_a_loop_that_nothing_blocks(asks())
+
+    assert loops == {own}
 
 
 def test_a_triggerer_that_stops_leaves_the_job_alone(stuck, data):
