@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from airflow_tuneway._literals import is_literal
-from tuneway.choices import Choice, Order
+from airflow_tuneway._literals import is_literal, is_mapped
+from tuneway.choices import Choice, Order, check_word
 
 REGISTRATION_WORDS = ("name", "alias", "checkpoint")
 FILES = ("training_file", "validation_file")
@@ -20,6 +20,12 @@ DATA = ("training_data", "validation_data")
 
 STANDS_IN = "template"
 """In place of a value that isn't known yet, in what the core is asked about."""
+
+
+def check_word_early(operator: Any, word: object, choice: Any, *, field: str) -> None:
+    """Refuse a word that isn't one of these."""
+    if is_literal(word) and not is_mapped(operator):
+        check_word(word, choice, field=field)
 
 
 def check_registration_early(given: Mapping[str, Any]) -> None:

@@ -41,7 +41,7 @@ LEAST_SECONDS = 0.001
 
 
 class WaitingOperator(EndingOperator):
-    """A step that waits for a job.
+    """A step that waits for a job. For `cancel_on_kill` see `EndingOperator`.
 
     Args:
         deferrable: Whether to wait without a worker; `[operators] default_deferrable` decides, unless given.
