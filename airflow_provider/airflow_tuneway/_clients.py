@@ -6,13 +6,13 @@ own poll; on a shared client, one request asks for all of their jobs.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from airflow.sdk import BaseHook
 
 from airflow_tuneway._connection import client_settings
+from airflow_tuneway._threads import in_thread
 from tuneway import AsyncClient
 from tuneway.client import lending
 
@@ -23,6 +23,6 @@ async def lease(conn_id: str, poll: Mapping[str, float] | None = None) -> AsyncI
 
     Waits with the same settings share a client, so a connection that was changed meanwhile gets a new one.
     """
-    settings = await asyncio.to_thread(lambda: client_settings(BaseHook.get_connection(conn_id), poll))
+    settings = await in_thread(lambda: client_settings(BaseHook.get_connection(conn_id), poll))
     async with lending.lease(settings, make=AsyncClient) as client:
         yield client

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset
+from airflow.sdk import Asset, AssetAlias
 
+from airflow_tuneway._literals import is_literal, is_mapped
 from tuneway._escape import url_segment
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+ALIAS = "tuneway-models"
+"""The alias of models whose names aren't known when the DAG file is parsed."""
 
 
 def model_asset(name: str, **more: Any) -> Asset:
@@ -31,15 +35,22 @@ def version_of(event: Any) -> dict[str, Any]:
 
 
 def outlets_for(operator: Any, name: str | None, arguments: dict[str, Any]) -> dict[str, Any]:
-    """An operator's arguments, with the model's asset among its outlets where its name is known now."""
-    mapped = getattr(operator, "_BaseOperator__from_mapped", False)
-    if mapped or not isinstance(name, str) or "{{" in name or arguments.get("outlets"):
+    """An operator's arguments, with an outlet for the model that it registers.
+
+    That is the model's asset, if its name is known when the DAG file is parsed. Else it is an alias, to which the
+    asset is added when the task runs: what Airflow has stored of a DAG doesn't say which assets these are.
+    """
+    if name is None or arguments.get("outlets"):
         return arguments
-    return arguments | {"outlets": [model_asset(name)]}
+    known = not is_mapped(operator) and is_literal(name)
+    return arguments | {"outlets": [model_asset(name) if known else AssetAlias(ALIAS)]}
 
 
 def tell_asset(context: Context, name: str, told: dict[str, Any]) -> None:
-    """Put the version into the asset's event, if the task has the asset as an outlet."""
+    """Put the version into the event of the model's asset, if the task has the asset or the alias as an outlet."""
     asset = model_asset(name)
-    if any(getattr(outlet, "uri", None) == asset.uri for outlet in context["outlets"]):
-        context["outlet_events"][asset].extra = told
+    for outlet in context["task"].outlets:  # of a mapped task the context's own are those of before the mapping
+        if getattr(outlet, "uri", None) == asset.uri:
+            context["outlet_events"][asset].extra = told
+        elif isinstance(outlet, AssetAlias) and outlet.name == ALIAS:
+            context["outlet_events"][outlet].add(asset, extra=told)

@@ -77,7 +77,8 @@ def fine_tune_task(python_callable: Callable[..., Any] | None = None, **kwargs: 
 
     Args:
         python_callable: The function.
-        kwargs: The arguments of `SubmittingOperator`, `WaitingOperator` and `PublishingOperator`.
+        kwargs: The arguments of `SubmittingOperator`, `WaitingOperator` and `PublishingOperator`, and
+            `wait_for_completion`.
     """
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=_FineTuneDecoratedOperator, **kwargs

@@ -21,6 +21,15 @@ DEPLOYMENT = {
     "example": "staging",
     "default": None,
 }
+REGISTRY = {
+    "description": "The address of the model registry, for tasks and connections that name none: "
+    "sqlite:////data/models.db where all workers have the folder, else mlflow:https://… or mlflow:postgresql://…. "
+    "Without it the environment variable TUNEWAY_REGISTRY_URI counts, or else a file in the home folder of the worker.",
+    "version_added": None,
+    "type": "string",
+    "example": "mlflow:https://mlflow.example",
+    "default": None,
+}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -43,7 +52,12 @@ def get_provider_info() -> dict[str, Any]:
         "task-decorators": [{"name": "fine_tune", "class-name": "airflow_tuneway.decorators.fine_tune_task"}],
         "extra-links": ["airflow_tuneway.links.FineTuningJobLink"],
         "asset-uris": [{"schemes": ["tuneway"], "handler": None}],
-        "config": {"tuneway": {"description": "Fine-tuning jobs.", "options": {"deployment": DEPLOYMENT}}},
+        "config": {
+            "tuneway": {
+                "description": "Fine-tuning jobs.",
+                "options": {"deployment": DEPLOYMENT, "registry": REGISTRY},
+            }
+        },
     }
 
 

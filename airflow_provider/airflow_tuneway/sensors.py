@@ -12,10 +12,11 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow_tuneway._compat import AirflowFailException, AirflowSensorTimeout, AirflowSkipException, conf
 from airflow_tuneway._connection import poll_of
 from airflow_tuneway._errors import airflow_errors, refuse
+from airflow_tuneway._literals import is_mapped
 from airflow_tuneway._telling import repeat_end
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
 from airflow_tuneway.links import FineTuningJobLink, store_job
-from airflow_tuneway.operators._early import check_wait_early, is_mapped
+from airflow_tuneway.operators._early import check_wait_early
 from airflow_tuneway.operators._wait import GRACE
 
 if TYPE_CHECKING:

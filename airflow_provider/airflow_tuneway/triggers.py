@@ -11,8 +11,10 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 from airflow_tuneway._clients import lease
 from airflow_tuneway._errors import as_payload
+from airflow_tuneway._registries import registry_of
 from airflow_tuneway._runs import is_over, is_own, run_of
 from airflow_tuneway._telling import TaskTeller
+from airflow_tuneway._threads import in_thread
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
 from tuneway import AsyncClient, Job, Requester, WaitToken
 from tuneway._escape import one_line
@@ -21,6 +23,9 @@ from tuneway.progress import Logged, News
 
 TOLD = "tuneway_told"
 """The XCom with the position in the job's log up to which it is told: another triggerer goes on from there."""
+
+TOLD_OF_KILLS = hasattr(BaseTrigger, "on_kill")
+"""Whether Airflow calls `on_kill`: from 3.3. Before, a trigger that is cancelled finds out itself why."""
 
 CANCEL_SECONDS = 25.0
 """The time to cancel a job in when the task is killed; Airflow gives 30 seconds."""
@@ -74,6 +79,10 @@ class FineTuningJobTrigger(BaseTrigger):
             async with lease(self.conn_id, self.poll) as client:
                 job = await self._wait(client, await self._resumed(), teller)
             outcome["job"] = job.model_dump(mode="json", exclude_none=True)
+        except asyncio.CancelledError:
+            if not TOLD_OF_KILLS:
+                await self._end_quietly()
+            raise
         except TunewayError as error:
             outcome["error"] = as_payload(error)
         outcome["last"] = teller.last
@@ -88,7 +97,7 @@ class FineTuningJobTrigger(BaseTrigger):
         if not self.cancel_on_kill:
             return
         job_id = self.token["job_id"]
-        if not await asyncio.to_thread(is_over, self.task_instance):
+        if not await in_thread(is_over, self.task_instance):
             self.log.info("The task goes on elsewhere, and so does %s", one_line(job_id))
             return
         maker = Requester(**self.maker) if self.maker else run_of(self.task_instance)
@@ -101,6 +110,13 @@ class FineTuningJobTrigger(BaseTrigger):
                 return
             job = await client.cancel(job_id)
         self.log.info("The task was ended: %s is %s", one_line(job_id), one_line(job.status))
+
+    async def _end_quietly(self) -> None:
+        """Do what `on_kill` does; an error is told, and doesn't take the place of the cancellation."""
+        try:
+            await self.on_kill()
+        except Exception:
+            self.log.exception("The task was ended: whether its job still runs is unknown")
 
     async def _wait(self, client: AsyncClient, token: WaitToken, teller: TaskTeller) -> Job:
         """Wait, and write each piece of news into this task's log as it comes.
@@ -138,7 +154,7 @@ class FineTuningJobTrigger(BaseTrigger):
         """The wait, from the position that another triggerer has stored."""
         token = WaitToken.model_validate(self.token)
         try:
-            noted = await asyncio.to_thread(_read_note, self.task_instance)
+            noted = await in_thread(_read_note, self.task_instance)
         except Exception:
             self.log.exception("The position in the job's log could not be read; the log is told from its beginning")
             noted = None
@@ -148,7 +164,7 @@ class FineTuningJobTrigger(BaseTrigger):
 
     async def _note(self, token: str) -> None:
         try:
-            await asyncio.to_thread(_write_note, self.task_instance, token)
+            await in_thread(_write_note, self.task_instance, token)
         except Exception:
             self.log.exception("The position in the job's log could not be stored; a restart tells these lines again")
 
@@ -164,8 +180,8 @@ class ModelVersionTrigger(BaseEventTrigger):
     Args:
         name: The model's name.
         alias: Only versions that this alias has moved to; else any.
-        registry: Where it is registered; else as the connection says, if there is one, else
-            TUNEWAY_REGISTRY_URI.
+        registry: Where it is registered; else as the connection says, if there is one, else `[tuneway] registry`
+            in Airflow's configuration, else TUNEWAY_REGISTRY_URI.
         conn_id: A connection that names the registry.
         poke_interval: Seconds between two looks.
     """
@@ -201,7 +217,7 @@ class ModelVersionTrigger(BaseEventTrigger):
         seen = await self._recall()
         while True:
             try:
-                found = await asyncio.to_thread(self._newest)
+                found = await in_thread(self._newest)
             except TunewayError as error:
                 if not error.retryable:
                     raise
@@ -220,7 +236,7 @@ class ModelVersionTrigger(BaseEventTrigger):
         from tuneway.registry import open_registry
         from tuneway.steps import version_summary
 
-        uri = self.registry or (FineTuningHook(self.conn_id).registry if self.conn_id else None)
+        uri = registry_of(self.registry, FineTuningHook(self.conn_id) if self.conn_id else None)
         try:
             return version_summary(open_registry(uri).get(f"{self.name}@{self.alias}" if self.alias else self.name))
         except NotRegistered:

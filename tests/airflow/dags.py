@@ -74,6 +74,9 @@ with DAG("short_of_time", start_date=START, schedule=None):
 with DAG("stuck_on_a_worker", start_date=START, schedule=None):
     FineTuneOperator(**TUNE, conn_id="stuck", deferrable=False, timeout=3600)
 
+with DAG("stuck_in_its_settle_window", start_date=START, schedule=None):
+    FineTuneOperator(**TUNE, conn_id="settling", deferrable=True, timeout=3600)
+
 with DAG("never_reused", start_date=START, schedule=None, default_args=RETRIED):
     FineTuneOperator(**TUNE, reuse="never", deferrable=True, timeout=120)
 

@@ -18,6 +18,7 @@ from airflow_tuneway.operators import (
     FineTuneOperator,
     RegisterModelOperator,
     UploadTrainingFileOperator,
+    ValidateTrainingDataOperator,
     WaitForFineTuningJobOperator,
     _early,
     _training,
@@ -164,6 +165,10 @@ def test_a_wrong_field_is_refused_when_the_dag_is_parsed(wrong, field):
 def test_the_steps_refuse_wrong_fields_when_the_dag_is_parsed():
     with pytest.raises(InvalidSpec, match="seed"):
         CreateFineTuningJobOperator(task_id="create", model="m", training_file="{{ params.file }}", seed=-1)
+    for step in (UploadTrainingFileOperator, ValidateTrainingDataOperator):
+        with pytest.raises(InvalidSpec, match="order"):
+            step(task_id="data", training_data="t.jsonl", order="sorted")
+        step(task_id="data", training_data="t.jsonl", order="{{ params.order }}")
     with pytest.raises(InvalidSpec, match="seconds"):
         WaitForFineTuningJobOperator(task_id="wait", job="ftjob-1", timeout=-1)
 

@@ -59,6 +59,7 @@ def airflow(services, folder):
     connections = {
         "tuneway_default": {"conn_type": "tuneway", "host": trains.base_url, "extra": registry},
         "stuck": {"conn_type": "tuneway", "host": stuck.base_url},
+        "settling": {"conn_type": "tuneway", "host": stuck.base_url, "extra": {"settle": 60}},
     }
     with Airflow.running(connections) as airflow:
         shutil.copy(Path(__file__).with_name("dags.py"), airflow.home / "dags" / "dags.py")
@@ -330,13 +331,24 @@ def test_a_trigger_that_moves_to_another_triggerer_leaves_the_job_alive(airflow,
     airflow.kill("other-triggerer", signal.SIGTERM)
 
 
-def test_a_task_marked_failed_while_deferred_takes_its_job_along(airflow, stuck):
+@pytest.mark.parametrize("state", ["failed", "success"])
+def test_a_task_that_is_ended_while_deferred_takes_its_job_along(airflow, stuck, state):
     run_id, job_id = deferred_on_a_job(airflow, stuck)
     being_told(airflow, "stuck_deferred", run_id, "Validating training file")
 
-    airflow.set_state("stuck_deferred", run_id, "tune", "failed")
+    airflow.set_state("stuck_deferred", run_id, "tune", state)
 
     airflow.until(lambda: stuck.jobs.retrieve(job_id).status == "cancelled")
+
+
+def test_a_task_marked_failed_while_it_submits_takes_its_job_along(airflow, stuck):
+    run_id = airflow.trigger("stuck_in_its_settle_window")
+    being_told(airflow, "stuck_in_its_settle_window", run_id, "created ftjob-")
+    [job] = jobs_of(stuck, run_id)
+
+    airflow.set_state("stuck_in_its_settle_window", run_id, "tune", "failed")
+
+    airflow.until(lambda: stuck.jobs.retrieve(job.id).status == "cancelled")
 
 
 def test_a_task_marked_failed_on_a_worker_takes_its_job_along(airflow, stuck):

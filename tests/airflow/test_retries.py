@@ -12,7 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import DAG, task
+from support.datasets import write
 from support.fault_server import Fault, FaultServer
+from support.support_chats import chats
 
 from airflow_tuneway._compat import AirflowFailException, TaskDeferralTimeout
 from airflow_tuneway._runs import requester_of
@@ -130,6 +132,32 @@ def test_mapped_tasks_of_equal_content_share_a_job_unless_they_have_keys(run, se
 
     askers = sorted(job.metadata["tuneway_origin"].split(" / ", 2)[2] for job in jobs_of(service, data))
     assert askers == ["keyed / mapped-a", "keyed / mapped-b", "one"]
+
+
+def test_a_file_that_sorts_in_first_is_one_more_job_when_all_mapped_tasks_are_cleared(stuck, monkeypatch, tmp_path):
+    connection = {"conn_type": "tuneway", "host": stuck.base_url, "extra": {"settle": 0}}  # it shows at once
+    monkeypatch.setenv("AIRFLOW_CONN_TUNEWAY_DEFAULT", json.dumps(connection))
+    with DAG("many_files", start_date=START, schedule=None):
+        create = CreateFineTuningJobOperator.partial(task_id="t", model="gpt-4o-mini", metadata={"of": str(tmp_path)})
+        create = create.expand(training_file=["as Airflow maps it"])
+
+    def run_all(files, *, max_tries):
+        made = []
+        for index, file in enumerate(files):
+            ti = task_instance(map_index=index, max_tries=max_tries, xcom_push=lambda key, value: None)
+            made.append(create.unmap({"training_file": file}).execute({"ti": ti})["job_id"])
+        return made
+
+    with Client(base_url=stuck.base_url) as client:
+        rows = [chats(10, seed=seed) for seed in range(21)]
+        names = [write(tmp_path / f"{number:02}.jsonl", chat) for number, chat in enumerate(rows)]
+        first, *files = [client.upload(name).id for name in names]
+
+        before = run_all(files, max_tries=0)
+        after = run_all([first, *files], max_tries=1)
+
+        assert after[1:] == before
+        assert len(list(client.jobs.list(metadata={"of": str(tmp_path)}))) == len({*after}) == 21
 
 
 def test_bad_data_fails_the_task_at_once_and_names_the_line(run, service, tmp_path, tries, capsys):

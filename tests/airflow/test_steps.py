@@ -130,6 +130,27 @@ def test_one_step_does_all_four(run, service, data, registered, deferrable):
     assert (version.record.origin.pipeline, version.record.origin.step) == ("one_step", "tune")
 
 
+def test_one_step_that_does_not_wait_has_the_sensor_as_its_other_half(run, service, data, registered):
+    with DAG("two_halves", start_date=START, schedule=None) as dag:
+        tune = FineTuneOperator(
+            task_id="tune", training_data=str(data), model="gpt-4o-mini", method=SHORT, wait_for_completion=False
+        )
+        sense = FineTuningJobSensor(task_id="sense", job=tune.output, poke_interval=0.1, timeout=60)
+        RegisterModelOperator(task_id="register", job=sense.output, name="support-router")
+
+    state, told = run(dag)
+
+    assert state == "success"
+    assert told["tune", "status"] != "succeeded"
+    assert told["tune", "job_id"] == told["sense", "return_value"]["job_id"] == registered().record.job_id
+    assert registered().record.training.rows == 24
+
+
+def test_one_step_that_does_not_wait_cannot_register():
+    with pytest.raises(InvalidSpec, match="wait_for_completion"):
+        FineTuneOperator(task_id="tune", training_data="t", model="m", name="router", wait_for_completion=False)
+
+
 def test_one_step_and_the_steps_one_by_one_write_the_same_record(run, service, data, valid, registered):
     both = {"training_data": str(data), "validation_data": str(valid)}
     training = {"model": "gpt-4o-mini", "method": SHORT, "seed": 7}

@@ -8,9 +8,10 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from asgiref.sync import async_to_sync
 from blockbuster import blockbuster_ctx
 
-from airflow_tuneway import _telling
+from airflow_tuneway import _telling, triggers
 from airflow_tuneway._clients import lease
 from airflow_tuneway.operators import WaitForFineTuningJobOperator
 from airflow_tuneway.triggers import FineTuningJobTrigger
@@ -28,9 +29,11 @@ class Log:
 
     def __init__(self):
         self.lines = []
+        self.written = asyncio.Event()
 
     def info(self, text, *values):
         self.lines.append(text % values)
+        self.written.set()
 
     def exception(self, text, *values):
         raise AssertionError(text % values)
@@ -169,14 +172,14 @@ def test_another_triggerer_keeps_the_deadline(stuck, data, supervisor):
 
 def test_each_task_hears_of_its_own_job_though_they_share_a_poll(service, tmp_path, data):
     jobs = [made(service, data, seed=seed) for seed in range(3)]
-    triggers = [deferred(job_id) for job_id in jobs]
+    waits = [deferred(job_id) for job_id in jobs]
 
     async def all_at_once():
-        return await asyncio.gather(*map(outcome, triggers))
+        return await asyncio.gather(*map(outcome, waits))
 
     in_a_loop_that_nothing_blocks(all_at_once())
 
-    for job_id, trigger in zip(jobs, triggers, strict=True):
+    for job_id, trigger in zip(jobs, waits, strict=True):
         assert trigger.log.lines
         assert all(line.startswith(job_id) for line in trigger.log.lines)
 
@@ -260,6 +263,29 @@ def test_a_trigger_that_an_earlier_version_stored_can_be_loaded_and_killed(stuck
     assert status_of(stuck, job_id) == status
 
 
+def test_all_that_a_trigger_asks_airflow_is_asked_on_the_triggerers_loop(stuck, data, supervisor, monkeypatch):
+    job_id, loops, ask = made(stuck, data), set(), supervisor.send
+    supervisor.state = "failed"
+
+    async def asking():
+        return asyncio.get_running_loop()
+
+    def send(message):  # as a triggerer before Airflow 3.3 does it
+        loops.add(async_to_sync(asking)())
+        return ask(message)
+
+    monkeypatch.setattr(supervisor, "send", send)
+
+    async def asks():
+        await outcome(deferred(job_id, deadline=time.time()))
+        await deferred(job_id).on_kill()
+        return asyncio.get_running_loop()
+
+    own = in_a_loop_that_nothing_blocks(asks())
+
+    assert loops == {own}
+
+
 def test_a_triggerer_that_stops_leaves_the_job_alone(stuck, data):
     job_id = made(stuck, data, seed=1002)
 
@@ -272,6 +298,28 @@ def test_a_triggerer_that_stops_leaves_the_job_alone(stuck, data):
 
     assert in_a_loop_that_nothing_blocks(stopped())
     assert status_of(stuck, job_id) == "validating_files"
+
+
+@pytest.mark.parametrize(
+    ("state", "status"), [("failed", "cancelled"), ("success", "cancelled"), ("deferred", "validating_files")]
+)
+def test_a_trigger_that_is_cancelled_by_an_airflow_without_on_kill_looks_why(
+    stuck, data, supervisor, monkeypatch, state, status
+):
+    monkeypatch.setattr(triggers, "TOLD_OF_KILLS", False)
+    job_id = made(stuck, data)
+    supervisor.state = state
+
+    async def stopped():
+        trigger = deferred(job_id)
+        waiting = asyncio.create_task(outcome(trigger))
+        await trigger.log.written.wait()  # it waits
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        return waiting.cancelled()
+
+    assert in_a_loop_that_nothing_blocks(stopped())
+    assert status_of(stuck, job_id) == status
 
 
 def test_a_job_that_failed_is_told_with_the_services_reason(stuck, data):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_tuneway._literals import is_mapped
 from airflow_tuneway.links import FineTuningJobLink, store_job
-from airflow_tuneway.operators._early import check_training_early, is_literal, is_mapped
+from airflow_tuneway.operators._early import check_training_early, check_word_early
 from airflow_tuneway.operators._ending import EndingOperator
 from airflow_tuneway.operators._training import (
     RENDERERS,
@@ -14,7 +15,7 @@ from airflow_tuneway.operators._training import (
     fields_of,
     with_fields,
 )
-from tuneway.choices import Reuse, check_word
+from tuneway.choices import Reuse
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class SubmittingOperator(EndingOperator):
-    """A step that asks for a job.
+    """A step that asks for a job. For `cancel_on_kill` see `EndingOperator`.
 
     Args:
         reuse: Which existing jobs will do. "run": those that this task has made in this run, so retries and clears
@@ -39,8 +40,7 @@ class SubmittingOperator(EndingOperator):
 
     def __init__(self, *, reuse: Reuse = "run", key: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if is_literal(reuse) and not is_mapped(self):
-            check_word(reuse, Reuse, field="reuse")
+        check_word_early(self, reuse, Reuse, field="reuse")
         self.reuse = reuse
         self.key = key
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_tuneway._errors import airflow_errors
 from airflow_tuneway._telling import log_news
 from airflow_tuneway.operators._base import TunewayOperator
+from airflow_tuneway.operators._early import check_word_early
 from airflow_tuneway.operators._inputs import DataOperator, revealed
+from tuneway.choices import Order
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from tuneway import Client
-    from tuneway.choices import Order
     from tuneway.recipe import Data
 
 DATA = ("training_data", "validation_data", "row", "order", "data_options")
@@ -53,6 +54,7 @@ class ValidateTrainingDataOperator(DataOperator):
     ) -> None:
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
+        check_word_early(self, order, Order, field="order")
         self.training_data = training_data
         self.validation_data = validation_data
         self.row = row
@@ -101,7 +103,7 @@ class UploadTrainingFileOperator(DataOperator, TunewayOperator):
         data_options: Further arguments of `tuneway.dataset.validate`.
     """
 
-    template_fields: Sequence[str] = (*TunewayOperator.template_fields, *DATA)
+    template_fields: Sequence[str] = (*TunewayOperator.template_fields, *DATA, "purpose")
     template_fields_renderers = RENDERED_AS_JSON
 
     def __init__(
@@ -119,6 +121,7 @@ class UploadTrainingFileOperator(DataOperator, TunewayOperator):
     ) -> None:
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
+        check_word_early(self, order, Order, field="order")
         self.training_data = training_data
         self.validation_data = validation_data
         self.row = row

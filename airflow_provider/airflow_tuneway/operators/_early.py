@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from tuneway.choices import Choice, Order
+from airflow_tuneway._literals import is_literal, is_mapped
+from tuneway.choices import Choice, Order, check_word
 
 REGISTRATION_WORDS = ("name", "alias", "checkpoint")
 FILES = ("training_file", "validation_file")
@@ -21,20 +22,10 @@ STANDS_IN = "template"
 """In place of a value that isn't known yet, in what the core is asked about."""
 
 
-def is_mapped(operator: Any) -> bool:
-    """Whether an operator is made of a mapped one: that is when its task runs."""
-    return getattr(operator, "_BaseOperator__from_mapped", False)
-
-
-def is_literal(value: object) -> bool:
-    """Whether a value is known when the DAG file is parsed: no template, no output of another task, nor holds one."""
-    if isinstance(value, str):
-        return "{{" not in value and "{%" not in value
-    if isinstance(value, Mapping):
-        return all(map(is_literal, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(is_literal, value))
-    return not hasattr(value, "resolve")
+def check_word_early(operator: Any, word: object, choice: Any, *, field: str) -> None:
+    """Refuse a word that isn't one of these."""
+    if is_literal(word) and not is_mapped(operator):
+        check_word(word, choice, field=field)
 
 
 def check_registration_early(given: Mapping[str, Any]) -> None:

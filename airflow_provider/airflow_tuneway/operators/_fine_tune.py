@@ -6,8 +6,10 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_tuneway._literals import is_mapped
+from airflow_tuneway.links import store_job
 from airflow_tuneway.operators._create import SubmittingOperator
-from airflow_tuneway.operators._early import DATA, check_training_early, is_mapped
+from airflow_tuneway.operators._early import DATA, check_training_early
 from airflow_tuneway.operators._inputs import DataOperator, revealed
 from airflow_tuneway.operators._models import PUBLISHING_FIELDS, PublishingOperator
 from airflow_tuneway.operators._training import (
@@ -36,9 +38,19 @@ class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, Publish
 
     Everything is checked before anything is sent: the data, the fields, and how the model is to be registered.
     Each part can be repeated: a retry finds the files, adopts the job, and registers it once.
+
+    Args:
+        wait_for_completion: Whether to wait for the job. If not, the output is the job, for a `FineTuningJobSensor`,
+            and the model can't be registered here: leave out the name.
     """
 
     template_fields: Sequence[str] = (*SubmittingOperator.template_fields, *PUBLISHING_FIELDS, "timeout", "poll")
+
+    def __init__(self, *, wait_for_completion: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.wait_for_completion = wait_for_completion
+        if not is_mapped(self):
+            self._check_that_it_waits()
 
     @abstractmethod
     def training(self) -> Recipe | JobSpec | Mapping[str, Any]:
@@ -49,12 +61,26 @@ class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, Publish
         from tuneway.steps import asked_training, job_summary
 
         self._budget()  # a wrong time-out is refused before anything is sent
+        self._check_that_it_waits()
         asked = asked_training(self.training())
         started = self.start(client, asked.what, self.requester(context["ti"]), **self.registration())
         known = job_summary(started.job, started.spec, data=started.report or asked.facts)
         self.describe_inputs(known)
+        if not self.wait_for_completion:
+            store_job(context, started.job.id, client.base_url, self.conn_id)
+            return known
         context["ti"].xcom_push(key=ASKED, value=known)
         return self.await_job(client, context, started.job.id)
+
+    def _check_that_it_waits(self) -> None:
+        if self.name is not None and not self.wait_for_completion:
+            from tuneway.errors import InvalidSpec
+
+            raise InvalidSpec(
+                "wait_for_completion: a model can't be registered before its job has ended",
+                field="wait_for_completion",
+                hint="Leave out the name, and register in a step after the sensor.",
+            )
 
     def done(self, context: Context, job: Job) -> dict[str, Any]:
         """Register, if there is a name."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_tuneway.operators._early import DATA, is_literal
+from airflow_tuneway._literals import is_literal
+from airflow_tuneway.operators._early import DATA
 
 
 class HiddenData:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_tuneway._literals import is_mapped
+from airflow_tuneway._registries import registry_of, where_is, worker_warning
 from airflow_tuneway.assets import outlets_for, tell_asset
 from airflow_tuneway.links import store_job
 from airflow_tuneway.operators._base import JobOperator, TunewayOperator
-from airflow_tuneway.operators._early import check_registration_early, is_mapped
+from airflow_tuneway.operators._early import check_registration_early
 from airflow_tuneway.operators._training import (
     REGISTRATION_FIELDS,
     fields_of,
@@ -29,13 +31,15 @@ PUBLISHING_FIELDS = ("name", "alias", "registry", "checkpoint", "reason", "data"
 class PublishingOperator(TunewayOperator):
     """A step that registers a model.
 
-    The task has the model's asset as outlet (`model_asset(name)`), unless `name` is a template or outlets
-    are given: DAGs that are scheduled on it run when the model has a new version, with its record at hand.
+    The task updates the model's asset (`model_asset(name)`), unless outlets are given: DAGs that are scheduled on it
+    run when the model has a new version, with its record at hand. Where the name is a template, or the task is mapped,
+    Airflow's pages show the alias "tuneway-models" in its place, since the asset is known only when the task runs.
 
     Args:
         name: The model's name, over all its versions.
         alias: "champion", "challenger" or a word of your own, moved to this version if the gates agree.
-        registry: The registry's address; else as the connection says, else TUNEWAY_REGISTRY_URI.
+        registry: The registry's address; else as the connection says, else `[tuneway] registry` in Airflow's
+            configuration, else TUNEWAY_REGISTRY_URI.
         checkpoint: "last" (the default) is the job's own model, "best" the checkpoint with the lowest validation
             loss.
         gates: What the version must show before the alias moves (`tuneway.registry`). A refusal fails the
@@ -60,7 +64,7 @@ class PublishingOperator(TunewayOperator):
     def registration(self) -> dict[str, Any]:
         """How the model is registered."""
         given = fields_of(self, REGISTRATION_FIELDS)
-        registry = self.registry or self.hook.registry
+        registry = registry_of(self.registry, self.hook)
         return given | ({"registry": registry} if registry else {})
 
     def publish(self, client: Client, context: Context, job: str | Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +72,12 @@ class PublishingOperator(TunewayOperator):
         from tuneway.steps import version_summary
 
         data = [self.data] if self.data else []
-        version = client.register(job, **self.registration(), data=data, origin=self.requester(context["ti"]))
+        registration = self.registration()
+        warning = worker_warning(registration.get("registry"))
+        if warning:
+            self.log.warning("%s", warning)
+        version = client.register(job, **registration, data=data, origin=self.requester(context["ti"]))
+        self.log.info("%s is registered in %s", one_line(version.ref), where_is(registration.get("registry")))
         for warning in version.warnings:
             self.log.warning("%s", one_line(warning, 1000))
         self._record = version.record

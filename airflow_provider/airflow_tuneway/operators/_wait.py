@@ -19,12 +19,13 @@ from airflow_tuneway._compat import (
 )
 from airflow_tuneway._connection import poll_of
 from airflow_tuneway._errors import airflow_errors, refuse
+from airflow_tuneway._literals import is_mapped
 from airflow_tuneway._runs import as_arguments, run_of
 from airflow_tuneway._telling import repeat_end
 from airflow_tuneway.hooks import FineTuningHook
 from airflow_tuneway.links import JOB_ID, store_job
 from airflow_tuneway.operators._base import JobOperator
-from airflow_tuneway.operators._early import check_wait_early, is_mapped
+from airflow_tuneway.operators._early import check_wait_early
 from airflow_tuneway.operators._ending import EndingOperator
 from tuneway._escape import one_line
 
@@ -40,7 +41,7 @@ LEAST_SECONDS = 0.001
 
 
 class WaitingOperator(EndingOperator):
-    """A step that waits for a job.
+    """A step that waits for a job. For `cancel_on_kill` see `EndingOperator`.
 
     Args:
         deferrable: Whether to wait without a worker; `[operators] default_deferrable` decides, unless given.

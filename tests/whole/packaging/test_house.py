@@ -57,7 +57,7 @@ AIRFLOW = Package(
     ROOT / "airflow_provider" / "airflow_tuneway",
     ours=OF_THE_CORE,
     others=frozenset({"airflow"}),
-    others_in={"_pages": frozenset({"fastapi", "sqlalchemy"})},
+    others_in={"_pages": frozenset({"fastapi", "sqlalchemy"}), "_threads": frozenset({"asgiref"})},
 )
 PREFECT = Package(
     ROOT / "prefect_tasks" / "prefect_tuneway", ours=OF_THE_CORE, others=frozenset({"prefect", "pydantic"})

@@ -1,0 +1,84 @@
+"""Models as assets: each registration updates the asset of its model, so other DAGs can run on it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from airflow.sdk import DAG, Asset
+
+from airflow_tuneway.operators import FineTuneOperator, RegisterModelOperator
+from tuneway import Client, JobSpec, Supervised
+
+pytestmark = pytest.mark.usefixtures("database")
+
+START = datetime(2026, 1, 1)  # noqa: DTZ001 - Airflow takes it for UTC
+
+
+@pytest.fixture
+def job_id(service, data):
+    """A job that has succeeded."""
+    with Client(base_url=service.base_url, settle=0.2) as client:
+        spec = JobSpec(model="gpt-4o-mini", training_file=client.upload(data), method=Supervised(n_epochs=1))
+        return client.wait(client.jobs.create(spec).id, timeout=60).id
+
+
+def events_of(dag_id):
+    """The events of assets that a DAG has caused: the asset's URI, and what is told with it."""
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    what = select(AssetModel.uri, AssetEvent.extra).where(
+        AssetEvent.asset_id == AssetModel.id, AssetEvent.source_dag_id == dag_id
+    )
+    with create_session() as session:
+        return [tuple(row) for row in session.execute(what).all()]
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "given", "mapped", "names"),
+    [
+        ("literal", {"name": "known"}, {}, ["known"]),
+        ("templated", {"name": "{{ dag.dag_id }}"}, {}, ["templated"]),
+        ("mapped_elsewhere", {"name": "constant"}, {"reason": ["first", "second"]}, ["constant", "constant"]),
+        ("mapped_names", {}, {"name": ["one", "two"]}, ["one", "two"]),
+    ],
+)
+def test_each_registration_updates_the_asset_of_its_model(run, job_id, dag_id, given, mapped, names):
+    with DAG(dag_id, start_date=START, schedule=None) as dag:
+        given = {"task_id": "register", "job": job_id} | given
+        if mapped:
+            RegisterModelOperator.partial(**given).expand(**mapped)
+        else:
+            RegisterModelOperator(**given)
+
+    state, _ = run(dag)
+
+    assert state == "success"
+    told = events_of(dag_id)
+    assert sorted(uri for uri, _ in told) == [f"tuneway://models/{name}" for name in names]
+    assert {extra["name"] for _, extra in told} == set(names)
+    assert {extra["job_id"] for _, extra in told} == {job_id}
+
+
+def test_a_mapped_fine_tune_updates_the_asset_of_its_model(run, service, data):
+    with DAG("mapped_tune", start_date=START, schedule=None) as dag:
+        FineTuneOperator.partial(
+            task_id="tune", training_data=str(data), model="gpt-4o-mini", name="tuned", timeout=60
+        ).expand(method=[{"type": "supervised", "n_epochs": 1}])
+
+    state, told = run(dag)
+
+    assert state == "success"
+    [(uri, extra)] = events_of("mapped_tune")
+    assert uri == "tuneway://models/tuned"
+    assert extra["ref"] == told["tune", "return_value"]["ref"]
+
+
+def test_outlets_of_ones_own_are_kept_as_they_are():
+    own = [Asset("mine")]
+
+    assert (
+        RegisterModelOperator(task_id="register", job="ftjob-1", name="{{ params.name }}", outlets=own).outlets == own
+    )
