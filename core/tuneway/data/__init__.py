@@ -1,6 +1,6 @@
 """Data wherever it is: files, object stores, web addresses, rows, frames; all of it becomes the same JSON lines."""
 
-from tuneway.data._encoding import IS_ANSWER, WrittenLines, encode
+from tuneway.data._encoding import WrittenLines, chat_texts, encode, is_plain_chat
 from tuneway.data._given import GivenData
 from tuneway.data._inputs import is_frame, is_place, shown_input
 from tuneway.data._local import open_file, unreadable_file
@@ -10,7 +10,6 @@ from tuneway.data._stores import stem_of
 from tuneway.data._stream import HeldOut, LineBlocks, LineStream, Readable, Unit, stream_of
 
 __all__ = [
-    "IS_ANSWER",
     "ROWS",
     "GivenData",
     "HeldOut",
@@ -20,9 +19,11 @@ __all__ = [
     "Spool",
     "Unit",
     "WrittenLines",
+    "chat_texts",
     "encode",
     "is_frame",
     "is_place",
+    "is_plain_chat",
     "name_of",
     "normal",
     "open_file",

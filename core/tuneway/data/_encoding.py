@@ -61,24 +61,42 @@ class WrittenLines(list[bytes]):
     plain_chats = False
 
 
-IS_ANSWER = {"assistant": True, "user": False, "system": False, "developer": False}
-"""The roles of plain chats, and whether each is that of an answer."""
-ROLES = IS_ANSWER.keys()
+_IS_ANSWER = {"assistant": True, "user": False, "system": False, "developer": False}
+ROLES = _IS_ANSWER.keys()
+"""The roles of plain chats."""
 
 
 def is_plain_chat(messages: Any) -> bool:
-    """Whether a row's messages are an example of chat whose messages have a role and a text, and nothing else."""
+    """Whether a row's messages have a role and a text, and nothing else, and at least one is from the assistant."""
     if type(messages) is not list:
         return False
     answers = 0
     try:
         for message in messages:
-            answers += IS_ANSWER[message["role"]]
+            answers += _IS_ANSWER[message["role"]]
             if type(message["content"]) is not str or len(message) != 2 or type(message) is not dict:
                 return False
     except (LookupError, TypeError):
         return False
     return answers > 0
+
+
+def chat_texts(messages: Any) -> list[str] | None:
+    """The texts of messages for which `is_plain_chat` is true, else None; one pass takes two thirds of the time."""
+    if type(messages) is not list:
+        return None
+    texts: list[str] = []
+    answers = 0
+    try:
+        for message in messages:
+            text = message["content"]
+            answers += _IS_ANSWER[message["role"]]
+            if type(text) is not str or len(message) != 2 or type(message) is not dict:
+                return None
+            texts.append(text)
+    except (LookupError, TypeError):
+        return None
+    return texts if answers else None
 
 
 def _is_text(row: Any) -> bool:

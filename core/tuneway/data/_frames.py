@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, BinaryIO
 
-from tuneway.data._native import arrow_batch, polars_batch
+from tuneway.data._native import ChatColumn, arrow_batch, polars_batch
 from tuneway.data._stores import reader_of, suffix_of
 
 Batch = Iterable[Mapping[str, Any]]
@@ -148,7 +148,9 @@ def _pandas(data: Any) -> FrameRows | None:
         for start in range(0, len(data), BATCH_ROWS):
             part = data.iloc[start : start + BATCH_ROWS]
             values = [part.iloc[:, place].tolist() for place in range(len(columns))]
-            if len(columns) == 1:
+            if columns == ["messages"]:
+                yield ChatColumn(values[0])
+            elif len(columns) == 1:
                 yield ({columns[0]: value} for value in values[0])
             else:
                 yield [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]

@@ -12,13 +12,15 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from tuneway.data._encoding import ROLES, WrittenLines
+from tuneway.data._encoding import ROLES, WrittenLines, is_plain_chat
 
 _LARGEST = 2**28  # an escape has up to six characters, and an Arrow array of text up to 2 GiB
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _RARE = {chr(code): to_json(chr(code)).decode()[1:-1] for code in range(32) if chr(code) not in _ESCAPES}
 _PLAIN = {"role": "string", "content": "string"}
 _NAME = re.compile(r"[\w-]+", re.ASCII)
+_MOST_BYTES = 2**22  # of a batch of Python's own objects
+_FEW_ROWS = 16
 _EXACT = 2.0**53  # larger floats stand for several integers
 
 
@@ -55,6 +57,35 @@ class NativeBatch:
             lines.plain_chats = self._plain()
         except (NotTaken, ValueError, NotImplementedError):  # the latter two: what older versions of Arrow can't do
             return None
+        return lines
+
+
+class ChatColumn(NativeBatch):
+    """Rows that have only messages, which are Python's own objects.
+
+    Args:
+        values: The messages of each row.
+    """
+
+    def __init__(self, values: list[Any]) -> None:
+        super().__init__(lambda: ({"messages": value} for value in values), bytes, lambda: True)
+        self._values = values
+
+    def lines(self) -> WrittenLines | None:
+        """All rows as JSON lines, if they are plain chats and not too much text."""
+        if not all(map(is_plain_chat, self._values)):
+            return None
+        lines, size = WrittenLines(), 0
+        for start in range(0, len(self._values), _FEW_ROWS):
+            try:
+                some = [b'{"messages":' + to_json(value) + b"}\n" for value in self._values[start : start + _FEW_ROWS]]
+            except ValueError:  # half a character
+                return None
+            size += sum(map(len, some))
+            if size > _MOST_BYTES:
+                return None
+            lines += some
+        lines.plain_chats = True
         return lines
 
 

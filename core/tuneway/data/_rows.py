@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any
 
 from tuneway._escape import columns_shown
@@ -73,19 +74,13 @@ def lines_of(frame: FrameRows, template: RowTemplate | None, *, field: str) -> I
 def frame_of_rows(rows: Callable[[], Iterable[Any]], *, field: str) -> FrameRows:
     """See an iterable of mappings as a frame. The first row says which columns there are."""
     iterator = iter(rows())
-    first = next(iterator, None)
+    start = list(islice(iterator, 1))
 
     def checked() -> Iterator[Mapping[str, Any]]:
-        number = 0
-        row = first
-        while row is not None:
-            if type(row) is not dict and not isinstance(row, Mapping):
-                row = _mapping(row, number, field)
-            yield row
-            number += 1
-            row = next(iterator, None)
+        for number, row in enumerate(chain(start, iterator)):
+            yield row if type(row) is dict else _mapping(row, number, field)
 
-    columns = list(_mapping(first, 0, field)) if first is not None else ["messages"]
+    columns = list(_mapping(start[0], 0, field)) if start else ["messages"]
     return FrameRows(field, lambda: columns, lambda: iter([checked()]))
 
 

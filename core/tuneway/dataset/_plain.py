@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import SchemaValidator, from_json
 from pydantic_core.core_schema import str_schema
 
-from tuneway.data import IS_ANSWER
+from tuneway.data import chat_texts
 
 if TYPE_CHECKING:
     from tuneway.dataset._report import Format
@@ -73,23 +73,13 @@ def sift(lines: list[bytes], format_: Format | None, keep: list[Texts] | None, *
 
 
 def _chat(line: bytes, strict: bool) -> Texts | None:  # noqa: FBT001  # called for each line
-    """The texts of a row whose messages have a role and a text, and nothing else."""
     try:
         row: Row = from_json(line, cache_strings="keys")
         messages = row["messages"]
-        if len(row) != 1 or type(messages) is not list:
-            return None
-        texts: Texts = []
-        answers = 0
-        for message in messages:
-            text = message["content"]
-            answers += IS_ANSWER[message["role"]]
-            if type(text) is not str or len(message) != 2 or type(message) is not dict:
-                return None
-            texts.append(text)
     except (ValueError, LookupError, TypeError):
         return None
-    return None if not answers or (strict and _has_more(line, 4 * len(messages) + 1, messages)) else texts
+    texts = chat_texts(messages) if len(row) == 1 else None
+    return None if texts is None or (strict and _has_more(line, 4 * len(texts) + 1, messages)) else texts
 
 
 def _completion(line: bytes, strict: bool) -> Texts | None:  # noqa: FBT001  # called for each line

@@ -189,7 +189,7 @@ class Reader:
                 self._file.add(b"".join(waiting))
                 waiting, size = [], 0
             chunk = Chunk(range(number, number + len(lines)), lines, offsets, end, lines.plain_chats)
-            if max(map(len, lines)) > self._limit:
+            if end - offset > self._limit and max(map(len, lines)) > self._limit:
                 kept = [line if len(line) <= self._limit else TOO_LONG for line in lines]
                 chunk = chunk._replace(lines=kept, plain_chats=False)
             yield chunk

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuneway.data import encode
-from tuneway.data._encoding import is_plain_chat
+from tuneway.data import chat_texts, encode, is_plain_chat
+from tuneway.data._encoding import ROLES
 from tuneway.data._frames import frame_of
 from tuneway.data._native import NativeBatch
 from tuneway.data._rows import lines_of
@@ -95,6 +95,34 @@ def test_polars_writes_what_is_written_row_by_row(rows, start):
     frame = frame.drop("score").slice(start)
     assert written(frame) == b"".join(map(encode, frame.to_dicts()))
     assert taken(frame)
+
+
+odd = st.sampled_from([None, [], "text", [{"role": "user"}], [{"role": "assistant", "content": "\ud800"}]])
+
+
+plain_chats = st.lists(st.fixed_dictionaries({"role": st.sampled_from([*ROLES]), "content": texts}))
+
+
+@given(messages=odd | plain_chats | st.lists(st.dictionaries(st.sampled_from(["role", "content", "name"]), texts)))
+def test_plain_chats_are_those_whose_texts_are_found(messages):
+    assert chat_texts(messages) == ([one["content"] for one in messages] if is_plain_chat(messages) else None)
+
+
+@given(columns=st.lists(odd | plain_chats))
+def test_pandas_writes_what_is_written_row_by_row(columns):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"messages": pandas.Series(columns, dtype=object)})
+
+    assert written(frame) == b"".join(encode({"messages": value}) for value in columns)
+
+
+def test_chats_of_pandas_that_are_much_text_are_written_row_by_row():
+    pandas = pytest.importorskip("pandas")
+    chat = [{"role": "user", "content": "x" * 100_000}, {"role": "assistant", "content": "y"}]
+    for count, is_taken in ((20, True), (60, False)):
+        frame = pandas.DataFrame({"messages": [chat] * count})
+        assert written(frame) == encode({"messages": chat}) * count
+        assert taken(frame) == is_taken
 
 
 @pytest.mark.parametrize("kind", ["date", "bytes", "decimal", "dictionary", "map", "twice", "timestamp", "fixed"])

@@ -271,6 +271,7 @@ def test_rows_of_an_iterator_cannot_be_read_twice():
         ("a line\nand one more", "neither a path nor a URL"),
         (object(), "a object is not data"),
         (["secret words of a customer"], "row 0: is a str, not a mapping"),
+        ([ROWS[0], None, ROWS[1]], "row 1: is a NoneType, not a mapping"),
         (lambda: 7, "the function gave a int"),
         ([ROWS[0], {"messages": [{"role": "user", "content": object()}]}], r"row 1: messages\[0\].content is a object"),
         ([{"messages": {1: b"secret words"}}], "row 0: messages.1 is bytes"),
