@@ -3,9 +3,11 @@
     python bench/results.py clear                       begin a run: forget the pieces of the one before
     python bench/results.py run bench/bench_waits.py    run benches here, and keep what they print as pieces
     python bench/results.py write                       the pieces of this run, as bench/RESULTS.md
+    python bench/results.py add                         the pieces of this run, and what RESULTS.md says of the others
 
 Each engine has an environment of its own, so the benches of one run are run in several, and meet in `.bench/`.
-Nothing gets into the table in any other way; a bench that wasn't run, or broke, is said to be so.
+Nothing gets into the table in any other way; a bench that wasn't run, or broke, is said to be so. `make bench` runs
+all and writes; `add` is for benches that were run again, or are new.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import ast
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
 PIECES = HERE.parent / ".bench"
@@ -42,7 +45,10 @@ HEAD = (
     "of the same script. A target is on their ratio where there is a peer, else on ours alone.\n",
 )
 
+NOT_RUN = "**not run**"
+
 Piece = dict[str, Any]
+Cells = tuple[str, ...]
 
 
 def run(script: Path) -> Piece:
@@ -87,24 +93,76 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(pieces: Sequence[Piece], benches: Sequence[Path]) -> str:
-    """The pieces of a run as a page."""
-    known = {piece["bench"]: piece for piece in pieces}
-    rows = [_row(piece["bench"], figure) for piece in pieces for figure in piece["figures"]]
-    verdicts = [row[-1] for row in rows]
-    met, missed, without = (verdicts.count(word) for word in ("pass", "**miss**", ""))
-    parts = [
-        *HEAD,
-        f"{met} targets met, {missed} missed; {without} without one.\n",
-        _table(("Bench", "What", "Ours", "Peer", "Ratio", "Target", "Met"), rows),
-        "## What was run\n",
-        _table(("Bench", "What it measures", "Ended"), [_ended(path, known.get(path.stem)) for path in benches]),
-        "## Where\n",
-        *(f"- {line}" for line in _places(pieces)),
-        "\n## Versions\n",
-        *(f"- {line}" for line in _environments(pieces)),
-    ]
-    return "\n".join(parts) + "\n"
+class Page(NamedTuple):
+    """What RESULTS.md says.
+
+    Args:
+        rows: The table of figures.
+        ended: What was run: the bench, what it measures, how it ended.
+        places: Where it was measured.
+        versions: Versions of what was installed, after the names of the benches that met them.
+    """
+
+    rows: list[Cells]
+    ended: list[Cells]
+    places: list[str]
+    versions: list[str]
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece], benches: Sequence[Path]) -> Page:
+        """The pieces of a run."""
+        known = {piece["bench"]: piece for piece in pieces}
+        return cls(
+            rows=[_row(piece["bench"], figure) for piece in pieces for figure in piece["figures"]],
+            ended=[_ended(path, known.get(path.stem)) for path in benches],
+            places=_places(pieces),
+            versions=list(_environments(pieces)),
+        )
+
+    @classmethod
+    def read(cls, text: str) -> Page:
+        """A page that was written before."""
+        parts = [part.splitlines() for part in text.split("\n## ")]
+        figures, ended, places, versions = ([line for line in part if line[:2] in ("| ", "- ")] for part in parts)
+        return cls(
+            rows=[_cells(line) for line in figures[2:]],
+            ended=[_cells(line) for line in ended[2:]],
+            places=[line[2:] for line in places],
+            versions=[line[2:] for line in versions],
+        )
+
+    def with_kept(self, before: Page) -> Page:
+        """This page, with what one before says of the benches that weren't run again."""
+        again = {bench.removeprefix("bench_") for bench, _, end in self.ended if end != NOT_RUN}
+        ends = {bench: end for bench, _, end in before.ended}
+        kept = [(names, text) for line in before.versions for names, _, text in [line.partition(". ")]]
+        left = [(", ".join(name for name in names.split(", ") if name not in again), text) for names, text in kept]
+        ran = f"{', '.join(sorted(again))}: "
+        return Page(
+            rows=sorted([*self.rows, *(row for row in before.rows if row[0] not in again)], key=lambda row: row[0]),
+            ended=[(bench, about, ends.get(bench, end) if end == NOT_RUN else end) for bench, about, end in self.ended],
+            places=[
+                *(line for line in before.places if not line.startswith(ran)),
+                *(f"{ran}{line}" for line in self.places if line not in before.places),
+            ],
+            versions=sorted([*self.versions, *(f"{names}. {text}" for names, text in left if names)]),
+        )
+
+    def __str__(self) -> str:
+        verdicts = [row[-1] for row in self.rows]
+        met, missed, without = (verdicts.count(word) for word in ("pass", "**miss**", ""))
+        parts = [
+            *HEAD,
+            f"{met} targets met, {missed} missed; {without} without one.\n",
+            _table(("Bench", "What", "Ours", "Peer", "Ratio", "Target", "Met"), self.rows),
+            "## What was run\n",
+            _table(("Bench", "What it measures", "Ended"), self.ended),
+            "## Where\n",
+            *(f"- {line}" for line in self.places),
+            "\n## Versions\n",
+            *(f"- {line}" for line in self.versions),
+        ]
+        return "\n".join(parts) + "\n"
 
 
 def _figure(line: str) -> dict[str, Any] | None:
@@ -152,7 +210,7 @@ def _short(value: float) -> str:
 def _ended(path: Path, piece: Piece | None) -> tuple[str, ...]:
     about = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0]
     if piece is None:
-        end = "**not run**"
+        end = NOT_RUN
     elif piece["status"]:
         end = f"**broke** (exit status {piece['status']}) after {piece['seconds']} s"
     else:
@@ -187,18 +245,25 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines) + "\n"
 
 
+def _cells(line: str) -> Cells:
+    """The cells of a line of a table that `_table` wrote."""
+    return tuple(cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1])
+
+
 def main(words: Sequence[str]) -> int:
-    """Do one of the three."""
+    """Do one of the four."""
     match words:
         case ["clear"]:
             shutil.rmtree(PIECES, ignore_errors=True)
         case ["run", *scripts]:
             return max([keep(run(Path(script))) for script in scripts], default=0)
-        case ["write"]:
+        case ["write" | "add" as how]:
             pieces = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(PIECES.glob("*.json"))]
-            text = write(pieces, sorted(HERE.glob("bench_*.py")))
-            TABLE.write_text(text, encoding="utf-8")
-            print(text)
+            page = Page.of(pieces, sorted(HERE.glob("bench_*.py")))
+            if how == "add":
+                page = page.with_kept(Page.read(TABLE.read_text(encoding="utf-8")))
+            TABLE.write_text(str(page), encoding="utf-8")
+            print(page)
         case _:
             sys.exit(__doc__)
     return 0

@@ -145,7 +145,7 @@ def test_rows_are_shown_as_source_count_and_hash_and_stored_nowhere_but_in_an_xc
         UploadTrainingFileOperator(task_id="uploaded", training_data=found, validation_data=computed)
         FineTuneOperator(
             task_id="tuned", training_data=lambda: computed, validation_data=0.5, order="content",
-            model="gpt-4o-mini", timeout=60,
+            model="gpt-4o-mini", timeout=60, deferrable=True,
         )  # fmt: skip
         tune(found)
 

@@ -73,6 +73,32 @@ def test_a_new_run_forgets_the_one_before(results, bench):
     assert "nothing was run" in results.TABLE.read_text()
 
 
+def test_benches_that_are_run_again_keep_the_rows_of_the_others(results, bench, monkeypatch):
+    results.main(["run", bench("early"), bench("other")])
+    results.main(["write"])
+    results.main(["clear"])
+    monkeypatch.setattr(results, "_versions", lambda: iter([("new", "2.0")]))
+    results.main(["run", bench("early", "figure('new', ours=1.0, peer=None, unit='s')"), bench("late")])
+    results.main(["add"])
+    text = results.TABLE.read_text()
+    rows = [line.split(" | ")[:2] for line in text.splitlines() if line.startswith(("| early", "| late", "| other"))]
+    names = ["time \\| wall", "memory", "delay"]
+    assert rows == [
+        [f"| {one}", name] for one in ("early", "late", "other") for name in [*names, *["new"][one != "early" :]]
+    ]
+    assert "3 targets met, 3 missed; 4 without one." in text
+    assert "not run" not in text
+    assert "- early, late. Python " in text
+    assert [line.partition(".")[0] for line in text.splitlines() if line.startswith("- other")] == ["- other"]
+    results.main(["add"])
+    assert results.TABLE.read_text() == text
+
+
+def test_the_page_can_be_read_again(results):
+    text = (BENCH / "RESULTS.md").read_text()
+    assert str(results.Page.read(text)) == text
+
+
 HEAD = "| What | Tuneway | Peer | Ratio |\n| --- |"
 TELLING = [BENCH.parent / "README.md", BENCH.parent / "docs" / "explanation" / "figures.md"]
 
