@@ -12,8 +12,19 @@ from typing import Any
 
 import pytest
 from support.fake_service import reply
-from support.fault_server import Fault, FaultServer, Line, answer, cut, drop_after, drop_before, late, reset_after
-from support.vendors.fireworks import ACCOUNT, PREFERENCE, ROOT, SIGNED, SUPERVISED, Fireworks
+from support.fault_server import (
+    Fault,
+    FaultServer,
+    Line,
+    answer,
+    cut,
+    drop_after,
+    drop_before,
+    late,
+    reset_after,
+    serialise,
+)
+from support.vendors.fireworks import ACCOUNT, PREFERENCE, ROOT, SIGNED, SUPERVISED, Fireworks, refuse
 from support.vendors.fireworks_client import JOBS, KEY, NIGHTLY, ROWS, SPEC, open_client
 
 from tuneway import DPO, Client, InvalidSpec, Job, JobSpec, Recipe, Requester, Supervised
@@ -281,6 +292,32 @@ def test_an_upload_without_an_address_is_an_error(
     server.service.store = ""
     server.fault(answer({"filenameToSignedUrls": {}}), "POST", ".*:getUploadEndpoint")
     with pytest.raises(TunewayError, match="no address"):
+        ours.upload(train)
+
+
+@pytest.mark.parametrize("step", ["create", "upload"])
+def test_a_process_that_was_faster_has_sent_the_data(step: str, server: FaultServer, ours: Client, train: Path) -> None:
+    """What is sent to a dataset that is ready is refused."""
+
+    data = train.read_bytes()
+
+    async def faster(line: Line) -> None:
+        path = line.arrival.path
+        dataset_id = line.arrival.json["datasetId"] if step == "create" else path.rpartition("/")[2].partition(":")[0]
+        server.service.add_dataset(dataset_id)
+        server.service.contents[dataset_id] = data
+        await line.write(line.act() if step == "create" else serialise(refuse(9, "the dataset is ready")))
+
+    paths = {"create": f"{ROOT}/datasets", "upload": f"{ROOT}/datasets/.*:upload"}
+    server.fault(Fault(faster, stays=True), "POST", paths[step])
+    file = ours.upload(train)
+    assert server.service.datasets[file.id]["state"] == "READY"
+    assert len(server.asked("POST", ".*:upload")) == (step == "upload")
+
+
+def test_an_upload_that_is_refused_is_an_error(server: FaultServer, ours: Client, train: Path) -> None:
+    server.fault(answer({"code": 3, "message": "not JSON"}, 400), "POST", ".*:upload")
+    with pytest.raises(BadRequest, match="not JSON"):
         ours.upload(train)
 
 

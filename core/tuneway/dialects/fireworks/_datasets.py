@@ -18,7 +18,7 @@ from tuneway import calls, progress
 from tuneway.calls import Call, FilePart, Form, Request, Response, Source
 from tuneway.calls._http import reading
 from tuneway.dialects.fireworks._resources import Resources, dataset_id, hash_of
-from tuneway.errors import BadReply, BadRequest, InvalidSpec, NotFound, SubmitUncertain
+from tuneway.errors import BadReply, BadRequest, Conflict, InvalidSpec, NotFound, SubmitUncertain
 from tuneway.flows import Account, Flow, request, sleep, tell, work
 from tuneway.models import File
 from tuneway.models._wire import WireModel
@@ -62,12 +62,17 @@ class Datasets:
             raise InvalidSpec("expires_after: fireworks keeps datasets until they are deleted", field="expires_after")
         file_id = dataset_id(sha256)
         there = yield from self._find(account, file_id)
+        if there is None and not (yield from self._create(account, source, name, file_id)):
+            there = yield from self._find(account, file_id)  # another process was faster
         if there is not None and there.status == "processed":
             yield from tell(progress.FileReused(there))
             return there
-        if there is None:
-            yield from self._create(account, source, name, file_id)
-        yield from self._send(account, source, file_id)
+        try:
+            yield from self._send(account, source, file_id)
+        except (BadRequest, Conflict):
+            there = yield from self._find(account, file_id)
+            if there is None or there.status != "processed":
+                raise
         file = yield from self._wait(account, file_id)
         yield from tell(progress.FileUploaded(file))
         return file
@@ -85,12 +90,14 @@ class Datasets:
         except NotFound:
             return None
 
-    def _create(self, account: Account, source: Source, name: str, file_id: str) -> Flow[None]:
+    def _create(self, account: Account, source: Source, name: str, file_id: str) -> Flow[bool]:
+        """Create a dataset without data; gives whether there was none with this id."""
         facts = yield from work(lambda _listener: _survey(source))
         dataset = {"displayName": name[-LONGEST_NAME:], "userUploaded": {}, **facts}
         body = {"datasetId": file_id, "dataset": dataset}
         made = Request("POST", f"{self.resources.root}/datasets", json=body, answers=_TAKEN)
-        yield from request(account, Call(made, _ignored))
+        response = yield from request(account, Call(made, _ignored))
+        return response.status not in _TAKEN
 
     def _send(self, account: Account, source: Source, file_id: str) -> Flow[None]:
         path, filename = f"{self.resources.root}/datasets/{file_id}", f"{file_id}.jsonl"
