@@ -158,8 +158,7 @@ def prefect(session: nox.Session) -> None:
 @nox.session
 def prefect_lowest(session: nox.Session) -> None:
     """The Prefect tasks beside the oldest Prefect that they work with; it may warn."""
-    beside = ("fastapi<0.130", "importlib-metadata")  # what was new with it, and what it forgets to ask for
-    session.install("--quiet", "--group", "test", "--editable", ".[prefect,local]", "prefect==3.6.0", *beside)
+    as_users_get_it(session, ".[prefect,local]", oldest("prefect"))
     pytest(session, "-W", "default", "tests/prefect")
 
 
@@ -171,10 +170,26 @@ def dagster(session: nox.Session) -> None:
 
 @nox.session
 def dagster_lowest(session: nox.Session) -> None:
-    """The Dagster assets beside the oldest Dagster that they work with; it may warn."""
-    install(session, "--extra", "dagster", "--extra", "local", *DAGSTER)
-    session.install("--quiet", *(f"{name}~=1.12.0" for name in ("dagster", "dagster-dg-cli", "dagster-webserver")))
+    """The Dagster assets beside the oldest Dagster that they work with, its UI and its `dg`; it may warn."""
+    engine = oldest("dagster")
+    beside = (engine.replace("dagster==", f"{name}==") for name in ("dagster-dg-cli", "dagster-webserver"))
+    as_users_get_it(session, ".[dagster,local,report]", engine, *beside)
     pytest(session, "-W", "default", "tests/dagster")
+
+
+def oldest(engine: str) -> str:
+    """The oldest release of an engine that its extra allows, as a requirement."""
+    wanted = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"][engine]
+    (floor,) = (one.removeprefix(f"{engine}>=") for one in wanted if one.startswith(f"{engine}>="))
+    return f"{engine}=={floor}"
+
+
+def as_users_get_it(session: nox.Session, *wanted: str) -> None:
+    """Install by the extra's own bounds, without the lock and with nothing beside them but what tests need.
+
+    Everything that those bounds leave open is the newest.
+    """
+    session.install("--quiet", "--upgrade", "--group", "test", "--editable", *wanted)
 
 
 @nox.session
