@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import to_json
@@ -60,25 +60,27 @@ class NativeBatch:
         return lines
 
 
-class ChatColumn(NativeBatch):
+class ChatBatch(NativeBatch):
     """Rows that have only messages, which are Python's own objects.
 
     Args:
-        values: The messages of each row.
+        messages: The messages of each row.
+        rows: Gives the rows.
     """
 
-    def __init__(self, values: list[Any]) -> None:
-        super().__init__(lambda: ({"messages": value} for value in values), bytes, lambda: True)
-        self._values = values
+    def __init__(self, messages: Sequence[Any], rows: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
+        super().__init__(rows, bytes, lambda: True)
+        self._messages = messages
 
     def lines(self) -> WrittenLines | None:
         """All rows as JSON lines, if they are plain chats and not too much text."""
-        if not all(map(is_plain_chat, self._values)):
+        if not all(map(is_plain_chat, self._messages)):
             return None
         lines, size = WrittenLines(), 0
-        for start in range(0, len(self._values), _FEW_ROWS):
+        for start in range(0, len(self._messages), _FEW_ROWS):
+            few = self._messages[start : start + _FEW_ROWS]
             try:
-                some = [b'{"messages":' + to_json(value) + b"}\n" for value in self._values[start : start + _FEW_ROWS]]
+                some = [b'{"messages":' + to_json(messages) + b"}\n" for messages in few]
             except ValueError:  # half a character
                 return None
             size += sum(map(len, some))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
 from tuneway._escape import columns_shown
 from tuneway.data._encoding import NotJson, WrittenLines, encode_some
-from tuneway.data._frames import FrameRows, NotReadable
-from tuneway.data._native import NativeBatch
+from tuneway.data._frames import BATCH_ROWS, FrameRows, NotReadable
+from tuneway.data._native import ChatBatch, NativeBatch
 from tuneway.data._template import RowTemplate
 from tuneway.errors import InvalidSpec
 
@@ -73,15 +74,26 @@ def lines_of(frame: FrameRows, template: RowTemplate | None, *, field: str) -> I
 
 def frame_of_rows(rows: Callable[[], Iterable[Any]], *, field: str) -> FrameRows:
     """See an iterable of mappings as a frame. The first row says which columns there are."""
-    iterator = iter(rows())
+    given = rows()
+    iterator = iter(given)
     start = list(islice(iterator, 1))
 
-    def checked() -> Iterator[Mapping[str, Any]]:
-        for number, row in enumerate(chain(start, iterator)):
+    def checked(some: Iterable[Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
+        for number, row in enumerate(some, first):
             yield row if type(row) is dict else _mapping(row, number, field)
 
+    def batches() -> Iterator[Iterable[Mapping[str, Any]]]:
+        if not isinstance(given, list):
+            yield checked(chain(start, iterator))
+            return
+        for first in range(0, len(given), BATCH_ROWS):
+            some = given[first : first + BATCH_ROWS]
+            rows = partial(checked, some, first)
+            only_messages = set(map(type, some)) == {dict} and set(map(len, some)) == {1}
+            yield ChatBatch([row.get("messages") for row in some], rows) if only_messages else rows()
+
     columns = list(_mapping(start[0], 0, field)) if start else ["messages"]
-    return FrameRows(field, lambda: columns, lambda: iter([checked()]))
+    return FrameRows(field, lambda: columns, batches)
 
 
 def check_columns(columns: Iterable[str], name: str, field: str) -> None:

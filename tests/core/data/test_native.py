@@ -10,7 +10,7 @@ from tuneway.data import chat_texts, encode, is_plain_chat
 from tuneway.data._encoding import ROLES
 from tuneway.data._frames import frame_of
 from tuneway.data._native import NativeBatch
-from tuneway.data._rows import lines_of
+from tuneway.data._rows import frame_of_rows, lines_of
 
 odd_texts = [
     '"',
@@ -114,6 +114,14 @@ def test_pandas_writes_what_is_written_row_by_row(columns):
     frame = pandas.DataFrame({"messages": pandas.Series(columns, dtype=object)})
 
     assert written(frame) == b"".join(encode({"messages": value}) for value in columns)
+
+
+@given(columns=st.lists(odd | plain_chats))
+def test_a_list_of_rows_is_written_row_by_row_or_at_once(columns):
+    made = [{"messages": value} for value in columns]
+    lines = lines_of(frame_of_rows(lambda: made, field="training_data"), None, field="training_data")
+
+    assert b"".join(line for some in lines for line in some) == b"".join(map(encode, made))
 
 
 def test_chats_of_pandas_that_are_much_text_are_written_row_by_row():
