@@ -142,7 +142,7 @@ class Page(NamedTuple):
             rows=sorted([*self.rows, *(row for row in before.rows if row[0] not in again)], key=lambda row: row[0]),
             ended=[(bench, about, ends.get(bench, end) if end == NOT_RUN else end) for bench, about, end in self.ended],
             places=[
-                *(line for line in before.places if not line.startswith(ran)),
+                *(line for line in before.places if not again.issuperset(line.partition(": ")[0].split(", "))),
                 *(f"{ran}{line}" for line in self.places if line not in before.places),
             ],
             versions=sorted([*self.versions, *(f"{names}. {text}" for names, text in left if names)]),
