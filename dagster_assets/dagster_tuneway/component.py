@@ -10,16 +10,19 @@ from typing import Annotated, Any, Literal
 from dagster import (
     AssetKey,
     AutomationCondition,
+    Backoff,
     Component,
     ComponentLoadContext,
     Definitions,
     DynamicPartitionsDefinition,
     FreshnessPolicy,
+    Jitter,
     Model,
     PartitionsDefinition,
     ResolutionContext,
     Resolvable,
     Resolver,
+    RetryPolicy,
     Scaffolder,
     ScaffoldRequest,
     scaffold_component,
@@ -33,10 +36,11 @@ from dagster.components.resolved.core_models import (
     WeeklyPartitionsDefinitionModel,
     resolve_partitions_def,
 )
+from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
 from pydantic import BaseModel, ConfigDict, Field
 
 from dagster_tuneway._recipe import Waiting
-from dagster_tuneway.factory import fine_tuned_model_assets
+from dagster_tuneway.factory import Translation, fine_tuned_model_assets
 from dagster_tuneway.resource import FineTuningResource
 from dagster_tuneway.sensor import fine_tuning_sensor
 from tuneway.choices import Choice, Order, Reuse, Scoring
@@ -68,6 +72,15 @@ class ServiceSettings(Model, Resolvable):
     timeout: float = 60.0
     registry: str | None = Field(default=None, description="sqlite:///models.db, mlflow:http://…")
     reports: str | None = Field(default=None, description="A folder for the reports of trainings.")
+
+
+class Retries(Model, Resolvable):
+    """How often a step is tried again, and when. An error that no retry cures isn't retried."""
+
+    max_retries: int = 1
+    delay: float | None = Field(default=None, description="Seconds between two attempts.")
+    backoff: Literal["LINEAR", "EXPONENTIAL"] | None = Field(default=None, description="How the delay grows.")
+    jitter: Literal["FULL", "PLUS_MINUS"] | None = Field(default=None, description="How chance changes the delay.")
 
 
 class DynamicPartitions(Model, Resolvable):
@@ -180,6 +193,25 @@ class FineTunedModelComponent(Component, Model, Resolvable):
     owners: Sequence[str] | None = Field(default=None, description='E-mail addresses, "team:name".')
     tags: Mapping[str, str] | None = Field(default=None, description="For the assets.")
     pool: str | None = Field(default=None, description="The concurrency pool whose limit is how many jobs run at once.")
+    op_tags: Mapping[str, Any] | None = Field(
+        default=None, description="Of each step: what its executor reads, such as `dagster-k8s/config`."
+    )
+    code_version: str | int | float | None = Field(  # Dagster reads a quoted number as a number
+        default=None, description="By default a hash of the fields that say how to train."
+    )
+    deps: Sequence[str] = Field(default=(), description="Keys of further assets that `training_file` depends on.")
+    retry_policy: Retries | None = Field(default=None, description="Of each step: {max_retries: 3, delay: 10}.")
+    required_resource_keys: Sequence[str] = Field(
+        default=(), description="Further resources of the project that the step that uploads needs."
+    )
+    translation: Annotated[
+        TranslationFn[None] | None,
+        TranslationFnResolver[None](lambda _: {}),
+    ] = Field(
+        default=None,
+        description='Changes of each of the four assets: {group_name: ml, metadata: {team: support}}; "{{ spec.key }}" '
+        "is what it has without them.",
+    )
     partitions_def: Annotated[
         PartitionsDefinition | None,
         Resolver(
@@ -217,6 +249,10 @@ class FineTunedModelComponent(Component, Model, Resolvable):
             validation_data=_data(self.validation_data, context.path),
             held_out=None if self.held_out is None else _path(self.held_out, context.path),
             gates=[gate for given in self.gates for gate in _gates(given)],
+            deps=[AssetKey.from_user_string(key) for key in self.deps],
+            code_version=None if self.code_version is None else str(self.code_version),
+            retry_policy=_retry_policy(self.retry_policy),
+            translation=_translation(self.translation),
             resource_key=key,
             **{name: getattr(self, name) for name in _PASSED_ON},
         )
@@ -227,6 +263,7 @@ class FineTunedModelComponent(Component, Model, Resolvable):
 
 _PASSED_ON = set(FineTunedModelComponent.model_fields) - {
     *("base_model", "training_data", "validation_data", "held_out", "gates", "service", "resource_key"),
+    *("code_version", "deps", "retry_policy", "translation"),
 }
 
 
@@ -238,6 +275,17 @@ def _data(given: Data | float | None, folder: Path) -> Any:
 
 def _path(given: str, folder: Path) -> str:
     return str(folder / given)
+
+
+def _retry_policy(given: Retries | None) -> RetryPolicy | None:
+    if given is None:
+        return None
+    backoff, jitter = given.backoff and Backoff[given.backoff], given.jitter and Jitter[given.jitter]
+    return RetryPolicy(max_retries=given.max_retries, delay=given.delay, backoff=backoff, jitter=jitter)
+
+
+def _translation(given: TranslationFn[None] | None) -> Translation | None:
+    return None if given is None else lambda spec: given(spec, None)
 
 
 def _gates(given: ModelGate) -> list[Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 from dagster import (
@@ -23,8 +24,10 @@ from dagster_tuneway import _checks, _ops
 from dagster_tuneway._data import DataSource
 from dagster_tuneway._recipe import AssetRecipe, Keys, Waiting
 from dagster_tuneway.fields import AssetFields
+from tuneway.errors import InvalidSpec
 
 _Made = list[AssetsDefinition | AssetSpec]
+Translation = Callable[[AssetSpec], AssetSpec]
 
 
 class FineTunedModelAssets(list[AssetsDefinition | AssetSpec]):
@@ -71,12 +74,15 @@ def fine_tuned_model_assets(
     freshness_policy: Any = None,
     retry_policy: RetryPolicy | None = None,
     pool: str | None = None,
+    op_tags: Mapping[str, Any] | None = None,
     group_name: str | None = None,
     owners: Sequence[str] | None = None,
     tags: Mapping[str, str] | None = None,
     code_version: str | None = None,
     deps: Sequence[Any] = (),
+    translation: Translation | None = None,
     resource_key: str = "tuneway",
+    required_resource_keys: Iterable[str] = (),
     **fields: Unpack[AssetFields],
 ) -> FineTunedModelAssets:
     """Make the four assets of a fine-tuned model: `training_file`, `job`, `fine_tuned_model`, `registered_model`.
@@ -98,12 +104,17 @@ def fine_tuned_model_assets(
         freshness_policy: Of `fine_tuned_model`: how old the model may get.
         retry_policy: Of each step; an error that no retry cures isn't retried.
         pool: The concurrency pool of the step that trains: its limit is how many jobs run at once.
+        op_tags: Of each step: what its executor reads, such as `dagster-k8s/config`.
         group_name: By default the name.
         owners: Who looks after the assets: e-mail addresses, "team:name".
         tags: Of the assets.
         code_version: By default a hash of the fields that say how to train.
         deps: Further assets that `training_file` depends on.
+        translation: Changes the spec of each of the four assets: its key, description, group, metadata, tags, owners.
+            It is given a spec and gives one: `lambda spec: spec.merge_attributes(metadata={"team": "support"})`.
+            Keys are to be changed here; the steps and the sensor look for those that they have then.
         resource_key: The resource's name.
+        required_resource_keys: Further resources, which `training_data` needs if it is a function of the context.
         fields: What to train, and what shall happen with the model: see `AssetFields`.
     """
     prefix = [key_prefix] if isinstance(key_prefix, str) else list(key_prefix or [])
@@ -118,25 +129,25 @@ def fine_tuned_model_assets(
         "tags": tags,
         "automation_condition": automation_condition,
     }
-    workshop = _Workshop(recipe, common, retry_policy=retry_policy, pool=pool)
-    return FineTunedModelAssets(recipe, workshop.build(deps, code_version, freshness_policy))
+    specs = _Specs(recipe, common, translation).make(deps, code_version, freshness_policy)
+    recipe = replace(recipe, keys=Keys(**{role: spec.key for role, spec in specs.items()}))
+    place = AssetKey([*prefix, name]).to_python_identifier()
+    steps = {"retry_policy": retry_policy, "op_tags": op_tags}
+    workshop = _Workshop(recipe, specs, place, steps, pool=pool, resources=required_resource_keys)
+    return FineTunedModelAssets(recipe, workshop.build())
 
 
-class _Workshop:
-    """Makes the definitions of one recipe."""
+class _Specs:
+    """Makes the specs of the four assets."""
 
-    def __init__(
-        self, recipe: AssetRecipe, common: Mapping[str, Any], *, retry_policy: RetryPolicy | None, pool: str | None
-    ) -> None:
+    def __init__(self, recipe: AssetRecipe, common: Mapping[str, Any], translation: Translation | None) -> None:
         self._recipe = recipe
         self._common = common
-        self._retry_policy = retry_policy
-        self._pool = pool
+        self._translation = translation
 
-    def build(self, deps: Sequence[Any], code_version: str | None, freshness_policy: Any) -> _Made:
+    def make(self, deps: Sequence[Any], code_version: str | None, freshness_policy: Any) -> dict[str, AssetSpec]:
+        """The specs as they were asked for, each with those before it as its dependencies."""
         recipe, keys = self._recipe, self._recipe.keys
-        words = f"`{recipe.base}`, tuned on `{keys.training_file.to_user_string()}`"
-        trains = {"code_version": code_version or recipe.code_version}
         sources = [source.asset for source in (recipe.training, recipe.validation) if source and source.asset]
         data = self._spec(
             keys.training_file,
@@ -144,40 +155,77 @@ class _Workshop:
             kinds={"tuneway", "jsonl"},
             deps=[*sources, *deps],
         )
+        words = f"`{recipe.base}`, tuned on `{data.key.to_user_string()}`"
         job = self._spec(
             keys.job,
             f"The fine-tuning job for {words}.",
             kinds={"tuneway"},
-            deps=[keys.training_file],
-            **trains,
+            deps=[data.key],
+            code_version=code_version or recipe.code_version,
         )
         model = self._spec(
             keys.model,
             f"The model that the job has made: {words}.",
             kinds={"tuneway", "llm"},
-            deps=[keys.job],
+            deps=[job.key],
             freshness_policy=freshness_policy,
         )
         registered = self._spec(
             keys.registered,
             f"The model in the registry, as a version of {recipe.register_as or recipe.name}.",
             kinds={"tuneway", "model"},
-            deps=[keys.model],
+            deps=[model.key],
         )
-        return [self._uploading(data), *self._training(job, model), self._registering(registered)]
+        return {"training_file": data, "job": job, "model": model, "registered": registered}
 
     def _spec(self, key: AssetKey, description: str, **more: Any) -> AssetSpec:
         given = {name: value for name, value in more.items() if value is not None}
-        return AssetSpec(
+        spec = AssetSpec(
             key, description=description, partitions_def=self._recipe.partitions_def, **self._common, **given
         )
+        if self._translation is None:
+            return spec
+        translated: object = self._translation(spec)
+        if not isinstance(translated, AssetSpec):
+            raise InvalidSpec(
+                f"translation: it gave a {type(translated).__name__}, and has to give an AssetSpec", field="translation"
+            )
+        return translated
+
+
+class _Workshop:
+    """Makes the definitions of one recipe."""
+
+    def __init__(
+        self,
+        recipe: AssetRecipe,
+        specs: Mapping[str, AssetSpec],
+        place: str,
+        steps: Mapping[str, Any],
+        *,
+        pool: str | None,
+        resources: Iterable[str],
+    ) -> None:
+        self._recipe = recipe
+        self._specs = specs
+        self._place = place
+        self._steps = steps
+        self._pool = pool
+        self._resources = {*resources}
+
+    def build(self) -> _Made:
+        specs = self._specs
+        training = self._training(specs["job"], specs["model"])
+        return [self._uploading(specs["training_file"]), *training, self._registering(specs["registered"])]
 
     def _uploading(self, data: AssetSpec) -> AssetsDefinition:
         recipe = self._recipe
         sources = [source for source in (recipe.training, recipe.validation) if source and source.asset]
 
         checks = _checks.data_check_specs(data.key, recipe.max_usd)
-        return self._step("upload", [data], checks=checks, sources=sources)(_ops.uploading(recipe))
+        return self._step("upload", [data], checks=checks, sources=sources, resources=self._resources)(
+            _ops.uploading(recipe)
+        )
 
     def _training(self, job: AssetSpec, model: AssetSpec) -> _Made:
         recipe = self._recipe
@@ -210,19 +258,19 @@ class _Workshop:
         *,
         checks: Sequence[AssetCheckSpec] = (),
         sources: Sequence[DataSource] = (),
+        resources: Iterable[str] = (),
         pool: str | None = None,
         can_subset: bool = False,
     ) -> Callable[[Callable[..., Any]], AssetsDefinition]:
         recipe = self._recipe
-        group = AssetKey(recipe.keys.job.path[:-1]).to_python_identifier()
         return multi_asset(
-            name=f"{group}__{verb}",
+            name=f"{self._place}__{verb}",
             specs=specs,
             check_specs=checks,
             can_subset=can_subset,
             ins={source.name: AssetIn(key=source.asset) for source in sources},
-            required_resource_keys={recipe.resource_key},
+            required_resource_keys={recipe.resource_key, *resources},
             partitions_def=recipe.partitions_def,
-            retry_policy=self._retry_policy,
             pool=pool,
+            **self._steps,
         )

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ENGINE = "prefect"
 
+CANCEL_EVENTS = "_cancel_events"
+"""An attribute of Prefect's task runner that isn't public: see `is_cancelled`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -180,10 +183,12 @@ def is_cancelled() -> bool:
     """Whether the flow run that this thread works for was ended.
 
     Prefect's task runner sets an event for each of its tasks, all at once, and checks it between the attempts of a
-    task. There is no public name for it.
+    task. There is no public name for it. If Prefect renames it, this gives False, and a submitted wait
+    (`wait_for_fine_tuning_job.submit(…)`) keeps the process of a cancelled flow run until its job has ended.
+    Nothing else uses it: jobs are cancelled by `cancel_jobs`, which doesn't need it.
     """
     flow = FlowRunContext.get()
-    events = getattr(flow.task_runner if flow else None, "_cancel_events", None) or {}
+    events = getattr(flow.task_runner if flow else None, CANCEL_EVENTS, None) or {}
     return any(event.is_set() for event in list(events.values())[:1])
 
 

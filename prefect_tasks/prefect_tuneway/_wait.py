@@ -68,10 +68,16 @@ def wait_token(job: Output, timeout: float | timedelta | None = None) -> WaitTok
     if timeout is None:
         deadline = job.get("deadline") if isinstance(job, Mapping) else None
         return WaitToken(job_id=job_id_of(job), deadline=deadline)
-    seconds = timeout if isinstance(timeout, int | float) else timeout.total_seconds()
     context = TaskRunContext.get()
     started = context.task_run.start_time if context else None
-    return WaitToken(job_id=job_id_of(job), deadline=(started.timestamp() if started else time.time()) + seconds)
+    return WaitToken(
+        job_id=job_id_of(job), deadline=(started.timestamp() if started else time.time()) + seconds_in(timeout)
+    )
+
+
+def seconds_in(timeout: float | timedelta) -> float:
+    """A time-out in seconds."""
+    return timeout if isinstance(timeout, int | float) else timeout.total_seconds()
 
 
 def _heard(progress: _notes.JobProgress, batch: list[Any]) -> None:

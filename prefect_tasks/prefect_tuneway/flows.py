@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from inspect import signature
 from typing import Any, Unpack
 
@@ -11,6 +12,7 @@ from prefect_tuneway._inputs import data_flow, describe_inputs
 from prefect_tuneway._jobs import given
 from prefect_tuneway._signature import spell_out
 from prefect_tuneway._steps import Here, Step, TaskCall, arun, awaited, blocking, result_of, run
+from prefect_tuneway._wait import seconds_in
 from prefect_tuneway.credentials import Credentials
 from prefect_tuneway.hooks import cancel_jobs
 from tuneway import Recipe
@@ -40,7 +42,7 @@ def fine_tune(
     credentials: Credentials = None,
     key: str | None = None,
     reuse: Reuse = "run",
-    timeout: float | None = None,
+    timeout: float | timedelta | None = None,
     **fields: Unpack[FineTuneFields],
 ) -> dict[str, Any]:
     """Check, upload, create, wait and register. The output is the version; without a `name`, the job.
@@ -54,7 +56,7 @@ def fine_tune(
         key: A word of your own, for several jobs of the same content in one flow run.
         reuse: Which existing jobs are adopted: those of this flow run ("run"), any of the same content ("content"),
             or none ("never").
-        timeout: Seconds to wait for the job; it goes on when they have passed.
+        timeout: Seconds (or a timedelta) to wait for the job; it goes on when they have passed.
         metadata: Up to 13 pairs of your own; three of the 16 are the marks by which a retry and a cancel find the job.
         registry: Where to register: `sqlite:///models.db`, `mlflow:https://…`; else as the credentials say, else
             TUNEWAY_REGISTRY_URI.
@@ -70,7 +72,7 @@ async def afine_tune(
     credentials: Credentials = None,
     key: str | None = None,
     reuse: Reuse = "run",
-    timeout: float | None = None,  # noqa: ASYNC109 - of the service's work, not of this call
+    timeout: float | timedelta | None = None,  # noqa: ASYNC109 - of the service's work, not of this call
     **fields: Unpack[FineTuneFields],
 ) -> dict[str, Any]:
     """`fine_tune`, to be awaited."""
@@ -92,11 +94,18 @@ _REGISTER = tasks.register_model, tasks.aregister_model
 
 
 def _whole(
-    fields: Mapping[str, Any], *, credentials: Credentials, key: str | None, reuse: Reuse, timeout: float | None
+    fields: Mapping[str, Any],
+    *,
+    credentials: Credentials,
+    key: str | None,
+    reuse: Reuse,
+    timeout: float | timedelta | None,
 ) -> Step[dict[str, Any]]:
     """Call the tasks, one after another."""
     check_word(reuse, Reuse, field="reuse")
-    deadline_after(timeout, 0.0)  # a wrong time-out is refused before anything is sent
+    deadline_after(
+        None if timeout is None else seconds_in(timeout), 0.0
+    )  # a wrong time-out is refused before anything is sent
     fields = given(fields)
     then = {name: fields.pop(name) for name in RegistrationFields.__annotations__ if name in fields}
     recipe = Recipe(**fields)

@@ -7,10 +7,10 @@
         done = suspend_until_ended(job)
         return register_model(done, name="support-router")
 
-The process of a suspended run ends; what is left is its resume token, a label on the flow run.
-`resume_ended_runs`, deployed on a schedule or started by a webhook, looks at all jobs that suspended runs wait
-for, with about one request for a hundred, and resumes the runs whose jobs have ended. A resumed run begins at its
-first line: its file is found, its job adopted, and it goes on from there.
+The process of a suspended run ends; what is left is its resume token, a label on the flow run, and a tag, by which
+Prefect's server finds the run among all others. `resume_ended_runs`, deployed on a schedule or started by a webhook,
+looks at all jobs that suspended runs wait for, with about one request for a hundred, and resumes the runs whose jobs
+have ended. A resumed run begins at its first line: its file is found, its job adopted, and it goes on from there.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 TOKEN, SERVICE, CANCELS = "tuneway.waits_for", "tuneway.service", "tuneway.cancels"
 """Labels on a suspended flow run: its resume token, the job's service, and whether a cancel cancels the job."""
+
+TAG = "tuneway-waits"
+"""A tag on the same runs: Prefect's server can be asked for runs by their tags, and not by their labels."""
 
 LOOK_BACK = timedelta(days=7)
 """A run that was cancelled longer ago isn't looked at any more."""
@@ -124,7 +127,8 @@ def _look(
         return found, token
     context = FlowRunContext.get()
     cancels = hooks.is_attached(context.flow if context else None)
-    yield Here(lambda: _note(_this_flow_run(), {TOKEN: token.dump(), SERVICE: service, CANCELS: cancels}))
+    labels = {TOKEN: token.dump(), SERVICE: service, CANCELS: cancels}
+    yield Here(lambda: _note(_this_flow_run(), labels, waits=True))
     return None, token
 
 
@@ -165,7 +169,7 @@ def _cancel_for_cancelled(service: str, access: FineTuningCredentials) -> None:
     cancelled = {"state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": since}}
     for flow_run in _waiting_runs(service, cancelled):
         if flow_run.labels.get(CANCELS) is True and hooks.cancel_if_asked(flow_run, _runs.logger(), access):
-            _note(flow_run.id, {CANCELS: False})
+            _note(flow_run.id, {CANCELS: False}, waits=False)
 
 
 def _waiting_runs(service: str, which: dict[str, Any]) -> list[FlowRun]:
@@ -176,7 +180,9 @@ def _waiting_runs(service: str, which: dict[str, Any]) -> list[FlowRun]:
     with get_client(sync_client=True) as client:
         while True:
             page = client.read_flow_runs(
-                flow_run_filter=FlowRunFilter.model_validate(which), limit=PAGE, offset=len(found)
+                flow_run_filter=FlowRunFilter.model_validate({**which, "tags": {"all_": [TAG]}}),
+                limit=PAGE,
+                offset=len(found),
             )
             found += page
             if len(page) < PAGE:
@@ -201,9 +207,13 @@ def _noted(token: WaitToken) -> WaitToken:
     return before if before.job_id == token.job_id else token
 
 
-def _note(flow_run: UUID, labels: dict[str, bool | int | float | str]) -> None:
+def _note(flow_run: UUID, labels: dict[str, bool | int | float | str], *, waits: bool) -> None:
+    """Leave labels on a flow run, and the tag as long as it is to be found by it."""
     with get_client(sync_client=True) as client:
         client.update_flow_run_labels(flow_run, labels)
+        tags = set(client.read_flow_run(flow_run).tags)
+        if (TAG in tags) != waits:
+            client.update_flow_run(flow_run, tags=sorted(tags ^ {TAG})).raise_for_status()
 
 
 def _suspend(token: WaitToken) -> Any:

@@ -71,8 +71,8 @@ def instance():
 
 @pytest.fixture
 def rows(tmp_path):
-    """Training data of this test's own: no other test's job trains the same."""
-    return chats(24, seed=abs(hash(str(tmp_path))) % 1_000_000)
+    """Training data of this test's own: no other test's job trains the same, and none validates with its rows."""
+    return chats(24, seed=abs(hash(str(tmp_path))) % 1_000_000, apart_from=chats(12, seed=2))
 
 
 @pytest.fixture

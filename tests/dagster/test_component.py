@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 import traceback
@@ -15,7 +16,7 @@ from support.dagster_runs import checks, jobs_on, materializations
 from support.datasets import write
 from support.support_chats import chats
 
-from dagster_tuneway import AssetFields, FineTunedModelComponent, FineTuningResource
+from dagster_tuneway import AssetFields, FineTunedModelComponent, FineTuningResource, fine_tuned_model_assets
 from tuneway.registry import open_registry
 
 PYPROJECT = """
@@ -124,6 +125,32 @@ def test_each_field_of_the_assets_is_one_of_the_yaml():
     shared = AssetFields.__annotations__.keys() - {"model"}  # Dagster's own method has this name: it is base_model
 
     assert shared <= FineTunedModelComponent.model_fields.keys()
+
+
+def test_each_option_of_the_assets_is_one_of_the_yaml():
+    own = inspect.signature(fine_tuned_model_assets).parameters.keys() - {"fields"}
+
+    assert own <= FineTunedModelComponent.model_fields.keys()
+
+
+def test_the_yaml_says_how_steps_run_and_how_assets_are_described(load):
+    defs, _ = load(
+        deps=["raw/tickets"],
+        retry_policy={"max_retries": 3, "delay": 10, "backoff": "EXPONENTIAL", "jitter": "FULL"},
+        code_version="7",
+        op_tags={"dagster-k8s/config": {"container_config": {"image": "trainer"}}},
+        translation={"key_prefix": "ml", "group_name": "models", "metadata": {"team": "support"}},
+    )
+
+    graph = defs.resolve_asset_graph()
+    keys = [dg.AssetKey(["ml", "router", name]) for name in ("training_file", "job", "fine_tuned_model")]
+    assert [graph.get(key).parent_keys for key in keys] == [{dg.AssetKey(["raw", "tickets"])}, {keys[0]}, {keys[1]}]
+    assert (graph.get(keys[0]).group_name, graph.get(keys[0]).metadata["team"]) == ("models", "support")
+    assert graph.get(keys[1]).code_version == "7"
+    step = defs.resolve_assets_def(keys[0]).op
+    policy = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
+    assert step.retry_policy == policy
+    assert "trainer" in step.tags["dagster-k8s/config"]
 
 
 def test_paths_are_relative_to_the_yaml(load, run, service):

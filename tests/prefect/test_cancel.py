@@ -9,10 +9,12 @@ import pytest
 from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelled, Cancelling, Crashed, Running
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from prefect_tuneway import (
     FineTuningCredentials,
     _room,
+    _runs,
     acreate_fine_tuning_job,
     await_for_fine_tuning_job,
     cancel_jobs,
@@ -192,6 +194,16 @@ def test_a_wait_in_a_thread_ends_when_its_run_does(server, credentials, monkeypa
         nightly()
     # the task runner joins its threads: this is reached only when the wait has ended
     assert server.service.job("ftjob-1")["status"] == "running"
+
+
+def test_prefect_still_has_the_private_attribute_that_ends_a_wait_in_a_thread():
+    runner = ThreadPoolTaskRunner()
+    assert hasattr(runner, _runs.CANCEL_EVENTS), "Prefect has renamed it: see prefect_tuneway._runs.is_cancelled"
+    with runner:
+        runner.submit(task(lambda: None), parameters={}).wait()
+        assert [event.is_set() for event in getattr(runner, _runs.CANCEL_EVENTS).values()] == [False]
+        runner.cancel_all()
+        assert [event.is_set() for event in getattr(runner, _runs.CANCEL_EVENTS).values()] == [True]
 
 
 def test_a_step_in_a_task_of_your_own_counts_as_the_same_run(server, credentials):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
-from prefect import flow
-from prefect.client.orchestration import get_client
+from prefect import flow, tags
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.states import Cancelled, Suspended
 from support.fault_server import answer
 
@@ -87,6 +88,56 @@ def test_all_suspended_runs_are_looked_at_with_few_requests(suspend, server, cre
     server.forget()
     resume_ended_runs(credentials)
     assert len(server.arrived) <= 3
+
+
+@pytest.mark.parametrize("others", [30, pytest.param(500, marks=pytest.mark.slow)])
+def test_runs_of_others_cost_nothing(suspend, server, credentials, resumed, monkeypatch, others):
+    monkeypatch.setattr(waiting, "PAGE", 10)  # of 200: so thirty are as many pages as six hundred
+    mine, job_id = suspend([cancel_jobs])
+    server.service.finish(job_id)
+
+    @flow
+    def of_another():
+        pass
+
+    with get_client(sync_client=True) as client:
+        for number in range(others):
+            client.create_flow_run(of_another, state=Suspended() if number % 2 else Cancelled())
+    asked = []
+    read = SyncPrefectClient.read_flow_runs
+
+    def counted(client, **options):
+        asked.append(read(client, **options))
+        return asked[-1]
+
+    monkeypatch.setattr(SyncPrefectClient, "read_flow_runs", counted)
+    assert resume_ended_runs(credentials, job_id=job_id) == [mine]
+    pages, ours = list(asked), tagged()
+    assert {run.name for page in pages for run in page} <= ours
+    assert len(pages) <= 2 + len(ours) // 10
+
+
+def tagged():
+    """The names of all runs that wait, or waited, for a job: those of other tests among them."""
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter.model_validate({"tags": {"all_": [waiting.TAG]}}), limit=200
+        )
+    return {run.name for run in found}
+
+
+def test_a_suspended_run_keeps_its_own_tags(server, credentials, monkeypatch):
+    monkeypatch.setattr(waiting, "_suspend", lambda _token: None)
+    server.service.add_job(id="ftjob-1", status="running")
+
+    @flow
+    def patient():
+        suspend_until_ended("ftjob-1", credentials=credentials)
+
+    with tags("nightly"):
+        run_id = patient(return_state=True).state_details.flow_run_id
+    with get_client(sync_client=True) as client:
+        assert set(client.read_flow_run(run_id).tags) == {"nightly", waiting.TAG}
 
 
 def test_a_webhook_asks_for_its_job_alone(suspend, server, credentials, resumed):

@@ -7,11 +7,16 @@ import json
 import os
 import sys
 from collections import Counter
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from prefect import flow, task
+from prefect.assets import materialize
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import ParameterTypeError
+from prefect.filesystems import RemoteFileSystem
 from support.datasets import good_rows, write
 
 from prefect_tuneway import FineTuningJob, afine_tune, fine_tune
@@ -105,11 +110,79 @@ def test_rows_are_data_as_well(server, credentials, given):
     assert registered("rows:1").record.training.rows == 30
 
 
-@pytest.mark.parametrize("flow", [fine_tune, fine_tune.with_options(name="another")], ids=["itself", "with options"])
+@pytest.mark.parametrize("form", ["itself", "to be awaited", "in a flow"])
+async def test_it_takes_what_its_tasks_take(server, credentials, pair, form):
+    given = {
+        **{name: Path(path) for name, path in pair.items()}, "model": "base", "name": "router", "alias": "champion",
+        "method": Supervised(n_epochs=2), "timeout": timedelta(hours=1), "max_usd": 5.0, "checkpoint": "best",
+        "data_options": {"prices": {"base": 1.0}}, "gates": [Gate("full_valid_loss", max=1.0)],
+        "credentials": credentials,
+    }  # fmt: skip
+    if form == "to be awaited":
+        told = await afine_tune(**given)
+    else:
+        whole = fine_tune if form == "itself" else flow(lambda: fine_tune(**given), name="mine")
+        told = await asyncio.to_thread(whole, **given if whole is fine_tune else {})
+    assert told["aliases"] == ["champion"]
+    record = await asyncio.to_thread(registered, "router:1")
+    assert (record.record.requested, record.record.checkpoint_choice) == ({"n_epochs": 2}, "best")
+
+
+def in_a_task(data):
+    return task(lambda: data, name="upstream")()
+
+
+def submitted(data):
+    return task(lambda: data, name="upstream").submit()
+
+
+def materialized(data):
+    return materialize("test://tickets")(lambda: data)()
+
+
+@pytest.mark.parametrize("upstream", [in_a_task, submitted, materialized])
+@pytest.mark.parametrize("kind", [Path, str, "rows", "a frame"])
+def test_the_result_of_a_task_is_data_as_it_is(server, credentials, pair, upstream, kind):
+    train = pair["training_data"]
+    rows = [json.loads(line) for line in Path(train).read_text().splitlines()]
+    if kind == "a frame":
+        data = pytest.importorskip("pyarrow").Table.from_pylist(rows)
+        pytest.importorskip("narwhals")
+    else:
+        data = rows if kind == "rows" else kind(train)
+
+    @flow
+    def nightly():
+        return fine_tune(training_data=upstream(data), model="base", name="router", credentials=credentials)
+
+    assert nightly()["ref"] == "router:1"
+    assert registered("router:1").record.training.rows == 20
+
+
+def test_a_file_system_blocks_settings_open_what_a_url_names(server, credentials, pair, monkeypatch):
+    upath = pytest.importorskip("upath")
+    store = pytest.importorskip("fsspec.implementations.memory").MemoryFileSystem
+    store().pipe("/tuneway/train.jsonl", Path(pair["training_data"]).read_bytes())
+    opened, really = [], store._open
+
+    def opening(self, *path, **options):
+        opened.append(self.storage_options)
+        return really(self, *path, **options)
+
+    monkeypatch.setattr(store, "_open", opening)
+    block = RemoteFileSystem(basepath="memory://tuneway", settings={"key": "sk-hidden"})
+    data = upath.UPath(f"{block.basepath}/train.jsonl", **block.settings)
+    state = fine_tune(training_data=data, model="base", name="router", credentials=credentials, return_state=True)
+    assert state.result()["ref"] == "router:1"
+    assert {options["key"] for options in opened} == {"sk-hidden"}
+    assert "sk-hidden" not in json.dumps(parameters_of(state))
+
+
+@pytest.mark.parametrize("whole", [fine_tune, fine_tune.with_options(name="another")], ids=["itself", "with options"])
 @pytest.mark.parametrize("given", [list, iter, json.dumps], ids=["a list", "an iterator", "a text by mistake"])
-def test_rows_are_no_part_of_what_prefect_stores(server, credentials, flow, given):
+def test_rows_are_no_part_of_what_prefect_stores(server, credentials, whole, given):
     rows = good_rows(count=30)
-    state = flow(training_data=given(rows), model="base", name="rows", credentials=credentials, return_state=True)
+    state = whole(training_data=given(rows), model="base", name="rows", credentials=credentials, return_state=True)
     stored = parameters_of(state)
     assert str(rows[0]["messages"][0]["content"]) not in json.dumps(stored)
     assert (stored["model"], stored["name"]) == ("base", "rows")
