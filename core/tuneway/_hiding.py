@@ -19,7 +19,7 @@ LOGGERS = (
 
 
 # a service may answer with a signed address, which nobody knows before
-_LOCATION = re.compile(rb"(b'location', b')[^']*(')", re.IGNORECASE)
+_LOCATION = re.compile(rb"""(b'location', b)(?:'(?:[^'\\]|\\.)*'|"[^"]*")""", re.IGNORECASE)
 
 
 class Scrubbing(Protocol):
@@ -40,7 +40,7 @@ class _KeyFilter(logging.Filter):
         hidden = text.encode("utf-8", "surrogatepass")
         for one in tuple(self.known.values()):
             hidden = one.scrub(hidden)
-        hidden = _LOCATION.sub(rb"\1[address]\2", hidden)
+        hidden = _LOCATION.sub(rb"\1'[address]'", hidden)
         if (shown := hidden.decode("utf-8", "surrogatepass")) != text:
             record.msg, record.args = shown, ()
         return True

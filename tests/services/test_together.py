@@ -173,12 +173,13 @@ INTENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"training_method": "dpo", "dpo_beta": 0.3, "simpo_gamma": 0.5, "rpo_alpha": 0.1, "batch_size": 16},
     ),
     "Weights & Biases": (
-        {"integrations": [{"type": "wandb", "wandb": {"project": "p", "name": "n", "entity": "e"}}]},
+        {"integrations": [{"type": "wandb", "wandb": {"project": "p", "name": "n", "entity": "e", "base_url": "b"}}]},
         {
             "wandb_api_key": "of-wandb",
             "wandb_project_name": "p",
             "wandb_name": "n",
             "wandb_entity": "e",
+            "wandb_base_url": "b",
         },
     ),
 }

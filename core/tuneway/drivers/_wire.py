@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 import httpx
 
@@ -157,10 +157,14 @@ class Wire:
 
 
 class HiddenAddress:
-    """A signed address: whoever has it can read or write the file, so it is hidden like a key."""
+    """A signed address: whoever has it can read or write the file, so it is hidden like a key.
+
+    The longer values of its query are hidden as well: stores repeat them in what they answer.
+    """
 
     def __init__(self, address: str) -> None:
-        forms = {address}
+        values = [pair.partition("=")[2] for pair in address.partition("?")[2].partition("#")[0].split("&")]
+        forms = {address, *values, *map(unquote, values)}
         with contextlib.suppress(httpx.InvalidURL):
             url = httpx.URL(address)
             forms |= {str(url), url.raw_path.decode("ascii", "replace")}

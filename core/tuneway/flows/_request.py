@@ -106,6 +106,14 @@ def unreadable(what: str, error: TunewayError) -> LookupFailed:
     return failure
 
 
+def still_ending(job_id: str) -> LookupFailed:
+    """Make the error for a job that is being cancelled for longer than the settle window."""
+    return LookupFailed(
+        f"{job_id} is still being cancelled, so no other job was created",
+        hint="Try again when it has ended.",
+    )
+
+
 def _may_send_again(account: Account, *, repeatable: bool) -> Callable[[BaseException], bool]:
     """Whether to send a request again at once.
 

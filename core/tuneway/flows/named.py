@@ -40,7 +40,7 @@ from tuneway.flows._identity import Intent, identify
 from tuneway.flows._marks import CONTENT, NAME_LENGTH, ORIGIN
 from tuneway.flows._names import BEGINNING, Names
 from tuneway.flows._paging import Pager
-from tuneway.flows._request import request, settling, unreadable
+from tuneway.flows._request import request, settling, still_ending, unreadable
 from tuneway.flows.cancel import cancel
 from tuneway.flows.quote import check_quote
 from tuneway.models import Job, JobSpec, Phase
@@ -266,10 +266,7 @@ class _NamedSubmission:
             return name not in self.jobs or not self.jobs[name].ending
 
         if not ended() and not (yield from settling(self.account, look)):
-            raise LookupFailed(
-                f"{name} is still being cancelled, so no other job was created",
-                hint="Try again when it has ended.",
-            )
+            raise still_ending(name)
 
     def _pause(self) -> Flow[None]:
         """Pause before a create is sent again."""

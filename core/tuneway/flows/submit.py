@@ -11,7 +11,8 @@ metadata on jobs, or at least a suffix, and list jobs. So every process computes
       └──ready──────────────────────────────────────────────────┘
 
 * LOOK: list the jobs with this intent's mark. A job that is alive or has succeeded is adopted. Failed and
-  cancelled jobs allow a new attempt; their number is its generation.
+  cancelled jobs allow a new attempt; their number is its generation. If the only job is being cancelled, it is read
+  until it has ended.
 * CREATE: send the create once. It is sent again only if the service surely didn't process it: it refused with a
   429, or was never reached. After any other result (accepted, a time-out, a broken or unreadable reply, 408, 409,
   5xx), the list is read.
@@ -43,6 +44,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from typing import Any
 
 from tuneway import calls, progress
@@ -54,7 +56,7 @@ from tuneway.flows._effects import Flow, now, sleep, tell
 from tuneway.flows._identity import Intent, check_room, check_suffix, identify
 from tuneway.flows._marks import suffix_shown
 from tuneway.flows._paging import Pager
-from tuneway.flows._request import request, unreadable
+from tuneway.flows._request import request, settling, still_ending, unreadable
 from tuneway.flows._unmarked import known_unmarked, recognised
 from tuneway.flows.cancel import cancel
 from tuneway.flows.named import submit_named
@@ -220,6 +222,7 @@ class _Submission:
         yield from self._find()
         self.past = self._dead()
         yield from self._recognise()
+        yield from self._let_end()
         self.past = self._dead()
         if not self.current:
             return SubmitResult.NOTHING
@@ -270,7 +273,7 @@ class _Submission:
         created = {self._mine, *self.account.memory.unmarked(self.intent.key, created=True)}
         for rival in rivals:
             ours = rival.id in created or self.intent.made(rival)
-            if ours and not rival.done:
+            if ours and not rival.done and not rival.ending:
                 yield from self._cancel(rival)
                 if self.current[0].id != self._survivor.id:
                     return SubmitResult.READY
@@ -325,14 +328,36 @@ class _Submission:
         return SET_SUFFIX if self.account.marking == self.carrier else SUFFIX_FROM_NOW_ON
 
     def _dead(self) -> set[str]:
-        return {job.id for job in self.known.values() if job.phase.dead}
+        """The jobs that can't be adopted: those that have ended without a model, or are being cancelled."""
+        return {job.id for job in self.known.values() if job.phase.dead or job.ending}
+
+    def _let_end(self) -> Flow[None]:
+        """If there is no job to adopt, wait until those of this intent that are being cancelled have ended."""
+        if self.known.keys() - self._dead():
+            return
+        for job in [job for job in self.known.values() if job.ending and self.intent.made(job)]:
+            if not (yield from settling(self.account, partial(self._read_whether_ended, job.id))):
+                raise still_ending(job.id)
+
+    def _read_whether_ended(self, job_id: str) -> Flow[bool]:
+        try:
+            job = self.known[job_id] = self.intent.completed(
+                (yield from request(self.account, calls.jobs.retrieve(job_id)))
+            )
+        except NotFound:
+            return self.known.pop(job_id, None) is not None  # the job was deleted
+        except TunewayError as error:
+            raise unreadable(f"whether {job_id} has ended, so no other job was created", error) from error
+        return not job.ending
 
     def _rank(self, job: Job) -> tuple[int, bool, float, str]:
         """Sort succeeded jobs first, then those that are alive, then the others; among equals, the oldest first.
 
+        A job that is being cancelled comes after those that aren't.
+
         A recognised job may be somebody else's, so that it can't be cancelled. So it comes before our own.
         """
-        phase = 0 if job.phase is Phase.SUCCEEDED else 2 if job.phase.dead else 1
+        phase = 0 if job.phase is Phase.SUCCEEDED else 3 if job.phase.dead else 2 if job.ending else 1
         recognised_ids = self.account.memory.unmarked(self.intent.key, created=False)
         return (phase, job.id not in recognised_ids, *job.age_rank)
 

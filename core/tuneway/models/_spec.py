@@ -102,7 +102,10 @@ class TrainingSpec(Strict):
 
     @property
     def kind(self) -> str:
-        """The name of the method; "supervised" if none is given."""
+        """The name of the method that is sent; "supervised" if none is given. One in `extra_body` replaces `method`."""
+        if "method" in (own := self.extra_body or {}):
+            kind = own["method"].get("type") if isinstance(own["method"], Mapping) else None
+            return kind if isinstance(kind, str) else "supervised"
         return self.method.type if self.method else "supervised"
 
     def training_to_wire(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
@@ -31,6 +32,7 @@ from tuneway import DPO, Client, InvalidSpec, Job, JobSpec, Recipe, Requester, S
 from tuneway.calls import Request, Response, Source
 from tuneway.dialects import FIREWORKS
 from tuneway.dialects.fireworks import _datasets
+from tuneway.dialects.fireworks._resources import dataset_id
 from tuneway.errors import BadRequest, Forbidden, JobFailed, QuotaExhausted, SubmitUncertain, TunewayError
 from tuneway.progress import FileReused, FileUploaded, JobCreated
 
@@ -285,6 +287,26 @@ def test_a_large_file_goes_to_the_store_without_the_key(
     assert "s3cret" not in caplog.text
 
 
+def test_what_a_store_repeats_of_a_signed_address_is_hidden(
+    server: FaultServer, ours: Client, train: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from tuneway.dialects.fireworks import _datasets
+
+    monkeypatch.setattr(_datasets, "LARGEST_UPLOAD", 100)
+    signed, plain = "a%2Fsignature-of-nobody", "a/signature-of-nobody"
+    with FaultServer(Store(server.service), prefix="") as store, caplog.at_level(logging.DEBUG):  # type: ignore[arg-type]
+        said = f"{signed} doesn't match {plain}"
+        store.fault(answer(said.encode(), 403, kind="text/plain", x_said=plain), "PUT", times=9)
+        address = {
+            f"{file_id}.jsonl": f"{store.origin}/up?sig={signed}"
+            for file_id in [dataset_id(hashlib.sha256(train.read_bytes()).hexdigest())]
+        }
+        server.fault(answer({"filenameToSignedUrls": address}), "POST", ".*:getUploadEndpoint", times=9)
+        with pytest.raises(TunewayError, match="doesn't match") as caught:
+            ours.upload(train)
+    assert "signature-of-nobody" not in f"{caught.value!r} {caught.value} {caplog.text}"
+
+
 def test_an_upload_without_an_address_is_an_error(
     server: FaultServer, ours: Client, train: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,6 +396,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"extra_body": {"method": {"type": "supervised", "supervised": {"grader": {}}}}}, "method"),
     ({"extra_body": {"warmStartFrom": "accounts/acme/models/other"}}, "warmStartFrom"),
     ({"method": Supervised(n_epochs=1), "hyperparameters": {"n_epochs": 2}}, "hyperparameters"),
+    ({"method": Supervised(batch_size=8, hyperparameters={"batch_size_samples": 16})}, "batch_size_samples"),
 ]
 
 
@@ -478,6 +501,15 @@ def test_a_create_that_takes_its_time_leaves_one_job(name: str, server: FaultSer
     server.fault(FAULTS[name], "POST", JOBS)
     job = ours.submit(SPEC, requester=NIGHTLY)
     assert [record["name"].rpartition("/")[2] for record in server.service.all_jobs] == [job.id]
+
+
+@pytest.mark.parametrize("fault", [drop_after(), answer({"code": 14, "message": "in trouble"}, 503, acts=True)])
+def test_a_method_in_extra_body_gives_the_job_its_kind(fault: Fault, server: FaultServer, ours: Client) -> None:
+    spec = JobSpec(model="llama", training_file="ds-1", extra_body={"method": {"type": "dpo", "dpo": {}}})
+    server.fault(fault, "POST", f"{ROOT}/{PREFERENCE}")
+    job = ours.submit(spec, requester=NIGHTLY)
+    assert [record["name"] for record in server.service.all_jobs] == [f"accounts/{ACCOUNT}/{job.id}"]
+    assert ours.submit(spec, requester=NIGHTLY).id == job.id
 
 
 def test_a_client_that_is_killed_with_a_create_on_its_way_leaves_one_job(server: FaultServer, ours: Client) -> None:

@@ -402,3 +402,12 @@ def test_our_similarity_metrics_are_theirs():
 
     hint = get_type_hints(their_graders.TextSimilarityGraderParam)["evaluation_metric"]
     assert literals(get_type_hints(TextSimilarityGrader)["evaluation_metric"]) == literals(hint)
+
+
+@pytest.mark.parametrize(
+    ("own", "kind"),
+    [({"type": "reinforcement"}, "reinforcement"), (None, "supervised"), ({"type": 7}, "supervised")],
+)
+def test_the_kind_is_that_of_the_method_that_is_sent(own, kind):
+    assert spec(method=DPO(), extra_body={"method": own}).kind == kind
+    assert spec(method=DPO(), extra_body={"other": 1}).kind == "dpo"

@@ -196,6 +196,14 @@ def test_the_images_of_a_model_that_sees_are_trained_only_if_asked_for():
     assert create_body(given | by_name(train_vision=True), limits)["multimodal_params"] == {"train_vision": True}
 
 
+def test_images_of_a_model_that_sees_none_are_refused_before_anything_is_paid(connect, server, service):
+    method = Supervised(hyperparameters={"train_vision": True})
+    spec = JobSpec(model=MODEL, training_file=service.add_file()["id"], method=method)
+    with connect(base_url=server.base_url, **QUICK) as client, pytest.raises(InvalidSpec, match="train_vision"):
+        client.submit(spec, key="nightly")
+    assert not server.asked("POST", JOBS)
+
+
 def test_a_create_asks_for_the_limits_and_is_one_request(connect, server, service):
     spec = JobSpec(model=MODEL, training_file=service.add_file()["id"], seed=7, method=Supervised(n_epochs=2))
     with connect(base_url=server.base_url, **QUICK) as client:
@@ -230,13 +238,15 @@ def test_limits_that_can_not_be_read_are_asked_for_again(connect, server, servic
 
 
 def test_metrics_go_to_weights_and_biases_with_the_users_key(connect, server, service):
-    spec = JobSpec(model=MODEL, training_file=service.add_file()["id"], integrations=[WANDB])
+    integration = {"type": "wandb", "wandb": {"project": "p", "base_url": "https://wandb.example"}}
+    spec = JobSpec(model=MODEL, training_file=service.add_file()["id"], integrations=[integration])
     wandb = {"wandb_api_key": "a-key-of-wandb-that-nobody-may-see"}
     with connect(base_url=server.base_url, service_options=wandb, **QUICK) as client:
         client.jobs.create(spec)
         assert wandb["wandb_api_key"] not in repr(client)
     (sent,) = server.asked("POST", JOBS)
     assert (sent.json["wandb_key"], sent.json["wandb_project_name"]) == (wandb["wandb_api_key"], "p")
+    assert sent.json["wandb_base_url"] == "https://wandb.example"
     assert wandb["wandb_api_key"] not in repr(TOGETHER.configured(wandb))
 
 
@@ -258,6 +268,17 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"method": Supervised(hyperparameters={"beta": 0.1})}, "beta"),
     ({"method": Supervised(hyperparameters={"momentum": 0.9})}, "momentum"),
     ({"method": DPO(hyperparameters={"train_on_inputs": True})}, "train_on_inputs"),
+    ({"method": Supervised(hyperparameters={"lora": False, "lora_r": 16})}, "lora_r"),
+    (
+        {"method": Supervised(hyperparameters={"lr_scheduler_type": "linear", "scheduler_num_cycles": 2})},
+        "scheduler_num_cycles",
+    ),
+    (
+        {"method": DPO(hyperparameters={"simpo_gamma": 1.0, "dpo_normalize_logratios_by_length": False})},
+        "dpo_normalize_logratios_by_length",
+    ),
+    ({"method": Supervised(hyperparameters={"lora_alpha": 8.5})}, "lora_alpha"),
+    ({"method": Supervised(hyperparameters={"lora_alpha": "much"})}, "lora_alpha"),
     ({"method": Supervised(n_epochs=2), "hyperparameters": {"n_epochs": 3}}, "hyperparameters"),
     ({"extra_body": {"method": {"type": "supervised", "supervised": {"packing": True}}}}, "method"),
     ({"metadata": {"team": "a"}}, "metadata"),
@@ -281,6 +302,7 @@ def test_what_together_does_not_offer_is_refused_before_anything_is_sent(fields,
     [
         ([WANDB, WANDB], "takes one integration"),
         ([{"type": "wandb", "wandb": {"project": "p", "tags": ["t"]}}], "tags"),
+        ([{"type": "wandb", "wandb": {"project": "p", "group": "g"}}], "group"),
     ],
 )
 def test_an_integration_that_can_not_be_said_is_refused(integrations, why, connect, server):

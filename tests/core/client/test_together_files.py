@@ -150,6 +150,17 @@ def test_no_error_and_no_log_has_the_signed_address(status, connect, server, sto
     assert service.files == []
 
 
+def test_no_log_has_a_signed_address_with_a_quotation_mark(connect, server, store, train, caplog):
+    caplog.set_level(logging.DEBUG)
+    address = f"{store.origin}/elsewhere?name='a'&X-Amz-Signature=signature-of-nobody"
+    headers = {"location": address, "x-together-file-id": "file-1"}
+    server.fault(answer(b"", 302, **headers), "POST", "/files", times=9)
+    with connect(base_url=server.base_url, **QUICK) as client, pytest.raises(TunewayError):
+        client.upload(train)
+    assert "location" in caplog.text
+    assert "signature-of-nobody" not in caplog.text
+
+
 def test_a_store_that_can_not_be_reached_is_told_without_its_address(connect, server, store, service, train):
     service.storage.address = "http://127.0.0.1:1"
     with (

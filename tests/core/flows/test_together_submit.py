@@ -206,3 +206,63 @@ def test_a_job_that_has_ended_is_given_as_it_is_when_it_is_cancelled(place):
     job = place.submit()
     place.service.finish(job.id)
     assert place.driver.run(cancel(account(), job.id)).status == "completed"
+
+
+def test_a_job_that_is_being_cancelled_ends_before_the_next_one_is_created(place):
+    first = place.submit()
+    place.service.looks_until_cancelled = 3
+    assert place.driver.run(cancel(account(), first.id)).ending
+    second = place.submit()
+    assert second.id != first.id
+    assert [job["status"] for job in place.service.jobs] == ["cancelled", "pending"]
+
+
+def test_nothing_is_created_beside_a_job_that_is_being_cancelled_for_ever(place):
+    first = place.submit()
+    place.service.looks_until_cancelled = 1_000_000
+    place.driver.run(cancel(account(), first.id))
+    with pytest.raises(LookupFailed, match="still being cancelled") as caught:
+        place.submit()
+    assert caught.value.retryable
+    assert len(place.service.jobs) == 1
+
+
+def test_a_job_that_succeeds_while_it_is_being_cancelled_is_adopted(place):
+    first = place.submit()
+    place.service.job(first.id)["status"] = "cancel_requested"
+    place.service._waits[first.id] = 9
+    place.driver.at[place.driver.now + 2] = lambda: place.service.finish(first.id)
+    assert place.submit().id == first.id
+    assert len(place.service.jobs) == 1
+
+
+def test_a_job_that_is_deleted_while_it_is_being_cancelled_makes_room(place):
+    first = place.submit()
+    place.service.job(first.id)["status"] = "cancel_requested"
+    place.service._waits[first.id] = 9
+    place.driver.at[place.driver.now + 2] = place.service.jobs.clear
+    assert place.submit().status == "pending"
+    assert len(place.service.jobs) == 1
+
+
+def test_a_job_that_can_not_be_read_while_it_is_being_cancelled_has_none_beside_it(place):
+    first = place.submit()
+    place.service.job(first.id)["status"] = "cancel_requested"
+    place.driver.trouble = {f"GET /fine-tunes/{first.id}": [reply({"odd": 1})] * 9}
+    with pytest.raises(LookupFailed, match=f"whether {first.id} has ended"):
+        place.submit()
+    assert len(place.service.jobs) == 1
+
+
+def test_a_younger_job_lives_on_beside_an_older_one_that_is_being_cancelled(place):
+    """What cancelled the older one doesn't know of the younger one."""
+    first = place.submit()
+    younger = place.service.add_job(
+        **{name: place.service.job(first.id)[name] for name in ("suffix", "training_file")},
+        status="running",
+        created_at="1970-01-12T13:50:00.000Z",
+    )
+    place.service.job(first.id)["status"] = "cancel_requested"
+    place.service._waits[first.id] = 1_000_000
+    assert place.submit().id == younger["id"]
+    assert younger["status"] == "running"

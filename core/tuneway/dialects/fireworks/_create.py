@@ -96,8 +96,15 @@ def _method(body: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 def _settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Hyperparameters under Fireworks' names. What is left to the service ("auto") is left out."""
-    chosen = {name: value for name, value in parameters.items() if value not in (None, "auto")}
-    return {_HYPERPARAMETERS.get(name, _camel(name)): value for name, value in chosen.items()}
+    settings: dict[str, Any] = {}
+    for name, value in parameters.items():
+        if value in (None, "auto"):
+            continue
+        theirs = _HYPERPARAMETERS.get(name, _camel(name))
+        if theirs in settings:
+            raise _refused(name, f"takes one {theirs}, and there are two", "Give one of them.")
+        settings[theirs] = value
+    return settings
 
 
 def _model(body: Mapping[str, Any], job_id: str | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tuneway._escape import excerpt
+from tuneway.errors import InvalidSpec
 
 PLAIN: Mapping[str, Any] = {
     "n_epochs": 1,
@@ -39,6 +40,14 @@ OWN = {
 
 WANDB_HINT = "Set WANDB_API_KEY, or the service option wandb_api_key. Together sends the metrics in your name."
 
+WANDB = {
+    "project": "wandb_project_name",
+    "name": "wandb_name",
+    "entity": "wandb_entity",
+    "base_url": "wandb_base_url",
+}
+"""The fields of an integration with Weights & Biases, and their names in the body."""
+
 LARGEST = ("max_batch_size", "max_batch_size_dpo")
 """The limits that are the largest batches, of supervised training and of DPO."""
 
@@ -62,11 +71,28 @@ def problems(given: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
     known = SHARED | OWN.get(kind, frozenset())
     for name in sorted(hyperparameters.keys() - known - {"learning_rate_multiplier"}):
         yield name, f"takes no hyperparameter {excerpt(name)}", f"It takes {', '.join(sorted(known))}."
+    yield from _contradictions(hyperparameters)
     integrations = given.get("integrations") or ()
     if len(integrations) > 1:
         yield "integrations", "takes one integration", "Leave out the others."
-    if any(one["wandb"].get("tags") for one in integrations):
-        yield "integrations", "takes no tags for Weights & Biases", "Leave them out."
+    told = [item for one in integrations for item in one["wandb"].items()]
+    for name in sorted({name for name, value in told if name not in WANDB and value not in (None, [])}):
+        yield "integrations", f"takes no {excerpt(name)} for Weights & Biases", f"It takes {', '.join(WANDB)}."
+
+
+def _contradictions(asked: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
+    """Hyperparameters that another one leaves without a place in the body."""
+    if asked.get("lora") is False:
+        for name in (name for name in LORA if name != "lora" and name in asked):
+            yield name, f"takes no {name} with lora=False", "Leave out one of them."
+    if "scheduler_num_cycles" in asked and asked.get("lr_scheduler_type", "cosine") != "cosine":
+        yield "scheduler_num_cycles", "has cycles in the scheduler cosine alone", "Leave it out."
+    if asked.get("dpo_normalize_logratios_by_length") is False and (asked.get("simpo_gamma") or 0) > 0:
+        name = "dpo_normalize_logratios_by_length"
+        yield name, "normalises by length whenever simpo_gamma is given", "Leave out one of them."
+    alpha = asked.get("lora_alpha", 1)
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not float(alpha).is_integer():
+        yield "lora_alpha", f"takes a whole number, and not {excerpt(alpha)}", None
 
 
 def method_of(given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -110,6 +136,10 @@ def create_body(given: Mapping[str, Any], limits: Mapping[str, Any], *, wandb_ke
     own["batch_size"] = asked.get("batch_size") or _largest_batch(limits, kind, training_type)
     if limits.get("supports_vision"):
         own["multimodal_params"] = {"train_vision": asked.get("train_vision", False)}
+    elif asked.get("train_vision"):
+        raise InvalidSpec(
+            f"train_vision: {given['model']} sees no images at together", field="train_vision", hint="Leave it out."
+        )
     for name, value in (("suffix", given.get("suffix")), ("random_seed", given.get("seed"))):
         if value is not None:
             own[name] = value
@@ -179,8 +209,7 @@ def _largest_batch(limits: Mapping[str, Any], kind: str, training_type: Mapping[
 
 
 def _wandb(given: Mapping[str, Any], key: str | None) -> dict[str, Any]:
-    names = {"project": "wandb_project_name", "name": "wandb_name", "entity": "wandb_entity"}
     for one in given.get("integrations") or ():
-        told = {names[name]: value for name, value in one["wandb"].items() if name in names and value is not None}
+        told = {WANDB[name]: value for name, value in one["wandb"].items() if name in WANDB and value is not None}
         return told | {"wandb_key": key}
     return {}
