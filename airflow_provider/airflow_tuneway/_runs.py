@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_tuneway._compat import conf
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
@@ -61,13 +61,16 @@ def as_arguments(requester: Requester) -> dict[str, Any]:
     return given | {"deployment": requester.deployment}
 
 
-def is_own(job: Job, requester: Requester) -> bool:
+def is_own(job: Job, requester: Requester, *, marks: Collection[str] = ()) -> bool:
     """Whether this requester has made the job, so that its kill may cancel it.
 
     A requester without a step stands for all tasks of its run: a step that waits doesn't know which task made the job.
+    `marks` are those of the creates that this very try has sent.
     """
-    from tuneway.flows import ORIGIN, made_by
+    from tuneway.flows import ORIGIN, has_key, made_by
 
+    if any(has_key(job, mark) for mark in marks):
+        return True
     if requester.step is not None:
         return made_by(job, requester)
     origin = (job.metadata or {}).get(ORIGIN) or ""

@@ -20,6 +20,7 @@ from tuneway import AsyncClient, Job, Requester, WaitToken
 from tuneway._escape import one_line
 from tuneway.errors import NotRegistered, TunewayError
 from tuneway.progress import Logged, News
+from tuneway.steps import as_made
 
 TOLD = "tuneway_told"
 """The XCom with the position in the job's log up to which it is told: another triggerer goes on from there."""
@@ -43,6 +44,7 @@ class FineTuningJobTrigger(BaseTrigger):
         cancel_on_kill: Whether the job is cancelled when the task is ended by a person.
         maker: The arguments of a `tuneway.Requester`: only jobs that it has made are cancelled. Left out, as in
             triggers that an earlier version stored, it is the task's run.
+        made: The job's marks, where the job itself doesn't show them whole: `made` in the create step's output.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class FineTuningJobTrigger(BaseTrigger):
         poll: Mapping[str, float] | None = None,
         cancel_on_kill: bool = True,
         maker: Mapping[str, Any] | None = None,
+        made: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.token = dict(token)
@@ -60,6 +63,7 @@ class FineTuningJobTrigger(BaseTrigger):
         self.poll = dict(poll) if poll else None
         self.cancel_on_kill = cancel_on_kill
         self.maker = dict(maker) if maker else None
+        self.made = dict(made) if made else None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What Airflow stores."""
@@ -69,6 +73,7 @@ class FineTuningJobTrigger(BaseTrigger):
             "poll": self.poll,
             "cancel_on_kill": self.cancel_on_kill,
             "maker": self.maker,
+            **({"made": self.made} if self.made else {}),
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -105,7 +110,7 @@ class FineTuningJobTrigger(BaseTrigger):
             asyncio.timeout(CANCEL_SECONDS),
             lease(self.conn_id, self.poll) as client,
         ):
-            if not is_own(await client.jobs.retrieve(job_id), maker):
+            if not is_own(as_made(await client.jobs.retrieve(job_id), {"made": self.made}), maker):
                 self.log.info("The task was ended: %s was made elsewhere and goes on", one_line(job_id))
                 return
             job = await client.cancel(job_id)

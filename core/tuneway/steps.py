@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from tuneway._escape import excerpt, url_segment
 from tuneway.dialects import is_local
 from tuneway.errors import InvalidInput, InvalidSpec
-from tuneway.flows import hash_in
+from tuneway.flows import KEY, ORIGIN, has_key, hash_in, made_by
 from tuneway.models import JobSpec, TrainingSpec
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tuneway.outcome import Outcome
     from tuneway.recipe import Recipe
     from tuneway.registry import ModelVersion
+    from tuneway.requester import Requester
 
 
 def data_summary(report: DatasetReport) -> dict[str, Any]:
@@ -60,7 +61,11 @@ def file_summary(file: UploadedFile) -> dict[str, Any]:
 
 
 def job_summary(
-    job: Job, asked: TrainingSpec | Mapping[str, Any] | str | None = None, *, data: object = None
+    job: Job,
+    asked: TrainingSpec | Mapping[str, Any] | str | None = None,
+    *,
+    data: object = None,
+    by: Requester | None = None,
 ) -> dict[str, Any]:
     """Summarise a job, with what later steps need to know of earlier ones.
 
@@ -69,7 +74,10 @@ def job_summary(
         asked: What was asked for: a specification, or the output of a step that knows it.
         data: What is known of its data: a report, or the output of the step that checked or uploaded it; else what
             `asked` knows.
+        by: Who asked for the job, in the step that created or adopted it. If it has made the job, and the job itself
+            doesn't show that, the summary does: see `as_made`.
     """
+    made = _made(job, by) if by else made_in(asked)
     requested, facts = requested_in(asked), data_facts(data) or data_facts(asked)
     return {
         "job_id": job.id,
@@ -79,7 +87,32 @@ def job_summary(
         "trained_tokens": job.trained_tokens,
         **({"requested": requested} if requested else {}),
         **({"data": facts} if facts else {}),
+        **({"made": made} if made else {}),
     }
+
+
+def as_made(job: Job, created: object) -> Job:
+    """The job with the marks of who has made it, if the output of the step that created it has told them.
+
+    Where the mark is in a job's suffix, the job alone shows too little of it for `tuneway.flows.made_by`.
+    """
+    made = made_in(created)
+    if not made or not has_key(job, made["key"]):
+        return job
+    return job.model_copy(update={"metadata": (job.metadata or {}) | {KEY: made["key"], ORIGIN: made["origin"]}})
+
+
+def made_in(created: object) -> dict[str, str] | None:
+    """The marks that the output of the step that created a job tells, where the job doesn't show them whole."""
+    made = created.get("made") if isinstance(created, Mapping) else None
+    return dict(made) if made else None
+
+
+def _made(job: Job, by: Requester) -> dict[str, str] | None:
+    marks = job.metadata or {}
+    if ORIGIN in marks or KEY not in marks or not made_by(job, by):
+        return None
+    return {"key": marks[KEY], "origin": by.origin}
 
 
 def requested_in(asked: TrainingSpec | Mapping[str, Any] | str | None) -> dict[str, Any]:

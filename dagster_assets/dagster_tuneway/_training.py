@@ -27,8 +27,8 @@ from tuneway._escape import one_line
 from tuneway.choices import Reuse
 from tuneway.errors import JobError, TunewayError
 from tuneway.flows import CONTENT, ORIGIN, deadline_after
-from tuneway.progress import JobAdopted, JobCreated, News
-from tuneway.steps import data_facts, file_id_of, job_id_of, job_summary, validation_file_id_of
+from tuneway.progress import CreatePlanned, JobAdopted, JobCreated, News
+from tuneway.steps import as_made, data_facts, file_id_of, job_id_of, job_summary, validation_file_id_of
 
 if TYPE_CHECKING:
     from tuneway.client import StartedJob
@@ -60,6 +60,7 @@ class Attempt:
         self._requester = requester_of(context, recipe.keys.job, keep_origin=recipe.cancel_on_termination)
         self._adopted = False
         self._made: str | None = None  # the id of the job that this attempt has created
+        self._marks: set[str] = set()  # of the creates that this attempt has sent
         self._job: Job | None = None
         self._created: Mapping[str, Any] = {}
 
@@ -88,7 +89,7 @@ class Attempt:
     def take(self, created: Mapping[str, Any]) -> None:
         """Go on with a job that was submitted before: the output of the step that did."""
         self._created = created
-        self._job = self._tuneway.client.jobs.retrieve(job_id_of(created))
+        self._job = as_made(self._tuneway.client.jobs.retrieve(job_id_of(created)), created)
 
     def wait(self) -> None:
         """Wait in the step. The job goes on when the run is terminated, unless it is to be cancelled then."""
@@ -147,7 +148,7 @@ class Attempt:
                 **then,
             )
             self._job = started.job
-        self._created = job_summary(started.job, started.spec, data=data or started.report)
+        self._created = job_summary(started.job, started.spec, data=data or started.report, by=self._requester)
         return started
 
     def _hear(self, news: News) -> None:
@@ -155,6 +156,8 @@ class Attempt:
             self._adopted, self._job = True, news.job
         elif isinstance(news, JobCreated):
             self._made = news.job.id
+        elif isinstance(news, CreatePlanned):
+            self._marks.add(news.mark)
         self._teller(news)
 
     def _why(self) -> str:
@@ -189,7 +192,7 @@ class Attempt:
             # the signal may have interrupted the client that waits in the middle of anything
             with self._tuneway.new_client(timeout=10.0, retry=Retry(attempts=3, patience=10.0)) as client:
                 # before the service has answered, a job is known only by who asked for it
-                gone = [client.cancel(job.id)] if job else client.cancel_made_by(self._requester)
+                gone = [client.cancel(job.id)] if job else client.cancel_made_by(self._requester, marks=self._marks)
             for one in gone:
                 self._context.log.info("The run was terminated: %s is %s", one_line(one.id), one_line(one.status))
         except TunewayError as error:

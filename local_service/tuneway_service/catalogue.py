@@ -129,7 +129,7 @@ class Catalogue:
             "seed": body.seed,
             **self._grading(body),
             "model_name": row.model_name,
-            "stands_in_for": body.model if body.model in self.stand_ins else None,
+            **({"stands_in_for": body.model} if body.model in self.stand_ins else {}),
             "integrations": body.integrations,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,9 +13,9 @@ from prefect_tuneway.credentials import Credentials, FineTuningCredentials, reso
 from tuneway.choices import Reuse, check_word
 
 if TYPE_CHECKING:
-    from tuneway import AsyncClient, JobSpec, Recipe
+    from tuneway import AsyncClient, JobSpec, Recipe, Requester
     from tuneway.client import StartedJob
-    from tuneway.progress import Listener
+    from tuneway.progress import Listener, News
 
 Output = str | Mapping[str, Any]
 """An id, or the output of a step that knows it."""
@@ -33,24 +34,40 @@ def create(
     from tuneway.steps import asked_training, job_summary
 
     what, facts = asked_training({**training, "training_file": training_file, "validation_file": validation_file})
-    started: StartedJob = yield from start(what, credentials, key=key, reuse=reuse)
-    return job_summary(started.job, what, data=facts)
+    started, requester = yield from start(what, credentials, key=key, reuse=reuse)
+    return job_summary(started.job, what, data=facts, by=requester)
 
 
-def start(what: Recipe | JobSpec, credentials: Credentials, *, key: str | None, reuse: Reuse) -> Step[StartedJob]:
-    """Create one job for this, or adopt it. The data of a recipe is checked and uploaded first."""
+def start(
+    what: Recipe | JobSpec, credentials: Credentials, *, key: str | None, reuse: Reuse
+) -> Step[tuple[StartedJob, Requester]]:
+    """Create one job for this, or adopt it; gives who asked as well. A recipe's data is checked and uploaded first."""
     check_word(reuse, Reuse, field="reuse")
     access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
     run: _runs.Run = yield Here(_runs.current_run)
+    requester = run.requester(key)
     yield Here(lambda: hooks.note_credentials(run, access))  # before there is a job that a cancel has to find
 
     async def send(client: AsyncClient, tell: Listener) -> tuple[StartedJob, str]:
-        started = await client.start(what, run.requester(key), reuse=reuse, on_event=tell)
+        started = await client.start(what, requester, reuse=reuse, on_event=noting_marks(run, tell))
         return started, client.base_url
 
     started, base_url = yield AtService(access.client_settings(), send, log_news)
     yield Here(lambda: _notes.link_to(started.job, base_url))
-    return started  # type: ignore[no-any-return]
+    return started, requester
+
+
+def noting_marks(run: _runs.Run, tell: Listener) -> Listener:
+    """A listener that notes on the flow run which job is about to be created, where the job won't show it."""
+    from tuneway.progress import CreatePlanned
+
+    def hear(news: News) -> object:
+        tell(news)
+        if isinstance(news, CreatePlanned) and not news.origin_kept and run.home is not None:
+            return asyncio.to_thread(_runs.note_mark, run.home, news.mark)
+        return None
+
+    return hear
 
 
 def control(verb: Literal["cancel", "pause", "resume"], job: Output, credentials: Credentials) -> Step[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
@@ -14,8 +15,6 @@ from prefect.exceptions import MissingContextError, ObjectNotFound
 from prefect.logging import get_run_logger
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
@@ -25,6 +24,8 @@ ENGINE = "prefect"
 
 CANCEL_EVENTS = "_cancel_events"
 """An attribute of Prefect's task runner that isn't public: see `is_cancelled`."""
+MARK = "tuneway.mark."
+"""Labels on a flow run: the marks of its jobs that don't have their origin, for a hook in another process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +97,17 @@ def current_run() -> Run:
 def is_own(job: Job) -> bool:
     """Whether the flow run around this step has made the job, and not only adopted it or been given its id."""
     from tuneway import Requester
-    from tuneway.flows import made_by
+    from tuneway.flows import has_key, made_by
 
     run_id = _flow_run_id()
     if run_id is None:
         return False
     with asking() as client:
         flow_run = client.read_flow_run(run_id)
-    _, marks = home_of(flow_run)
-    return any(made_by(job, Requester(engine=ENGINE, mark=mark)) for mark in marks)
+    home = home_of(flow_run)
+    return any(has_key(job, mark) for mark in home.marks) or any(
+        made_by(job, Requester(engine=ENGINE, mark=origin)) for origin in home.origins
+    )
 
 
 def _flow_run_id() -> UUID | None:
@@ -113,8 +116,23 @@ def _flow_run_id() -> UUID | None:
     return (task.task_run.flow_run_id if task else None) or (flow.flow_run.id if flow and flow.flow_run else None)
 
 
-def home_of(flow_run: FlowRun) -> tuple[FlowRun, list[str]]:
-    """The flow run with a process of its own that this one is part of, and the marks of the jobs that it made.
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A flow run with a process of its own, and how the jobs that it made are found.
+
+    Args:
+        run: The flow run.
+        origins: The origin marks of its jobs.
+        marks: The marks of the jobs that don't have their origin.
+    """
+
+    run: FlowRun
+    origins: list[str]
+    marks: list[str]
+
+
+def home_of(flow_run: FlowRun) -> Home:
+    """The flow run with a process of its own that this one is part of.
 
     A parent flow that is retried starts its deployed flows as new runs. The jobs of the earlier ones carry the
     marks of those runs, so their marks are given as well.
@@ -125,7 +143,17 @@ def home_of(flow_run: FlowRun) -> tuple[FlowRun, list[str]]:
     with asking() as client:
         home = client.read_flow_run(home.id)  # its state now, which tells why it ends
         runs = [home, *_earlier(client, home)]
-    return home, [mark_of(pipeline, str(run.id)) for run in runs]
+    return Home(
+        home,
+        origins=[mark_of(pipeline, str(run.id)) for run in runs],
+        marks=[label.removeprefix(MARK) for run in runs for label in run.labels or {} if label.startswith(MARK)],
+    )
+
+
+def note_mark(home: str, mark: str) -> None:
+    """Note on a flow run the mark of a job that is about to be created, and that won't have its origin."""
+    with asking() as client:
+        client.update_flow_run_labels(UUID(home), {f"{MARK}{mark}": True})
 
 
 def _earlier(client: SyncPrefectClient, home: FlowRun) -> list[FlowRun]:

@@ -84,15 +84,16 @@ def cancel_if_asked(
     """Cancel the jobs of a run if a person has cancelled it; gives whether that is so."""
     from tuneway.errors import TunewayError
 
-    home, marks = _runs.home_of(flow_run)
+    found = _runs.home_of(flow_run)
+    home = found.run
     if home.state is None or not (home.state.is_cancelling() or home.state.is_cancelled()):
         return False
     trouble: TunewayError | None = None
     for access in [resolve(credentials)] if credentials is not None else _used_by(home):
-        for mark in marks:
+        for origin in found.origins:
             try:
                 with access.get_client() as client:
-                    jobs = client.cancel_made_by(mark)
+                    jobs = client.cancel_made_by(origin, marks=found.marks)
             except TunewayError as error:  # the jobs on other accounts are still cancelled
                 trouble = error
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect._internal.compatibility.async_dispatch import async_dispatch
 from prefect.blocks.abstract import JobBlock, JobRun
@@ -12,9 +12,6 @@ from prefect_tuneway import _jobs, _wait
 from prefect_tuneway._steps import AtService, Here, Step, arun, run
 from prefect_tuneway.credentials import DOCUMENTATION, JOB_LOGO, FineTuningCredentials, renamed, resolve
 from tuneway.choices import Order, Reuse
-
-if TYPE_CHECKING:
-    from tuneway.client import StartedJob
 
 
 class FineTuningJobRun(JobRun[dict[str, Any]]):
@@ -163,5 +160,5 @@ class FineTuningJob(JobBlock[dict[str, Any]]):
 
         own = {"credentials", "key", "reuse", "timeout"}
         asked = asked_training({name: getattr(self, name) for name in FineTuningJob.model_fields if name not in own})
-        started: StartedJob = yield from _jobs.start(asked.what, self.credentials, key=self.key, reuse=self.reuse)
-        return job_summary(started.job, started.spec, data=started.report)
+        started, requester = yield from _jobs.start(asked.what, self.credentials, key=self.key, reuse=self.reuse)
+        return job_summary(started.job, started.spec, data=started.report, by=requester)

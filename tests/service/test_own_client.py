@@ -67,12 +67,13 @@ def test_a_job_that_somebody_cancels_says_so(tuneway_client, service, rows):
         tuneway_client.wait(job, timeout=60)
 
 
-def test_the_service_is_diagnosed_without_a_job_and_with_one(tuneway_client, rows):
-    before = tuneway_client.doctor()
+def test_the_service_is_diagnosed_without_a_job_and_with_one(rows):
+    with running_service() as service, Client(base_url=service.base_url, settle=0.1) as client:
+        before = client.doctor()
+        job = client.submit(JobSpec(model="gpt-4o-mini", training_file=client.upload(rows)), key="seen")
+        after = client.doctor()
     assert (before.key, before.marks, before.jobs) == ("accepted", "unknown", 0)
     assert "gpt-4o-mini" in before.models
-    job = tuneway_client.submit(JobSpec(model="gpt-4o-mini", training_file=tuneway_client.upload(rows)), key="seen")
-    after = tuneway_client.doctor()
     assert (after.marks, after.evidence, after.jobs) == ("kept", f"{job.id} has Tuneway's mark", 1)
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fireworks
 import pytest
 from support.fault_server import FaultServer, answer
 from support.vendors.fireworks import ACCOUNT, PREFERENCE, ROOT, SUPERVISED, Fireworks
 from support.vendors.fireworks_client import JOBS, KEY, NIGHTLY, ROWS, SPEC, open_client
 
 from tuneway import DPO, Client, JobSpec, Supervised
+
+fireworks = pytest.importorskip("fireworks", reason="needs the group services-test")
 
 
 @pytest.fixture

@@ -93,6 +93,7 @@ class CreateFineTuningJobOperator(SubmittingOperator):
         from tuneway.steps import asked_training, job_summary
 
         asked = asked_training(fields_of(self, SPEC_FIELDS))
-        started = self.start(client, asked.what, self.requester(context["ti"]))
+        requester = self.requester(context["ti"])
+        started = self.start(client, asked.what, requester)
         store_job(context, started.job.id, client.base_url, self.conn_id)
-        return job_summary(started.job, started.spec, data=asked.facts)
+        return job_summary(started.job, started.spec, data=asked.facts, by=requester)

@@ -87,12 +87,15 @@ class EndingOperator(TunewayOperator):
         self._ending: Ending | None = None
         self._asked: JobSpec | None = None
         self._job_id: str | None = None
+        self._marks: set[str] = set()
+        self._known: dict[str, Any] | None = None
 
     def execute(self, context: Context) -> Any:
         """Do the step; if a person ends it, cancel the job before the process ends."""
         ti = context["ti"]
         self._ending = ending = Ending(ti, lambda: self._cancel_own(ti, why="The task was ended"), self.log)
         self._asked = self._job_id = None
+        self._known, self._marks = None, set()
         try:
             return super().execute(context)
         finally:
@@ -105,17 +108,23 @@ class EndingOperator(TunewayOperator):
             self._ending.begin()
 
     def tell(self, news: News) -> None:
-        """Write a piece of news into the task's log, and note the job as soon as it is there."""
-        from tuneway.progress import JobCreated
+        """Write a piece of news into the task's log; note a create before it is sent, and the job once it is there."""
+        from tuneway.progress import CreatePlanned, JobCreated
 
         if isinstance(news, JobCreated):
             self._job_id = news.job.id
+        elif isinstance(news, CreatePlanned):
+            self._marks.add(news.mark)
         self.stop_if_over()
         super().tell(news)
 
     def maker(self, ti: Any) -> Requester:
         """The requester whose jobs this step may cancel: the task itself, which knows which job it has made."""
         return self.requester(ti)
+
+    def created(self, ti: Any) -> object:  # noqa: ARG002
+        """The output of the step that created the job, if it is known: it tells what the job itself may not show."""
+        return None
 
     def stop_if_over(self) -> None:
         """Stop here if a person has ended the task."""
@@ -133,12 +142,16 @@ class EndingOperator(TunewayOperator):
                 with suppress(NotFound):  # it may not show yet
                     self._cancel(client, ti, job_id, why=why)
             if asked is not None:
-                for job in client.cancel_made_by(self.requester(ti), spec=asked):
+                for job in client.cancel_made_by(self.requester(ti), spec=asked, marks=self._marks):
                     self.log.info("%s: %s is %s", why, one_line(job.id), one_line(job.status))
 
     def _cancel(self, client: Client, ti: Any, job_id: str, *, why: str) -> Job | None:
         """Cancel the job if this task may; gives the job as it is then, None if it was left alone."""
-        if not is_own(client.jobs.retrieve(job_id), self.maker(ti)):
+        from tuneway.steps import as_made
+
+        job, maker = client.jobs.retrieve(job_id), self.maker(ti)
+        # Airflow is asked last, for what the job itself doesn't show: a signal may have interrupted another question
+        if not is_own(job, maker, marks=self._marks) and not is_own(as_made(job, self.created(ti)), maker):
             self.log.info("%s: %s was made elsewhere and goes on", why, one_line(job_id))
             return None
         job = client.cancel(job_id)

@@ -63,8 +63,10 @@ class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, Publish
         self._budget()  # a wrong time-out is refused before anything is sent
         self._check_that_it_waits()
         asked = asked_training(self.training())
-        started = self.start(client, asked.what, self.requester(context["ti"]), **self.registration())
-        known = job_summary(started.job, started.spec, data=started.report or asked.facts)
+        requester = self.requester(context["ti"])
+        started = self.start(client, asked.what, requester, **self.registration())
+        known = job_summary(started.job, started.spec, data=started.report or asked.facts, by=requester)
+        self._known = known
         self.describe_inputs(known)
         if not self.wait_for_completion:
             store_job(context, started.job.id, client.base_url, self.conn_id)
@@ -82,12 +84,16 @@ class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, Publish
                 hint="Leave out the name, and register in a step after the sensor.",
             )
 
+    def created(self, ti: Any) -> Any:
+        """What was asked for, and what is known of the job: kept over a deferral."""
+        return self._known or ti.xcom_pull(task_ids=self.task_id, key=ASKED, map_indexes=ti.map_index)
+
     def done(self, context: Context, job: Job) -> dict[str, Any]:
         """Register, if there is a name."""
         from tuneway.steps import job_summary
 
         ti = context["ti"]
-        output = job_summary(job, ti.xcom_pull(task_ids=self.task_id, key=ASKED, map_indexes=ti.map_index))
+        output = job_summary(job, self.created(ti))
         self.describe_inputs(output)
         return output if self.name is None else self.publish(self.hook.client, context, output)
 

@@ -79,6 +79,7 @@ class WaitingOperator(EndingOperator):
     def await_job(self, client: Client, context: Context, job_id: str) -> Any:
         """Wait: in the triggerer, or here."""
         from tuneway import WaitToken
+        from tuneway.steps import made_in
 
         ti = context["ti"]
         self._job_id = job_id
@@ -96,6 +97,7 @@ class WaitingOperator(EndingOperator):
                     poll=self.poll,
                     cancel_on_kill=self.cancel_on_kill,
                     maker=as_arguments(self.maker(ti)),
+                    made=made_in(self.created(ti)),
                 ),
                 method_name="execute_complete",
                 timeout=None if budget is None else timedelta(seconds=budget) + GRACE,
@@ -190,6 +192,10 @@ class WaitForFineTuningJobOperator(WaitingOperator, JobOperator):
     def maker(self, ti: Any) -> Requester:
         """The requester whose jobs this step may cancel: any task of the run."""
         return run_of(ti)
+
+    def created(self, ti: Any) -> object:  # noqa: ARG002
+        """The output of the step that created the job, if it was given that."""
+        return self.job
 
     def done(self, context: Context, job: Job) -> dict[str, Any]:  # noqa: ARG002
         """What came of it."""

@@ -79,7 +79,7 @@ def create(
         show.begin("creating")
         requester = Requester(engine="command line", key=key)
         job = client.start(asked_for, requester, reuse=reuse, on_event=show.hear).job
-    output.record(job_summary(job, asked_for, data=facts)) if output.json else output.result(job.id)
+    output.record(job_summary(job, asked_for, data=facts, by=requester)) if output.json else output.result(job.id)
 
 
 def wait(

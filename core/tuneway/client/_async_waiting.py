@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tuneway import flows
 from tuneway.choices import Reuse
@@ -109,7 +109,12 @@ class AsyncJobSteps:
         return await self._driver.run(flows.cancel(self._account, job_id))
 
     async def cancel_made_by(
-        self, requester: Requester | str, *, spec: JobSpec | None = None, on_event: Listener | None = None
+        self,
+        requester: Requester | str,
+        *,
+        spec: JobSpec | None = None,
+        marks: Collection[str] = (),
+        on_event: Listener | None = None,
     ) -> list[Job]:
         """Cancel every job that this requester has made, and return them.
 
@@ -117,14 +122,15 @@ class AsyncJobSteps:
         window, since a create may still be on its way.
 
         Where the mark is in a job's suffix, there may be no room for who asked for it. Then the requester and the
-        `spec` are needed, and jobs that were made with `reuse="content"` aren't found; or see `cancel_marked`.
+        `spec` are needed, or the `marks`; jobs that were made with `reuse="content"` are found by `marks` alone.
 
         Args:
             requester: Who asked for the jobs, or the origin mark itself.
             spec: Cancel only the jobs that train the same data in the same way as this.
+            marks: What `CreatePlanned` told before each create: jobs with one of these marks are cancelled as well.
             on_event: Called with news of what happens.
         """
-        return await self._driver.run(flows.cancel_made_by(self._account, requester, spec), on_event)
+        return await self._driver.run(flows.cancel_made_by(self._account, requester, spec, marks), on_event)
 
     async def cancel_marked(self, mark: str, *, on_event: Listener | None = None) -> list[Job]:
         """Cancel every job with this mark, and return them.

@@ -50,7 +50,7 @@ def register(
         record: Further arguments of `build_record`.
     """
     from tuneway.registry import build_record, check_registration, default_uri, git_state, open_registry
-    from tuneway.steps import data_facts, job_id_of, requested_in
+    from tuneway.steps import as_made, data_facts, job_id_of, requested_in
 
     output = job if isinstance(job, Mapping) else None
     yield from flows.work(lambda _listener: check_registration(**then))
@@ -59,7 +59,7 @@ def register(
 
     def write(_listener: Listener) -> ModelVersion:
         written = build_record(
-            trained.job,
+            as_made(trained.job, output),
             name=str(then["name"]),
             checkpoint=then["checkpoint"],
             checkpoints=trained.checkpoints,

@@ -66,7 +66,9 @@ class AsyncDriver:
                     case Now():
                         answer = clock()
                     case Tell():
-                        (effect.to or listener)(effect.news)
+                        told = (effect.to or listener)(effect.news)
+                        if inspect.isawaitable(told):  # such as a store that keeps a mark before its create is sent
+                            await told
                     case Work():
                         answer = await _in_thread(effect, listener)
                     case _:

@@ -13,7 +13,7 @@ from tuneway.flows._carrier import Carrier, Marks, Named, Suffix
 from tuneway.flows._effects import Effect, Flow, Now, Send, Sleep, Tell, Work, now, send, sleep, tell, work
 from tuneway.flows._file_names import hash_in, name_with_hash
 from tuneway.flows._identity import check_room, check_suffix, made_by
-from tuneway.flows._marks import CONTENT, KEY, ORIGIN
+from tuneway.flows._marks import CONTENT, KEY, ORIGIN, has_key
 from tuneway.flows._names import Names, marks_in_name
 from tuneway.flows._offers import METHODS, Offers, Quote
 from tuneway.flows._paging import Listed, Pager
@@ -72,6 +72,7 @@ __all__ = [
     "check_suffix",
     "deadline_after",
     "doctor",
+    "has_key",
     "hash_in",
     "look",
     "made_by",

@@ -38,6 +38,11 @@ def has(job: Job, mark: str, value: str) -> bool:
     return len(found) >= SHORTEST and value.startswith(found)
 
 
+def has_key(job: Job, key: str) -> bool:
+    """Whether a job was created with this key, as far as it shows."""
+    return has(job, KEY, key)
+
+
 def has_origin(job: Job, origin: str) -> bool:
     """Whether a job has this origin, or the beginning of its hash."""
     found = (job.metadata or {}).get(ORIGIN)

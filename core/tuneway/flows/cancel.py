@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tuneway import calls, progress
@@ -46,7 +46,9 @@ def cancel(account: Account, job_id: str) -> Flow[Job]:
         return ended
 
 
-def cancel_made_by(account: Account, who: Requester | str, spec: JobSpec | None = None) -> Flow[list[Job]]:
+def cancel_made_by(
+    account: Account, who: Requester | str, spec: JobSpec | None = None, marks: Collection[str] = ()
+) -> Flow[list[Job]]:
     """Cancel all jobs that a requester created and that haven't ended; gives the jobs as they are afterwards.
 
     The process that created them may have been killed just before, with a create still on its way. So the list is
@@ -56,6 +58,8 @@ def cancel_made_by(account: Account, who: Requester | str, spec: JobSpec | None 
         account: The account to send requests with.
         who: The requester, or its origin mark.
         spec: Only jobs with the content of this specification are cancelled.
+        marks: The requester's marks, as `progress.CreatePlanned` told them. Jobs with one of them are cancelled as
+            well, also where they don't have their origin.
 
     Raises:
         LookupFailed: The service's jobs don't have their origin, and no key follows from what was given.
@@ -66,14 +70,15 @@ def cancel_made_by(account: Account, who: Requester | str, spec: JobSpec | None 
         content = (yield from identify(account, spec, Requester(), reuse="content")).content
     carrier = account.marking
     if isinstance(carrier, Suffix) and "origin" not in carrier.marks:
-        keys = [] if isinstance(who, str) or content is None else own_keys(who, content)
+        keys = [*marks, *([] if isinstance(who, str) or content is None else own_keys(who, content))]
         if not keys:
             raise _without_origin()
         return (yield from _cancel_all(account, {}, lambda job: any(has(job, KEY, key) for key in keys)))
     origin = requester.origin[:PAIR_LENGTH]
 
     def suits(job: Job) -> bool:
-        return (has_origin(job, origin) or made_by(job, requester)) and (content is None or has(job, CONTENT, content))
+        own = has_origin(job, origin) or made_by(job, requester)
+        return any(has(job, KEY, mark) for mark in marks) or (own and (content is None or has(job, CONTENT, content)))
 
     return (yield from _cancel_all(account, {ORIGIN: origin}, suits))
 

@@ -236,7 +236,8 @@ class _Submission:
         self.creates += 1
         generation = len(self.past.union(self.account.memory.unmarked(self.intent.key)))
         call = calls.jobs.create(self._marked(), idempotency_key=f"{self.intent.value}-{generation}")
-        yield from tell(progress.CreatePlanned(self.intent.key))
+        origin_kept = not isinstance(self.carrier, Suffix) or "origin" in self.carrier.marks
+        yield from tell(progress.CreatePlanned(self.intent.key, origin_kept))
         started = yield from now()
         try:
             job = self.intent.completed((yield from request(self.account, call)))

@@ -22,3 +22,7 @@ class News:
 
 
 Listener = Callable[[News], object]
+"""What is called with news. `AsyncClient` awaits what it gives for `CreatePlanned`, if that can be awaited.
+
+So a listener that keeps the mark somewhere has done so before the create is sent.
+"""

@@ -91,9 +91,12 @@ class CreatePlanned(News):
     """A create is about to be sent.
 
     Its `mark` finds the job if this process dies, or the reply is lost: `client.cancel_marked(mark)` cancels it.
+    `origin_kept` says whether the job will show who asked for it as well, so that `client.cancel_made_by` finds it
+    without the mark.
     """
 
     mark: str
+    origin_kept: bool = True
 
     def _line(self) -> str:
         return f"creating a job with the mark {self.mark}"

@@ -259,6 +259,21 @@ def test_with_the_key_alone_a_cancel_needs_a_requester_that_has_a_key(short, who
         short.driver.run(flows.cancel_made_by(short.account, who, spec()))
 
 
+@pytest.mark.parametrize("carrier", [Suffix(), SHORT, Marks()], indirect=True)
+def test_jobs_with_a_mark_that_was_told_are_cancelled_with_those_of_the_requester(stage):
+    stage.service.keeps_metadata = isinstance(stage.account.carrier, Marks)
+    job = stage.submit(mark="nightly run")
+    (planned,) = stage.heard(progress.CreatePlanned)
+    assert planned.origin_kept == (stage.account.carrier != SHORT)
+    theirs = stage.submit(key="another", mark="another run")
+    shown = as_read(stage, job.id)
+    assert flows.has_key(shown, planned.mark)
+    assert not flows.has_key(shown, "0" * 32)
+    gone = stage.driver.run(flows.cancel_made_by(stage.account, "nightly run", marks=[planned.mark]))
+    assert [one.id for one in gone] == [job.id]
+    assert [job["id"] for job in stage.service.alive] == [theirs.id]
+
+
 def test_with_the_key_alone_a_requesters_job_is_cancelled_by_its_specification(short):
     mine = short.submit(key="nightly")
     theirs = short.submit(key="another")

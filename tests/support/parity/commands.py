@@ -35,6 +35,11 @@ def steps(order: Order) -> list[list[str]]:
     ]
 
 
+def connection(order: Order) -> list[str]:
+    """How each command is told about the service; its address is in the environment."""
+    return ["--settle", str(order.settle), *(["--dialect", order.dialect] if order.dialect else [])]
+
+
 def main() -> int:
     """Type them."""
     signal.signal(signal.SIGINT, lambda *_: None)  # for the command, which says what becomes of the job
@@ -42,7 +47,7 @@ def main() -> int:
     for command, *words in steps(order):
         given = [output] if output else []
         done = subprocess.run(
-            [sys.executable, "-m", "tuneway.cli", command, *given, *words, "--settle", str(order.settle), "--json"],
+            [sys.executable, "-m", "tuneway.cli", command, *given, *words, *connection(order), "--json"],
             stdout=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
         if done.returncode:

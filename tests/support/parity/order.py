@@ -44,17 +44,24 @@ class Order:
     checkpoint: str = "last"
     settle: float = 0.3  # a service on this machine shows at once what was sent to it
     gate: tuple[str, float] | None = None  # a metric, and the most that it may be
+    dialect: str | None = None  # of the service, where it isn't OpenAI's
 
     @property
     def spec(self) -> dict[str, Any]:
         """The job's fields, but for its files."""
-        return {
+        fields = {
             "model": self.model,
             "method": {"type": "supervised", "n_epochs": self.n_epochs},
             "seed": self.seed,
             "suffix": self.suffix,
-            "metadata": self.metadata,
         }
+        return fields | ({"metadata": self.metadata} if self.metadata else {})
+
+    @property
+    def service(self) -> dict[str, Any]:
+        """The arguments of a client."""
+        dialect = {"dialect": self.dialect} if self.dialect else {}
+        return {"base_url": self.base_url, "settle": self.settle, **dialect}
 
     @property
     def gates(self) -> list[Any]:

@@ -12,7 +12,7 @@ def run(order: Order) -> Outcome:
     """Fine-tune in one call, or in five, one after another."""
     fine_tune = in_one_call if order.form == "one" else step_by_step
     try:
-        with Client(base_url=order.base_url, settle=order.settle) as client:
+        with Client(**order.service) as client:
             ref = fine_tune(client, order)
     except TunewayError as error:
         return Outcome(ended="failed", error=str(error), final=not error.retryable)

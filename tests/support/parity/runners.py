@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -197,11 +198,12 @@ class Plain(Program):
     module = "plain"
 
     def cancel(self, order: Order) -> None:
-        """The one call that a program makes for a person who has had enough."""
+        """The one call that a program makes for a person who has had enough. Its log has the marks of its jobs."""
         from tuneway import Client, Requester
 
-        with Client(base_url=order.base_url) as client:
-            client.cancel_made_by(Requester(pipeline=order.pipeline, run=str(order.run)))
+        with Client(**order.service) as client:
+            marks = re.findall(r"a job with the mark (\w+)", self.log)
+            client.cancel_made_by(Requester(pipeline=order.pipeline, run=str(order.run)), marks=marks)
 
 
 def own_environment() -> dict[str, str]:

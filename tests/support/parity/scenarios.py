@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support.parity.elsewhere import SERVICES, killed_twice_and_run_twice, stopped_by_its_user, tormented
 from support.parity.order import Outcome
 from support.parity.plays import (
     bad_data,
@@ -266,3 +267,29 @@ TABLE = {
         },
     ),
 }
+
+for dialect, service in SERVICES.items():
+    there = {"dialect": dialect, "metadata": {}, **service.order}
+    TABLE |= {
+        f"{dialect}, faults": Scenario(
+            title=f"{service.name}: 429, 503, replies that are late, lost or cut, all in one run",
+            play=tormented,
+            world=service.world,
+            order=there,
+            expects=ONE | {"files": service.uploads, "creates": 3},
+        ),
+        f"{dialect}, killed": Scenario(
+            title=f"{service.name}: SIGKILL in the create, then in the wait, then two retries",
+            play=killed_twice_and_run_twice,
+            world=service.world,
+            order=there,
+            expects=ONE,
+        ),
+    }
+TABLE["together, cancel"] = Scenario(
+    title="Together, where a job doesn't show who asked for it: its user cancels the run",
+    play=stopped_by_its_user,
+    world=lambda: SERVICES["together"].world(will_end=None),
+    order={"dialect": "together", "metadata": {}, **SERVICES["together"].order, "stoppable": True},
+    expects=ONE | {"cancels": 1, "jobs": ["cancelled"], "versions": 0},
+)

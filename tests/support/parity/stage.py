@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from support.fake_service import FakeService
 from support.fault_server import Fault, FaultServer, Line, honest
 from support.parity.order import GONE, Order, Outcome
 from support.parity.runners import PATIENCE, Runner
@@ -20,7 +19,9 @@ from support.service import running_service, until
 
 from tuneway import Client
 from tuneway.calls import Request, Response
+from tuneway.dialects import DIALECTS
 from tuneway.errors import NotRegistered
+from tuneway.flows import Suffix
 from tuneway.registry import open_registry
 
 FILES = "/files"
@@ -31,6 +32,11 @@ MARKS = ("tuneway_key", "tuneway_origin")
 
 
 # --- The services. ---
+
+STATUSES = {"completed": "succeeded", "cancel_requested": "cancelled"}
+"""Other services' words."""
+
+ALIVE = ("validating_files", "running")
 
 
 class Trains(QuickService):
@@ -48,7 +54,7 @@ class Trains(QuickService):
         if request.method == "GET" and re.fullmatch(ONE_JOB, request.path):
             job_id = request.path.rpartition("/")[2]
             self._looks[job_id] = self._looks.get(job_id, 0) + 1
-            alive = any(job["id"] == job_id and job["status"] == "validating_files" for job in self.jobs)
+            alive = any(job["id"] == job_id and job["status"] in ALIVE for job in self.jobs)
             if self.will_end and alive and self._looks[job_id] > 1:
                 self.train(job_id, self.will_end)
         return super().handle(request)
@@ -98,6 +104,11 @@ class Stage:
     service: Any
     order: Order
 
+    @property
+    def paths(self) -> tuple[str, str]:
+        """Where the service has its jobs, and one of them."""
+        return getattr(self.service, "paths", (JOBS, ONE_JOB))
+
     def run(self, **changes: Any) -> Outcome:
         """Run the pipeline to its end."""
         self.start(**changes)
@@ -133,7 +144,7 @@ class Stage:
 
     def until_waiting(self) -> None:
         """Let time pass until the runner has looked at its job twice."""
-        self.until(lambda: len(self.server.asked("GET", ONE_JOB)) >= 2)
+        self.until(lambda: len(self.server.asked("GET", self.paths[1])) >= 2)
 
     def until(self, condition: Callable[[], Any]) -> Any:
         """Let time pass until something is so."""
@@ -142,17 +153,19 @@ class Stage:
     @contextmanager
     def client(self) -> Iterator[Client]:
         """What a person beside the pipeline uses; the service's own door, so that it isn't noted."""
-        with Client(base_url=getattr(self.service, "base_url", self.server.base_url)) as client:
+        settings = self.order.service | {"base_url": getattr(self.service, "base_url", self.server.base_url)}
+        with Client(**settings) as client:
             yield client
 
     def seen(self, outcome: Outcome) -> dict[str, Any]:
         """All that counts of what has happened, without what has to differ."""
         versions = _registered(self.order.registry, self.order.name)
         counted = [_counts_taken_out(version) for version in versions]
+        carrier = next((one.carrier for one in DIALECTS if one.name == self.order.dialect), None)
         return _scrubbed(
             {
-                "reached": [_wish(arrival) for arrival in self.server.asked("POST")],
-                "jobs": [job["status"] for job in self.service.jobs],
+                "reached": [_wish(arrival, carrier) for arrival in self.server.asked("POST")],
+                "jobs": [STATUSES.get(job["status"], job["status"]) for job in self.service.jobs],
                 "registered": versions,
                 "counted": counted,
                 "ended": outcome.ended if outcome.error is None else f"{outcome.ended}, final: {outcome.final}",
@@ -165,7 +178,7 @@ class Stage:
 @contextmanager
 def staged(world: Callable[[], Any], runner: Runner, home: Path, **order: Any) -> Iterator[Stage]:
     """A stage for one scenario and one runner, in a folder; nothing of it is left but the runner."""
-    with _service(world) as service, FaultServer(service) as server:
+    with _service(world) as service, FaultServer(service) as server, _storage(service):
         registry = f"sqlite:///{home / 'models.db'}"
         try:
             yield Stage(runner, server, service, Order(base_url=server.base_url, registry=registry, **order))
@@ -175,9 +188,20 @@ def staged(world: Callable[[], Any], runner: Runner, home: Path, **order: Any) -
 
 
 @contextmanager
+def _storage(service: Any) -> Iterator[None]:
+    """The host to which a service sends its users' files, if it is another."""
+    if not hasattr(service, "storage"):
+        yield
+        return
+    with FaultServer(service.storage, prefix="") as server:
+        service.storage.address = server.origin
+        yield
+
+
+@contextmanager
 def _service(world: Callable[[], Any]) -> Iterator[Any]:
     made = world()
-    if isinstance(made, FakeService):
+    if hasattr(made, "handle"):
         yield made
         return
     with running_service(**made) as running:
@@ -191,19 +215,32 @@ def _service(world: Callable[[], Any]) -> Iterator[Any]:
 # --- What is compared. ---
 
 
-def _wish(arrival: Any) -> dict[str, Any]:
+def _wish(arrival: Any, carrier: object) -> dict[str, Any]:
     """A request that changes something, without the marks of who asks."""
     wish: dict[str, Any] = {"path": arrival.path}
     if arrival.parts:
-        *fields, file = arrival.parts
-        wish |= {part.named("name"): part.content.decode() for part in fields}
-        wish |= {"filename": file.named("filename"), "sha256": hashlib.sha256(file.content).hexdigest()}
+        for part in arrival.parts:
+            if part.named("filename"):
+                wish |= {"filename": part.named("filename"), "sha256": hashlib.sha256(part.content).hexdigest()}
+            else:
+                wish[part.named("name")] = part.content.decode()
     elif arrival.body:
         wish |= {"body": dict(arrival.json)}
+        if isinstance(carrier, Suffix):
+            return wish | {"body": _without_mark(wish["body"], carrier)}
         metadata = {name: value for name, value in arrival.json.get("metadata", {}).items() if name not in MARKS}
         missing = [mark for mark in MARKS if mark not in arrival.json.get("metadata", {})]
         wish["body"] |= {"metadata": metadata} | ({"missing marks": missing} if missing else {})
     return wish
+
+
+def _without_mark(body: dict[str, Any], carrier: Suffix) -> dict[str, Any]:
+    """A body whose suffix has no mark of who asks; that of the content stays."""
+    if "suffix" not in body:
+        return body
+    own, mark = re.fullmatch(rf"(.*-)([0-9a-f]{{{carrier.digits}}})", body["suffix"]).groups()  # type: ignore[union-attr]
+    shown = [mark[share] if name == "content" else "#" for name, share in carrier.shares]
+    return body | {"suffix": "".join([own, *shown])}
 
 
 def _registered(uri: str, name: str) -> list[dict[str, Any]]:
@@ -241,6 +278,8 @@ _IDS = (
     (re.compile(r"127\.0\.0\.1:\d+"), "HOST"),
     (re.compile(r"/[^\s\"']*/stage/"), ""),
     (re.compile(r"(ft:[^:]+:[^:]*:[^:]*:)[A-Za-z0-9]{8}\b"), r"\1#"),
+    (re.compile(r"-[0-9a-f]{16}-[0-9a-f]{8}\b"), "-#"),
+    (re.compile(r"\bft-[0-9a-f]{8}-77f2"), "ft-#"),
     (re.compile(r"\b(ftjob|file|ftckpt|req|upload)[-_][\w-]+"), r"\1-#"),
 )
 

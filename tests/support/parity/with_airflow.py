@@ -104,10 +104,11 @@ def run(order: Order) -> Outcome:
     """Run the DAG."""
     errors.clear()
     refs.clear()
+    service = order.service
     connection = {
         "conn_type": "tuneway",
-        "host": order.base_url,
-        "extra": {"registry": order.registry, "settle": order.settle},
+        "host": service.pop("base_url"),
+        "extra": {"registry": order.registry, **service},
     }
     os.environ["AIRFLOW_CONN_TUNEWAY_DEFAULT"] = json.dumps(connection)
     dag = dag_of(order)

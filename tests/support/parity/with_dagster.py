@@ -78,7 +78,7 @@ def job_of(text: str) -> JobDefinition:
     """The assets, as one job; Dagster calls this by name."""
     order = read(text)
     assets, _ = FORMS[order.form](order)
-    resource = FineTuningResource(base_url=order.base_url, registry=order.registry, settle=order.settle)
+    resource = FineTuningResource(**order.service, registry=order.registry)
     everything = define_asset_job("everything", executor_def=in_process_executor)
     definitions = Definitions(assets=assets, jobs=[everything], resources={"tuneway": resource})
     return definitions.resolve_job_def("everything")

@@ -46,7 +46,11 @@ def _all_in_one(order: Order) -> dict[str, Any]:
 
 
 def _credentials(order: Order) -> FineTuningCredentials:
-    return FineTuningCredentials(base_url=order.base_url, registry=order.registry, options={"settle": order.settle})
+    options = order.service
+    access = FineTuningCredentials(base_url=options.pop("base_url"), registry=order.registry, options=options)
+    if order.dialect:  # the hook of a run that is cancelled knows the environment, and what is stored
+        access.save("service", overwrite=True)
+    return access
 
 
 def _registration(order: Order) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def test_the_plain_client_does_what_is_expected(playhouse, scenario):
     for seen in forms.values():
         assert {
             "files": count(seen, FILES),
-            "creates": count(seen, JOBS),
+            "creates": count(seen, (JOBS, "/fine-tunes")),
             "cancels": count(seen, "/cancel"),
             "jobs": seen["jobs"],
             "versions": len(seen["registered"]),
