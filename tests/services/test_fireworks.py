@@ -26,7 +26,7 @@ def server() -> Iterator[FaultServer]:
 
 
 @pytest.fixture
-def theirs(server: FaultServer) -> Iterator[fireworks.Fireworks]:
+def theirs(server: FaultServer) -> Iterator[Any]:
     """Their client, which refuses a reply of a wrong shape."""
     with fireworks.Fireworks(
         base_url=server.base_url, api_key=KEY, account_id=ACCOUNT, max_retries=0, _strict_response_validation=True
@@ -107,7 +107,7 @@ INTENTS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 @pytest.mark.parametrize(("ours_asks", "theirs_asks", "kind"), INTENTS)
 def test_the_same_intent_has_the_same_body(
     ours_asks: dict[str, Any], theirs_asks: dict[str, Any], kind: str,
-    server: FaultServer, theirs: fireworks.Fireworks, ours: Client,
+    server: FaultServer, theirs: Any, ours: Client,
 ) -> None:  # fmt: skip
     resource = theirs.supervised_fine_tuning_jobs if kind == SUPERVISED else theirs.dpo_jobs
     resource.create(dataset=f"accounts/{ACCOUNT}/datasets/ds-1", **theirs_asks)  # type: ignore[attr-defined]
@@ -119,7 +119,7 @@ def test_the_same_intent_has_the_same_body(
 
 
 def test_a_submitted_job_has_the_name_and_shows_who_asked(
-    server: FaultServer, theirs: fireworks.Fireworks, ours: Client
+    server: FaultServer, theirs: Any, ours: Client
 ) -> None:
     job = ours.submit(SPEC.model_copy(update={"suffix": "router"}), requester=NIGHTLY)
     (sent,) = server.asked("POST", JOBS)
@@ -135,7 +135,7 @@ def test_a_submitted_job_has_the_name_and_shows_who_asked(
 
 
 def test_both_make_the_same_dataset_requests(
-    server: FaultServer, theirs: fireworks.Fireworks, ours: Client, tmp_path: Path
+    server: FaultServer, theirs: Any, ours: Client, tmp_path: Path
 ) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text(ROWS * 10)
@@ -156,7 +156,7 @@ def test_both_make_the_same_dataset_requests(
 # --- their client reads what our fake answers ---
 
 
-def test_their_client_reads_what_the_fake_answers(server: FaultServer, theirs: fireworks.Fireworks) -> None:
+def test_their_client_reads_what_the_fake_answers(server: FaultServer, theirs: Any) -> None:
     service = server.service
     for number in range(3):
         service.add_job(id=f"s-{number}", state="JOB_STATE_RUNNING", jobProgress={"percent": 10, "epoch": 0})
@@ -184,7 +184,7 @@ def test_their_client_reads_what_the_fake_answers(server: FaultServer, theirs: f
     ],
 )
 def test_the_fake_refuses_in_ways_that_their_client_knows(
-    ask: Any, error: type[Exception], server: FaultServer, theirs: fireworks.Fireworks
+    ask: Any, error: type[Exception], server: FaultServer, theirs: Any
 ) -> None:
     server.service.add_job(id="job-1")
     server.service.finish(server.service.add_job(id="job-2"))
