@@ -192,7 +192,7 @@ def test_the_fake_refuses_in_ways_that_their_client_knows(
         ask(theirs)
 
 
-def _make(client: fireworks.Fireworks, job_id: str) -> object:
+def _make(client: Any, job_id: str) -> object:
     return client.supervised_fine_tuning_jobs.create(
         dataset=f"accounts/{ACCOUNT}/datasets/ds-1", supervised_fine_tuning_job_id=job_id
     )
