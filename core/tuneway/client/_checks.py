@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tuneway.dataset import DatasetReport
     from tuneway.dataset.ready import Prepared
 
+PRICES = "A recipe takes them as data_options={'prices': …}, the command line as --prices FILE."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:
@@ -87,7 +89,8 @@ class TrainingPlan:
         by_service = self.account.local or self.account.quote is not None  # no bill, or its own price later
         problem = None if by_service or limit is None else report.budget_problem(limit)
         if problem is not None:
-            raise OverBudget(problem, field="max_usd", report=report)
+            hint = PRICES if report.cost is None else None
+            raise OverBudget(problem, field="max_usd", report=report, hint=hint)
 
 
 def _check_format(recipe: Recipe, report: DatasetReport) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from tuneway._escape import excerpt
 from tuneway.calls import Request, Response, segment
@@ -27,9 +28,14 @@ HOSTS = re.compile(r".+\.(openai|cognitiveservices|services\.ai)\.azure\.(com|us
 
 
 def _root(base_url: str) -> str:
-    """Complete an endpoint without a path, as users copy it from the portal."""
+    """Complete an endpoint without a path, as users copy it from the portal.
+
+    Airflow completes a host by `/v1`, which no resource of Azure's has alone.
+    """
     if re.search(r"/openai/", base_url):
         return base_url
+    if HOSTS.fullmatch(urlsplit(base_url).hostname or ""):
+        base_url = base_url.removesuffix("/v1")
     return f"{base_url.removesuffix('/openai')}/openai/v1"
 
 

@@ -12,8 +12,8 @@ from tuneway.models import TrainingSpec
 
 METHODS = frozenset({"supervised", "dpo", "reinforcement"})
 ABSOLUTE_RATE = (
-    "Give learning_rate, the rate itself, among the hyperparameters of the method. A multiplier isn't turned into "
-    "a rate: nobody but the service knows the rate that it would multiply."
+    'Give the rate itself: method={"type": "supervised", "hyperparameters": {"learning_rate": …}}. A multiplier isn\'t '
+    "turned into a rate: nobody but the service knows the rate that it would multiply."
 )
 
 

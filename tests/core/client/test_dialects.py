@@ -109,6 +109,7 @@ def test_a_chat_goes_to_its_deployment_on_dated_azure_only():
         ("https://azure.com.example.org/v1", None, OPENAI, "https://azure.com.example.org/v1"),
         ("https://me.openai.azure.com", None, AZURE, "https://me.openai.azure.com/openai/v1"),
         ("https://ME.OpenAI.Azure.com/", None, AZURE, "https://ME.OpenAI.Azure.com/openai/v1"),
+        ("https://me.openai.azure.com/v1", None, AZURE, "https://me.openai.azure.com/openai/v1"),
         ("https://me.openai.azure.com/openai", None, AZURE, "https://me.openai.azure.com/openai/v1"),
         ("https://me.openai.azure.com/openai/v1/", None, AZURE, "https://me.openai.azure.com/openai/v1"),
         ("https://me.openai.azure.com/openai/v1", DATED, AZURE, "https://me.openai.azure.com/openai/v1"),

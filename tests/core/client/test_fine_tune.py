@@ -287,8 +287,9 @@ def test_a_training_over_budget_is_refused_with_its_price(hosted, server, recipe
 
 
 def test_a_budget_without_a_known_price_is_refused(hosted, server, recipe):
-    with pytest.raises(OverBudget, match="no price is known for base"):
+    with pytest.raises(OverBudget, match="no price is known for base") as caught:
         hosted.fine_tune(changed(recipe, max_usd=20), NIGHTLY)
+    assert "data_options={'prices': …}" in (caught.value.hint or "")
     assert server.arrived == []
 
 

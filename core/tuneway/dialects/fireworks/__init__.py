@@ -37,7 +37,7 @@ def _configured(dialect: Dialect, options: Mapping[str, str]) -> Dialect:
         raise InvalidSpec(
             "account: fireworks has the account in every path",
             field="service_options",
-            hint=f'Pass service_options={{"account": …}}, or set {ACCOUNT.variable}.',
+            hint=f'Pass service_options={{"account": …}} or --service-option account=…, or set {ACCOUNT.variable}.',
         )
     if not _ACCOUNT.fullmatch(account):
         raise InvalidSpec(f"account can't be {excerpt(account)}", field="service_options")
