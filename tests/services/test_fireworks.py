@@ -118,9 +118,7 @@ def test_the_same_intent_has_the_same_body(
     assert sent.header("authorization") == expected.header("authorization")
 
 
-def test_a_submitted_job_has_the_name_and_shows_who_asked(
-    server: FaultServer, theirs: Any, ours: Client
-) -> None:
+def test_a_submitted_job_has_the_name_and_shows_who_asked(server: FaultServer, theirs: Any, ours: Client) -> None:
     job = ours.submit(SPEC.model_copy(update={"suffix": "router"}), requester=NIGHTLY)
     (sent,) = server.asked("POST", JOBS)
     assert sent.query == f"supervisedFineTuningJobId={job.id}"
@@ -134,9 +132,7 @@ def test_a_submitted_job_has_the_name_and_shows_who_asked(
     assert theirs.supervised_fine_tuning_jobs.get(again.id).output_model != seen.output_model
 
 
-def test_both_make_the_same_dataset_requests(
-    server: FaultServer, theirs: Any, ours: Client, tmp_path: Path
-) -> None:
+def test_both_make_the_same_dataset_requests(server: FaultServer, theirs: Any, ours: Client, tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text(ROWS * 10)
     file = ours.upload(path)

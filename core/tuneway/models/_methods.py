@@ -17,12 +17,14 @@ JSON: TypeAlias = Mapping[str, Any]
 class Hyperparameters(Checked):
     """Hyperparameters of a training. For one that is left out or "auto", the service chooses a value.
 
-    A service's own hyperparameters are passed on.
+    A service takes either `learning_rate_multiplier`, a factor of its own rate, or `learning_rate`, the rate itself. A
+    service's own hyperparameters are passed on.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", defer_build=True, protected_namespaces=())
 
     batch_size: Auto | Annotated[int, Field(ge=1, le=256)] | None = None
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] | None = None
 
@@ -108,6 +110,7 @@ class _HyperparameterFields(TypedDict, total=False):
     """For type checkers: the hyperparameters that a method takes by name."""
 
     batch_size: Auto | int | None
+    learning_rate: float | None
     learning_rate_multiplier: Auto | float | None
     n_epochs: Auto | int | None
 

@@ -411,3 +411,14 @@ def test_our_similarity_metrics_are_theirs():
 def test_the_kind_is_that_of_the_method_that_is_sent(own, kind):
     assert spec(method=DPO(), extra_body={"method": own}).kind == kind
     assert spec(method=DPO(), extra_body={"other": 1}).kind == "dpo"
+
+
+def test_a_learning_rate_itself_is_taken_by_name_beside_the_multiplier():
+    spec = JobSpec(model="m", training_file="file-1", method=Supervised(learning_rate=2e-5))
+
+    assert spec.to_wire()["method"] == {
+        "type": "supervised",
+        "supervised": {"hyperparameters": {"learning_rate": 2e-5}},
+    }
+    with pytest.raises(InvalidSpec, match="learning_rate"):
+        JobSpec(model="m", training_file="file-1", method=Supervised(learning_rate=0.0))
