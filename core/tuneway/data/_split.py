@@ -28,13 +28,9 @@ def is_held_out(line: bytes, share: float) -> bool:
 
 def input_of(row: Mapping[str, Any]) -> Any:
     """What is asked in a row: everything but the answer."""
-    if "prompt" in row:
-        return row["prompt"]
-    if "input" in row:
-        return row["input"]
     messages = row.get("messages")
-    if not isinstance(messages, list):
-        return dict(row)
+    if not isinstance(messages, list):  # else a prompt or an input beside it is a field for the grader
+        return row.get("prompt", row.get("input", dict(row)))
     if messages and isinstance(messages[-1], dict) and messages[-1].get("role") == "user":
         return messages  # reinforcement: the answer isn't in the data
     for place in range(len(messages) - 1, -1, -1):

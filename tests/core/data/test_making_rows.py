@@ -174,6 +174,7 @@ def test_the_input_of_a_chat_is_what_comes_before_the_last_answer():
             for number in range(20)
         ],
         [{"messages": turns, "reference": number} for number in range(20)],
+        [{"messages": turns, "input": number, "prompt": number} for number in range(20)],
     ):
         kept, out = sides(format_rows, 0.5)
         assert not kept or not out
