@@ -22,9 +22,15 @@ Batch = Iterable[Mapping[str, Any]]
 BATCH_ROWS = 1024
 _POLARS_ROWS = 4096  # it spends a third of a millisecond on each batch
 _BATCH_BYTES = 2**22
+_PAGES_BYTES = 2**16
+_FREED_BATCHES = 8
+_CELL_CHARACTERS = 2**23
 
 SUFFIXES = (".parquet", ".arrow", ".feather", ".csv")
 """The files that are frames."""
+
+READ_IN_ORDER = (".csv",)
+"""Those of them that are read from the start to the end; of others the end is read first."""
 
 
 class NotReadable(Exception):
@@ -105,14 +111,38 @@ def frame_file(file: BinaryIO, name: str) -> FrameRows:
     return FrameRows(name, lambda: columns, checked, is_file=True)
 
 
-def _csv(file: BinaryIO, _: str) -> tuple[Iterable[str], Iterable[Batch]]:
+def _csv(file: BinaryIO, name: str) -> tuple[Iterable[str], Iterable[Batch]]:
+    csv.field_size_limit(max(csv.field_size_limit(), _CELL_CHARACTERS))  # there is one for the whole process
     rows = csv.DictReader(codecs.iterdecode(reader_of(file), "utf-8-sig"))
-    return rows.fieldnames or (), iter(lambda: list(islice(rows, BATCH_ROWS)), [])
+
+    def told(read: Callable[[], Iterable[Any]]) -> list[Any]:
+        try:
+            return list(read())
+        except UnicodeDecodeError:
+            raise NotReadable(f"{name}:{rows.line_num + 1} isn't UTF-8", "Save the file as UTF-8.") from None
+        except csv.Error as error:  # its text has no values
+            place = f"{name}, after line {rows.line_num}"
+            raise NotReadable(f"{place}: this isn't CSV: {error}", "Is a quote missing?") from None
+
+    return told(lambda: rows.fieldnames or ()), iter(lambda: told(lambda: islice(rows, BATCH_ROWS)), [])
 
 
 def _parquet(file: BinaryIO, name: str) -> tuple[Iterable[str], Iterable[Batch]]:
-    opened = _needs("pyarrow.parquet", name).ParquetFile(file)
-    return opened.schema_arrow.names, map(arrow_batch, opened.iter_batches(BATCH_ROWS))
+    # with a buffer, each column is read page by page, not a whole row group at once
+    opened = _needs("pyarrow.parquet", name).ParquetFile(file, buffer_size=_PAGES_BYTES, pre_buffer=False)
+    groups = map(opened.metadata.row_group, range(opened.num_row_groups))
+    size = sum(group.total_byte_size for group in groups)
+    rows = min(BATCH_ROWS, max(1, opened.metadata.num_rows * _BATCH_BYTES // max(1, size)))
+    return opened.schema_arrow.names, _freed(opened.iter_batches(rows, use_threads=False))
+
+
+def _freed(batches: Iterable[Any]) -> Iterator[Batch]:
+    """Batches of pages that were decoded. Arrow would keep the memory of many of them."""
+    pool = _needs("pyarrow", "").default_memory_pool()
+    for number, batch in enumerate(batches):
+        if not number % _FREED_BATCHES:
+            pool.release_unused()
+        yield arrow_batch(batch)
 
 
 def _ipc(file: BinaryIO, name: str) -> tuple[Iterable[str], Iterable[Batch]]:
@@ -218,7 +248,18 @@ def _parts(batches: Iterable[Any]) -> Iterator[Batch]:
 def _stream(data: Any, *, name: str) -> FrameRows:
     """A frame that speaks Arrow's C interface for streams."""
     pyarrow = _needs("pyarrow", name)
-    return _arrow(lambda: pyarrow.RecordBatchReader.from_stream(data), name=name)
+
+    def reader() -> Any:
+        try:
+            return pyarrow.RecordBatchReader.from_stream(data)
+        except pyarrow.ArrowInvalid as error:
+            if "non-struct" not in str(error):
+                raise
+            raise NotReadable(
+                f"{name} is one column, not a table", "Give a frame with that column: data.to_frame()."
+            ) from None
+
+    return _arrow(reader, name=name)
 
 
 def _duckdb(data: Any) -> FrameRows | None:

@@ -45,12 +45,9 @@ class OnceRows:
 
 def lines_of(frame: FrameRows, template: RowTemplate | None, *, field: str) -> Iterator[WrittenLines]:
     """Write the rows of a frame as lines, some at a time. Its columns are checked first."""
-    if template is not None:
-        template.check(frame.columns, frame.name)
-    else:
-        check_columns(frame.columns, frame.name, field)
     number, lines = 0, WrittenLines()
     try:
+        _check_columns(frame, template, field)
         for batch in frame.batches():
             written = batch.lines() if template is None and isinstance(batch, NativeBatch) else None
             if written is not None:
@@ -94,6 +91,17 @@ def frame_of_rows(rows: Callable[[], Iterable[Any]], *, field: str) -> FrameRows
 
     columns = list(_mapping(start[0], 0, field)) if start else ["messages"]
     return FrameRows(field, lambda: columns, batches)
+
+
+def _check_columns(frame: FrameRows, template: RowTemplate | None, field: str) -> None:
+    if template is not None:
+        template.check(frame.columns, frame.name)
+    else:
+        check_columns(frame.columns, frame.name, field)
+    used = [column for column in frame.columns if template is None or column in template.columns]
+    twice = next((column for column in used if used.count(column) > 1), None)
+    if twice is not None:
+        raise InvalidSpec(f"{field}: {frame.name} has the column {columns_shown([twice])} twice", field=field)
 
 
 def check_columns(columns: Iterable[str], name: str, field: str) -> None:

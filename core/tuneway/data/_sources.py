@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tuneway.data import _stores
-from tuneway.data._frames import SUFFIXES, FrameRows, NotReadable, frame_file, frame_of
+from tuneway.data._frames import READ_IN_ORDER, SUFFIXES, FrameRows, NotReadable, frame_file, frame_of
 from tuneway.data._local import open_file
 from tuneway.data._rows import OnceRows, frame_of_rows
+from tuneway.data._spool import Spool
 from tuneway.errors import InvalidSpec
 
 ROWS = "rows"
 """The name of data that has none: a list, an iterator or a function."""
 
 _ZIPPED = ".gz"
+_BLOCK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,12 @@ def opened(data: Any, *, field: str) -> Iterator[OpenedData]:
     with ExitStack() as stack:
         if _opens_itself(data):
             remote = stack.enter_context(_stores.open_elsewhere(data, field=field))
-            yield _file(remote, name_of(data), field)
+            yield _file(stack, remote, name_of(data), field)
         elif isinstance(data, str):  # a URL
             local = _stores.local_path(data)
             if local is None:
                 remote = stack.enter_context(_stores.open_url(data, field=field))
-                yield _file(remote, name_of(data), field)
+                yield _file(stack, remote, name_of(data), field)
             else:
                 yield _local(stack, local, field)
         elif isinstance(data, os.PathLike):
@@ -114,16 +116,27 @@ def _local(stack: ExitStack, path: Path, field: str) -> OpenedData:
         return LocalLines(str(path))
     raw = stack.enter_context(open_file(str(path), field=field))
     file = stack.enter_context(_stores.reader_of(raw))
-    return _file(_stores.Opened(file, os.fstat(file.fileno()).st_size), str(path), field)
+    return _file(stack, _stores.Opened(file, os.fstat(file.fileno()).st_size), str(path), field, local=True)
 
 
-def _file(opened: _stores.Opened, name: str, field: str) -> OpenedData:
+def _file(stack: ExitStack, opened: _stores.Opened, name: str, field: str, *, local: bool = False) -> OpenedData:
     inner = name.removesuffix(_ZIPPED)
-    opened = _stores.unzipped(opened, name, field=field)
-    if _stores.suffix_of(inner) in SUFFIXES:
-        with _readable(field):
-            return frame_file(opened.file, inner)
-    return RemoteLines(opened.file, name, opened.size)
+    file, size = _stores.unzipped(opened, name, field=field)
+    suffix = _stores.suffix_of(inner)
+    if suffix not in SUFFIXES:
+        return RemoteLines(file, name, size)
+    if suffix not in READ_IN_ORDER and (not local or inner != name):
+        file = _spooled(stack, file)
+    with _readable(field):
+        return frame_file(file, inner)
+
+
+def _spooled(stack: ExitStack, file: BinaryIO) -> BinaryIO:
+    """The content of a file that can't be read in any order, or only slowly, as a temporary file."""
+    spool = stack.enter_context(Spool())
+    while block := file.read(_BLOCK):
+        spool.write(block)
+    return stack.enter_context(spool.open())
 
 
 def _rows(data: Any, field: str) -> FrameRows:

@@ -18,6 +18,7 @@ from tuneway.errors import InvalidInput, InvalidSpec
 _BLOCK = 2**20
 _TIMEOUT = 60.0
 _IN_URL = re.compile(rb"(://)(?:[^/\s\"'@?]*@)?([^\s\"'?]*)(?:\?[^\s\"']*)?")
+_JOINED = re.compile(r"::(?=[\w+]+(?:::|://))")  # an address of IPv6 has `::` too
 _PACKAGES = {
     "s3": "s3fs",
     "s3a": "s3fs",
@@ -39,11 +40,17 @@ class Opened(NamedTuple):
 def is_url(text: str) -> bool:
     """Whether a text is a URL rather than a path, as a drive letter's is."""
     scheme, mark, _ = text.partition("://")
-    return bool(mark) and len(scheme) > 1 and scheme.replace("+", "").isalnum()
+    return bool(mark) and len(scheme) > 1 and scheme.replace("+", "").replace("::", "").isalnum()
 
 
 def shown(url: str) -> str:
-    """A URL without what may be secret in it: user, password and query."""
+    """A URL without what may be secret in it: user, password and query. fsspec joins several by `::`."""
+    return "::".join(map(_shown_alone, _JOINED.split(url)))
+
+
+def _shown_alone(url: str) -> str:
+    if "://" not in url:  # a cache, such as `simplecache`
+        return url
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"
@@ -124,13 +131,19 @@ def _open_store(url: str, field: str) -> Iterator[Opened]:
     name, scheme = shown(url), urlsplit(url).scheme.lower()
     try:
         import fsspec
+        from fsspec.registry import known_implementations, registry
     except ImportError:
         raise _missing(name, "fsspec", field) from None
     try:
-        system, path = fsspec.core.url_to_fs(url)
-    except ImportError:
-        raise _missing(name, _PACKAGES.get(scheme, scheme), field) from None
-    except ValueError:
+        with _told(name, field):
+            system, path = fsspec.core.url_to_fs(f"{scheme}{url[len(scheme) :]}")
+    except InvalidInput:
+        raise
+    except ImportError as error:
+        raise _missing(name, _PACKAGES.get(scheme), field, hint=one_line(error)) from None
+    except ValueError as error:
+        if scheme in {*registry, *known_implementations}:
+            raise unreadable(name, f"its store refused the settings by a {type(error).__name__}", field) from None
         known = ", ".join(sorted({"file", "https", *_PACKAGES}))
         raise InvalidSpec(f"{field}: no store is known for {name}", field=field, hint=f"Known are {known}.") from None
     with ExitStack() as stack:
@@ -250,7 +263,10 @@ def unreadable(name: str, reason: str, field: str) -> InvalidSpec:
     return InvalidSpec(f"{name} can't be read: {reason}", field=field, hint="Check the address and your permissions.")
 
 
-def _missing(name: str, package: str, field: str) -> InvalidSpec:
+def _missing(name: str, package: str | None, field: str, *, hint: str = "") -> InvalidSpec:
+    """The error for a store without its package. `hint` is what fsspec says of a store whose package we don't know."""
+    if package is None:
+        return InvalidSpec(f"{field}: {name} needs a package that isn't installed", field=field, hint=f"{hint}.")
     return InvalidSpec(
         f"{field}: {name} needs the package {package}",
         field=field,

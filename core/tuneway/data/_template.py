@@ -70,13 +70,13 @@ class RowTemplate:
         values = {name: make(columns) for name, (_, make) in self._made.items()}
         row: dict[str, Any] = {}
         if self._messages:
-            messages = [_message(role, values.pop(role)) for role in self._messages]
+            messages = [_message(role, values.pop(role), where=role) for role in self._messages]
             if self._outputs:
                 row["input"] = {"messages": messages}
             else:
                 row["messages"] = messages
         for name in self._outputs:
-            row[name] = [_message("assistant", values.pop(name))]
+            row[name] = [_message("assistant", values.pop(name), where=name)]
         return row | values
 
     def _compile(self, name: str, text: Any) -> tuple[frozenset[str], Callable[[Mapping[str, Any]], Any]]:
@@ -106,14 +106,16 @@ class RowTemplate:
 
 def _fill(pieces: list[_Piece], row: Mapping[str, Any]) -> str | None:
     values = [row.get(piece.text) if piece.is_column else piece.text for piece in pieces]
-    return None if any(map(is_null, values)) else "".join(map(_text, values))
+    if any(map(is_null, values)):
+        return None
+    return "".join(_text(value, piece.text) for value, piece in zip(values, pieces, strict=True))
 
 
-def _message(role: str, value: Any) -> dict[str, Any]:
-    whole = value if is_null(value) or isinstance(value, list | tuple) else _text(value)
+def _message(role: str, value: Any, *, where: str) -> dict[str, Any]:
+    whole = value if is_null(value) or isinstance(value, list | tuple) else _text(value, where)
     return {"role": role, "content": whole}
 
 
-def _text(value: Any) -> str:
-    found = plain(value)
+def _text(value: Any, where: str) -> str:
+    found = plain(value, where)
     return found if isinstance(found, str) else str(found).lower() if isinstance(found, bool) else str(found)

@@ -371,7 +371,7 @@ def test_a_file_that_is_not_what_its_name_says_is_named(tmp_path, name):
     head = b"prompt,completion\n" + b"a,b\n" * 200_000 if name.startswith("late") else b""
     path.write_bytes(head + b"secret words \xff\xfe of a customer\n")
 
-    with pytest.raises(InvalidSpec, match=rf"training_data: .*{name} isn't") as caught:
+    with pytest.raises(InvalidSpec, match=rf"training_data: .*{name}(:\d+)? isn't") as caught:
         validate(path)
     assert "secret words" not in f"{caught.value} {caught.value.hint}"
     assert caught.value.__cause__ is None
@@ -422,3 +422,114 @@ def test_a_path_that_cannot_be_read_is_named_however_it_is_read(tmp_path, how, n
     with pytest.raises(InvalidSpec, match=says) as caught:
         validate(tmp_path / name, **how)
     assert caught.value.field == "training_data"
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "train.arrow", "train.parquet.gz"])
+def test_a_table_at_a_web_address_is_read(web, train, tmp_path, name):
+    pytest.importorskip("pyarrow")
+    polars = pytest.importorskip("polars")
+    polars.DataFrame(ROWS).write_parquet(tmp_path / "table") if "parquet" in name else polars.DataFrame(ROWS).write_ipc(
+        tmp_path / "table"
+    )
+    url, handler = web
+    content = (tmp_path / "table").read_bytes()
+    handler.content = gzip.compress(content) if name.endswith(".gz") else content
+
+    assert validate(url.replace("train.jsonl", name)).sha256 == validate(train).sha256
+
+
+def test_a_table_at_a_web_address_that_breaks_off_is_named(web):
+    url, handler = web
+    handler.breaks = True
+    with pytest.raises(InvalidInput, match=r"train\.parquet can't be read"):
+        validate(url.replace("train.jsonl", "train.parquet"))
+
+
+def test_a_long_text_in_a_table_is_read(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("prompt,completion\n" + "".join(f"{number}{'x' * 200_000},yes\n" for number in range(3)))
+
+    assert validate(path).rows == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"prompt,completion\na,b\na,\xff\n", r"train\.csv:3 isn't UTF-8"),
+        (
+            b'prompt,completion\na,b\na,"' + b"x" * 2**23 + b"\n",
+            r"csv, after line 2: this isn't CSV: field larger",
+        ),
+        (b"prompt,completion,completion\na,b,c\n", r"train\.csv has the column completion twice"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_named_with_its_line(tmp_path, content, says):
+    path = tmp_path / "train.csv"
+    path.write_bytes(content)
+    with pytest.raises(InvalidSpec, match=says):
+        validate(path)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_one_column_alone_is_refused_with_what_would_do(library):
+    pytest.importorskip("pyarrow")
+    column = pytest.importorskip(library).Series([1, 2])
+    with pytest.raises(InvalidSpec, match=f"a {library} Series is one column, not a table") as caught:
+        validate(column)
+    assert "to_frame" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"), [({"user": "{a}"}, "row 1: user is bytes"), ({"user": "Say {a}."}, "row 1: a is bytes")]
+)
+def test_a_value_that_a_template_cannot_write_is_named_by_its_field(row, says):
+    with pytest.raises(InvalidSpec, match=says):
+        validate([{"a": "x"}, {"a": b"secret words"}], row=row)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://someone:hunter2secret@127.0.0.1:1/train.jsonl",
+        "zip://train.jsonl::https://someone:hunter2secret@127.0.0.1:1/train.zip?sig=hunter2secret",
+        "refusing://someone:hunter2secret@bucket/train.jsonl",
+    ],
+)
+def test_a_store_that_cannot_be_set_up_is_named_without_secrets(url):
+    fsspec = pytest.importorskip("fsspec")
+    pytest.importorskip("aiohttp")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("no account for hunter2secret")
+
+    refusing = type("Refusing", (fsspec.AbstractFileSystem,), {"__init__": refuse})
+    fsspec.register_implementation("refusing", refusing, clobber=True)
+    with pytest.raises(InvalidSpec, match=r"train\.\S+ can't be read: ") as caught:
+        validate(url)
+    assert "hunter2secret" not in f"{caught.value!r} {caught.value} {caught.value.hint}"
+
+
+def test_a_store_whose_package_is_not_named_as_it_is_says_which_to_install(monkeypatch):
+    fsspec = pytest.importorskip("fsspec")
+
+    def missing(*_: object, **__: object) -> None:
+        raise ImportError("Install huggingface_hub to access HfFileSystem")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+    with pytest.raises(InvalidSpec, match="needs a package that isn't installed") as caught:
+        validate("hf://datasets/someone/train.jsonl")
+    assert "huggingface_hub" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("scheme", ["simplecache::memory", "MEMORY"])
+def test_a_url_of_a_store_may_be_joined_or_in_capitals(train, scheme):
+    fsspec = pytest.importorskip("fsspec")
+    fsspec.filesystem("memory").pipe("/bucket/joined.jsonl", train.read_bytes())
+
+    assert validate(f"{scheme}://bucket/joined.jsonl").sha256 == validate(train).sha256
+
+
+def test_an_address_of_ipv6_is_shown_as_it_is():
+    from tuneway.data import name_of
+
+    assert name_of("http://someone:secret@[2001:db8::1]/train.jsonl") == "http://[2001:db8::1]/train.jsonl"
