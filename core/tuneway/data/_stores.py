@@ -148,7 +148,10 @@ def _open_store(url: str, field: str) -> Iterator[Opened]:
         raise InvalidSpec(f"{field}: no store is known for {name}", field=field, hint=f"Known are {known}.") from None
     with ExitStack() as stack:
         with _told(name, field):
-            size = system.info(path).get("size")
+            about = system.info(path)
+            if about.get("type") == "directory":
+                raise unreadable(name, "it is a folder", field)
+            size = about.get("size")
             file = stack.enter_context(system.open(path, "rb", block_size=4 * _BLOCK))
         yield Opened(cast("BinaryIO", _Named(file, name, field, size)), size)
 

@@ -231,12 +231,14 @@ def test_a_path_that_opens_itself_gives_the_same_bytes(train):
     ("url", "says"),
     [
         ("memory://bucket/no-such-file.jsonl", "no such file"),
+        ("memory://bucket", "can't be read: it is a folder"),
         ("nothing://bucket/train.jsonl", "no store is known for nothing://bucket/train.jsonl"),
         ("http://127.0.0.1:1/train.jsonl", "can't be read: Connection refused"),
     ],
 )
 def test_a_url_that_cannot_be_read_is_named(url, says):
-    pytest.importorskip("fsspec")
+    fsspec = pytest.importorskip("fsspec")
+    fsspec.filesystem("memory").pipe("/bucket/some.jsonl", b"{}")
     with pytest.raises(InvalidSpec, match=says):
         validate(url)
 
