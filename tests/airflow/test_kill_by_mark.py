@@ -7,7 +7,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from support.any_airflow import TaskDeferred
 from support.short_marks import MODEL, SERVICE, TRAINING, lose_the_create, rows_for_together, serving, statuses
 
 from airflow_tuneway._compat import AirflowFailException

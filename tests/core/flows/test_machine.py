@@ -228,7 +228,7 @@ class Pipelines(RuleBasedStateMachine):
         fault = BY_NAME[fault_name]
         match request.method, request.path:
             case "GET", "/fine_tuning/jobs":
-                actor.looked = fault_name == "fine"
+                actor.looked = fault_name in ("fine", "twice")
             case "POST", "/fine_tuning/jobs":
                 if not actor.looked:
                     self.broken.append(f"client {actor.number} creates without a look")
@@ -237,9 +237,9 @@ class Pipelines(RuleBasedStateMachine):
             job = self.service.job(request.path.split("/")[-2])
             if job in self.others:
                 self.broken.append(f"client {actor.number} cancels {job['id']}, which isn't ours")
-        if fault.acts == "late":
+        if fault.acts in ("late", "twice"):
             self.late.append((self.now + WINDOW - 1, self.now + WINDOW, request))
-        return fault.heard(self._serve(request) if fault.acts == "at once" else None)
+        return fault.heard(self._serve(request) if fault.acts in ("at once", "twice") else None)
 
     def _serve(self, request: Request, sure_at: float | None = None) -> Response:
         self.service.stamp = self.now
