@@ -20,8 +20,8 @@ class Killed(BaseException):
     """The process ends."""
 
 
-# OpenAI's own wire has its tables elsewhere, in virtual time
-PARAMS = [pytest.param(name, marks=[pytest.mark.slow] if name in ("openai", "azure") else []) for name in VENDORS]
+# all of them have tables in virtual time as well
+PARAMS = [pytest.param(name, marks=[] if name == "together" else [pytest.mark.slow]) for name in VENDORS]
 
 
 @pytest.fixture(params=PARAMS)
