@@ -119,6 +119,30 @@ def test_lists_of_both_kinds_are_read_to_their_end(server: FaultServer, ours: Cl
     assert [file.id for file in ours.files.list()] == ["ds-1", "ds-2"]
 
 
+@pytest.mark.parametrize("awaited", [SUPERVISED, PREFERENCE])
+def test_a_look_at_many_jobs_of_one_kind_reads_few_pages_of_the_other(
+    awaited: str, server: FaultServer, ours: Client
+) -> None:
+    counts = {SUPERVISED: 500, PREFERENCE: 500} | {awaited: 1000}
+    for kind, count in counts.items():
+        for number in range(count):
+            server.service.add_job(kind, id=f"j-{number}")
+    prefix = "dpoJobs/" if awaited == PREFERENCE else ""
+    looked = ours.look([f"{prefix}j-{number}" for number in range(1000)])
+    assert {one.phase for one in looked if isinstance(one, Job)} == {"pending"}
+    assert len(looked) == 1000
+    assert len(server.service.log) <= 16
+
+
+def test_a_list_whose_next_page_is_the_same_one_ends(server: FaultServer, ours: Client) -> None:
+    for number in range(3):
+        server.service.add_job(id=f"s-{number}")
+        server.service.add_job(PREFERENCE, id=f"p-{number}")
+    server.service.stuck = True
+    assert [job.id for job in ours.jobs.list()] == ["s-0", "dpoJobs/p-0"]
+    assert len(server.service.log) <= 6
+
+
 def test_what_is_not_there_is_empty_or_refused(server: FaultServer, ours: Client) -> None:
     server.service.add_job(id="job-1")
     assert list(ours.jobs.events("job-1")) == []

@@ -31,10 +31,12 @@ class Fireworks:
     """State, switches, and one door: `handle`.
 
     `datasets_take` is how many looks a dataset takes until it is ready; `store` is where large files are sent.
+    A service that is `stuck` gives the first job of a list again and again.
     """
 
     clock: Callable[[], float] = lambda: 1_000_000.0
     page_cap: int = 200
+    stuck: bool = False
     datasets_take: int = 0
     store: str = "http://127.0.0.1:1/store"
     quota: int | None = None
@@ -131,6 +133,8 @@ class Fireworks:
         query = dict(request.query)
         size = min(int(query.get("pageSize", 50)), self.page_cap)
         start = int(query.get("pageToken") or 0)
+        if self.stuck:
+            start, size = 0, 1
         token = str(start + size) if start + size < len(items) else ""
         return reply({kind: items[start : start + size], "nextPageToken": token, "totalSize": len(items)})
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from tuneway.calls import Request, Response, segment
 from tuneway.calls.jobs import ROOT
@@ -90,22 +90,23 @@ class FireworksExchange:
         return _translated(response, lambda theirs: _replies.job(self.resources, collection, theirs))
 
     def _jobs(self, request: Request) -> Flow[Response]:
-        """List one page of jobs: supervised ones, then preference jobs; only one kind if a name is given."""
+        """List one page of jobs: of supervised ones and preference jobs in turn; of one kind if a name is given."""
         collections = [self.resources.job(request.name)[0]] if request.name else list(COLLECTIONS)
-        collection, _, token = (dict(request.query).get("after") or "").partition(":")
-        rest = collections[collections.index(collection) :] if collection in collections else collections
+        turns = _turns(dict(request.query).get("after") or "", collections)
         while True:
-            response = yield from send(self._listing(request, rest[0], token))
+            (collection, before), *others = turns
+            response = yield from send(self._listing(request, collection, before))
             theirs = _read(response)
             if theirs is None:
                 return response
-            found = [_replies.job(self.resources, rest[0], one) for one in theirs.get(rest[0]) or ()]
-            token = theirs.get("nextPageToken") or ""
-            if token:
-                return json_reply(response, _replies.page(found, f"{rest[0]}:{token}"))
-            rest = rest[1:]
-            if found or not rest:
-                return json_reply(response, _replies.page(found, f"{rest[0]}:" if rest else None))
+            found = [_replies.job(self.resources, collection, one) for one in theirs.get(collection) or ()]
+            token = str(theirs.get("nextPageToken") or "")
+            if not token:
+                turns = others
+            elif token != before:  # a token that leads to the same page gives the same cursor: the list is stuck
+                turns = [*others, (collection, token)]
+            if found or token or not turns:
+                return json_reply(response, _replies.page(found, urlencode(turns) or None))
 
     def _files(self, request: Request) -> Flow[Response]:
         response = yield from send(self._listing(request, "datasets", dict(request.query).get("after")))
@@ -146,6 +147,15 @@ class FireworksExchange:
 
     def _file(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
         return _replies.file(self.resources, theirs)
+
+
+def _turns(cursor: str, collections: Sequence[str]) -> list[tuple[str, str]]:
+    """The collections to read on, the next one first, each with the token of its page; from a cursor of `_jobs`.
+
+    The kinds take turns, so that whoever looks for the newest jobs of one kind needn't read all of the other first.
+    """
+    told = [(name, token) for name, token in parse_qsl(cursor, keep_blank_values=True) if name in collections]
+    return told or [(name, "") for name in collections]
 
 
 def _page(request: Request, path: str, size: int, token: str | None) -> Request:
