@@ -35,6 +35,12 @@ MAX_EMPTY_PAGES = 3
 LOGS_PER_ROUND = 10
 """The most logs of running jobs that a round reads; the logs of jobs that have ended are all read at once."""
 LOG_PAGES = 50
+ESTIMATE_MOVE = 60.0
+"""An estimate of the finish that has moved by at most so many seconds is no news."""
+LOCAL_ESTIMATE_MOVE = 1.0
+"""The same for a service on this machine, whose jobs may take less than a minute."""
+ESTIMATE_MOVE_SHARE = 0.05
+"""Nor is one that has moved by at most this share of the time that is left."""
 DRAIN_TRIES = 3
 """How often reading the log of an ended job may fail before the wait ends without the rest of it."""
 
@@ -146,7 +152,7 @@ def _round(account: Account, board: Board, moment: float) -> Flow[int]:
             yield from let_others_run()
         result = seen.get(wait.token.job_id)
         if result is not None and not wait.ended:
-            changes.append((_update(wait, result, moment, waits_per_request=waits_per_request), wait.listener))
+            changes.append((_update(account, wait, result, moment, waits_per_request=waits_per_request), wait.listener))
             readers.append(wait)
     spent += yield from _read_logs(account, readers)
     for news, listener in changes:  # after the log's lines, which come before the change
@@ -227,23 +233,35 @@ def _watched_jobs(page: Sequence[Job], known: Mapping[str, Job | None]) -> dict[
     return watched
 
 
-def _update(wait: Wait, result: Job | TunewayError, moment: float, *, waits_per_request: float) -> News | None:
+def _update(
+    account: Account, wait: Wait, result: Job | TunewayError, moment: float, *, waits_per_request: float
+) -> News | None:
     """Give a wait the result of its poll; gives the news about it, if there is any."""
-    before = wait.job
     wait.see(result, moment, waits_per_request=waits_per_request)
     if not wait.follows:
         return None
     if isinstance(result, TunewayError):
         return progress.PollFailed(wait.token.job_id, result, wait.failures, wait.account.poll.tolerance)
-    if wait.job is None or _facts(wait.job) == _facts(before):
+    before = wait.told
+    if wait.job is None or not _has_changed(account, wait.job, before, moment):
         return None
-    wait.read_at = 0.0  # read its log at once, which may say why it changed
+    wait.told, wait.read_at = wait.job, 0.0  # read its log at once, which may say why it changed
     return progress.JobChanged(wait.job, before)
 
 
-def _facts(job: Job | None) -> tuple[object, ...]:
-    """The fields of a job that waits report when they change."""
-    return () if job is None else (job.status, job.estimated_finish, job.fine_tuned_model)
+def _has_changed(account: Account, job: Job, before: Job | None, moment: float) -> bool:
+    """Whether a job differs from the one that was told before in a field that waits report.
+
+    A service that tells the seconds that are left gives another estimate at each poll. It is news if it has moved by
+    more than a little, since it was told.
+    """
+    if before is None or (job.status, job.fine_tuned_model) != (before.status, before.fine_tuned_model):
+        return True
+    if job.estimated_finish is None or before.estimated_finish is None:
+        return job.estimated_finish != before.estimated_finish
+    least = LOCAL_ESTIMATE_MOVE if account.local else ESTIMATE_MOVE
+    tolerance = max(least, ESTIMATE_MOVE_SHARE * (job.estimated_finish - moment))
+    return abs(job.estimated_finish - before.estimated_finish) > tolerance
 
 
 def _read_logs(account: Account, waits: list[Wait]) -> Flow[int]:

@@ -185,7 +185,7 @@ class KeyNotKept(News):
 
 @dataclass(frozen=True, slots=True)
 class JobChanged(News):
-    """A job has a new status, or a new estimate of its finish."""
+    """A job has a new status, or an estimate of its finish that has moved by more than a little."""
 
     job: Job
     before: Job | None

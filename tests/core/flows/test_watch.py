@@ -179,6 +179,37 @@ def test_a_change_is_told_once(stage):
     assert [news.job.status for news in stage.heard(progress.JobChanged)] == ["queued", "running", "succeeded"]
 
 
+def estimates_told(stage, estimate, *, local=False) -> list[float]:
+    """The estimates that a wait of 2000 seconds tells, if the service gives `estimate(seconds)` at each moment."""
+    stage.account = Account(poll=STEADY, local=local)
+    (name,) = jobs(stage, 1, estimated_finish=START + estimate(0))
+    for second in range(5, 2000, 5):
+        value = START + estimate(second)
+        stage.driver.at[START + second] = lambda value=value: stage.service.job(name).update(estimated_finish=value)
+    stage.wait(name, timeout=1990)
+    return [news.job.estimated_finish - START for news in stage.heard(progress.JobChanged)]
+
+
+def test_an_estimate_that_wavers_is_told_once(stage):
+    assert len(estimates_told(stage, lambda second: 9000 + (second * 37 // 5) % 59)) == 1
+
+
+def test_an_estimate_that_drifts_slowly_is_told_now_and_then(stage):
+    told = estimates_told(stage, lambda second: 2000 + second / 8)
+    assert 2 < len(told) <= 5
+    assert all(later - earlier > 60 for earlier, later in itertools.pairwise(told))
+
+
+@pytest.mark.parametrize(("left", "told"), [(90_000, 1), (3000, 2)])
+def test_an_estimate_is_news_when_it_moves_by_a_share_of_what_is_left(left, told, stage):
+    assert len(estimates_told(stage, lambda second: left + (400 if second > 300 else 0))) == told
+
+
+def test_here_an_estimate_that_moves_by_seconds_is_told(stage):
+    told = estimates_told(stage, lambda second: 2010 + (60 if second > 1500 else 0), local=True)
+    assert told == [2010, 2070]
+
+
 def test_without_a_listener_only_the_end_is_reported_and_no_log_is_read(stage):
     (name,) = jobs(stage, 1, ends_after=100)
     stage.service.add_event(name, "step 1")
