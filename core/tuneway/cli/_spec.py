@@ -59,7 +59,13 @@ class Training:
     ] = None
     epochs: Annotated[int | None, typer.Option(metavar="N", help="How often training goes over the data.")] = None
     batch_size: Annotated[int | None, typer.Option(metavar="N", help="Examples in one step.")] = None
-    lr_multiplier: Annotated[float | None, typer.Option(metavar="X", help="Multiplies the learning rate.")] = None
+    lr_multiplier: Annotated[
+        float | None, typer.Option(metavar="X", help="Multiplies the service's own learning rate.")
+    ] = None
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="The learning rate itself, for services that take no multiplier."),
+    ] = None
     beta: Annotated[
         float | None,
         typer.Option(metavar="X", help="For dpo: how close the model stays to its base."),
@@ -114,11 +120,15 @@ class Training:
         options = {
             "n_epochs": self.epochs,
             "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
             "learning_rate_multiplier": self.lr_multiplier,
             "beta": self.beta,
             "grader": read_json(self.grader, "--grader") if self.grader else None,
         }
         given = {name: value for name, value in options.items() if value is not None}
+        if {"learning_rate", "learning_rate_multiplier"} <= given.keys():
+            why = "--learning-rate and --lr-multiplier are both given"
+            raise InvalidSpec(why, field="learning_rate", hint="Give the one that the service takes: `tuneway doctor`.")
         if not given and self.method is None:
             return None
         before = base if isinstance(base, dict) else {}

@@ -109,16 +109,18 @@ class Offers:
         for one in given.get("integrations") or ():
             if _mapping(one).get("type") not in self.integrations:
                 yield "integrations", f"doesn't offer {excerpt(_mapping(one).get('type'))}", "Leave it out."
-        if self.rate == "absolute":
-            yield from _multipliers(_mapping(method.get(kind)).get("hyperparameters"), given.get("hyperparameters"))
+        yield from self._rates(_mapping(method.get(kind)).get("hyperparameters"), given.get("hyperparameters"))
 
-
-def _multipliers(*hyperparameters: object) -> Iterator[tuple[str, str, str | None]]:
-    for given in map(_mapping, hyperparameters):
-        multiplier = given.get("learning_rate_multiplier")
-        if multiplier not in (None, "auto"):
-            why = f"takes the learning rate itself, and no multiplier such as {excerpt(multiplier)}"
-            yield "learning_rate_multiplier", why, ABSOLUTE_RATE
+    def _rates(self, *hyperparameters: object) -> Iterator[tuple[str, str, str | None]]:
+        """A learning rate that is given in the other way."""
+        for given in map(_mapping, hyperparameters):
+            multiplier, rate = given.get("learning_rate_multiplier"), given.get("learning_rate")
+            if self.rate == "absolute" and multiplier not in (None, "auto"):
+                why = f"takes the learning rate itself, and no multiplier such as {excerpt(multiplier)}"
+                yield "learning_rate_multiplier", why, ABSOLUTE_RATE
+            if self.rate == "multiplier" and rate not in (None, "auto"):
+                why = f"takes a multiplier of its own learning rate, and not the rate itself such as {excerpt(rate)}"
+                yield "learning_rate", why, "Give learning_rate_multiplier, or leave it out."
 
 
 def _plain(value: object) -> object:

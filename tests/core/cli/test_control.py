@@ -85,6 +85,57 @@ def test_a_specification_is_taken_whole_and_options_win(tuneway, service, file, 
     assert {"team": "a", "by": "option"}.items() <= service.jobs[0]["metadata"].items()
 
 
+ABSOLUTE = ("--dialect", "nebius", "--learning-rate", "2e-5")
+
+
+def test_a_learning_rate_is_sent_beside_the_other_hyperparameters(tuneway, service, file):
+    tuneway("create", file, "-m", "base", "--epochs", 2, *ABSOLUTE)
+    (request,) = service.requests("POST", "/fine_tuning/jobs")
+    assert request.json["hyperparameters"] == {"n_epochs": 2, "learning_rate": 2e-5}
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 9, "learning_rate": 1e-3}}},
+        {"type": "supervised", "hyperparameters": {"n_epochs": 9, "learning_rate": 1e-3}},
+        {"type": "supervised", "n_epochs": 9},
+        {"type": "supervised", "supervised": {"n_epochs": 9}},
+    ],
+)
+def test_a_learning_rate_wins_over_that_of_a_specification(method, tuneway, service, file, here):
+    (here / "job.json").write_text(json.dumps({"model": "base", "training_file": file, "method": method}))
+    tuneway("create", "--spec", "job.json", *ABSOLUTE)
+    (request,) = service.requests("POST", "/fine_tuning/jobs")
+    assert request.json["hyperparameters"] == {"n_epochs": 9, "learning_rate": 2e-5}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([*ABSOLUTE, "--lr-multiplier", 2], "--learning-rate and --lr-multiplier are both given"),
+        (
+            ["--dialect", "nebius", "--lr-multiplier", 2],
+            "learning_rate_multiplier: nebius takes the learning rate itself",
+        ),
+        (["--learning-rate", 2e-5], "learning_rate: openai takes a multiplier"),
+        (["--dialect", "nebius", "--learning-rate", 0], "learning_rate: "),
+        (["--dialect", "nebius", "--learning-rate", "nan"], "learning_rate: "),
+    ],
+)
+def test_a_learning_rate_that_the_service_does_not_take_is_refused(words, told, tuneway, server, file):
+    result = tuneway("create", file, "-m", "base", *words, code=ExitCode.USAGE)
+    assert told in " ".join(result.stderr.split())
+    assert server.arrived == []
+
+
+@pytest.mark.parametrize("method", [{"type": "supervised", "hyperparameters": 3}])
+def test_a_learning_rate_over_hyperparameters_that_are_none_is_refused(method, tuneway, server, file, here):
+    (here / "job.json").write_text(json.dumps({"model": "base", "training_file": file, "method": method}))
+    tuneway("create", "--spec", "job.json", *ABSOLUTE, code=ExitCode.USAGE)
+    assert server.arrived == []
+
+
 def test_a_specification_comes_from_standard_input_too(tuneway, service, file):
     tuneway("create", "--spec", "-", stdin=json.dumps({"model": "base", "training_file": file}))
     assert sent(service) == {"model": "base", "training_file": file}

@@ -73,6 +73,22 @@ def test_what_the_service_offers_passes(fields):
     LITTLE.check(JobSpec(**{"model": "m", "training_file": "file-1"} | fields), service="little")
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"method": supervised(learning_rate=1e-5)},
+        {"hyperparameters": {"learning_rate": 1e-5}},
+        {"extra_body": {"method": supervised(learning_rate=1e-5)}},
+    ],
+)
+def test_a_learning_rate_is_refused_where_the_service_takes_a_multiplier(fields):
+    spec = JobSpec(**{"model": "m", "training_file": "file-1"} | fields)
+    with pytest.raises(InvalidSpec, match=r"^learning_rate: openai takes a multiplier") as caught:
+        Offers().check(spec, service="openai")
+    assert caught.value.field == "learning_rate"
+    Offers(rate="absolute").check(spec, service="little")
+
+
 def test_a_service_without_suffixes_says_so():
     spec = JobSpec(model="m", training_file="file-1", suffix="x")
     with pytest.raises(InvalidSpec, match="little takes no suffix"):
