@@ -122,10 +122,12 @@ class Journey:
         usd = f"about {money(cost.amount)} at prices of {cost.price_date}" if cost else ""
         lines = {
             "took": ", ".join(filter(None, [tokens, usd])),
-            "curve": f"tuneway metrics {job.id}",
+            "curve": f"tuneway metrics {job.id}" if job.result_files or self._watch.train else "",
             "report": f"tuneway report {job.id} -o report.html",
             "ask it": f"tuneway ask {made.model} '…'",
         }
+        if self._client.offers.chat == "after deploying":
+            lines["ask it"] = "deploy the model on the service first, then: tuneway ask DEPLOYMENT '…'"
         if made.version and "champion" not in made.version.aliases:
             lines["promote"] = f"tuneway promote {made.version.ref}"
         yield ""

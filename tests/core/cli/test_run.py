@@ -61,6 +61,20 @@ def test_a_run_goes_all_the_way(tuneway, service, train):
     assert version.record.requested == {}
 
 
+def test_where_a_model_must_be_deployed_first_a_run_says_so(tuneway, train):
+    result = tuneway("run", train, *RUN, "--dialect", "nebius")
+    (line,) = [line for line in result.stderr.splitlines() if "tuneway ask" in line]
+    assert "deploy the model" in line
+    assert "ft:base" not in line
+
+
+def test_a_run_names_no_curve_where_the_service_tells_no_metrics(tuneway, service, train, monkeypatch):
+    monkeypatch.setattr(service, "train", service.finish)
+    result = tuneway("run", train, *RUN)
+    assert "tuneway report" in result.stderr
+    assert "tuneway metrics" not in result.stderr
+
+
 def test_the_second_run_adopts_and_sends_nothing(tuneway, service, train):
     first, second = (tuneway("run", train, *RUN, "--name", "router") for _ in range(2))
     assert first.stdout == second.stdout
