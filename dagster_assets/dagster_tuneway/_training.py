@@ -138,12 +138,14 @@ class Attempt:
         partition = partition_of(self._context)
         self._recipe.questions(partition)
         then = self._recipe.then(partition, registry=self._tuneway.registry)
+        client = self._tuneway.client
         with self._cancelling():
-            started = self._tuneway.client.start(
+            started = client.start(
                 what,
                 self._requester,
                 reuse=self._reuse,
-                max_usd=self._recipe.max_usd,
+                # without a price of the service, the budget was held against the estimate when the data was checked
+                max_usd=self._recipe.max_usd if client.offers.quote else None,
                 on_event=self._hear,
                 **then,
             )

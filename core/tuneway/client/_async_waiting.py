@@ -42,8 +42,9 @@ class AsyncJobSteps:
             reuse: "run": what this key or requester made is adopted. "content": whatever trains the same data in the
                 same way, whoever made it. "never": a new job for every call.
             requester: Who asks, in more words than a key: engine, pipeline, run, step.
-            max_usd: A budget, held against the service's own price before a job is created. A service that says no
-                price of its own isn't asked: `check` has the prices that are known.
+            max_usd: A budget, held against the service's own price before a job is created. Where the service says
+                none, it is refused: a `Recipe` has data, from which the cost is estimated. A service on this machine
+                sends no bill, so there any budget will do.
             on_event: Called with news of what happens.
         """
         flow = flows.submit(

@@ -128,7 +128,8 @@ class Steps(DataSteps, JobSteps, ModelSteps):
             report, file, spec, limit = None, None, recipe, max_usd
         else:
             report, file = self.send(recipe, requester, reuse=reuse, on_event=on_event, **then)
-            spec, limit = recipe.spec(file, file.validation), recipe.max_usd
+            spec = recipe.spec(file, file.validation)
+            limit = recipe.max_usd if self._account.quote else None  # else the estimate was held against it before
         job = self.submit(spec, reuse=reuse, requester=requester, max_usd=limit, on_event=on_event)
         return StartedJob(job=job, spec=spec, report=report, training_file=file)
 

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from tuneway.errors import OverBudget
+import math
+
+from tuneway.errors import InvalidSpec, OverBudget
 from tuneway.flows._account import Account
 from tuneway.flows._effects import Flow
 from tuneway.models import JobSpec
+
+
+def check_budget(account: Account, max_usd: float | None) -> None:
+    """Refuse a budget that can't be held against anything. On this machine there is no bill, so any will do.
+
+    Raises:
+        InvalidSpec: The budget isn't a number above 0; or, as `OverBudget`, the service says no price of its own.
+    """
+    if max_usd is None:
+        return
+    if not 0 < max_usd < math.inf:
+        raise InvalidSpec("max_usd: not a number above 0", field="max_usd")
+    if account.quote is None and not account.local:
+        raise OverBudget(
+            f"{account.service} says no price before a job is created, so max_usd can't be checked",
+            field="max_usd",
+            hint="Give it in a recipe, whose data is checked: then the cost is estimated. Or leave it out.",
+        )
 
 
 def check_quote(account: Account, spec: JobSpec, max_usd: float | None) -> Flow[None]:

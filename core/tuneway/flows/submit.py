@@ -60,7 +60,7 @@ from tuneway.flows._request import request, settling, still_ending, unreadable
 from tuneway.flows._unmarked import known_unmarked, recognised
 from tuneway.flows.cancel import cancel
 from tuneway.flows.named import submit_named
-from tuneway.flows.quote import check_quote
+from tuneway.flows.quote import check_budget, check_quote
 from tuneway.models import Job, JobSpec, Phase
 from tuneway.requester import Requester
 
@@ -125,10 +125,12 @@ def submit(
         reuse: "run" adopts a job of this requester, "content" any job with the same content, "never" none.
         nonce: A value that only this call has. It becomes part of the key with `reuse="never"` if the requester has
             no occasion.
-        max_usd: A budget, held against the service's own price before a job is created, if it says what it takes.
+        max_usd: A budget, held against the service's own price before a job is created. Where the service says
+            none, it is refused.
     """
     requester = requester or Requester()
     account.offers.check(spec, service=account.service)
+    check_budget(account, max_usd)
     if isinstance(account.carrier, Named):
         return (yield from submit_named(account, spec, requester, reuse=reuse, nonce=nonce, max_usd=max_usd))
     check_room(spec.metadata, keep_origin=requester.keep_origin)

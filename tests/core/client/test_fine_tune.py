@@ -279,6 +279,7 @@ def test_a_training_over_budget_is_refused_with_its_price(hosted, server, recipe
     priced = changed(recipe, max_usd=usd, data_options={"prices": {"base": 1.0}})
     if passes:
         assert hosted.check(priced).cost.usd <= usd
+        assert hosted.start(priced, NIGHTLY).job.id, "the estimate is the price, where the service says none"
         return
     with pytest.raises(OverBudget, match="estimated to cost") as caught:
         hosted.fine_tune(priced, NIGHTLY)
@@ -290,6 +291,14 @@ def test_a_budget_without_a_known_price_is_refused(hosted, server, recipe):
     with pytest.raises(OverBudget, match="no price is known for base") as caught:
         hosted.fine_tune(changed(recipe, max_usd=20), NIGHTLY)
     assert "data_options={'prices': …}" in (caught.value.hint or "")
+    assert server.arrived == []
+
+
+@pytest.mark.parametrize("step", ["submit", "start"])
+def test_a_budget_for_files_on_a_service_that_says_no_price_is_refused(step, hosted, server):
+    spec = JobSpec(model="base", training_file="file-1")
+    with pytest.raises(OverBudget, match="max_usd can't be checked"):
+        getattr(hosted, step)(spec, max_usd=20)
     assert server.arrived == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tuneway import JobSpec
-from tuneway.errors import OverBudget
+from tuneway.errors import InvalidSpec, OverBudget
 from tuneway.flows import Account, Flow, Quote
 
 
@@ -55,5 +55,22 @@ def test_a_job_that_exists_is_adopted_whatever_its_price_is_now(stage):
     assert stage.submit(max_usd=1.0).id == first.id
 
 
-def test_a_service_without_prices_is_not_asked(stage):
+def test_a_budget_that_nothing_can_be_held_against_is_refused(stage):
+    stage.account = Account(service="silent")
+    with pytest.raises(OverBudget, match=r"silent says no price .* max_usd can't be checked") as caught:
+        stage.submit(max_usd=100.0)
+    assert caught.value.field == "max_usd"
+    assert stage.service.log == []
+
+
+def test_a_service_on_this_machine_sends_no_bill_so_any_budget_will_do(stage):
+    stage.account = Account(local=True)
     assert stage.submit(max_usd=0.01).id
+
+
+@pytest.mark.parametrize("max_usd", [0, -1.0, float("nan"), float("inf")])
+def test_a_budget_that_is_no_amount_is_refused(max_usd, stage):
+    stage.account = account(Quote(usd=4.0), [])
+    with pytest.raises(InvalidSpec, match=r"max_usd: not a number above 0"):
+        stage.submit(max_usd=max_usd)
+    assert stage.service.log == []
