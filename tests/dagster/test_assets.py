@@ -319,6 +319,13 @@ def test_a_budget_lets_through_what_costs_less(run, data):
     assert "max_usd is $5.00" in check.description
 
 
+@pytest.mark.usefixtures("hosted")
+def test_a_training_within_its_budget_goes_on_after_the_check(run, service, data):
+    run(assets_of("within", str(data), max_usd=5))
+
+    assert len(jobs_on(service, "within/job")) == 1
+
+
 def test_a_service_on_this_machine_sends_no_bill(run, service, data):
     check = checks(run(assets_of("free", str(data), max_usd=0.0001)))["within_budget"]
 
