@@ -229,6 +229,36 @@ def test_a_model_that_can_not_be_tuned_is_told_before_anything_is_paid(connect, 
     assert not server.asked("POST", JOBS)
 
 
+def only_in_full(service: FakeTogether) -> str:
+    """A file, for a model that has no LoRA training."""
+    full = {"max_batch_size": 24, "max_batch_size_dpo": 12, "min_batch_size": 8}
+    service.models[MODEL] |= {"lora_training": None, "full_training": full, "supports_full_training": True}
+    return str(service.add_file()["id"])
+
+
+@pytest.mark.parametrize(("method", "size"), [(Supervised, 24), (DPO, 12)])
+def test_a_model_that_is_trained_only_in_full_is_trained_without_lora(method, size, connect, server, service):
+    spec = JobSpec(model=MODEL, training_file=only_in_full(service), method=method(hyperparameters={"lora": False}))
+    with connect(base_url=server.base_url, **QUICK) as client:
+        job = client.submit(spec, key="nightly", max_usd=1000.0)
+        client.jobs.create(JobSpec(model=job.id, training_file=spec.training_file, method=method()))
+    first, second = (one.json for one in server.asked("POST", JOBS))
+    assert (first["training_type"], first["batch_size"]) == ({"type": "Full"}, size)
+    assert ("training_type" in second, second["batch_size"]) == (False, size)
+
+
+@pytest.mark.parametrize("hyperparameters", [{}, {"lora_r": 8}])
+def test_lora_is_refused_where_a_model_is_trained_only_in_full(hyperparameters, connect, server, service):
+    method = Supervised(hyperparameters=hyperparameters)
+    spec = JobSpec(model=MODEL, training_file=only_in_full(service), method=method)
+    refused = pytest.raises(InvalidSpec, match="is trained only in full at together")
+    with connect(base_url=server.base_url, **QUICK) as client, refused as caught:
+        client.submit(spec, key="nightly")
+    assert caught.value.field == "lora"
+    assert "lora=False" in str(caught.value.hint)
+    assert not server.asked("POST", JOBS)
+
+
 def test_limits_that_can_not_be_read_are_asked_for_again(connect, server, service):
     server.fault(answer({"error": {"message": "busy"}}, 503), "GET", f"{JOBS}/models/limits")
     spec = JobSpec(model=MODEL, training_file=service.add_file()["id"])

@@ -109,7 +109,12 @@ def _missing(body: dict[str, Any]) -> Iterator[str]:
 
 
 def _beyond(body: dict[str, Any], limits: dict[str, Any], *, takes_max: bool) -> Iterator[str]:
-    lora = limits["lora_training"]
+    lora, full = limits["lora_training"], limits["full_training"]
+    kind = body.get("training_type") or {"type": "Lora" if lora else "Full"}
+    if kind["type"] == "Lora" and not lora:
+        yield "LoRA training is not supported for this model"
+        return
+    lora = full if full and kind["type"] == "Full" else lora
     dpo = (body.get("training_method") or {}).get("method") == "dpo"
     most = lora["max_batch_size_dpo" if dpo else "max_batch_size"]
     size = body["batch_size"]
@@ -120,7 +125,6 @@ def _beyond(body: dict[str, Any], limits: dict[str, Any], *, takes_max: bool) ->
         yield f"batch size is not within {lora['min_batch_size']} and {most}"
     if not limits["min_learning_rate"] <= body.get("learning_rate", 0) <= limits["max_learning_rate"]:
         yield "learning rate is out of range"
-    kind = body.get("training_type") or {"type": "Lora"}
     if kind["type"] == "Full" and not limits["supports_full_training"]:
         yield "full training is not supported for this model"
     if kind["type"] == "Lora" and kind.get("lora_r", 1) > lora["max_rank"]:

@@ -48,6 +48,9 @@ WANDB = {
 }
 """The fields of an integration with Weights & Biases, and their names in the body."""
 
+TYPES = ("lora_training", "full_training")
+"""The limits of the two types of training. A model may have one type alone; the limits of the other are None then."""
+
 LARGEST = ("max_batch_size", "max_batch_size_dpo")
 """The limits that are the largest batches, of supervised training and of DPO."""
 
@@ -130,7 +133,7 @@ def create_body(given: Mapping[str, Any], limits: Mapping[str, Any], *, wandb_ke
     own["n_evals"] = asked.get("n_evals", 1 if validation else 0)
     own["lr_scheduler"] = _scheduler(asked)
     own["training_method"] = _dpo(asked) if kind == "dpo" else _supervised(asked)
-    training_type = _training_type(asked, limits, inherited="from_checkpoint" in body)
+    training_type = _training_type(asked, limits, given["model"], inherited="from_checkpoint" in body)
     if training_type is not None:
         own["training_type"] = training_type
     own["batch_size"] = asked.get("batch_size") or _largest_batch(limits, kind, training_type)
@@ -181,13 +184,21 @@ def _dpo(asked: Mapping[str, Any]) -> dict[str, Any]:
     return method | {name: asked[name] for name in ("rpo_alpha", "simpo_gamma") if name in asked}
 
 
-def _training_type(asked: Mapping[str, Any], limits: Mapping[str, Any], *, inherited: bool) -> dict[str, Any] | None:
+def _training_type(
+    asked: Mapping[str, Any], limits: Mapping[str, Any], model: str, *, inherited: bool
+) -> dict[str, Any] | None:
     """LoRA unless it is declined. A training that goes on from a job's model inherits its type."""
     if asked.get("lora") is False:
         return {"type": "Full"}
     if inherited and not any(name in asked for name in LORA):
         return None
     lora = limits["lora_training"]
+    if lora is None:
+        raise InvalidSpec(
+            f"lora: {model} is trained only in full at together",
+            field="lora",
+            hint="Give the hyperparameter lora=False.",
+        )
     rank = asked.get("lora_r", lora.get("default_rank", 8))
     return {
         "type": "Lora",
@@ -203,8 +214,8 @@ def _training_type(asked: Mapping[str, Any], limits: Mapping[str, Any], *, inher
 
 def _largest_batch(limits: Mapping[str, Any], kind: str, training_type: Mapping[str, Any] | None) -> int:
     """What the SDK calls "max", which the API itself has refused."""
-    full = (training_type or {}).get("type") == "Full" and limits.get("full_training")
-    most = limits["full_training" if full else "lora_training"]
+    lora, full = (limits[name] for name in TYPES)
+    most = full or lora if (training_type or {}).get("type") == "Full" else lora or full
     return int(most[LARGEST[1] if kind == "dpo" else LARGEST[0]])
 
 

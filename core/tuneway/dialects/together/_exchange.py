@@ -210,16 +210,23 @@ def _limits_of(given: Mapping[str, Any]) -> Call[dict[str, Any]]:
 
 
 def _read_limits(response: Response) -> dict[str, Any]:
-    """The limits of a model. One that can't be tuned has a message instead, whatever the status."""
+    """The limits of a model. One that can't be tuned has a message instead, whatever the status.
+
+    Those of a type of training that the model doesn't have, or that can't be read, are None.
+    """
     limits = _object(response)
-    lora = limits.get("lora_training")
-    if isinstance(lora, Mapping) and all(isinstance(lora.get(name), int) for name in creating.LARGEST):
-        return limits
+    types = {name: limits.get(name) if _are_limits(limits.get(name)) else None for name in creating.TYPES}
+    if any(types.values()):
+        return limits | types
     known: dict[str, Any] = {"status": response.status, "request_id": response.request_id}
     reason = limits.get("message")
     if isinstance(reason, str) and reason:
         raise BadRequest(one_line(reason, 300), param="model", **known)
     raise BadReply("together gave no limits for the model", **known)
+
+
+def _are_limits(told: object) -> bool:
+    return isinstance(told, Mapping) and all(isinstance(told.get(name), int) for name in creating.LARGEST)
 
 
 def _before_create(call: Call[T]) -> Flow[T]:
