@@ -11,7 +11,11 @@ from tuneway.cli._output import Output
 if TYPE_CHECKING:
     from tuneway.flows import Diagnosis, Offers
 
-RATES = {"multiplier": "as a multiplier of the service's own", "absolute": "the rate itself, no multiplier"}
+RATES = {
+    "multiplier": "as a multiplier of the service's own",
+    "absolute": "the rate itself, no multiplier",
+    "either": "as the service takes it",
+}
 LISTED = 20
 """How many models are named for people; `--json` names all."""
 

@@ -1,6 +1,6 @@
 """Dialects: how each service differs from OpenAI's wire.
 
-To add a service, write a module with a `Dialect` and put it into `DIALECTS` before OpenAI's, which matches every
+To add a service, write a module with a `Dialect` and put it into `DIALECTS` before OpenAI's, which match every
 address.
 """
 
@@ -19,10 +19,10 @@ from tuneway.dialects._base import (
 from tuneway.dialects.azure import AZURE, AZURE_DATED
 from tuneway.dialects.fireworks import FIREWORKS
 from tuneway.dialects.nebius import NEBIUS
-from tuneway.dialects.openai import OPENAI
+from tuneway.dialects.openai import OPENAI, OPENAI_WIRE
 from tuneway.dialects.together import TOGETHER
 
-DIALECTS: tuple[Dialect, ...] = (AZURE_DATED, AZURE, FIREWORKS, NEBIUS, TOGETHER, OPENAI)
+DIALECTS: tuple[Dialect, ...] = (AZURE_DATED, AZURE, FIREWORKS, NEBIUS, TOGETHER, OPENAI, OPENAI_WIRE)
 
 __all__ = [
     "AZURE",
@@ -31,6 +31,7 @@ __all__ = [
     "FIREWORKS",
     "NEBIUS",
     "OPENAI",
+    "OPENAI_WIRE",
     "TOGETHER",
     "Dialect",
     "Exchange",

@@ -44,7 +44,8 @@ class Offers:
         seed: Whether a job can have a seed.
         integrations: The integrations that a job can have.
         suffix: The most characters that the user's own suffix may have; 0 if a job has none.
-        rate: How the learning rate is given: as a multiplier of the service's own rate, or as the rate itself.
+        rate: How the learning rate is given: as a multiplier of the service's own rate, or as the rate itself; either
+            of them where it isn't known.
         chat: Whether a tuned model answers at once, or only after the user has deployed it.
         quote: Whether the service says what a job will cost before it is created.
         row_keys: The keys that a row of each format may have, where the service refuses data with others.
@@ -59,7 +60,7 @@ class Offers:
     seed: bool = True
     integrations: frozenset[str] = frozenset({"wandb"})
     suffix: int = 64
-    rate: Literal["multiplier", "absolute"] = "multiplier"
+    rate: Literal["multiplier", "absolute", "either"] = "multiplier"
     chat: Literal["at once", "after deploying"] = "at once"
     quote: bool = False
     row_keys: Mapping[str, frozenset[str]] | None = None

@@ -118,7 +118,7 @@ def test_a_learning_rate_wins_over_that_of_a_specification(method, tuneway, serv
             ["--dialect", "nebius", "--lr-multiplier", 2],
             "learning_rate_multiplier: nebius takes the learning rate itself",
         ),
-        (["--learning-rate", 2e-5], "learning_rate: openai takes a multiplier"),
+        (["--dialect", "azure", "--learning-rate", 2e-5], "learning_rate: azure takes a multiplier"),
         (["--dialect", "nebius", "--learning-rate", 0], "learning_rate: "),
         (["--dialect", "nebius", "--learning-rate", "nan"], "learning_rate: "),
     ],

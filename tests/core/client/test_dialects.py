@@ -11,7 +11,7 @@ from support.fault_server import FaultServer, answer
 from support.operations import MESSAGES, ONE_TO_ONE, Operation
 
 from tuneway import Client, InvalidSpec
-from tuneway.dialects import AZURE, AZURE_DATED, DIALECTS, NEBIUS, OPENAI, reason
+from tuneway.dialects import AZURE, AZURE_DATED, DIALECTS, NEBIUS, OPENAI, OPENAI_WIRE, reason
 
 KEY = "a-key-that-opens-doors"
 DATED = "2025-04-01-preview"
@@ -104,9 +104,9 @@ def test_a_chat_goes_to_its_deployment_on_dated_azure_only():
     [
         ("https://api.openai.com/v1", None, OPENAI, "https://api.openai.com/v1"),
         ("https://api.openai.com/v1", DATED, OPENAI, "https://api.openai.com/v1"),
-        ("https://gateway.example.org/v1/", None, OPENAI, "https://gateway.example.org/v1"),
+        ("https://gateway.example.org/v1/", None, OPENAI_WIRE, "https://gateway.example.org/v1"),
         ("https://api.studio.nebius.com/v1/", None, NEBIUS, "https://api.studio.nebius.com/v1"),
-        ("https://azure.com.example.org/v1", None, OPENAI, "https://azure.com.example.org/v1"),
+        ("https://azure.com.example.org/v1", None, OPENAI_WIRE, "https://azure.com.example.org/v1"),
         ("https://me.openai.azure.com", None, AZURE, "https://me.openai.azure.com/openai/v1"),
         ("https://ME.OpenAI.Azure.com/", None, AZURE, "https://ME.OpenAI.Azure.com/openai/v1"),
         ("https://me.openai.azure.com/v1", None, AZURE, "https://me.openai.azure.com/openai/v1"),

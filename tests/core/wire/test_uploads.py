@@ -40,7 +40,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A service that takes 1 kB a request, and parts of 256 bytes."""
-    frugal = replace(dialects.OPENAI, file_limit=1024, part_size=256)
+    frugal = replace(dialects.OPENAI_WIRE, file_limit=1024, part_size=256)
     monkeypatch.setattr(dialects, "DIALECTS", (frugal,))
 
 
