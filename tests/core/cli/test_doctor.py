@@ -21,7 +21,7 @@ def test_doctor_says_which_service_this_is_and_creates_nothing(tuneway, server, 
     assert told["mark"] == "kept, in the metadata of a job: ftjob-1 has Tuneway's mark"
     assert told["can be tuned"] == "the service doesn't tell; it lists 1 model"
     assert told["methods"] == "dpo, reinforcement, supervised"
-    assert told["learning rate"] == "as a multiplier of the service's own"
+    assert told["learning rate"] == "as the service takes it"
     assert told["jobs"] == "pause, resume, events, checkpoints"
     assert told["fields"] == "metadata, seed, suffix of up to 64 characters, wandb"
     assert {arrival.method for arrival in server.arrived} == {"GET"}
@@ -30,7 +30,7 @@ def test_doctor_says_which_service_this_is_and_creates_nothing(tuneway, server, 
 def test_for_programs_a_diagnosis_is_one_object(tuneway):
     (told,) = lines_of(tuneway("doctor", "--json"))
     assert (told["service"], told["key"], told["marks"]) == ("openai", "accepted", "unknown")
-    assert told["offers"] == Offers().as_json()
+    assert told["offers"] == Offers(rate="either").as_json()
 
 
 def test_a_dialect_that_was_asked_for_is_said_so(tuneway):
