@@ -54,12 +54,12 @@ def test_jobs_that_are_deleted_at_any_time_leave_one(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_a_hundred_thousand_schedules_keep_every_promise():
+def test_thousands_of_schedules_keep_every_promise():
     findings = None
-    for findings in simulate(100_000, jobs=2, carrier="named"):
+    for findings in simulate(30_000, jobs=2, carrier="named"):
         assert findings.broken == {}, "replay it: cd tests && python -m support.simulator --carrier named --replay SEED"
     assert findings is not None
-    assert findings.schedules == 100_000
+    assert findings.schedules == 30_000
 
 
 def test_a_replay_says_how_it_was_played(capsys, monkeypatch):
