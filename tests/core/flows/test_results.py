@@ -73,7 +73,7 @@ def test_a_file_with_a_header_alone_has_no_rows():
         (base64.b64encode(b"loss,step\n1,2\n"), "doesn't start with a `step` column"),
         (b"step,train_loss\nlate,0.5\n", "can't be read: 1 validation error for MetricRow"),
         (b"step,train_loss\n,0.5\n", "can't be read"),
-        (b'step,train_loss\n1,"' + b"x" * 200_000 + b'"\n', "can't be read: field larger than field limit"),
+        (b'step,train_loss\n1,"' + b"x" * 9_000_000 + b'"\n', "can't be read: field larger than field limit"),
     ],
 )
 def test_what_is_no_result_file_is_an_error_that_says_why(content, told):
