@@ -50,10 +50,10 @@ def as_schedule(poll: Any) -> dict[str, float]:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """A setting as the client takes it: all of them are text where the connection is a URI."""
+    """A setting as the client takes it. In a connection's URI all are text; in its JSON, text may be a number."""
     if name == "poll":
         return as_schedule(value)
-    return _number(value) if name in _NUMBERS else value
+    return _number(value) if name in _NUMBERS else str(value)
 
 
 def _mapping(name: str, value: Any, example: str) -> Mapping[str, Any]:

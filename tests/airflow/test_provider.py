@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from airflow.models.connection import Connection as StoredConnection
 from airflow.sdk import DAG, Connection
 
 from airflow_tuneway._connection import client_settings
@@ -162,10 +163,9 @@ def test_text_that_is_no_number_is_named(extra, said):
 
 
 def _of_uri(uri):
-    stored = Connection(conn_id="c", uri=uri)
-    names = ("conn_type", "host", "login", "password", "schema", "port")
-    extra = stored.extra if isinstance(stored.extra, str | None) else json.dumps(stored.extra)  # as text since 3.3
-    return Connection(conn_id="c", extra=extra, **{name: getattr(stored, name) for name in names})
+    stored = StoredConnection(conn_id="c", uri=uri)
+    names = ("conn_type", "host", "login", "password", "schema", "port", "extra")
+    return Connection(conn_id="c", **{name: getattr(stored, name) for name in names})
 
 
 def test_a_connection_can_be_tried(service, monkeypatch):

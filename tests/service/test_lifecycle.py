@@ -120,6 +120,7 @@ def test_the_result_file_is_base64_of_a_table(client, done):
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
 
 
+@pytest.mark.slow
 def test_validation_data_is_measured_and_never_learned_from(client, training_file):
     held_out = client.files.create(file=("valid.jsonl", chats(12, start=900)), purpose="fine-tune")
     job = wait_for(client, submit(client, training_file, validation_file=held_out.id, seed=1).id)

@@ -123,6 +123,7 @@ def test_stopping_is_graceful_and_the_job_goes_on_at_the_next_start():
         assert sorted(steps) == list(range(1, 901))
 
 
+@pytest.mark.slow
 def test_everything_is_there_after_a_restart():
     with running_service() as service, openai_for(service) as client:
         file = client.files.create(file=("a.jsonl", chats(30)), purpose="fine-tune")

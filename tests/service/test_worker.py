@@ -81,9 +81,8 @@ def test_a_job_is_done_once(tmp_path):
     }
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), None], ids=["by signal", "by file"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, None], ids=["by signal", "by file"])
 def test_a_worker_that_is_asked_to_stop_saves_and_goes_on_to_the_same_weights(tmp_path, number):
     whole = order(tmp_path / "whole", hyperparameters=LONG)
     run(whole)

@@ -97,6 +97,7 @@ def test_the_live_view_shows_status_step_loss_and_time(environment, service, tra
     assert terminal.end() == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_job_alive_and_says_how_to_come_back(environment, service, train, here):
     service.ends = None
     terminal = Terminal(["run", str(train), "--model", "base", "--settle", "0"], environment, here)
@@ -144,6 +145,7 @@ def test_of_several_jobs_those_that_go_on_are_named(environment, service, here):
     assert {job["status"] for job in service.jobs} == {"running", "succeeded"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_cancels_all_that_go_on_where_that_is_wanted(environment, service, here):
     for _ in range(2):
         service.add_job()

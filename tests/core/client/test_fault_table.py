@@ -21,10 +21,10 @@ class Killed(BaseException):
 
 
 # all of them have tables in virtual time as well
-PARAMS = [pytest.param(name, marks=[] if name == "together" else [pytest.mark.slow]) for name in VENDORS]
+pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(params=PARAMS)
+@pytest.fixture(params=VENDORS)
 def vendor(request):
     with serving(request.param) as found:
         yield found

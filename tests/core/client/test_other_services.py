@@ -294,6 +294,7 @@ def test_a_read_of_a_service_whose_resource_is_exhausted_is_sent_again(connect, 
         assert client.jobs.retrieve("ftjob-1").id == "ftjob-1"
 
 
+@pytest.mark.slow
 def test_a_used_up_quota_does_not_end_a_wait_at_once(connect, server):
     server.fault(answer({"error": {"code": "insufficient_quota", "message": "pay"}}, 429))
     server.fault(answer(AZURE_JOB | {"status": "succeeded", "fine_tuned_model": "ft:x"}))

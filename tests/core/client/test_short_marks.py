@@ -42,7 +42,7 @@ def submitted(client, requester, **more):
     return client.submit(SPEC, requester=requester, on_event=hear, **more), planned
 
 
-@pytest.mark.parametrize("reuse", ["run", "never", "content"])
+@pytest.mark.parametrize("reuse", [pytest.param("run", marks=pytest.mark.slow), "never", "content"])
 def test_a_requesters_jobs_are_cancelled_by_the_marks_that_were_told(client, together, connect, reuse):
     _, planned = submitted(client, ME, reuse=reuse)
     submitted(client, OTHER)

@@ -335,6 +335,7 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], dict[str, object], str
 
 
 @pytest.mark.parametrize(("mutate", "scenario", "told"), MUTANTS, ids=[mutant[0].__name__ for mutant in MUTANTS])
+@pytest.mark.slow
 def test_it_notices_a_flow(mutate, scenario, told, monkeypatch):
     mutate(monkeypatch)
     found = first_broken(range(1500), **scenario)

@@ -308,6 +308,7 @@ def test_connections_are_reused_and_all_closed_at_the_end(connect, server):
     assert server.open_connections == 0
 
 
+@pytest.mark.slow
 def test_a_fault_leaves_no_connection_behind(connect, server):
     server.fault(faults.silent(), times=5)
     with connect(base_url=server.base_url, retry=Retry(attempts=1), timeout=0.2) as client:
