@@ -39,6 +39,7 @@ def test_problems_are_told_as_compilers_do_where_no_terminal_is(tuneway, bad):
 
 def test_problems_are_a_table_with_lines_and_hints_on_a_terminal(tuneway, bad, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
     text = tuneway("validate", bad, code=ExitCode.INVALID_DATA).stdout
     rows = [line for line in text.splitlines() if "chat.role" in line]
     assert "3" in rows[0]

@@ -121,6 +121,7 @@ TABLE = {
                 "error",
                 why="Ctrl-C ends the command at once: it says what it has done, and waits no more.",
             ),
+            "Airflow": differs("error", why="The error says that the task was ended; the log what became of the job."),
             "Prefect": differs(
                 "ended", "error", why="The worker ends the run's process; the hook's log says what became of the job."
             ),
