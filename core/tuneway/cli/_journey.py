@@ -14,7 +14,7 @@ from tuneway.cli._watch import Watch
 from tuneway.dialects import is_local
 from tuneway.flows import made_by
 from tuneway.outcome import cost_of
-from tuneway.progress import DataChecked, FileReused, FileUploaded, Finished, JobAdopted, Logged, News
+from tuneway.progress import DataChecked, FileReused, FileUploaded, Finished, JobAdopted, JobCreated, Logged, News
 from tuneway.steps import file_summary, job_summary, version_summary
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Journey:
         self._next: list[tuple[str, str]] = []
         self._sent: list[str] = []
         self._adopted = False
+        self._own = False
         self._told_before = False
 
     def go(self, recipe: Recipe, waiting: Waiting, *, reuse: Reuse, **then: Unpack[RegistrationFields]) -> FineTuned:
@@ -65,6 +66,8 @@ class Journey:
     def hear(self, news: News) -> None:
         """Take in news, and show them."""
         self._watch.hear(news)
+        if isinstance(news, JobAdopted | JobCreated):  # what comes later may show too little of the job's marks
+            self._own = made_by(news.job, self._requester)
         if isinstance(news, JobAdopted):
             self._adopted, self._told_before = True, news.job.done
         if not (self._told_before and isinstance(news, Logged)):  # an adopted job's log was shown when it was trained
@@ -95,7 +98,7 @@ class Journey:
             return Stopped("stopped; no job of this run is known yet", hint=AGAIN, exit_code=code)
         if job.done:
             return Stopped(f"stopped; {job.id} has {job.status}", hint=AGAIN, job_id=job.id, exit_code=code)
-        if waiting.cancel_on_interrupt and not made_by(job, self._requester):
+        if waiting.cancel_on_interrupt and not (self._own or made_by(job, self._requester)):
             return detached(stop, job.id, why=", since another run made it")
         return stopped(self._client, [job.id], waiting, stop)
 
