@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from tuneway.calls import Call
+from tuneway.errors import LookupFailed, TunewayError
 from tuneway.flows._account import Account
 from tuneway.flows._effects import Flow
-from tuneway.flows._request import once, request
-from tuneway.models import Page
+from tuneway.flows._request import once, request, unreadable
+from tuneway.models import Job, Page
 
 
 class Listed(Protocol):
@@ -57,3 +58,44 @@ class Pager(Generic[T]):
         self.stuck = self.done and more is True
         self._after = carried or (page.data[-1].id if page.data else None)
         return fresh
+
+
+def find_jobs(
+    account: Account,
+    page: Callable[[str | None], Call[Page[Job]]],
+    suits: Callable[[Job], bool],
+    *,
+    unfiltered: str = "",
+) -> Flow[list[Job]]:
+    """Find jobs in a list, before one is created. The list is read to its end: a part must not count as all of it.
+
+    Args:
+        account: The account to send requests with.
+        page: Makes the call for the page after a cursor.
+        suits: Whether a job is one of those to find.
+        unfiltered: Why the list may be long, for the error.
+
+    Raises:
+        LookupFailed: The list can't be read to its end.
+    """
+    pager = Pager(account, page)
+    found: list[Job] = []
+    while not pager.done:
+        if pager.pages == account.lookup_pages:
+            raise LookupFailed(
+                f"more than {pager.pages} pages of jobs{unfiltered}",
+                hint="Nothing was created. Raise `lookup_pages`, or delete old jobs.",
+                retryable=False,
+            )
+        try:
+            jobs = yield from pager.next()
+        except TunewayError as error:
+            raise unreadable("which jobs exist for this work, so none was created", error) from error
+        found += filter(suits, jobs)
+    if pager.stuck:
+        raise LookupFailed(
+            "the service says that there are more jobs, but doesn't list them",
+            hint="Nothing was created, because the list of jobs can't be read to its end.",
+            retryable=False,
+        )
+    return found

@@ -7,7 +7,7 @@ from typing import Any
 
 from tuneway import calls, progress
 from tuneway.calls import Call
-from tuneway.errors import BadRequest, Conflict, LookupFailed, NotFound, TunewayError
+from tuneway.errors import ApiError, BadRequest, Conflict, LookupFailed, NotFound, TunewayError
 from tuneway.flows._account import Account
 from tuneway.flows._carrier import Named, Suffix
 from tuneway.flows._effects import Flow, sleep, tell
@@ -16,7 +16,7 @@ from tuneway.flows._marks import CONTENT, KEY, ORIGIN, has, has_origin
 from tuneway.flows._names import BEGINNING
 from tuneway.flows._paging import Pager
 from tuneway.flows._request import request, settling
-from tuneway.models import Job, JobSpec, Page
+from tuneway.models import Job, JobSpec, Page, Phase
 from tuneway.requester import Requester
 
 LOOKS = (0.1, 0.1, 0.25, 0.55)
@@ -44,6 +44,25 @@ def cancel(account: Account, job_id: str) -> Flow[Job]:
         if ended is None:
             raise error.about(job_id) from None
         return ended
+
+
+def cancel_rival(account: Account, rival_id: str, survivor_id: str) -> Flow[Job | None]:
+    """Cancel a second job for the same work, and tell it.
+
+    Gives the job as it is afterwards; None if it was deleted, or can't be cancelled.
+    """
+    try:
+        ended = yield from cancel(account, rival_id)
+    except NotFound:
+        return None  # the job was deleted
+    except ApiError as error:
+        if error.retryable:
+            raise
+        yield from tell(progress.RivalLeft(rival_id, survivor_id, error))
+        return None
+    if ended.phase is not Phase.SUCCEEDED:
+        yield from tell(progress.RivalCancelled(rival_id, survivor_id))
+    return ended
 
 
 def cancel_made_by(

@@ -32,16 +32,16 @@ from enum import Enum, auto
 
 from tuneway import calls, progress
 from tuneway.choices import Reuse
-from tuneway.errors import ApiError, LookupFailed, NotFound, SubmitUncertain, TunewayError
+from tuneway.errors import LookupFailed, NotFound, SubmitUncertain, TunewayError
 from tuneway.flows._account import Account
 from tuneway.flows._carrier import Named
 from tuneway.flows._effects import Flow, sleep, tell
 from tuneway.flows._identity import Intent, identify
 from tuneway.flows._marks import CONTENT, NAME_LENGTH, ORIGIN
 from tuneway.flows._names import BEGINNING, Names
-from tuneway.flows._paging import Pager
+from tuneway.flows._paging import find_jobs
 from tuneway.flows._request import request, settling, still_ending, unreadable
-from tuneway.flows.cancel import cancel
+from tuneway.flows.cancel import cancel_rival
 from tuneway.flows.quote import check_quote
 from tuneway.models import Job, JobSpec, Phase
 from tuneway.requester import Requester, fitting
@@ -99,27 +99,13 @@ def list_names(account: Account, beginning: str) -> Flow[list[Job]]:
     Raises:
         LookupFailed: The list can't be read to its end.
     """
-    pager = Pager(account, lambda after: calls.jobs.listing(name=beginning, after=after, limit=100))
-    found: list[Job] = []
-    while not pager.done:
-        if pager.pages == account.lookup_pages:
-            raise LookupFailed(
-                f"more than {pager.pages} pages of jobs",
-                hint="Nothing was created. Raise `lookup_pages`, or delete old jobs.",
-                retryable=False,
-            )
-        try:
-            page = yield from pager.next()
-        except TunewayError as error:
-            raise unreadable("which jobs exist for this work, so none was created", error) from error
-        found += (job for job in page if job.id.startswith(beginning))
-    if pager.stuck:
-        raise LookupFailed(
-            "the service says that there are more jobs, but doesn't list them",
-            hint="Nothing was created, because the list of jobs can't be read to its end.",
-            retryable=False,
+    return (
+        yield from find_jobs(
+            account,
+            lambda after: calls.jobs.listing(name=beginning, after=after, limit=100),
+            lambda job: job.id.startswith(beginning),
         )
-    return found
+    )
 
 
 @dataclass
@@ -279,20 +265,10 @@ class _NamedSubmission:
 
     def _cancel(self, rival: Job, survivor: Job) -> Flow[None]:
         self.past.add(rival.id)
-        try:
-            ended = yield from cancel(self.account, rival.id)
-        except NotFound:
-            return  # the job was deleted
-        except ApiError as error:
-            if error.retryable:
-                raise
-            yield from tell(progress.RivalLeft(rival.id, survivor.id, error))
-        else:
-            if ended.phase is Phase.SUCCEEDED:
-                self.jobs[rival.id] = ended
-                self.past.discard(rival.id)
-            else:
-                yield from tell(progress.RivalCancelled(rival.id, survivor.id))
+        ended = yield from cancel_rival(self.account, rival.id, survivor.id)
+        if ended is not None and ended.phase is Phase.SUCCEEDED:
+            self.jobs[rival.id] = ended
+            self.past.discard(rival.id)
 
     def _uncertain(self) -> SubmitUncertain:
         return SubmitUncertain(

@@ -49,16 +49,16 @@ from typing import Any
 
 from tuneway import calls, progress
 from tuneway.choices import Reuse
-from tuneway.errors import ApiError, LookupFailed, NotFound, SubmitUncertain, TunewayError
+from tuneway.errors import LookupFailed, NotFound, SubmitUncertain, TunewayError
 from tuneway.flows._account import Account
 from tuneway.flows._carrier import Carrier, Named, Suffix
 from tuneway.flows._effects import Flow, now, sleep, tell
 from tuneway.flows._identity import Intent, check_room, check_suffix, identify
 from tuneway.flows._marks import suffix_shown
-from tuneway.flows._paging import Pager
+from tuneway.flows._paging import find_jobs
 from tuneway.flows._request import request, settling, still_ending, unreadable
 from tuneway.flows._unmarked import known_unmarked, recognised
-from tuneway.flows.cancel import cancel
+from tuneway.flows.cancel import cancel_rival
 from tuneway.flows.named import submit_named
 from tuneway.flows.quote import check_budget, check_quote
 from tuneway.models import Job, JobSpec, Phase
@@ -154,27 +154,14 @@ def find(account: Account, intent: Intent) -> Flow[list[Job]]:
         LookupFailed: The list can't be read to its end.
     """
     mark = None if isinstance(account.marking, Suffix) else {intent.label: intent.value}
-    pager = Pager(account, lambda after: calls.jobs.listing(metadata=mark, after=after, limit=100))
-    found: list[Job] = []
-    while not pager.done:
-        if pager.pages == account.lookup_pages:
-            raise LookupFailed(
-                f"more than {pager.pages} pages of jobs, and the service doesn't filter them by their marks",
-                hint="Nothing was created. Raise `lookup_pages`, or delete old jobs.",
-                retryable=False,
-            )
-        try:
-            page = yield from pager.next()
-        except TunewayError as error:
-            raise unreadable("which jobs exist for this work, so none was created", error) from error
-        found += (job for job in page if intent.suits(job))
-    if pager.stuck:
-        raise LookupFailed(
-            "the service says that there are more jobs, but doesn't list them",
-            hint="Nothing was created, because the list of jobs can't be read to its end.",
-            retryable=False,
+    return (
+        yield from find_jobs(
+            account,
+            lambda after: calls.jobs.listing(metadata=mark, after=after, limit=100),
+            intent.suits,
+            unfiltered=", and the service doesn't filter them by their marks",
         )
-    return found
+    )
 
 
 @dataclass
@@ -365,17 +352,9 @@ class _Submission:
         return (phase, job.id not in recognised_ids, *job.age_rank)
 
     def _cancel(self, rival: Job) -> Flow[None]:
-        try:
-            ended = self.known[rival.id] = yield from cancel(self.account, rival.id)
-        except NotFound:
-            return  # the job was deleted
-        except ApiError as error:
-            if error.retryable:
-                raise
-            yield from tell(progress.RivalLeft(rival.id, self.survivor.id, error))
-        else:
-            if ended.phase is not Phase.SUCCEEDED:
-                yield from tell(progress.RivalCancelled(rival.id, self.survivor.id))
+        ended = yield from cancel_rival(self.account, rival.id, self.survivor.id)
+        if ended is not None:
+            self.known[rival.id] = ended
 
     def _uncertain(self) -> SubmitUncertain:
         return SubmitUncertain(
