@@ -137,7 +137,7 @@ def seconds(path: Path, processors: set[int], processes: int) -> float:
 
 
 def command_line(path: Path, what: str) -> None:
-    """Check a file with two processes, with one process, and on one processor."""
+    """Measure the command line on one file: with two processes, with one process, and on one processor."""
     two = set(sorted(os.sched_getaffinity(0))[:2])
     ways = {"two processes": (two, 2), "one process": (two, 1), "one processor": ({min(two)}, 2)}
     best = dict.fromkeys(ways, float("inf"))

@@ -27,7 +27,7 @@ class TaskTeller:
         self._told_at: float | None = None
 
     def tell(self, news: News) -> None:
-        """Write a piece of news, or hold it back until it is the last step or its turn has come."""
+        """Write one news item. A step is written only after the pause between two steps, or if it is the last one."""
         step = _step_in(news)
         if step is None:
             self._release()

@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do work in a thread that may ask Airflow for something.
+    """Run a function in a thread that may send requests to Airflow.
 
-    Before Airflow 3.3 a question from a thread of `asyncio.to_thread` is asked on a loop of its own, beside the
-    triggerer's. When both ask at once, each reads the other's answer, and the triggerer ends. From a thread of asgiref
-    the question is asked on the triggerer's loop.
+    Before Airflow 3.3, a request from a thread of `asyncio.to_thread` is sent on a second event loop, beside that of
+    the triggerer. If both send at once, each reads the other's reply, and the triggerer crashes. From a thread of
+    asgiref, the request is sent on the triggerer's own event loop.
     """
     return await sync_to_async(work, thread_sensitive=False)(*args, **kwargs)

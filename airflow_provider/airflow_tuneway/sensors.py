@@ -72,7 +72,7 @@ class FineTuningJobSensor(BaseSensorOperator):
         return look.xcom_value
 
     def _first_look(self, context: Context) -> PokeReturnValue:
-        """Look once, and take errors as Airflow's sensors do."""
+        """Poll once, and handle errors as Airflow's sensors do."""
         try:
             return self.poke(context)
         except AirflowFailException as error:
@@ -84,7 +84,7 @@ class FineTuningJobSensor(BaseSensorOperator):
             return PokeReturnValue(is_done=False)
 
     def _pass_over(self, error: Exception) -> None:
-        """Raise an error that says nothing of the job, unless the sensor shall never fail, or in silence."""
+        """Handle an error that says nothing about the job: log it, skip the task, or raise it, as the sensor is set."""
         if self.silent_fail:
             self.log.error("The job can't be looked at: %s", error)
         elif self.never_fail:

@@ -9,6 +9,7 @@ from typing import Any
 
 from support.datasets import chat, say, write
 from support.fault_server import FaultServer, answer, drop_after, honest
+from support.vendors.storage import storage_of
 from support.vendors.together import MODEL, FakeTogether
 
 JOBS = "/fine-tunes"
@@ -24,8 +25,7 @@ def serving() -> Iterator[FaultServer]:
     """The service, whose jobs never end."""
     service = FakeTogether(looks_until_cancelled=0)
     service.add_file(id="file-1")
-    with FaultServer(service) as server, FaultServer(service.storage, prefix="") as storage:
-        service.storage.address = storage.origin
+    with FaultServer(service) as server, storage_of(service):
         yield server
 
 

@@ -19,7 +19,7 @@ FILES = ("training_file", "validation_file")
 DATA = ("training_data", "validation_data")
 
 STANDS_IN = "template"
-"""In place of a value that isn't known yet, in what the core is asked about."""
+"""Replaces a value that is only known at run time, so that the core can check the rest."""
 
 
 def check_word_early(operator: Any, word: object, choice: Any, *, field: str) -> None:
@@ -67,7 +67,7 @@ def check_wait_early(timeout: Any, poll: Any) -> None:
 
 
 def _place(value: Any) -> Any:
-    """What stands for data or a model in what the core is asked about; it isn't read."""
+    """Replace data or a model by a placeholder: the core checks the other fields, and reads no data."""
     known = isinstance(value, int | float) or (isinstance(value, str) and not value)
     return value if known else f"{STANDS_IN}.jsonl"
 

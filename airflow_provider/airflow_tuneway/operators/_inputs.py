@@ -70,7 +70,7 @@ class DataOperator(BaseOperator):
 
 
 def with_rows_hidden(value: Any) -> Any:
-    """An argument of a function: rows and frames in a `HiddenData`, everything else as it is."""
+    """Wrap rows and frames of a function's arguments in `HiddenData`; return everything else unchanged."""
     if value is None or isinstance(value, str | int | float | Mapping):
         return value
     if isinstance(value, list):
@@ -90,7 +90,7 @@ def _hidden(value: Any) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it surely is a path; the core is imported, and asked, only for what doesn't look like this."""
+    """Whether a value is certainly a path. Only for other values the core is imported to find out."""
     return isinstance(value, str) and len(value) < 4096 and "://" not in value and value[:1] not in "{[ \n\t"
 
 

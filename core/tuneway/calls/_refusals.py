@@ -126,7 +126,7 @@ def refusal(response: Response, now: float = 0.0, *, repeatable: bool = True) ->
 
 
 def _kind(status: int, code: str | None) -> type[ApiError]:
-    """The class by status and code. From 500 on the code doesn't count: the service may have acted on the request."""
+    """Choose the error class by status and code. For 5xx only the status counts: the service may have acted."""
     if status >= 500:
         return ServerError
     return BY_FOREIGN_CODE.get(code or "") or BY_STATUS.get(status) or BadRequest

@@ -67,7 +67,7 @@ ROLES = _IS_ANSWER.keys()
 
 
 def is_plain_chat(messages: Any) -> bool:
-    """Whether a row's messages have a role and a text, and nothing else, and at least one is from the assistant."""
+    """Whether each message has only a role and a text, and at least one has the role `assistant`."""
     if type(messages) is not list:
         return False
     answers = 0
@@ -82,7 +82,7 @@ def is_plain_chat(messages: Any) -> bool:
 
 
 def chat_texts(messages: Any) -> list[str] | None:
-    """The texts of messages for which `is_plain_chat` is true, else None; one pass takes two thirds of the time."""
+    """The texts of the messages if `is_plain_chat` is true, else None. One function for both takes less time."""
     if type(messages) is not list:
         return None
     texts: list[str] = []

@@ -30,7 +30,7 @@ SUFFIXES = (".parquet", ".arrow", ".feather", ".csv")
 """The files that are frames."""
 
 READ_IN_ORDER = (".csv",)
-"""Those of them that are read from the start to the end; of others the end is read first."""
+"""The formats that are read from start to end. The others begin with the end of the file."""
 
 
 class NotReadable(Exception):

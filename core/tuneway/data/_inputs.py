@@ -33,7 +33,7 @@ def is_frame(data: Any) -> bool:
 
 
 def shown_input(data: Any, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Describe data by its source, the number of its rows and their hash.
+    """Describe data by its source, its number of rows, and a hash of the rows.
 
     Args:
         data: What was given.

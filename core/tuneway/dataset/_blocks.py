@@ -24,12 +24,12 @@ class Chunk(NamedTuple):
     offsets: list[int]
     end: int
     plain_chats: bool = False
-    """Whether all are known to be plain chats already."""
+    """Whether all lines are known to be plain chats."""
     has_cr: bool = False
-    """Whether there may be a carriage return. JSON strings can't contain one."""
+    """Whether the lines may contain carriage returns. In JSON they are escaped, so they can only end a line."""
 
     def part(self, start: int, stop: int) -> Self:
-        """The lines at some places that follow each other."""
+        """A range of the lines."""
         end = self.end if stop == len(self.lines) else self.offsets[stop]
         return self._replace(
             numbers=self.numbers[start:stop], lines=self.lines[start:stop], offsets=self.offsets[start:stop], end=end
@@ -55,7 +55,7 @@ class FileBlock(NamedTuple):
     data: bytes
 
     def chunks(self, numbers_of: Callable[[int], Sequence[int]] | None = None) -> Iterator[Chunk]:
-        """Split the lines. `numbers_of` gives the numbers of the next lines, where they don't simply go up."""
+        """Split the block into lines. `numbers_of` gives their numbers if they aren't consecutive."""
         number, offset = self.number, self.offset
         numbers_of = numbers_of or (lambda count: range(number, number + count))
         if self.data is TOO_LONG:

@@ -77,7 +77,7 @@ class _Remembered:
         self._room = _REMEMBERED
 
     def new(self, text: str) -> list[int]:
-        """A place for the tokens of a text, in which they are put when they are counted."""
+        """Reserve an entry for a text; its number of tokens is filled in when it is counted."""
         self._room -= len(text) + _ENTRY
         if self._room < 0:
             self.tokens.clear()

@@ -14,14 +14,14 @@ SLACK, SLACK_WITHOUT_DATE = 5.0, 120.0
 
 
 class Memory:
-    """What is known of the service's way with marks, and of our jobs that have none. Threads may share it."""
+    """What this process has learnt: whether the service keeps marks, and which of our jobs have none. Thread-safe."""
 
     keeps_marks: bool = False
-    """Whether the service has shown a job with our mark in its metadata or suffix."""
+    """Whether the service has shown Tuneway's mark in the metadata or the suffix of a job."""
     drops_metadata: bool = False
-    """Whether a job of ours was listed without the metadata that we sent."""
+    """Whether the list has shown one of our jobs without the metadata that was sent."""
     drops_suffix: bool = False
-    """Whether a job of ours was listed without the suffix that we sent."""
+    """Whether the list has shown one of our jobs without the suffix that was sent."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

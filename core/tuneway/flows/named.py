@@ -208,7 +208,7 @@ class _NamedSubmission:
         return [job for job in others if self.names.same_content(job.id) and not job.phase.dead]
 
     def _read_others(self, others: list[Job]) -> Flow[None]:
-        """Read the jobs with the same content that somebody else created; those that end meanwhile aren't adopted."""
+        """Read other requesters' jobs with the same content; leave out those that have failed or are ending."""
         for other in others:
             job = yield from self._read(other.id)
             if job is not None and not job.phase.dead and not job.ending:

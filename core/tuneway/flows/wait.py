@@ -175,7 +175,7 @@ class Wait:
         return PollResult.LATE if late and result in (PollResult.ALIVE, PollResult.UNREADABLE) else result
 
     def _stays_unclear(self, now: float) -> bool:
-        """Whether the status was unclear for a while, so that it isn't one of the job's last moments."""
+        """Whether the status has been unclear for so long that the job can't just be ending."""
         return self.unclear_since is not None and now - self.unclear_since >= self.account.poll.maximum / 2
 
     def _result_of_error(self, error: TunewayError) -> PollResult:

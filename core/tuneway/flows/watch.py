@@ -36,11 +36,11 @@ LOGS_PER_ROUND = 10
 """The most logs of running jobs that a round reads; the logs of jobs that have ended are all read at once."""
 LOG_PAGES = 50
 ESTIMATE_MOVE = 60.0
-"""An estimate of the finish that has moved by at most so many seconds is no news."""
+"""Seconds. A smaller change of the estimated finish isn't reported."""
 LOCAL_ESTIMATE_MOVE = 1.0
-"""The same for a service on this machine, whose jobs may take less than a minute."""
+"""The same limit for a service on this machine, where a job may take less than a minute."""
 ESTIMATE_MOVE_SHARE = 0.05
-"""Nor is one that has moved by at most this share of the time that is left."""
+"""Share of the remaining time. A smaller change of the estimated finish isn't reported."""
 DRAIN_TRIES = 3
 """How often reading the log of an ended job may fail before the wait ends without the rest of it."""
 

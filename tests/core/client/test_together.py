@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.fault_server import FaultServer, answer
+from support.vendors.storage import storage_of
 from support.vendors.together import MODEL, FakeTogether
 
 from tuneway import DPO, Client, InvalidSpec, JobFailed, JobSpec, Recipe, Reinforcement, Supervised
@@ -40,8 +41,7 @@ def service() -> FakeTogether:
 
 @pytest.fixture
 def server(service: FakeTogether) -> Iterator[FaultServer]:
-    with FaultServer(service) as server, FaultServer(service.storage, prefix="") as store:
-        service.storage.address = store.origin
+    with FaultServer(service) as server, storage_of(service):
         yield server
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.fault_server import FaultServer, answer, cut, drop_after, drop_before
+from support.vendors.storage import storage_of
 from support.vendors.together import FakeTogether
 
 from tuneway import InvalidSpec
@@ -35,8 +36,7 @@ def service() -> FakeTogether:
 
 @pytest.fixture
 def store(service: FakeTogether) -> Iterator[FaultServer]:
-    with FaultServer(service.storage, prefix="") as store:
-        service.storage.address = store.origin
+    with storage_of(service) as store:
         yield store
 
 

@@ -189,7 +189,7 @@ def test_of_two_that_raced_one_is_left(place):
 
 
 def test_a_create_that_arrives_twice_leaves_one_job_alive(place):
-    """A proxy on the way has repeated it."""
+    """A proxy sends the request twice."""
 
     def twice(request: Any, exchange: Any) -> Response:
         exchange(request)

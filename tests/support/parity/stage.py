@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from support.parity.order import GONE, Order, Outcome
 from support.parity.runners import PATIENCE, Runner
 from support.quick_service import QuickService
 from support.service import running_service, until
+from support.vendors.storage import storage_of
 
 from tuneway import Client
 from tuneway.calls import Request, Response
@@ -187,15 +188,9 @@ def staged(world: Callable[[], Any], runner: Runner, home: Path, **order: Any) -
                 runner.kill()
 
 
-@contextmanager
-def _storage(service: Any) -> Iterator[None]:
+def _storage(service: Any) -> AbstractContextManager[Any]:
     """The host to which a service sends its users' files, if it is another."""
-    if not hasattr(service, "storage"):
-        yield
-        return
-    with FaultServer(service.storage, prefix="") as server:
-        service.storage.address = server.origin
-        yield
+    return storage_of(service) if hasattr(service, "storage") else nullcontext()
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class Fireworks:
 
     @property
     def alive(self) -> list[dict[str, Any]]:
-        """Jobs that cost money or have given a model."""
+        """The jobs that are billed: those that run or have succeeded."""
         return [job for job in self.all_jobs if job["state"] not in ("JOB_STATE_FAILED", "JOB_STATE_CANCELLED")]
 
     def add_job(self, kind: str = SUPERVISED, **fields: Any) -> dict[str, Any]:

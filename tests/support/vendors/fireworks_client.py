@@ -1,4 +1,4 @@
-"""A client of ours for Fireworks, and what it is asked for."""
+"""Open Tuneway's client for the imitated Fireworks; typical specifications and rows."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ EMPTY = {
 
 
 def _problem(body: dict[str, Any]) -> tuple[str, str] | None:
-    """The field and the reason for which a body is refused."""
+    """Find the field that makes a body invalid, and the reason."""
     if "method" in body and "hyperparameters" in body:
         return "method", "method and hyperparameters can't be given together"
     unknown = sorted(body.keys() - FIELDS)

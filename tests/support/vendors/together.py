@@ -164,7 +164,7 @@ class FakeTogether:
 
     @property
     def alive(self) -> list[dict[str, Any]]:
-        """Jobs that cost money or have given a model."""
+        """The jobs that are billed: those that run or have succeeded."""
         dead = ("error", "user_error", "cancelled", "cancel_requested")
         return [job for job in self.jobs if job["status"] not in dead]
 
