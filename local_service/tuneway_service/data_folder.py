@@ -1,7 +1,7 @@
 """Which folder the service takes as its data folder.
 
 The service removes files in its data folder. So it takes a folder only if it is new or empty, if it has Tuneway's
-mark, or if an earlier version of Tuneway, which made no mark, has its database there. A database that is missing or
+label, or if an earlier version of Tuneway, which wrote no label, has its database there. A database that is missing or
 damaged while files or jobs are there stops the start too: a new database would know none of them.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tuneway_service.settings import Settings
 
-MARK = "tuneway-data.txt"
+LABEL = "tuneway-data.txt"
 TEXT = "A local service of Tuneway keeps its data in this folder, and removes here what it doesn't need any more.\n"
 # A new folder may have these: the service's lock, the model registry at its default place, and what a file system has.
 NEUTRAL = frozenset({"service.lock", "models.db", "models.db-wal", "models.db-shm", "models.db-journal", "lost+found"})
@@ -44,9 +44,9 @@ def check(settings: Settings, *, recover: bool = False) -> None:
         raise InvalidSpec(
             f"can't use the data directory {settings.data_dir}: {error.strerror}", field="data_dir"
         ) from None
-    foreign = {name for name in names - NEUTRAL if not name.startswith(f".{MARK}.")}
-    # an earlier Tuneway made no mark, and its database may be gone or damaged
-    ours = MARK in names or not foreign or orphans or state in (State.OURS, State.DAMAGED)
+    foreign = {name for name in names - NEUTRAL if not name.startswith(f".{LABEL}.")}
+    # an earlier Tuneway wrote no label, and its database may be gone or damaged
+    ours = LABEL in names or not foreign or orphans or state in (State.OURS, State.DAMAGED)
     if state is State.FOREIGN or not ours:
         raise _not_ours(settings.data_dir, foreign)
     if recover:
@@ -76,7 +76,7 @@ def _has_any(folder: Path, prefix: str) -> bool:
     return folder.is_dir() and any(is_id(path.name, prefix) for path in folder.iterdir())
 
 
-def mark(data_dir: Path) -> None:
-    """Mark a folder that `check` accepted as Tuneway's."""
-    if not (data_dir / MARK).exists():
-        replace(data_dir / MARK, TEXT.encode())
+def label(data_dir: Path) -> None:
+    """Write into a folder that `check` accepted that it is Tuneway's."""
+    if not (data_dir / LABEL).exists():
+        replace(data_dir / LABEL, TEXT.encode())

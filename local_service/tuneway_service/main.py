@@ -57,7 +57,7 @@ def run(settings: Settings, *, log_level: str = "info", recover: bool = False) -
     data_folder.check(settings, recover=recover)
     with _locked(settings.data_dir), _listening(settings) as listener:
         data_folder.check(settings, recover=recover)
-        data_folder.mark(settings.data_dir)
+        data_folder.label(settings.data_dir)
         storage.settle(settings)
         for what, folder in (("the data directory", settings.data_dir), ("the job storage", settings.job_storage)):
             if folder is not None and (told := warning_about(what, folder)):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tuneway_service.settings import Settings
 
-MARK = "tuneway-owner.txt"
+OWNER = "tuneway-owner.txt"
 
 
 def settle(settings: Settings) -> None:
@@ -33,9 +33,9 @@ def settle(settings: Settings) -> None:
         if known:
             raise InvalidSpec(f"this service's jobs are in {known}", field="job_storage", hint="Give --job-storage.")
         return
-    mark = settings.job_storage / MARK
+    claim = settings.job_storage / OWNER
     try:
-        found = mark.read_text() if mark.exists() else None
+        found = claim.read_text() if claim.exists() else None
         if found is None and not known:
             if any_in(settings.data_dir / "jobs"):
                 raise InvalidSpec(
@@ -51,7 +51,7 @@ def settle(settings: Settings) -> None:
                 )
             found = owner = secrets.token_hex(16)
             settings.job_storage.mkdir(parents=True, exist_ok=True)
-            replace(mark, owner.encode())
+            replace(claim, owner.encode())
         if found is not None and found == owner:
             replace(note, f"{settings.job_storage}\n{owner}".encode())
             return
@@ -70,7 +70,7 @@ def settle(settings: Settings) -> None:
 
 def there(settings: Settings) -> bool:
     """Whether the job storage is mounted now."""
-    return settings.job_storage is None or (settings.job_storage / MARK).exists()
+    return settings.job_storage is None or (settings.job_storage / OWNER).exists()
 
 
 def any_in(folder: Path) -> bool:

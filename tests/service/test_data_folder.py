@@ -66,7 +66,7 @@ def test_a_folder_of_somebody_else_is_refused_and_left_as_it_is(others):
 def test_what_somebody_else_keeps_in_the_folder_stays(others):
     """For example because the folders were copied into the data folder later."""
     kept = everything(others)
-    data_folder.mark(others)
+    data_folder.label(others)
     with running_service(others) as service:
         assert service.stop() == 0
         service.start()
@@ -88,7 +88,7 @@ def test_a_folder_that_is_new_or_as_good_as_empty_is_taken(tmp_path, names):
     settings = Settings(data_dir=tmp_path)
     data_folder.check(settings)
     data_folder.check(Settings(data_dir=tmp_path / "none" / "yet"))
-    data_folder.mark(tmp_path)
+    data_folder.label(tmp_path)
     (tmp_path / "my-notes.txt").touch()
     data_folder.check(settings)
 
@@ -100,7 +100,7 @@ def test_a_data_folder_of_an_earlier_version_is_taken_and_marked(tmp_path):
     connection.close()
     (tmp_path / "my-notes.txt").write_text("kept")
     with running_service(tmp_path) as service:
-        assert (tmp_path / data_folder.MARK).read_text() == data_folder.TEXT
+        assert (tmp_path / data_folder.LABEL).read_text() == data_folder.TEXT
         service.stop()
     assert (tmp_path / "my-notes.txt").read_text() == "kept"
 
@@ -125,7 +125,7 @@ def test_files_and_jobs_without_a_database_stop_the_start_and_stay(tmp_path, mar
     (tmp_path / "files" / id_of("file-")).write_bytes(chats(20))
     (tmp_path / "jobs" / id_of("ftjob-") / "model").mkdir(parents=True)
     if marked:
-        data_folder.mark(tmp_path)
+        data_folder.label(tmp_path)
     if left == "an empty file":
         (tmp_path / "tuneway.db").touch()
     before = everything(tmp_path)
@@ -197,4 +197,4 @@ def test_a_job_storage_with_jobs_of_somebody_else_is_refused(tmp_path):
     settings = Settings(data_dir=tmp_path / "data", job_storage=tmp_path / "share")
     with pytest.raises(InvalidSpec, match="isn't empty"):
         storage.settle(settings)
-    assert not (tmp_path / "share" / storage.MARK).exists()
+    assert not (tmp_path / "share" / storage.OWNER).exists()

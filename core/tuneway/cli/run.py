@@ -61,7 +61,7 @@ def run(
         tuneway run s3://bucket/data.parquet -m gpt-4o-mini --row user=question --row assistant=answer
         MODEL=$(tuneway run train.jsonl -m gpt-4o-mini --quiet)
     """
-    from tuneway.cli._journey import Journey
+    from tuneway.cli._run import RunCommand
 
     name = name or _name_of(training_data)
     recipe = training.recipe(
@@ -73,12 +73,12 @@ def run(
     )
     then = registration(registering, gates, reason, place)
     with connection.client() as client, showing(output) as show:
-        journey = Journey(client, show, Requester(engine="command line", key=key or name))
-        made = journey.go(recipe, waiting, reuse=reuse, name=name if register else None, **then)
+        command = RunCommand(client, show, Requester(engine="command line", key=key or name))
+        made = command.go(recipe, waiting, reuse=reuse, name=name if register else None, **then)
     if output.json:
-        output.record(journey.result(made))
+        output.record(command.result(made))
         return
-    for line in journey.farewell(made):
+    for line in command.next_steps(made):
         output.note(line)
     output.result(made.model or made.job.id)
 

@@ -112,7 +112,8 @@ def check_columns(columns: Iterable[str], name: str, field: str) -> None:
     raise InvalidSpec(
         f"{field}: {name} has the columns {columns_shown(has)}; training data has {FORMATS}",
         field=field,
-        hint="Say how rows are made of the columns: row={'user': '{question}', 'assistant': '{answer}'}.",
+        hint="Say how rows are made of the columns: row={'user': '{question}', 'assistant': '{answer}'}; on the command"
+        " line --row user=question --row assistant=answer.",
     )
 
 

@@ -51,7 +51,7 @@ def normal(data: Any) -> Any:
     if isinstance(data, str):
         if "\n" in data or len(data) > 4096 or data.lstrip()[:1] in ("{", "["):
             raise ValueError(f"a text of {len(data):,} characters is neither a path nor a URL; rows are mappings")
-        return data if _stores.is_url(data) else Path(data)
+        return data if _stores.is_url(data) else Path(os.path.expanduser(data))  # noqa: PTH111 - no error without a home
     data = _on_this_machine(data)
     if isinstance(data, os.PathLike | OnceRows) or _opens_itself(data) or callable(data):
         return data

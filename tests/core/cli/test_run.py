@@ -41,7 +41,7 @@ def valid(here):
 @pytest.fixture
 def hosted(monkeypatch):
     """Let the service count as one that sends bills."""
-    for module in ("tuneway.client._settings", "tuneway.cli._journey"):
+    for module in ("tuneway.client._settings", "tuneway.cli._run"):
         monkeypatch.setattr(f"{module}.is_local", lambda _url: False)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
 

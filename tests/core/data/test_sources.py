@@ -114,6 +114,12 @@ def test_rows_give_the_bytes_of_the_file(train, kind):
     assert validate(GIVEN[kind]()).sha256 == validate(train).sha256
 
 
+def test_a_text_may_begin_with_the_home_folder(train, monkeypatch):
+    monkeypatch.setenv("HOME", str(train.parent))
+
+    assert validate(f"~/{train.name}").sha256 == validate(train).sha256
+
+
 @pytest.mark.parametrize("name", ["train.parquet", "train.arrow", "train.feather"])
 def test_a_file_of_a_frame_gives_the_same_bytes(tmp_path, train, name):
     table = arrow_table()
@@ -289,6 +295,7 @@ def test_columns_that_are_no_training_data_are_named_with_what_would_do():
     with pytest.raises(InvalidSpec, match="has the columns question, answer; training data has messages") as caught:
         validate([{"question": "secret words", "answer": "secret words"}])
     assert "row={'user': '{question}'" in str(caught.value.hint)
+    assert "--row user=question" in str(caught.value.hint)
     assert "secret words" not in str(caught.value)
 
 

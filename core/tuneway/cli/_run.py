@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 AGAIN = "The same command goes on from here: it looks first, and pays nothing twice."
 
 
-class Journey:
+class RunCommand:
     """One run, from a recipe to a model.
 
     Args:
@@ -118,7 +118,7 @@ class Journey:
             }
         )
 
-    def farewell(self, made: FineTuned) -> Iterator[str]:
+    def next_steps(self, made: FineTuned) -> Iterator[str]:
         """What the training took, and which commands come next."""
         job, cost = made.job, self._cost(made.job)
         tokens = count(job.trained_tokens, "trained token") if job.trained_tokens else ""
