@@ -7,7 +7,7 @@
 
 Each engine has an environment of its own, so the benches of one run are run in several, and meet in `.bench/`.
 Nothing gets into the table in any other way; a bench that wasn't run, or broke, is said to be so. `make bench` runs
-all and writes; `add` is for benches that were run again, or are new.
+all and writes; `add` is for benches that were run again, or are new. Both renew the figures that the docs tell.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 HERE = Path(__file__).parent
 PIECES = HERE.parent / ".bench"
 TABLE = HERE / "RESULTS.md"
+TOLD = HERE.parent / "docs" / "explanation" / "figures.md"
 
 # Whose versions a figure may depend on, where they are installed.
 NAMED = (
@@ -250,6 +251,22 @@ def _cells(line: str) -> Cells:
     return tuple(cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1])
 
 
+def retold(text: str, figures: Sequence[Cells]) -> str:
+    """A page that tells some of the figures, with the newest ones: a row is known by its words and its unit."""
+    newest = {_known_by(row[1:]): row[1:5] for row in figures}
+
+    def line_of(line: str) -> str:
+        row = newest.get(_known_by(_cells(line))) if line.startswith("|") else None
+        return f"| {' | '.join(row)} |" if row else line
+
+    return "\n".join(map(line_of, text.split("\n")))
+
+
+def _known_by(row: Cells) -> tuple[str, ...]:
+    what, ours, *_ = (*row, "", "")
+    return what, ours.partition(" ")[2]
+
+
 def main(words: Sequence[str]) -> int:
     """Do one of the four."""
     match words:
@@ -263,6 +280,7 @@ def main(words: Sequence[str]) -> int:
             if how == "add":
                 page = page.with_kept(Page.read(TABLE.read_text(encoding="utf-8")))
             TABLE.write_text(str(page), encoding="utf-8")
+            TOLD.write_text(retold(TOLD.read_text(encoding="utf-8"), page.rows), encoding="utf-8")
             print(page)
         case _:
             sys.exit(__doc__)

@@ -20,6 +20,9 @@ import griffe
 FIELDS = ("tuneway.recipe.RecipeFields", "tuneway.models.JobSpecFields", "tuneway.registry.RegistrationFields")
 """Where `@with_fields` has its fields from."""
 
+MODELS = ("Checked", "Kept", "ModelRecord")
+"""The models of pydantic whose constructors only pass fields on."""
+
 
 class Signatures(griffe.Extension):  # type: ignore[misc,unused-ignore]  # the documentation's extra may be absent
     """See the module."""
@@ -34,7 +37,7 @@ class Signatures(griffe.Extension):  # type: ignore[misc,unused-ignore]  # the d
         for one in members:
             if isinstance(one, griffe.Class) and pkg.name == "airflow_tuneway":
                 _show_bases(one)
-            if isinstance(one, griffe.Class) and any(base.name == "Checked" for base in one.mro()):
+            if isinstance(one, griffe.Class) and any(base.name in MODELS for base in one.mro()):
                 _show_model(one)
 
 
@@ -153,8 +156,9 @@ def _strings(value: Any, module: Any) -> Iterator[str]:
 def _show_model(model: griffe.Class) -> None:
     """Show the fields of a model as arguments, unless a constructor that is written out shows them."""
     family = [model, *model.mro()]
-    written = next(base for base in family if "__init__" in base.members and base.members["__init__"].lineno)
-    if written.name != "Checked":
+    inits = (base for base in family if "__init__" in base.members and base.members["__init__"].lineno)
+    written = next(inits, None)
+    if written is not None and written.name not in MODELS:
         return
     fields: dict[str, griffe.Parameter] = {}
     for base in reversed(family):

@@ -32,6 +32,7 @@ from tuneway.models._spec import (
     TrainingFields,
     TrainingSpec,
     WandbIntegration,
+    WandbRun,
 )
 from tuneway.models._status import PHASES, Phase, phase_of
 from tuneway.models._wire import (
@@ -108,6 +109,7 @@ __all__ = [
     "Upload",
     "UploadPart",
     "WandbIntegration",
+    "WandbRun",
     "WireModel",
     "metric_name",
     "page_of",

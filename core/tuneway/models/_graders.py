@@ -62,7 +62,7 @@ class LabelModelGrader(_Grader):
     passing_labels: list[str] = Field(min_length=1)
 
 
-_Inner = Annotated[
+InnerGrader = Annotated[
     StringCheckGrader | TextSimilarityGrader | PythonGrader | ScoreModelGrader | LabelModelGrader,
     Field(discriminator="type"),
 ]
@@ -72,7 +72,7 @@ class MultiGrader(_Grader):
     """Combines several graders by a formula with their names."""
 
     type: Literal["multi"] = "multi"
-    graders: dict[str, _Inner] = Field(min_length=1)
+    graders: dict[str, InnerGrader] = Field(min_length=1)
     calculate_output: str = Field(min_length=1)
 
 

@@ -22,7 +22,9 @@ Seed = Annotated[int, Field(ge=0, le=2_147_483_647)]
 METADATA_PAIRS, MOST_INTEGRATIONS = 16, 5
 
 
-class _Wandb(Checked):
+class WandbRun(Checked):
+    """Where Weights & Biases shows the job: its project, and the run's name, entity and tags."""
+
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", defer_build=True)
 
     project: str = Field(min_length=1)
@@ -35,7 +37,7 @@ class WandbIntegration(Strict):
     """Sends the job's metrics to Weights & Biases."""
 
     type: Literal["wandb"] = "wandb"
-    wandb: _Wandb
+    wandb: WandbRun
 
 
 class TrainingFields(TypedDict, total=False):

@@ -23,6 +23,15 @@ figure("delay", ours=3.0, peer=6.0, unit="s")
 '''
 
 
+FIGURES = """Words.
+
+| What | Tuneway | Peer | Ratio |
+| --- | --- | --- | --- |
+| delay | 9 s | 9 s | 1 |
+| delay | 9 kB | 9 kB | 1 |
+"""
+
+
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("bench_results", BENCH / "results.py")
@@ -30,6 +39,8 @@ def results(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     for name, place in {"HERE": tmp_path, "PIECES": tmp_path / ".bench", "TABLE": tmp_path / "RESULTS.md"}.items():
         monkeypatch.setattr(module, name, place)
+    monkeypatch.setattr(module, "TOLD", tmp_path / "figures.md")
+    module.TOLD.write_text(FIGURES)
     return module
 
 
@@ -53,6 +64,7 @@ def test_a_run_becomes_a_table(results, bench, capfd):
     assert "1 targets met, 1 missed; 1 without one." in text
     assert "| bench_small | What it measures, beside a peer. |" in text
     assert "a note" in capfd.readouterr().out
+    assert results.TOLD.read_text() == FIGURES.replace("9 s | 9 s | 1", "3 s | 6 s | 0.5")
 
 
 def test_what_was_not_run_or_broke_is_said_to_be_so(results, bench):
