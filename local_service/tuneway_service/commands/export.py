@@ -10,6 +10,7 @@ import typer
 from tuneway.cli._output import Output
 from tuneway.cli.jobs import JobId
 from tuneway.errors import MissingExtra
+from tuneway_service.model_formats import ModelFormat, WeightKind
 
 
 def export(
@@ -22,6 +23,13 @@ def export(
     job_storage: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The service's job storage, if it was started with one.")
     ] = None,
+    form: Annotated[
+        ModelFormat,
+        typer.Option(
+            "--format", help="transformers (also for vLLM), gguf (llama.cpp), or ollama: GGUF with a Modelfile."
+        ),
+    ] = "transformers",
+    quantize: Annotated[WeightKind, typer.Option(help="How GGUF stores the weights: f16, or fewer bits.")] = "f16",
     merged: Annotated[
         bool, typer.Option("--merged", help="The whole model with the adapter merged, instead of the adapter alone.")
     ] = False,
@@ -30,22 +38,24 @@ def export(
     ] = None,
     output: Output,
 ) -> None:
-    """Write a model of the local service as a folder that Transformers and vLLM load.
+    """Write a model of the local service as a folder that other programs load: Transformers, vLLM, llama.cpp, Ollama.
 
-    It reads the service's data directory, whether the service is running or not. An adapter needs its base model,
-    which isn't copied; with --merged the folder needs nothing else.
+    It reads the service's data directory, whether the service is running or not. For Transformers an adapter needs its
+    base model, which isn't copied; as GGUF the folder has an adapter and its base. With --merged it is one model.
 
     Examples:
         tuneway export ftjob-abc123 --to my-adapter
         tuneway export ftjob-abc123 --to my-model --merged
         vllm serve ./my-model
+        tuneway export ftjob-abc123 --to for-ollama --format ollama --merged --quantize q8_0
+        cd for-ollama && ollama create my-model
     """
     try:
         from tuneway_service.settings import Settings, default_data_dir
         from tuneway_service.trainers.hf.export import export_model, find_model
 
         jobs_dir = Settings(data_dir=data_dir or default_data_dir(), job_storage=job_storage).jobs_dir
-        holds = export_model(find_model(jobs_dir, job, checkpoint), to, merged=merged)
+        holds = export_model(find_model(jobs_dir, job, checkpoint), to, merged=merged, form=form, quantize=quantize)
     except ModuleNotFoundError as error:
         raise MissingExtra(f"exporting needs {error.name}, which isn't installed", extra="train") from None
     if output.json:

@@ -1,18 +1,21 @@
-"""Export a trained model as a folder for other programs: Transformers, PEFT, vLLM."""
+"""Export a trained model as a folder for other programs: Transformers, PEFT, vLLM; llama.cpp and Ollama."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuneway.errors import InvalidInput
+from tuneway_service.trainers.hf import smol
 from tuneway_service.trainers.hf.base import Base, find_base
 from tuneway_service.trainers.hf.facts import ADAPTER, PREFIX, model_card, read_facts
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from tuneway_service.model_formats import ModelFormat, WeightKind
 
 
 def find_model(jobs_dir: Path, job_id: str, step: int | None = None) -> Path:
@@ -31,13 +34,17 @@ def find_model(jobs_dir: Path, job_id: str, step: int | None = None) -> Path:
     )
 
 
-def export_model(source: Path, to: Path, *, merged: bool = False) -> str:
+def export_model(
+    source: Path, to: Path, *, merged: bool = False, form: ModelFormat = "transformers", quantize: WeightKind = "f16"
+) -> str:
     """Write an exported model as a folder of its own; returns a short description of what was written.
 
     Args:
         source: The result of `find_model`.
         to: A folder that doesn't exist, or is empty.
         merged: Merge an adapter into the weights of its base, so that the folder needs nothing else.
+        form: For which programs: "transformers", "gguf" (llama.cpp), or "ollama", which is GGUF with a Modelfile.
+        quantize: How GGUF stores weights, such as "q8_0".
     """
     if not (source / ADAPTER).exists() and (source / "index.json").exists():
         raise InvalidInput(
@@ -50,21 +57,64 @@ def export_model(source: Path, to: Path, *, merged: bool = False) -> str:
     unfinished = to.with_name(f"{to.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     base = find_base(str(facts["trainer"]).removeprefix(PREFIX))
+    try:
+        if form == "transformers":
+            written = _for_transformers(source, unfinished, base, merged=merged)
+        else:
+            written = _as_gguf(source, unfinished, base, merged=merged, quantize=quantize, ollama=form == "ollama")
+        (unfinished / "README.md").write_text(model_card(facts), encoding="utf-8")
+        if to.exists():
+            to.rmdir()
+        unfinished.rename(to)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return written
+
+
+def _for_transformers(source: Path, to: Path, base: Base, *, merged: bool) -> str:
     if not (source / ADAPTER).exists():
-        shutil.copytree(source, unfinished)
-        written = "all weights"
-    elif merged:
-        _merge(base, source, unfinished)
+        shutil.copytree(source, to)
+        return "all weights"
+    if merged:
+        _merge(base, source, to)
+        return "all weights, with the adapter merged"
+    shutil.copytree(source, to)
+    _name_base(to / ADAPTER, base)
+    return f"an adapter of {base.folder()}"
+
+
+def _as_gguf(source: Path, to: Path, base: Base, *, merged: bool, quantize: WeightKind, ollama: bool) -> str:
+    from tuneway_service.trainers.hf.gguf_files import modelfile, tokenizer_and_stops, write_adapter, write_whole
+
+    to.mkdir(parents=True)
+    model, adapter = "model.gguf", None
+    if (source / ADAPTER).exists() and not merged:
+        model, adapter = "base.gguf", "adapter.gguf"
+        _write_base(base, to / model, quantize)
+        write_adapter(source, base.folder(), to / adapter)
+        written = f"an adapter and its base, {base.title}"
+    elif (source / ADAPTER).exists():
+        with tempfile.TemporaryDirectory(prefix="merged-", dir=to.parent) as whole:
+            _merge(base, source, Path(whole))
+            write_whole(Path(whole), to / model, quantize, name=base.title)
         written = "all weights, with the adapter merged"
     else:
-        shutil.copytree(source, unfinished)
-        _name_base(unfinished / ADAPTER, base)
-        written = f"an adapter of {base.folder()}"
-    (unfinished / "README.md").write_text(model_card(facts), encoding="utf-8")
-    if to.exists():
-        to.rmdir()
-    unfinished.rename(to)
+        write_whole(source, to / model, quantize, name=base.title)
+        written = "all weights"
+    if ollama:
+        text = modelfile(*tokenizer_and_stops(base.folder()), model=model, adapter=adapter)
+        (to / "Modelfile").write_text(text, encoding="utf-8")
     return written
+
+
+def _write_base(base: Base, path: Path, quantize: WeightKind) -> None:
+    """The base as GGUF: as it came, if it came so."""
+    from tuneway_service.trainers.hf.gguf_files import write_whole
+
+    if base.name == smol.NAME:
+        shutil.copyfile(smol.find_weights(), path)
+    else:
+        write_whole(base.folder(), path, quantize, name=base.title)
 
 
 def _name_base(config: Path, base: Base) -> None:
