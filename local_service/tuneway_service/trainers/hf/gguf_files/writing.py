@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gguf
@@ -117,9 +118,7 @@ def _weights(family: Family, weights: _Weights, wanted: gguf.GGMLQuantizationTyp
         if name == "lm_head.weight" and family.config.tie_word_embeddings:
             continue
         shape = weights.shape(name)
-        yield _Tensor(
-            _named(names, name), shape, _kind(shape, wanted), lambda name=name: family.ordered(name, weights.read(name))
-        )
+        yield _Tensor(_named(names, name), shape, _kind(shape, wanted), partial(_read, family, weights, name, name))
 
 
 def _matrices(family: Family, weights: _Weights) -> Iterator[_Tensor]:
@@ -129,12 +128,14 @@ def _matrices(family: Family, weights: _Weights) -> Iterator[_Tensor]:
         if side is None or not name.startswith(BEGIN):
             raise InvalidInput(f"{name} is no matrix of LoRA", hint="Write the merged model: --merged.")
         tuned = f"{name.removeprefix(BEGIN).removesuffix(side)}.weight"
-
-        def read(name: str = name, tuned: str = tuned, side: str = side) -> NDArray[Any]:
-            values = weights.read(name)
-            return family.ordered(tuned, values) if side == ".lora_B.weight" else values
-
+        # the second matrix gives the rows of what is tuned; the first takes what goes in, as it is
+        read = partial(_read, family, weights, name, tuned if side == ".lora_B.weight" else "")
         yield _Tensor(f"{_named(names, tuned)}{SIDES[side]}", weights.shape(name), gguf.GGMLQuantizationType.F32, read)
+
+
+def _read(family: Family, weights: _Weights, name: str, order_of: str) -> NDArray[Any]:
+    """A tensor with its rows in the order of a weight of this name."""
+    return family.ordered(order_of, weights.read(name))
 
 
 def _named(names: gguf.TensorNameMap, name: str) -> str:
