@@ -55,13 +55,13 @@ def test_smollm2_learns_to_route_tickets_it_has_never_seen_here_and_in_llama_cpp
             said.append(client.chat.completions.create(**asked).choices[0].message.content)
         assert agreeing(said, expected) >= ASKED - 1
 
-    # its base as GGUF is the very file that the weights came from, of about 5 bits
-    for words, files in (([], ["base.gguf", "adapter.gguf"]), (["--merged"], ["model.gguf"])):
-        place = tmp_path / "-".join(["out", *words])
-        command = ["export", job.id, "--data-dir", str(service.data_dir), "--to", str(place), "--format", "gguf"]
-        subprocess.run([sys.executable, "-m", "tuneway.cli", *command, *words], check=True)
-        with llama_cpp(*(place / name for name in files)) as there:
-            assert agreeing([there.answer(question, tokens=10) for question in questions], said) >= ASKED - 1
+        # its base as GGUF is the very file that the weights came from, of about 5 bits
+        for words, files in (([], ["base.gguf", "adapter.gguf"]), (["--merged"], ["model.gguf"])):
+            place = tmp_path / "-".join(["out", *words])
+            command = ["export", job.id, "--data-dir", str(service.data_dir), "--to", str(place), "--format", "gguf"]
+            subprocess.run([sys.executable, "-m", "tuneway.cli", *command, *words], check=True)
+            with llama_cpp(*(place / name for name in files)) as there:
+                assert agreeing([there.answer(question, tokens=10) for question in questions], said) >= ASKED - 1
 
 
 def agreeing(some, others):
