@@ -38,9 +38,9 @@ def export(
     ] = None,
     output: Output,
 ) -> None:
-    """Write a model of the local service as a folder that other programs load: Transformers, vLLM, llama.cpp, Ollama.
+    """Write a model of the local service as a folder that other programs load.
 
-    It reads the service's data directory, whether the service is running or not. For Transformers an adapter needs its
+    These are Transformers and vLLM, llama.cpp, and Ollama. It reads the service's data directory, whether the service is running or not. For Transformers an adapter needs its
     base model, which isn't copied; as GGUF the folder has an adapter and its base. With --merged it is one model.
 
     Examples:
