@@ -123,7 +123,8 @@ def _outcome_of(outcomes: Mapping[int, dict[str, Any]]) -> dict[str, Any] | None
     failed = [outcome for _, outcome in sorted(outcomes.items()) if outcome["outcome"] == "failed"]
     if failed or 0 not in outcomes:
         return next(iter(failed), None)
-    return outcomes[0] | {"cpu_seconds": round(sum(outcome["cpu_seconds"] for outcome in outcomes.values()), 3)}
+    seconds = [outcome["cpu_seconds"] for outcome in outcomes.values() if "cpu_seconds" in outcome]
+    return outcomes[0] | ({"cpu_seconds": round(sum(seconds), 3)} if seconds else {})
 
 
 def main(arguments: list[str]) -> int:

@@ -17,6 +17,8 @@ from tuneway_service.folder import JobFolder, Taken
 from tuneway_service.trainers import join_gang
 from tuneway_service.trainers.ranks import LostRank
 
+PATIENCE = 5.0
+
 
 def main(arguments: list[str]) -> int:
     """Train as one of a gang."""
@@ -31,8 +33,9 @@ def main(arguments: list[str]) -> int:
             return worker.TAKEN
         except LostRank:
             traceback.print_exc()
+            # torchrun is to find the process that ended first; it then ends this one
+            time.sleep(PATIENCE)
             return 1
-        outcome["cpu_seconds"] = round(time.process_time(), 3)
         folder.write(f"ranks/{os.environ['RANK']}", outcome)
         return int(outcome["outcome"] == "failed")
 

@@ -217,7 +217,7 @@ class Helper(Worker):
             step = item.step
             if self._stop_agreed():
                 return {"outcome": "stopped", "step": step}
-        return {"outcome": "succeeded", "step": step}
+        return {"outcome": "succeeded", "step": step, "cpu_seconds": round(time.process_time(), 3)}
 
 
 def _if_there(path: Path) -> Path | None:
