@@ -38,6 +38,7 @@ TRAIN = [
         "test_hf.py",
         "trainers/test_gguf_files.py",
         "trainers/test_modelfile.py",
+        "test_gang.py",
         "test_export.py",
         "test_smol.py",
     )
@@ -349,6 +350,13 @@ def bench_hf(session: nox.Session) -> None:
     """The trainer of language models, beside TRL's own."""
     install_trainer(session)
     measure(session, "bench/bench_hf.py")
+
+
+@nox.session(venv_backend="venv")
+def bench_gang(session: nox.Session) -> None:
+    """One job with two processes, beside one process with two threads."""
+    install_trainer(session)
+    measure(session, "bench/bench_gang.py")
 
 
 @nox.session

@@ -5,6 +5,8 @@
     training.jsonl    (and validation.jsonl) links to the files, so that deleting a file doesn't harm the job
     base              the tuned model to start from, if any; its files are links too
     lock              held by the worker while it lives: two workers never run at once
+    ranks.lock        held by each process of a gang, in addition
+    ranks/RANK.json   how each process of a gang ended
     lease.json        the worker: attempt, machine, pid and the process's start; touched while the worker lives
     ray.json          the last submission that the Ray cluster accepted
     stop              asks the worker to save its state and stop
@@ -76,6 +78,8 @@ class JobFolder:
         self.results = path / "results.csv"
         self.log = path / "worker.log"
         self._stop = path / "stop"
+        self._lock = path / "lock"
+        self._ranks_lock = path / "ranks.lock"
 
     def write(self, name: str, content: Any) -> None:
         """Write or replace a JSON file."""
@@ -140,11 +144,16 @@ class JobFolder:
     @contextmanager
     def claim(self, attempt: int, patience: float = 1.0) -> Iterator[None]:
         """Hold this folder as its only worker; raises `Taken`. The kernel releases the lock when the process ends."""
-        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             give_up = time.monotonic() + patience
             while not _try_lock(lock):
                 # `held` takes the lock for a moment, so wait a little
+                if time.monotonic() > give_up:
+                    raise Taken(self.path.name)
+                time.sleep(0.02)
+            while not _is_free(self._ranks_lock):
+                # processes of a gang whose first process was killed are about to end
                 if time.monotonic() > give_up:
                     raise Taken(self.path.name)
                 time.sleep(0.02)
@@ -176,16 +185,22 @@ class JobFolder:
             done.set()
             heart.join()
 
-    def held(self) -> bool:
-        """Whether a living worker holds the lock; always False on file systems without locks."""
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """Hold this folder as one process of the gang that has claimed it, until this process ends."""
+        lock = os.open(self._ranks_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            return not _try_lock(lock)
+            _lock(lock, fcntl.LOCK_SH)
+            yield
         finally:
             os.close(lock)
+
+    def held(self) -> bool:
+        """Whether a living worker holds the folder, or a process of its gang.
+
+        Always False on file systems without locks.
+        """
+        return not (_is_free(self._lock) and _is_free(self._ranks_lock))
 
     def holder(self) -> int | None:
         """The pid of the living worker, if it runs on this machine and its pid hasn't been reused."""
@@ -250,13 +265,32 @@ class JobFolder:
 
 def _try_lock(lock: int) -> bool:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    return True
+
+
+def _lock(lock: int, kind: int) -> None:
+    try:
+        fcntl.flock(lock, kind)
+    except BlockingIOError:
+        raise
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-    return True
+
+
+def _is_free(path: Path) -> bool:
+    """Whether no process holds the lock on a file."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        return _try_lock(lock)
+    finally:
+        os.close(lock)
 
 
 @cache

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneway.errors import InvalidSpec
-from tuneway_service import worker
+from tuneway_service import gang, worker
 from tuneway_service.folder import JobFolder, replace
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ ORDERS = ("job.json", "stop")
 INPUTS = ("training.jsonl", "validation.jsonl", "base/")
 POINTERS = ("journal.jsonl", "progress.json", "state.json", "outcome.json")
 OUTPUTS = ("outcome.json", "progress.json", "lease.json", "model/", "wandb/")
-OF_ONE_MACHINE = ("lock", "worker.log", "ray.json", "record.json", "unfinished/")
+OF_ONE_MACHINE = ("lock", "ranks.lock", "ranks/", "worker.log", "ray.json", "record.json", "unfinished/")
 
 
 class Store:
@@ -244,7 +244,7 @@ def main(arguments: list[str]) -> int:
         replace(folder.path / "job.json", order)
         carrier = Carrier(store, folder)
         with carrier:
-            code = worker.main([str(folder.path), attempt])
+            code = gang.main([str(folder.path), attempt])
         _send_results(carrier)
         return code
     finally:

@@ -28,15 +28,17 @@ from tuneway_service.folder import JobFolder, Taken, kept_checkpoints, replace
 from tuneway_service.journal import Journal, read_all
 from tuneway_service.result_table import result_table
 from tuneway_service.trainers import CheckpointDue, Step, TrainingRun, make_trainer
+from tuneway_service.trainers.ranks import LostRank, Ranks
 from tuneway_service.wandb_log import RunLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from tuneway_service.trainers import Remark, Trainer, TrainingSession
     from tuneway_service.trainers.base import Grade
 
 TAKEN = 75
+LOST = 1
 SAVE_SECONDS = 10.0
 SAVE_SHARE = 0.02
 PROGRESS_SECONDS = 0.5
@@ -47,11 +49,12 @@ _REAL = "To train a language model under this name, start the service with --mod
 class Worker:
     """One attempt at one job."""
 
-    def __init__(self, folder: JobFolder) -> None:
+    def __init__(self, folder: JobFolder, ranks: Ranks | None = None) -> None:
         self.folder = folder
+        self.ranks = ranks or Ranks()
         self.job = json.loads((folder.path / "job.json").read_bytes())
         self.asked = False
-        self.journal = Journal(folder.journal)
+        self.journal = Journal(folder.journal if self.ranks.first else Path(os.devnull))
         self.trainer = make_trainer(self.job["trainer"])
         self.began = time.monotonic()
         self.first_step = 0
@@ -67,6 +70,9 @@ class Worker:
         if wanted:
             text = f"This is not {wanted}: {self.trainer.name!r} only stands in for it, to try a pipeline. {_REAL}"
             self.journal.message(text.format(wanted=wanted), mark="stands-in", level="warn")
+        if self.ranks.size > 1:
+            text = f"{self.ranks.size} processes train together, one on each device"
+            self.journal.message(text, mark=f"gang:{self.ranks.size}")
         training, step = self._training()
         self.first_step = step
         if step:
@@ -83,12 +89,16 @@ class Worker:
                     self._progress(training, step)
                 else:
                     self._checkpoint(training, item)
-                if self.asked or self.folder.stop_asked():
+                if self._stop_agreed():
                     self._save(training, step)
                     return {"outcome": "stopped", "step": step}
                 if time.monotonic() - self.saved > self.pause:
                     self._save(training, step)
         return self._finish(training, step)
+
+    def _stop_agreed(self) -> bool:
+        """Whether this worker is asked to stop; all processes of a gang stop after the same step."""
+        return self.ranks.any(self.asked or self.folder.stop_asked())
 
     def _tell(self, remarks: Iterable[Remark]) -> None:
         for remark in remarks:
@@ -103,22 +113,34 @@ class Worker:
             seed=self.job["seed"],
             base=_if_there(self.folder.base),
             grade=self._grade(),
+            ranks=self.ranks,
         )
         state = self.folder.state()
-        if state is None:
+        # another machine may still see the pointer to an older state
+        step = self.ranks.told(state[0] if state else 0)
+        if not step:
             return self.trainer.start(run), 0
-        step, place = state
+        training = self._resumed(run, self.folder.states / str(step))
+        if training is not None:
+            return training, step
+        # the same seed gives the same weights, so nothing but time is lost
+        self.journal.message(
+            f"The saved state of step {step} can't be read: training again from the start",
+            mark=f"again:{self.job['attempt']}",
+            level="warn",
+        )
+        return self.trainer.start(run), 0
+
+    def _resumed(self, run: TrainingRun, place: Path) -> TrainingSession | None:
+        """The training of a saved state; None if any process of the gang can't read it."""
+        training = None
         try:
-            return self.trainer.resume(run, place), step
+            training = self.trainer.resume(run, place)
+        except LostRank:
+            raise
         except Exception:  # noqa: BLE001 - a damaged state may raise anything
             traceback.print_exc()
-            # the same seed gives the same weights, so nothing but time is lost
-            self.journal.message(
-                f"The saved state of step {step} can't be read: training again from the start",
-                mark=f"again:{self.job['attempt']}",
-                level="warn",
-            )
-            return self.trainer.start(run), 0
+        return None if self.ranks.any(training is None) else training
 
     def _grade(self) -> Grade | None:
         if "grader" not in self.job:
@@ -185,6 +207,19 @@ class Worker:
         }
 
 
+class Helper(Worker):
+    """A process of a gang that isn't the first: it trains, and writes no file of the job."""
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end, or until all processes agree to stop."""
+        training, step = self._training()
+        for item in training.advance():
+            step = item.step
+            if self._stop_agreed():
+                return {"outcome": "stopped", "step": step}
+        return {"outcome": "succeeded", "step": step, "cpu_seconds": round(time.process_time(), 3)}
+
+
 def _if_there(path: Path) -> Path | None:
     return path if path.exists() else None
 
@@ -210,14 +245,19 @@ def failure(error: Exception) -> dict[str, Any]:
     return {"outcome": "failed", "code": "server_error", "message": text[:2000]}
 
 
-def work(folder: JobFolder) -> dict[str, Any]:
-    """Run one attempt and return its outcome; raises nothing but `Taken`, when another attempt is ordered."""
+def work(folder: JobFolder, join: Callable[[], Ranks] = Ranks) -> dict[str, Any]:
+    """Run one attempt and return its outcome.
+
+    Raises nothing but `Taken`, when another attempt is ordered, and in a gang `LostRank`.
+    """
     try:
-        worker = Worker(folder)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: setattr(worker, "asked", True))
+        ranks = join()
+        worker = (Worker if ranks.first else Helper)(folder, ranks)
+        if ranks.size == 1:  # those of a gang are asked by a file; a signal comes when another of them has ended
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, lambda *_: setattr(worker, "asked", True))
         return worker.run()
-    except Taken:
+    except (Taken, LostRank):
         raise
     except Exception as error:  # noqa: BLE001 - whatever the trainer raises, the job needs an outcome
         traceback.print_exc()
@@ -227,8 +267,11 @@ def work(folder: JobFolder) -> dict[str, Any]:
         return failure(error)
 
 
-def main(arguments: list[str]) -> int:
-    """Train the job in a folder, unless it has ended or another worker has the folder."""
+def main(arguments: list[str], act: Callable[[JobFolder], dict[str, Any] | None] = work) -> int:
+    """Train the job in a folder, unless it has ended or another worker has the folder.
+
+    `act` returns the outcome; None if there is none, so that the service starts another worker.
+    """
     folder = JobFolder(Path(arguments[0]))
     attempt = int(arguments[1]) if len(arguments) > 1 else folder.attempt()
     if attempt is None:
@@ -241,7 +284,10 @@ def main(arguments: list[str]) -> int:
             if isinstance(before, dict) and before.get("outcome") in ("succeeded", "failed"):
                 return 0
             folder.forget_outcome()
-            folder.write("outcome", {"attempt": attempt} | work(folder))
+            outcome = act(folder)
+            if outcome is None:
+                return LOST
+            folder.write("outcome", {"attempt": attempt} | outcome)
     except Taken:
         return TAKEN
     return 0

@@ -524,3 +524,12 @@ def test_a_runtime_environment_may_be_in_a_file(tmp_path):
     file.write_text('{"pip": ["tuneway[local]"]}')
     settings = RaySettings.read(address="http://ray:8265", runtime_env=str(file))
     assert settings.runtime_env == {"pip": ["tuneway[local]"]}
+
+
+def test_a_gang_reserves_a_gpu_for_each_of_its_processes(ray, stage):
+    stage.folder.write("job", {"attempt": 1, "trainer": "hf:/models/tiny", "gpus": 3})
+    stage.executor.launch(stage.folder)
+    stage.look()
+    asked = ray.jobs[JOB]["asked"]
+    assert asked["entrypoint_num_gpus"] == 3
+    assert "tuneway_service.gang" in asked["entrypoint"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tuneway_service import gang
 from tuneway_service.executors.base import Notice, exit_text, with_last_line
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class LocalExecutor:
         """Start a worker on the folder."""
         with folder.log.open("ab") as log:
             self._children[folder.path.name] = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", "tuneway_service.worker", str(folder.path)],
+                gang.command(folder, folder.read("job") or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -26,6 +26,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from tuneway_service import gang
 from tuneway_service.executors.base import exit_text, with_last_line
 from tuneway_service.executors.ray_api import NoAnswer, RayApi, Refused, Unreachable
 from tuneway_service.executors.ray_attempt import RayAttempt
@@ -272,11 +273,13 @@ class RayExecutor:
         self._note_accepted(attempt)
 
     def _submission(self, attempt: RayAttempt) -> dict[str, Any]:
+        count = gang.size(attempt.folder.read("job") or {})
         return {
             "submission_id": attempt.id,
             "entrypoint": self._share.command(attempt.folder, attempt.number),
             "entrypoint_num_cpus": self.settings.cpus,
-            "entrypoint_num_gpus": self.settings.gpus,
+            # a gang needs a whole GPU for each of its processes
+            "entrypoint_num_gpus": self.settings.gpus if count == 1 else count,
             "runtime_env": dict(self.settings.runtime_env),
             "metadata": {"tuneway_job": attempt.folder.path.name, "tuneway_attempt": str(attempt.number)},
         }

@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
+from tuneway_service import gang
 from tuneway_service.executors.ray_api import NoAnswer
 from tuneway_service.relay import CARRY_SECONDS, Store, from_service, from_worker
 
@@ -69,8 +70,9 @@ class Mount:
         self.jobs_dir = jobs_dir
 
     def command(self, folder: JobFolder, attempt: int) -> str:
-        """Start the worker on the folder."""
-        return shell_line("worker", str(self.jobs_dir / folder.path.name), attempt)
+        """Start the worker on the folder, or the gang."""
+        module = "worker" if gang.size(folder.read("job") or {}) == 1 else "gang"
+        return shell_line(module, str(self.jobs_dir / folder.path.name), attempt)
 
     def offer(self, folder: JobFolder, attempt: int) -> None:
         """Nothing to send."""

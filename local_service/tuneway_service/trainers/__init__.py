@@ -23,6 +23,8 @@ from tuneway_service.trainers.hf import smol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tuneway_service.trainers.ranks import Ranks
+
 __all__ = [
     "TRAINERS",
     "Chat",
@@ -35,6 +37,7 @@ __all__ = [
     "TrainingRun",
     "TrainingSession",
     "found_here",
+    "join_gang",
     "make_trainer",
 ]
 
@@ -74,3 +77,10 @@ def found_here() -> dict[str, str]:
     with suppress(MissingExtra):
         found[smol.NAME] = make_trainer(smol.NAME).name
     return found
+
+
+def join_gang() -> Ranks:
+    """Join the other processes of the gang that torchrun has started this one for."""
+    from tuneway_service.trainers.hf import join_gang
+
+    return join_gang()

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from tuneway_service.trainers.ranks import Ranks
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -33,6 +35,7 @@ class TrainingRun:
         seed: The same seed, rows and hyperparameters give the same weights.
         base: The exported folder to start from; None for the trainer's base model.
         grade: For reinforcement, grades an answer to a row.
+        ranks: The processes that train together.
     """
 
     method: str
@@ -42,6 +45,7 @@ class TrainingRun:
     seed: int = 0
     base: Path | None = None
     grade: Grade | None = None
+    ranks: Ranks = field(default_factory=Ranks)
 
 
 @dataclass(frozen=True)

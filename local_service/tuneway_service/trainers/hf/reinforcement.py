@@ -8,13 +8,13 @@ Answers for which the grader failed are left out: they have no reward, which isn
 
 from __future__ import annotations
 
-import random
 import time
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tuneway.errors import InvalidInput, InvalidSpec
+from tuneway_service.graders import Grading
 from tuneway_service.trainers.grades import Grades, remark
 from tuneway_service.trainers.hf.hyperparameters import ANSWER_TOKENS, MAX_GRADER_FAILURES, group_size
 from tuneway_service.trainers.hf.messages import conversation
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from tuneway_service.graders import Grading
     from tuneway_service.trainers.base import Remark, TrainingRun
     from tuneway_service.trainers.hf.models import Tuned
     from tuneway_service.trainers.hf.tokens import Encoder, Example
@@ -89,7 +88,7 @@ class HfReinforcement(StatelessObjective):
         }
         advantages = torch.tensor([worth[number] for number in compared])
         total = sum(self._learned.values())
-        for numbers, part in in_parts([[examples[number]] for number in compared], self.room):
+        for numbers, part in in_parts([[examples[number]] for number in compared], self.room, self.tuned.ranks):
             scored = score(self.tuned, part)
             weight = advantages[numbers].to(self.tuned.device).unsqueeze(1)
             # this model gave the answers, so the ratio is 1, and only its gradient matters
@@ -120,18 +119,25 @@ class HfReinforcement(StatelessObjective):
 
     def _try(self, questions: Sequence[Question], count: int, place: str) -> tuple[list[Example], Tried]:
         """Sample `count` answers to each question, and grade them; returns them as examples, and the gradings."""
-        rng = random.Random(f"{self._seed}/{place}")  # noqa: S311 - no secret
         self.tuned.model.eval()
         prompts = [prompt for prompt, _ in questions for _ in range(count)]
         began = time.perf_counter()
-        answers = answers_to(self.tuned, prompts, self._longest, self.room, seed=rng.getrandbits(32))
+        answers = answers_to(self.tuned, prompts, self._longest, self.room, seed=f"{self._seed}/{place}")
         seconds = time.perf_counter() - began
         self.tuned.model.train()
-        items = [item for _, item in questions for _ in range(count)]
-        texts = [self.tuned.tokenizer.decode(answer, skip_special_tokens=True) for answer in answers]
-        gradings = self._grades.of(items, texts)
+        gradings = self._graded([item for _, item in questions for _ in range(count)], answers)
         examples = [self.encoder.continued(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
         return examples, Tried(gradings, [len(answer) for answer in answers], seconds)
+
+    def _graded(self, items: Sequence[Mapping[str, Any]], answers: Sequence[Sequence[int]]) -> list[Grading]:
+        """The grading of each answer. The first process grades; the others get what decides about the training."""
+        ranks = self.tuned.ranks
+        gradings: list[Grading] = []
+        if ranks.first:
+            texts = [self.tuned.tokenizer.decode(answer, skip_special_tokens=True) for answer in answers]
+            gradings = self._grades.of(items, texts)
+        told = ranks.told([(one.reward, one.scores, one.errors) for one in gradings])
+        return gradings or [Grading(reward, scores, errors) for reward, scores, errors in told]
 
     def _grouped(self, gradings: Sequence[Grading]) -> Iterator[Sequence[Grading]]:
         """The gradings of the answers to each question."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tuneway_service.trainers.hf.models import Tuned
     from tuneway_service.trainers.hf.tokens import Example
+    from tuneway_service.trainers.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,14 @@ def _padded(examples: Sequence[Example], pad: int, device: torch.device) -> tupl
     return ids.to(device), labels.to(device)
 
 
-def in_parts(groups: Sequence[Sequence[Example]], room: int) -> Iterator[tuple[list[int], list[Example]]]:
-    """Batches of groups of examples, each as large as fits into `room` tokens; the longest groups come first.
+def in_parts(groups: Sequence[Sequence[Example]], room: int, ranks: Ranks) -> Iterator[tuple[list[int], list[Example]]]:
+    """Batches of this process's share of groups of examples, each as large as fits into `room` tokens.
 
-    Each batch has the numbers of its groups, and their examples in order. Similar lengths together need little padding.
+    The longest groups come first. Each batch has the numbers of its groups, and their examples in order. Similar
+    lengths together need little padding.
     """
     lengths = [max(map(len, group)) for group in groups]
-    order = sorted(range(len(groups)), key=lambda number: -lengths[number])
+    order = ranks.share([length * len(group) for length, group in zip(lengths, groups, strict=True)])
     start = 0
     while start < len(order):
         width = lengths[order[start]] * len(groups[order[start]])

@@ -51,13 +51,13 @@ class HfSupervised(StatelessObjective):
 
     def _go_over(self, examples: Sequence[Example], act: Callable[[Scored], None]) -> MetricSums:
         sums = MetricSums()
-        for _, part in in_parts([[example] for example in examples], self.room):
+        for _, part in in_parts([[example] for example in examples], self.room, self.tuned.ranks):
             scored = score(self.tuned, part)
             act(scored)
             learned = int(scored.mask.sum())
             sums.add_loss(-float(scored.log_probabilities.detach().sum()), learned)
             sums.add_hits(int(scored.hits.sum()), learned)
-        return sums
+        return sums.of_all(self.tuned.ranks)
 
 
 def _with_something(examples: list[Example]) -> list[Example]:

@@ -48,6 +48,7 @@ class HfTraining:
         self._base = base
         self._run = run
         self._tuned: Tuned = load_to_tune(base, run.base, settings, run.seed)
+        self._tuned.ranks = run.ranks
         self._tuned.model.train()
         self._objective: HfObjective = self._make_objective()
         self._batch_size: int = settings["batch_size"]
@@ -113,8 +114,9 @@ class HfTraining:
         epoch, index = divmod(self._step, self._steps_per_epoch)
         rows = self._shuffled(epoch)[index * self._batch_size : (index + 1) * self._batch_size]
         # the random numbers depend only on the seed and the step, so a resume needs no saved state of them
-        torch.manual_seed(self._run.seed * 1_000_003 + self._step)
+        torch.manual_seed(self._run.seed * 1_000_003 + self._step + (self._run.ranks.rank << 40))
         sums = self._objective.learn(rows, self._step)
+        self._run.ranks.add_up_gradients(self._weights.values())
         norm = torch.nn.utils.clip_grad_norm_(self._weights.values(), LARGEST_NORM)
         if not torch.isfinite(norm):
             raise InvalidSpec(
