@@ -50,7 +50,10 @@ class TaskTeller:
 
 def log_news(log: Any, news: News) -> None:
     """Write a piece of news into a log; of checked data also the warnings."""
-    log.info("%s", news)
+    from tuneway.progress import DataChanged
+
+    write = log.warning if isinstance(news, DataChanged) and news.outcome == "adopted" else log.info
+    write("%s", news)
     for warning in getattr(news, "warnings", ()):
         log.warning("%s", warning)
 

@@ -20,7 +20,6 @@ try:
 except ImportError:  # Airflow 3.1
     from airflow.utils.operator_helpers import determine_kwargs  # type: ignore[attr-defined]
 
-from airflow_tuneway._errors import airflow_errors
 from airflow_tuneway.operators._fine_tune import OneStepOperator
 from airflow_tuneway.operators._inputs import revealed, with_rows_hidden
 
@@ -51,25 +50,22 @@ class _FineTuneDecoratedOperator(DecoratedOperator, OneStepOperator):
     ) -> None:
         kwargs.pop("multiple_outputs", None)  # it was guessed from the function, whose value isn't the task's output
         super().__init__(python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, **kwargs)
-        self._given: Any = None
 
     def render_template(self, *args: Any, **kwargs: Any) -> Any:
         """Render an argument, or a part of one. Airflow stores a description of rows and frames, never a row."""
         return with_rows_hidden(super().render_template(*args, **kwargs))
 
     def execute(self, context: Context) -> Any:
-        """Ask the function, then train."""
+        """Train what the function says."""
+        return OneStepOperator.execute(self, context)
+
+    def training(self, context: Context) -> Recipe | JobSpec | Mapping[str, Any]:
+        """Ask the function. A retry that goes on with its job doesn't."""
         given, named = revealed(self.op_args), revealed(self.op_kwargs)
         context_merge(context, named)
         arguments = determine_kwargs(self.python_callable, given, context)
-        with airflow_errors():
-            self._given = self.python_callable(*given, **arguments)
-        return OneStepOperator.execute(self, context)
-
-    def training(self) -> Recipe | JobSpec | Mapping[str, Any]:
-        """What the function gave."""
-        given: Recipe | JobSpec | Mapping[str, Any] = self._given
-        return given
+        what: Recipe | JobSpec | Mapping[str, Any] = self.python_callable(*given, **arguments)
+        return what
 
 
 def fine_tune_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:

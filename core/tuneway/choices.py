@@ -10,6 +10,13 @@ from typing import Any, Literal, get_args
 Reuse = Literal["run", "content", "never"]
 """Which existing jobs are adopted: those of this requester, those with the same content whoever made them, or none."""
 
+OnStaleData = Literal["adopt", "cancel", "fail"]
+"""What becomes of a job of an earlier attempt that is still running when the data has changed.
+
+"adopt" goes on with it, "cancel" cancels it and trains anew, and "fail" raises `StaleData` and leaves it alone. A job
+that somebody else has made is never cancelled.
+"""
+
 Choice = Literal["last", "best"]
 """The checkpoint to register: the job's own model, or the checkpoint with the lowest validation loss."""
 

@@ -28,6 +28,7 @@
         ├── JobFailed           the job failed; the message has the service's reason
         ├── JobCancelled        the job was cancelled
         ├── UnknownStatus       the job has ended, with a status that is unknown here
+        ├── StaleData           the data has changed, and the job of an earlier attempt still runs on the old one
         └── WaitTimeout         the deadline passed; the job goes on
 
 Each class has two attributes for decisions: `retryable`, whether the same step can succeed later, and
@@ -305,6 +306,10 @@ class JobCancelled(JobError):
 
 class UnknownStatus(JobError):
     """The job has ended, as its other fields show, but its status is unknown here: `job.status`."""
+
+
+class StaleData(JobError):
+    """The data has changed, and the job of an earlier attempt still runs on the old data. No job was created."""
 
 
 class WaitTimeout(JobError):

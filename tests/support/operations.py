@@ -220,6 +220,7 @@ def steps(path: Path) -> list[Operation]:
         Operation("fine_tune", lambda c: c.fine_tune(Recipe(model="m", training_data=path), timeout=0.02)),
         Operation("outcome", lambda c: c.outcome(JOB)),
         Operation("submit", lambda c: c.submit(SPEC, key="nightly")),
+        Operation("go_on", lambda c: c.go_on(JOB, SPEC)),
         Operation("wait", lambda c: c.wait(JOB, timeout=0.02, on_event=str)),
         Operation("wait_all", lambda c: c.wait_all([JOB, "ftjob-2"], timeout=0.02, on_event=str)),
         Operation("look", lambda c: c.look([JOB, "ftjob-2"])),

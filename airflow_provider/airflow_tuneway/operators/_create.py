@@ -7,6 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_tuneway._literals import is_mapped
 from airflow_tuneway.links import FineTuningJobLink, store_job
+from airflow_tuneway.operators._earlier import (
+    EarlierJob,
+    hash_of,
+    is_mapped_instance,
+    keeps_jobs,
+    read_earlier,
+    source_of,
+    store_earlier,
+)
 from airflow_tuneway.operators._early import check_training_early, check_word_early
 from airflow_tuneway.operators._ending import EndingOperator
 from airflow_tuneway.operators._training import (
@@ -15,13 +24,13 @@ from airflow_tuneway.operators._training import (
     fields_of,
     with_fields,
 )
-from tuneway.choices import Reuse
+from tuneway.choices import OnStaleData, Reuse
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tuneway import Client, JobSpec, Recipe, Requester
-    from tuneway.client import StartedJob
+    from tuneway import Client
+    from tuneway.steps import AskedTraining
 
 
 class SubmittingOperator(EndingOperator):
@@ -33,35 +42,90 @@ class SubmittingOperator(EndingOperator):
             each clear makes a new job, and only retries adopt it.
         key: A word of your own. Tasks with equal content, such as mapped ones, share one job unless their keys
             differ.
+        on_stale_data: What becomes of the job of an earlier try that is still running when the task is tried again
+            and its data has changed. "adopt": the task goes on with it, and a retry doesn't even read the data again.
+            "cancel": it is cancelled, if this task has made it, and the new data is trained. "fail": the task fails
+            without a retry, and the job goes on. Airflow keeps the job over tries from 3.3.
     """
 
-    template_fields: Sequence[str] = (*EndingOperator.template_fields, "reuse", "key")
+    template_fields: Sequence[str] = (*EndingOperator.template_fields, "reuse", "key", "on_stale_data")
     operator_extra_links = (FineTuningJobLink(),)
 
-    def __init__(self, *, reuse: Reuse = "run", key: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, reuse: Reuse = "run", key: str | None = None, on_stale_data: OnStaleData = "adopt", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         check_word_early(self, reuse, Reuse, field="reuse")
+        check_word_early(self, on_stale_data, OnStaleData, field="on_stale_data")
         self.reuse = reuse
         self.key = key
+        self.on_stale_data = on_stale_data
 
-    def start(self, client: Client, what: Recipe | JobSpec, requester: Requester, **then: Any) -> StartedJob:
-        """Do everything before the wait; what is asked for is noted before a job may be created."""
+    def go_on(self, client: Client, context: Context) -> dict[str, Any] | None:
+        """The output of an earlier try whose job a retry goes on with, without reading the data again."""
+        from tuneway.choices import check_word
+        from tuneway.steps import job_summary
+
+        check_word(self.on_stale_data, OnStaleData, field="on_stale_data")
+        if not keeps_jobs(context) and self.on_stale_data != "adopt":
+            self.log.warning("on_stale_data has no effect: before 3.3, Airflow doesn't keep a task's job over tries")
+        earlier = read_earlier(context, self.log)
+        ti = context["ti"]
+        if earlier is None or self.on_stale_data != "adopt":
+            return None
+        if not earlier.is_retried(self.requester(ti), self._arguments(ti)):
+            return None
+        job = client.go_on(earlier.known, on_event=self.tell)
+        if job is None:
+            return None
+        self.log.info("This try goes on with the job of an earlier one, so the data isn't read again")
+        self._job_id = job.id
+        return job_summary(job, earlier.known)
+
+    def start(self, client: Client, asked: AskedTraining, context: Context, **then: Any) -> dict[str, Any]:
+        """Do everything before the wait; what is asked for is noted before a job may be created.
+
+        The result is the output of a step that creates a job. It is stored for later tries.
+        """
         from tuneway import JobSpec
-        from tuneway.client import StartedJob
+        from tuneway.steps import job_summary
 
+        ti, what = context["ti"], asked.what
+        requester, arguments = self.requester(ti), self._arguments(ti)
         asks: dict[str, Any] = {"reuse": self.reuse, "on_event": self.tell}
-        report, file = None, None
+        facts: object = asked.facts
         if isinstance(what, JobSpec):
             client.check(what, requester, **asks, **then)
             spec = what
         else:
-            report, file = client.send(what, requester, **asks, **then)
+            facts, file = client.send(what, requester, **asks, **then)
             spec = what.spec(file, file.validation)
         self._asked = spec
         self.stop_if_over()
-        job = client.submit(spec, requester=requester, **asks)
+        job, earlier = None, read_earlier(context, self.log)
+        if earlier is not None and earlier.is_about(what, requester, self.reuse):
+            job = client.go_on(earlier.known, spec, requester, on_stale_data=self.on_stale_data, on_event=self.tell)
+        if earlier is not None and job is not None:
+            known = job_summary(job, earlier.known)
+        else:
+            job = client.submit(spec, requester=requester, **asks)
+            known = job_summary(job, spec, data=facts, by=requester)
         self._job_id, self._asked = job.id, None
-        return StartedJob(job=job, spec=spec, report=report, training_file=file)
+        note = EarlierJob(
+            known=known,
+            occasion=requester.occasion,
+            arguments=arguments,
+            source=source_of(what),
+            mapped=is_mapped_instance(ti),
+        )
+        store_earlier(context, note, self.log)
+        return known
+
+    def _arguments(self, ti: Any) -> str:
+        """A hash of the arguments of a mapped task: its map index doesn't tell its input."""
+        if not is_mapped_instance(ti):
+            return ""
+        return hash_of({name: getattr(self, name, None) for name in self.template_fields})
 
 
 class CreateFineTuningJobOperator(SubmittingOperator):
@@ -90,10 +154,8 @@ class CreateFineTuningJobOperator(SubmittingOperator):
 
     def work(self, client: Client, context: Context) -> dict[str, Any]:
         """Submit."""
-        from tuneway.steps import asked_training, job_summary
+        from tuneway.steps import asked_training
 
-        asked = asked_training(fields_of(self, SPEC_FIELDS))
-        requester = self.requester(context["ti"])
-        started = self.start(client, asked.what, requester)
-        store_job(context, started.job.id, client.base_url, self.conn_id)
-        return job_summary(started.job, started.spec, data=asked.facts, by=requester)
+        known = self.go_on(client, context) or self.start(client, asked_training(fields_of(self, SPEC_FIELDS)), context)
+        store_job(context, known["job_id"], client.base_url, self.conn_id)
+        return known

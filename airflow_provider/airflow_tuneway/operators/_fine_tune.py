@@ -37,7 +37,7 @@ class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, Publish
     """Check, upload, create, wait and register in one task, whoever says what to train.
 
     Everything is checked before anything is sent: the data, the fields, and how the model is to be registered.
-    Each part can be repeated: a retry finds the files, adopts the job, and registers it once.
+    Each part can be repeated: a retry goes on with the job, and registers it once.
 
     Args:
         wait_for_completion: Whether to wait for the job. If not, the output is the job, for a `FineTuningJobSensor`,
@@ -53,26 +53,25 @@ class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, Publish
             self._check_that_it_waits()
 
     @abstractmethod
-    def training(self) -> Recipe | JobSpec | Mapping[str, Any]:
+    def training(self, context: Context) -> Recipe | JobSpec | Mapping[str, Any]:
         """What to train: a recipe, a specification, or the fields of either."""
 
     def work(self, client: Client, context: Context) -> Any:
         """Do all that comes before the wait, then wait."""
-        from tuneway.steps import asked_training, job_summary
+        from tuneway.steps import asked_training
 
         self._budget()  # a wrong time-out is refused before anything is sent
         self._check_that_it_waits()
-        asked = asked_training(self.training())
-        requester = self.requester(context["ti"])
-        started = self.start(client, asked.what, requester, **self.registration())
-        known = job_summary(started.job, started.spec, data=started.report or asked.facts, by=requester)
+        known = self.go_on(client, context)
+        if known is None:
+            known = self.start(client, asked_training(self.training(context)), context, **self.registration())
         self._known = known
         self.describe_inputs(known)
         if not self.wait_for_completion:
-            store_job(context, started.job.id, client.base_url, self.conn_id)
+            store_job(context, known["job_id"], client.base_url, self.conn_id)
             return known
         context["ti"].xcom_push(key=ASKED, value=known)
-        return self.await_job(client, context, started.job.id)
+        return self.await_job(client, context, known["job_id"])
 
     def _check_that_it_waits(self) -> None:
         if self.name is not None and not self.wait_for_completion:
@@ -102,7 +101,7 @@ class FineTuneOperator(OneStepOperator):
     """Check, upload, create, wait and register in one task. The output is the version, or the job without a `name`.
 
     Everything is checked before anything is sent: the data, the fields, and how the model is to be registered.
-    Each part can be repeated: a retry finds the files, adopts the job, and registers it once.
+    Each part can be repeated: a retry goes on with the job, and registers it once.
 
     Args:
         model: The model to start from.
@@ -132,7 +131,7 @@ class FineTuneOperator(OneStepOperator):
         if not is_mapped(self):
             check_training_early(fields_of(self, FIELDS))
 
-    def training(self) -> dict[str, Any]:
+    def training(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """The fields, as they are after rendering."""
         given = fields_of(self, FIELDS)
         return given | {name: revealed(given[name]) for name in DATA if name in given}

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-from tuneway import flows
-from tuneway.choices import Reuse
+from tuneway import flows, steps
+from tuneway.choices import OnStaleData, Reuse
 from tuneway.client import _arguments
 from tuneway.drivers import Driver
 from tuneway.errors import TunewayError
@@ -56,6 +57,42 @@ class JobSteps:
             reuse=reuse,
             nonce=uuid.uuid4().hex,
             max_usd=max_usd,
+        )
+        return self._driver.run(flow, on_event)
+
+    def go_on(
+        self,
+        job: str | Mapping[str, Any],
+        spec: JobSpec | None = None,
+        requester: Requester | None = None,
+        *,
+        on_stale_data: OnStaleData = "adopt",
+        on_event: Listener | None = None,
+    ) -> Job | None:
+        """Get the job of an earlier attempt, if this attempt is to go on with it; None if `submit` is to decide.
+
+        It is for a task that is tried again in an engine that has stored its job. Without a `spec` any job will do
+        that is alive or has succeeded, so no data has to be read again. With one, the job is compared with it: only a
+        job that is alive and has other data is decided on here.
+
+        Args:
+            job: The job's id, or the output of the step that submitted it.
+            spec: What is asked for now, its data read again.
+            requester: Who asks. A job that it hasn't made is never cancelled.
+            on_stale_data: What becomes of a job that is alive and has other data: "adopt" goes on with it, "cancel"
+                cancels it, and "fail" raises.
+            on_event: Called with news of what happens.
+
+        Raises:
+            StaleData: The data has changed, and `on_stale_data` is "fail".
+        """
+        flow = flows.go_on(
+            self._account,
+            steps.job_id_of(job),
+            spec,
+            requester,
+            on_stale_data=on_stale_data,
+            mark=(steps.made_in(job) or {}).get("key"),
         )
         return self._driver.run(flow, on_event)
 

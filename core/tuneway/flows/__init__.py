@@ -22,6 +22,7 @@ from tuneway.flows._token import WaitToken
 from tuneway.flows.ask import ask
 from tuneway.flows.cancel import cancel, cancel_made_by, cancel_marked
 from tuneway.flows.doctor import Diagnosis, doctor
+from tuneway.flows.earlier import go_on
 from tuneway.flows.quote import check_quote
 from tuneway.flows.results import result_metrics
 from tuneway.flows.submit import submit
@@ -72,6 +73,7 @@ __all__ = [
     "check_suffix",
     "deadline_after",
     "doctor",
+    "go_on",
     "has_key",
     "hash_in",
     "look",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tuneway.progress._news import (
         Checking,
         CreatePlanned,
+        DataChanged,
         DataChecked,
         FileReused,
         FileUploaded,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Checking",
     "CreatePlanned",
+    "DataChanged",
     "DataChecked",
     "FileReused",
     "FileUploaded",

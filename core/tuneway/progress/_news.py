@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tuneway.errors import TunewayError
 from tuneway.models import Event, File, Job
@@ -120,6 +120,26 @@ class JobAdopted(News):
 
     def _line(self) -> str:
         return f"adopted {self.job.id} ({self.job.status}), which does the same work: no new job is paid"
+
+
+@dataclass(frozen=True, slots=True)
+class DataChanged(News):
+    """The data has changed, and the job of an earlier attempt was still running on the old data.
+
+    `outcome` says what became of that job: this attempt goes on with it, it was cancelled, or somebody else has made
+    it and it goes on.
+    """
+
+    job: Job
+    outcome: Literal["adopted", "cancelled", "left"]
+
+    def _line(self) -> str:
+        told = {
+            "adopted": "this attempt goes on with it, so the model will not know the new data",
+            "cancelled": "it was cancelled",
+            "left": "it was made elsewhere and goes on",
+        }
+        return f"the data has changed since {self.job.id} was created: {told[self.outcome]}"
 
 
 @dataclass(frozen=True, slots=True)
