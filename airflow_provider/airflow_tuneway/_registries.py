@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_tuneway._compat import conf
@@ -11,10 +9,7 @@ from airflow_tuneway._compat import conf
 if TYPE_CHECKING:
     from airflow_tuneway.hooks import FineTuningHook
 
-FILE = "sqlite:///"
-VARIABLE = "TUNEWAY_REGISTRY_URI"
 ON_THIS_MACHINE = ("LocalExecutor", "SequentialExecutor")
-ELSEWHERE = "mlflow:https://… or mlflow:postgresql://…"
 
 
 def registry_of(given: str | None, hook: FineTuningHook | None) -> str | None:
@@ -32,20 +27,9 @@ def where_is(uri: str | None) -> str:
 
 def worker_warning(uri: str | None) -> str | None:
     """What is wrong with a registry that is a file of one worker, where tasks run on several; None if nothing is."""
-    from tuneway.registry import default_uri
+    from tuneway.registry import own_file_warning
 
     executors = (conf.get("core", "executor", fallback=None) or "LocalExecutor").split(",")
     if all(executor.strip().endswith(ON_THIS_MACHINE) for executor in executors):
         return None
-    by_default = default_uri(os.environ | {VARIABLE: ""})
-    uri = uri or default_uri()
-    if not uri.startswith(FILE) or (uri != by_default and not _is_private(Path(uri.removeprefix(FILE)))):
-        return None
-    return (
-        f"the model registry {uri} is a file of this worker alone, so tasks on other workers have another one: "
-        f"set [tuneway] registry, or `registry` of the connection, to {ELSEWHERE}"
-    )
-
-
-def _is_private(path: Path) -> bool:
-    return not path.is_absolute() or path.is_relative_to(Path.home())
+    return own_file_warning(uri, setting="[tuneway] registry, or `registry` of the connection,")

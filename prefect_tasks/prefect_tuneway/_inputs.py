@@ -15,6 +15,9 @@ from tuneway.data import is_place, shown_input
 from tuneway.errors import LookupFailed
 from tuneway.recipe import DATA
 
+PLACES = (*DATA, "report_to")
+"""The parameters that may be a place with a secret in it: data, and where a report is written."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -63,7 +66,7 @@ def describe_inputs(fields: Mapping[str, Any], facts: Mapping[str, Any]) -> None
 
 
 def _hidden(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The data among the parameters that isn't to be stored as it is."""
-    given = {name: parameters[name] for name in DATA if name in parameters}
+    """The data and places among the parameters that aren't to be stored as they are."""
+    given = {name: parameters[name] for name in PLACES if name in parameters}
     later = (PrefectFuture, State)  # data that isn't there yet
     return {name: data for name, data in given.items() if not isinstance(data, later) and not is_place(data)}

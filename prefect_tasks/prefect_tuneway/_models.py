@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from prefect_tuneway import _notes, _runs
+from prefect_tuneway import _notes, _registries, _runs
 from prefect_tuneway._data import log_news
 from prefect_tuneway._jobs import Output
 from prefect_tuneway._steps import AtService, Here, Step
@@ -37,12 +37,14 @@ def register(
 
     access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
     run: _runs.Run = yield Here(_runs.current_run)
+    where = registry or access.registry
+    seen_here_alone = yield Here(lambda: _registries.worker_warning(run, where))
     version: ModelVersion = yield AtService(
         access.client_settings(),
         lambda client, _tell: client.register(
             job,
             name=name,
-            registry=registry or access.registry,
+            registry=where,
             alias=alias,
             checkpoint=checkpoint,
             gates=gates,
@@ -52,7 +54,7 @@ def register(
         ),
         log_news,
     )
-    for warning in version.warnings:
+    for warning in [seen_here_alone] * bool(seen_here_alone) + version.warnings:
         _runs.logger().warning("%s", one_line(warning, 1000))
     told = version_summary(version)
     tell_asset(version.record, told)

@@ -133,8 +133,13 @@ class JobProgress:
                 client.update_artifact(self._artifact, ArtifactUpdate(data=percent, description=bar.description))
 
 
-def show_outcome(outcome: Outcome) -> None:
-    """Show what came of a training: its metrics and checkpoints as a table, its curve and its facts as a page."""
+def show_outcome(outcome: Outcome, report: str | None = None) -> None:
+    """Show what came of a training: its metrics and checkpoints as a table, its curve and its facts as a page.
+
+    Args:
+        outcome: What came of it.
+        report: Where its report was written.
+    """
     from prefect.artifacts import MarkdownArtifact, TableArtifact
 
     job = outcome.job
@@ -145,7 +150,7 @@ def show_outcome(outcome: Outcome) -> None:
         description = f"Metrics and checkpoints of {markdown(job.id)}"
         shown.append(TableArtifact(table=table, key=_key(job.id, "metrics"), description=description))
     with _forgiving("the learning curve"):
-        page = _page(outcome)
+        page = _page(outcome, report)
         description = f"The training of {markdown(job.fine_tuned_model or job.id)}"
         shown.append(MarkdownArtifact(markdown=page, key=_key(job.id, "training"), description=description))
     _show("what the training measured", *shown)
@@ -177,7 +182,7 @@ def _cell(value: float | None) -> float | str:
     return "" if value is None else round(value, 5)
 
 
-def _page(outcome: Outcome) -> str:
+def _page(outcome: Outcome, report: str | None) -> str:
     """The curve, and what the model was trained from."""
     from tuneway.report import curve_svg, data_uri
 
@@ -198,6 +203,7 @@ def _page(outcome: Outcome) -> str:
         "Seed": job.seed,
         "Service": outcome.service_url or None,
         "Asked for by": (job.metadata or {}).get("tuneway_origin"),
+        "Report": report,
     }
     return "\n".join([*lines, *_facts(facts)])
 

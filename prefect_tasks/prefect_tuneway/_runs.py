@@ -38,6 +38,7 @@ class Run:
         root: The outermost flow run: the same whatever is retried or run again.
         home: The nearest flow run with a process of its own, which a person can cancel.
         pipeline: The name of the home's flow.
+        pool: The work pool that the home was started from.
     """
 
     task: str
@@ -45,6 +46,7 @@ class Run:
     root: str | None = None
     home: str | None = None
     pipeline: str | None = None
+    pool: str | None = None
 
     def requester(self, key: str | None = None) -> Requester:
         """Who asks for a job in this step.
@@ -91,7 +93,7 @@ def current_run() -> Run:
     line = _line(known, run_id)
     home = next((run for run in line if run.deployment_id is not None), line[-1])
     pipeline = flow.flow.name if known and home.id == known.id and flow and flow.flow else _flow_name(home)
-    return Run(name, task_run, str(line[-1].id), str(home.id), pipeline)
+    return Run(name, task_run, str(line[-1].id), str(home.id), pipeline, home.work_pool_name)
 
 
 def is_own(job: Job) -> bool:

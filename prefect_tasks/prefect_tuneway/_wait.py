@@ -19,15 +19,24 @@ if TYPE_CHECKING:
 
     from tuneway import Outcome, WaitToken
     from tuneway.models import Job
+    from tuneway.report import Place
 
 
 def wait(
-    job: Output, *, credentials: Credentials, timeout: float | timedelta | None, cancel_on_timeout: bool
+    job: Output,
+    *,
+    credentials: Credentials,
+    timeout: float | timedelta | None,
+    cancel_on_timeout: bool,
+    report_to: Place | None = None,
 ) -> Step[dict[str, Any]]:
     """The step `wait_for_fine_tuning_job`."""
     from tuneway.errors import WaitTimeout
+    from tuneway.report import check_report_place
     from tuneway.steps import job_summary
 
+    if report_to is not None:
+        check_report_place(report_to, field="report_to")
     access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
     settings, token = access.client_settings(), wait_token(job, timeout)
     progress = _notes.JobProgress(token.job_id)
@@ -41,11 +50,29 @@ def wait(
         raise
     finally:
         progress.leave()
-    outcome: Outcome = yield AtService(settings, lambda client, _tell: client.outcome(ended, forgiving=True), log_news)
+    with_log = report_to is not None
+    outcome: Outcome = yield AtService(
+        settings, lambda client, _tell: client.outcome(ended, log=with_log, forgiving=True), log_news
+    )
     told = f"{one_line(ended.phase)}, {markdown(ended.fine_tuned_model or ended.id)}"
     yield Here(lambda: progress.show(100.0, told))
-    yield Here(lambda: _notes.show_outcome(outcome))
+    report = (yield Here(lambda: write_report_of(outcome, report_to))) if with_log else None
+    yield Here(lambda: _notes.show_outcome(outcome, report))
     return job_summary(ended, job)
+
+
+def write_report_of(outcome: Outcome, to: Place) -> str | None:
+    """Write the report of a training; gives where, or None: a missing report is no reason to fail a training."""
+    from tuneway.errors import TunewayError
+    from tuneway.report import Report, write_report
+
+    try:
+        where = write_report(Report.of(outcome), to, field="report_to")
+    except TunewayError as error:
+        _runs.logger().warning("There is no report: %s", one_line(error, 1000))
+        return None
+    _runs.logger().info("The report of %s is written to %s", one_line(outcome.job.id), one_line(where, 1000))
+    return where
 
 
 def _cancel_own(settings: Mapping[str, Any], job_id: str) -> Step[None]:

@@ -21,6 +21,7 @@ from tuneway.flows import deadline_after
 from tuneway.models import TrainingFields
 from tuneway.recipe import RecipeFields
 from tuneway.registry import Gate, NoWorseThanChampion, RegistrationFields, check_registration
+from tuneway.report import Place, check_report_place
 
 
 class FineTuneFields(RecipeFields, RegistrationFields, total=False):
@@ -43,6 +44,7 @@ def fine_tune(
     key: str | None = None,
     reuse: Reuse = "run",
     timeout: float | timedelta | None = None,
+    report_to: Place | None = None,
     **fields: Unpack[FineTuneFields],
 ) -> dict[str, Any]:
     """Check, upload, create, wait and register. The output is the version; without a `name`, the job.
@@ -57,12 +59,14 @@ def fine_tune(
         reuse: Which existing jobs are adopted: those of this flow run ("run"), any of the same content ("content"),
             or none ("never").
         timeout: Seconds (or a timedelta) to wait for the job; it goes on when they have passed.
+        report_to: Where the report of the training is written, if at all: a path, a URL of an object store such as
+            `s3://reports/{job_id}.html`, or a `UPath` with credentials.
         metadata: Up to 13 pairs of your own; three of the 16 are the marks by which a retry and a cancel find the job.
         registry: Where to register: `sqlite:///models.db`, `mlflow:https://…`; else as the credentials say, else
             TUNEWAY_REGISTRY_URI.
         fields: The fields of `tuneway.Recipe` and of `tuneway.registry.RegistrationFields`.
     """
-    return run(_whole(fields, credentials=credentials, key=key, reuse=reuse, timeout=timeout))
+    return run(_whole(fields, credentials=credentials, key=key, reuse=reuse, timeout=timeout, report_to=report_to))
 
 
 @data_flow(name="fine_tune", on_cancellation=[cancel_jobs])
@@ -73,10 +77,13 @@ async def afine_tune(
     key: str | None = None,
     reuse: Reuse = "run",
     timeout: float | timedelta | None = None,  # noqa: ASYNC109 - of the service's work, not of this call
+    report_to: Place | None = None,
     **fields: Unpack[FineTuneFields],
 ) -> dict[str, Any]:
     """`fine_tune`, to be awaited."""
-    return await arun(_whole(fields, credentials=credentials, key=key, reuse=reuse, timeout=timeout))
+    return await arun(
+        _whole(fields, credentials=credentials, key=key, reuse=reuse, timeout=timeout, report_to=report_to)
+    )
 
 
 @blocking()
@@ -100,12 +107,15 @@ def _whole(
     key: str | None,
     reuse: Reuse,
     timeout: float | timedelta | None,
+    report_to: Place | None,
 ) -> Step[dict[str, Any]]:
     """Call the tasks, one after another."""
     check_word(reuse, Reuse, field="reuse")
     deadline_after(
         None if timeout is None else seconds_in(timeout), 0.0
     )  # a wrong time-out is refused before anything is sent
+    if report_to is not None:
+        check_report_place(report_to, field="report_to")
     fields = given(fields)
     then = {name: fields.pop(name) for name in RegistrationFields.__annotations__ if name in fields}
     recipe = Recipe(**fields)
@@ -114,7 +124,7 @@ def _whole(
     file = yield TaskCall(_SEND, {"recipe": recipe, "then": then, **service, **who})
     yield Here(lambda: describe_inputs(fields, file))
     job = yield TaskCall(_CREATE, {"training_file": file, **training, **service, **who})
-    done = yield TaskCall(_WAIT, {"job": job, "timeout": timeout, **service})
+    done = yield TaskCall(_WAIT, {"job": job, "timeout": timeout, "report_to": report_to, **service})
     if "name" not in then:
         return done  # type: ignore[no-any-return]
     return (yield TaskCall(_REGISTER, {"job": done, **then, **service}))  # type: ignore[no-any-return]

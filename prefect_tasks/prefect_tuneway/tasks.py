@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tuneway import DatasetReport
     from tuneway.recipe import Data
     from tuneway.registry import GateLike
+    from tuneway.report import Place
 
 
 @blocking(retries=0)
@@ -155,6 +156,7 @@ def wait_for_fine_tuning_job(
     credentials: Credentials = None,
     timeout: float | timedelta | None = None,
     cancel_on_timeout: bool = False,
+    report_to: Place | None = None,
 ) -> dict[str, Any]:
     """Wait until a job has succeeded. The output tells what came of it: the model's name, trained tokens.
 
@@ -166,8 +168,18 @@ def wait_for_fine_tuning_job(
         credentials: The service: a block, the name of a stored one, or None for what the environment says.
         timeout: Seconds (or a timedelta) from the task's start, over all its retries.
         cancel_on_timeout: Whether to cancel the job when the time is up, if this flow run made it; else it goes on.
+        report_to: Where the report of the training is written, if at all: a path, a URL of an object store such as
+            `s3://reports/{job_id}.html`, or a `UPath` with credentials. One that can't be written is told in the log.
     """
-    return result_of(_wait.wait(job, credentials=credentials, timeout=timeout, cancel_on_timeout=cancel_on_timeout))
+    return result_of(
+        _wait.wait(
+            job,
+            credentials=credentials,
+            timeout=timeout,
+            cancel_on_timeout=cancel_on_timeout,
+            report_to=report_to,
+        )
+    )
 
 
 @blocking()

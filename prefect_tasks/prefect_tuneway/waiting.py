@@ -53,6 +53,9 @@ LONGEST = timedelta(days=30)
 
 PAGE = 200
 
+SUSPENDED: dict[str, Any] = {"state": {"name": {"any_": ["Suspended"]}}}
+CANCELLED: dict[str, Any] = {"state": {"type": {"any_": ["CANCELLED"]}}}
+
 
 def suspend_until_ended(
     job: Output,
@@ -96,7 +99,11 @@ async def asuspend_until_ended(
 
 
 @flow(name="resume_ended_runs")
-def resume_ended_runs(credentials: Credentials = None, job_id: str | None = None) -> list[str]:
+def resume_ended_runs(
+    credentials: Credentials = None,
+    job_id: str | None = None,
+    untagged: bool = False,  # noqa: FBT001, FBT002 - a deployment's form has names
+) -> list[str]:
     """Resume the suspended flow runs whose jobs have ended; gives their ids.
 
     A suspended run that a person has cancelled has no process that could cancel its job. It is cancelled here, if
@@ -105,7 +112,11 @@ def resume_ended_runs(credentials: Credentials = None, job_id: str | None = None
     Args:
         credentials: The service: a block, the name of a stored one, or None for what the environment says.
         job_id: Look at this job only: for a webhook that tells which job has ended.
+        untagged: Look at all suspended runs, and give the tag to those that wait. Needed once, for runs that an
+            earlier version suspended without the tag.
     """
+    if untagged:
+        _tag_waiting()
     return run(_resume(credentials, job_id))
 
 
@@ -144,7 +155,7 @@ def _resume(credentials: Credentials, job_id: str | None) -> Step[list[str]]:
     with access.get_client() as client:
         service = client.base_url
     yield Here(lambda: _cancel_for_cancelled(service, access))
-    waiting: list[FlowRun] = yield Here(lambda: _waiting_runs(service, {"state": {"name": {"any_": ["Suspended"]}}}))
+    waiting: list[FlowRun] = yield Here(lambda: _waiting_runs(service, SUSPENDED))
     waits = [(flow_run, WaitToken.load(str(flow_run.labels[TOKEN]))) for flow_run in waiting]
     waits = [(flow_run, token) for flow_run, token in waits if job_id in (None, token.job_id)]
     if not waits:
@@ -166,28 +177,38 @@ def _resume(credentials: Credentials, job_id: str | None) -> Step[list[str]]:
 def _cancel_for_cancelled(service: str, access: FineTuningCredentials) -> None:
     """Cancel the jobs of runs that were cancelled while they were suspended, once."""
     since = (datetime.now(UTC) - LOOK_BACK).isoformat()
-    cancelled = {"state": {"type": {"any_": ["CANCELLED"]}}, "end_time": {"after_": since}}
-    for flow_run in _waiting_runs(service, cancelled):
+    for flow_run in _waiting_runs(service, CANCELLED | {"end_time": {"after_": since}}):
         if flow_run.labels.get(CANCELS) is True and hooks.cancel_if_asked(flow_run, _runs.logger(), access):
             _note(flow_run.id, {CANCELS: False}, waits=False)
 
 
 def _waiting_runs(service: str, which: dict[str, Any]) -> list[FlowRun]:
     """The flow runs that match and that wait, or waited, for a job at this service."""
+    found = _runs_with_token({**which, "tags": {"all_": [TAG]}})
+    return [run for run in found if run.labels.get(SERVICE) == service]
+
+
+def _tag_waiting() -> None:
+    """Give the tag to suspended runs that wait without it."""
+    for flow_run in _runs_with_token(SUSPENDED):
+        if TAG not in flow_run.tags:
+            _note(flow_run.id, {}, waits=True)
+
+
+def _runs_with_token(which: dict[str, Any]) -> list[FlowRun]:
+    """The flow runs that match and that have a resume token."""
     from prefect.client.schemas.filters import FlowRunFilter
 
     found: list[FlowRun] = []
     with get_client(sync_client=True) as client:
         while True:
             page = client.read_flow_runs(
-                flow_run_filter=FlowRunFilter.model_validate({**which, "tags": {"all_": [TAG]}}),
-                limit=PAGE,
-                offset=len(found),
+                flow_run_filter=FlowRunFilter.model_validate(which), limit=PAGE, offset=len(found)
             )
             found += page
             if len(page) < PAGE:
                 break
-    return [run for run in found if TOKEN in (run.labels or {}) and run.labels.get(SERVICE) == service]
+    return [run for run in found if TOKEN in (run.labels or {})]
 
 
 def _noted(token: WaitToken) -> WaitToken:
@@ -210,7 +231,8 @@ def _noted(token: WaitToken) -> WaitToken:
 def _note(flow_run: UUID, labels: dict[str, bool | int | float | str], *, waits: bool) -> None:
     """Leave labels on a flow run, and the tag as long as it is to be found by it."""
     with get_client(sync_client=True) as client:
-        client.update_flow_run_labels(flow_run, labels)
+        if labels:
+            client.update_flow_run_labels(flow_run, labels)
         tags = set(client.read_flow_run(flow_run).tags)
         if (TAG in tags) != waits:
             client.update_flow_run(flow_run, tags=sorted(tags ^ {TAG})).raise_for_status()

@@ -140,6 +140,17 @@ def test_a_suspended_run_keeps_its_own_tags(server, credentials, monkeypatch):
         assert set(client.read_flow_run(run_id).tags) == {"nightly", waiting.TAG}
 
 
+def test_a_run_that_was_suspended_without_the_tag_is_found_when_asked_for(suspend, server, credentials, resumed):
+    run_id, job_id = suspend()
+    server.service.finish(job_id)
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(UUID(run_id), tags=["nightly"])
+    assert run_id not in resume_ended_runs(credentials)
+    assert run_id in resume_ended_runs(credentials, untagged=True)
+    with get_client(sync_client=True) as client:
+        assert set(client.read_flow_run(UUID(run_id)).tags) == {"nightly", waiting.TAG}
+
+
 def test_a_webhook_asks_for_its_job_alone(suspend, server, credentials, resumed):
     (one, first), (_, second) = suspend(), suspend()
     for job_id in (first, second):

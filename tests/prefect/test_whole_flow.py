@@ -14,7 +14,12 @@ import pytest
 from prefect import flow, task
 from prefect.assets import materialize
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
 from prefect.exceptions import ParameterTypeError
 from prefect.filesystems import RemoteFileSystem
 from support.datasets import good_rows, write
@@ -201,6 +206,34 @@ async def test_rows_are_hidden_in_the_form_to_be_awaited_too(server, credentials
     assert (await asyncio.to_thread(parameters_of, state))["training_data"] == described
 
 
+@pytest.mark.parametrize("to", ["{tmp_path}/{{job_id}}.html", "memory://reports/{{job_id}}.html"])
+def test_the_report_is_written_where_it_is_asked_for(server, credentials, pair, tmp_path, to):
+    store = pytest.importorskip("fsspec").filesystem("memory")
+    to = to.format(tmp_path=tmp_path)
+    state = fine_tune(**pair, model="base", credentials=credentials, report_to=to, return_state=True)
+    place = to.replace("{job_id}", state.result()["job_id"])
+    page = store.cat(place).decode() if "://" in place else Path(place).read_text()
+    assert page.startswith("<!doctype html>")
+    run_id = state.state_details.flow_run_id
+    with get_client(sync_client=True) as client:
+        shown = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
+        )
+    assert [one.key.rpartition("-")[2] for one in shown if place in str(one.data)] == ["training"]
+
+
+def test_a_report_that_can_not_be_written_fails_no_training(server, credentials, pair, caplog):
+    told = fine_tune(**pair, model="base", credentials=credentials, report_to="/nowhere/at/all.html")
+    assert told["status"] == "succeeded"
+    assert "There is no report: /nowhere/at/all.html can't be written" in caplog.text
+
+
+def test_a_secret_in_the_address_of_a_report_is_not_stored(server, credentials, pair):
+    to = "memory://user:hidden@reports/page.html"
+    state = fine_tune(**pair, model="base", credentials=credentials, report_to=to, return_state=True)
+    assert parameters_of(state)["report_to"] == {"source": "memory://reports/page.html"}
+
+
 def test_a_place_is_stored_as_it_was_given_but_for_its_secrets(server, credentials, pair):
     state = fine_tune(**pair, model="base", credentials=credentials, return_state=True)
     assert pair.items() <= parameters_of(state).items()
@@ -230,6 +263,7 @@ def parameters_of(state):
         ("metadata", {"metadata": {f"own {number}": "x" for number in range(14)}}),
         ("timeout", {"timeout": -1}),
         ("training_data", {"training_data": 7}),
+        ("report_to", {"report_to": "report.pdf"}),
     ],
 )
 def test_a_wrong_field_is_refused_before_anything_is_sent(server, credentials, pair, field, wrong):

@@ -19,20 +19,19 @@ if TYPE_CHECKING:
     from tuneway.client import Client
     from tuneway.models import Job
     from tuneway.registry import Evaluation
-    from tuneway.report import Report
-
-KINDS = (".html", ".svg", ".png")
 
 
 def report(
     job: JobId,
     *,
     to: Annotated[
-        Path,
+        str,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="A page (.html) or the curve (.svg, .png); - prints the page."
+            *("--output", "-o"),
+            metavar="FILE",
+            help="A page (.html) or the curve (.svg, .png), here or in an object store; - prints the page.",
         ),
-    ] = Path("report.html"),
+    ] = "report.html",
     training_data: Annotated[
         str | None, typer.Option(metavar="DATA", help="The training data, to describe it.")
     ] = None,
@@ -52,11 +51,12 @@ def report(
         tuneway report ftjob-abc123
         tuneway report ftjob-abc123 -o report.html --training-data train.jsonl --held-out valid.jsonl
         tuneway report ftjob-abc123 -o curve.png
+        tuneway report ftjob-abc123 -o s3://reports/ftjob-abc123.html
     """
-    from tuneway.report import gather
+    from tuneway.report import check_report_place, gather, render_html, write_report
 
-    if str(to) != "-" and to.suffix not in KINDS:
-        raise InvalidInput(f"--output {to} doesn't end in {', '.join(KINDS)}", hint="For example: -o report.html")
+    if to != "-":
+        check_report_place(to, field="--output")
     with connection.client() as client, showing(output) as show:
         show.begin("gathering", job)
         found = client.jobs.retrieve(job)
@@ -67,11 +67,14 @@ def report(
             show.begin("asking", "both models")
             more["evaluation"] = _evaluation(client, found, held_out)
         gathered = gather(client, found, registered=_version(place, found), **more)
-    _write(gathered, to)
+    if to == "-":
+        sys.stdout.write(render_html(gathered))
+    else:
+        to = write_report(gathered, to, field="--output")
     for note in gathered.notes:
         output.note(note, style="yellow")
-    if str(to) != "-":
-        output.record({"job_id": job, "output": str(to)}) if output.json else output.result(str(to))
+    if to != "-":
+        output.record({"job_id": job, "output": to}) if output.json else output.result(to)
 
 
 def _evaluation(client: Client, job: Job, held_out: Path) -> Evaluation:
@@ -89,20 +92,3 @@ def _version(place: Place, job: Job) -> Any:
     except RegistryError:
         return None
     return versions[-1] if versions else None
-
-
-def _write(gathered: Report, to: Path) -> None:
-    from tuneway.report import curve_png, curve_svg, render_html
-
-    rows = [*gathered.rows, *gathered.events]
-    try:
-        if to.suffix == ".png":
-            to.write_bytes(curve_png(rows, checkpoints=gathered.checkpoints))
-        elif to.suffix == ".svg":
-            to.write_text(curve_svg(rows, checkpoints=gathered.checkpoints), encoding="utf-8")
-        elif str(to) == "-":
-            sys.stdout.write(render_html(gathered))
-        else:
-            to.write_text(render_html(gathered), encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"{to} can't be written: {error.strerror or error}") from None

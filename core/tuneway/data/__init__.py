@@ -8,6 +8,7 @@ from tuneway.data._sources import ROWS, name_of, normal
 from tuneway.data._spool import Spool
 from tuneway.data._stores import stem_of
 from tuneway.data._stream import HeldOut, LineBlocks, LineStream, Readable, Unit, stream_of
+from tuneway.data._writing import place_name, write_place
 
 __all__ = [
     "ROWS",
@@ -27,8 +28,10 @@ __all__ = [
     "name_of",
     "normal",
     "open_file",
+    "place_name",
     "shown_input",
     "stem_of",
     "stream_of",
     "unreadable_file",
+    "write_place",
 ]

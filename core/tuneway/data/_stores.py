@@ -128,24 +128,8 @@ def _open_web(url: str, field: str) -> Iterator[Opened]:
 
 @contextmanager
 def _open_store(url: str, field: str) -> Iterator[Opened]:
-    name, scheme = shown(url), urlsplit(url).scheme.lower()
-    try:
-        import fsspec
-        from fsspec.registry import known_implementations, registry
-    except ImportError:
-        raise _missing(name, "fsspec", field) from None
-    try:
-        with _told(name, field):
-            system, path = fsspec.core.url_to_fs(f"{scheme}{url[len(scheme) :]}")
-    except InvalidInput:
-        raise
-    except ImportError as error:
-        raise _missing(name, _PACKAGES.get(scheme), field, hint=one_line(error)) from None
-    except ValueError as error:
-        if scheme in {*registry, *known_implementations}:
-            raise unreadable(name, f"its store refused the settings by a {type(error).__name__}", field) from None
-        known = ", ".join(sorted({"file", "https", *_PACKAGES}))
-        raise InvalidSpec(f"{field}: no store is known for {name}", field=field, hint=f"Known are {known}.") from None
+    name = shown(url)
+    system, path = _system_of(url, field)
     with ExitStack() as stack:
         with _told(name, field):
             about = system.info(path)
@@ -154,6 +138,52 @@ def _open_store(url: str, field: str) -> Iterator[Opened]:
             size = about.get("size")
             file = stack.enter_context(system.open(path, "rb", block_size=4 * _BLOCK))
         yield Opened(cast("BinaryIO", _Named(file, name, field, size)), size)
+
+
+def write_url(url: str, content: bytes, *, field: str) -> None:
+    """Write an object of a store, whole. An error says who refused, without the credentials in the URL."""
+    name = shown(url)
+    if urlsplit(url).scheme.lower() in ("http", "https"):
+        raise InvalidSpec(f"{name} can't be written: it is a web address", field=field, hint="Give a path or a store.")
+    system, path = _system_of(url, field, to="written")
+    with _told(name, field, to="written"):
+        system.pipe_file(path, content)
+
+
+def write_elsewhere(path: Any, content: bytes, *, field: str) -> None:
+    """Write a path of another library that opens itself."""
+    name = shown(str(path))
+    try:
+        with _told(name, field, to="written"), path.open("wb") as file:
+            file.write(content)
+    except InvalidInput:
+        raise
+    except (ValueError, ImportError) as error:  # the library for this store isn't there
+        raise InvalidSpec(f"{name} can't be opened: {one_line(error)}", field=field) from None
+
+
+def _system_of(url: str, field: str, *, to: str = "read") -> tuple[Any, str]:
+    """The store of a URL, and the path in it."""
+    name, scheme = shown(url), urlsplit(url).scheme.lower()
+    try:
+        import fsspec
+        from fsspec.registry import known_implementations, registry
+    except ImportError:
+        raise _missing(name, "fsspec", field) from None
+    try:
+        with _told(name, field, to=to):
+            system, path = fsspec.core.url_to_fs(f"{scheme}{url[len(scheme) :]}")
+    except InvalidInput:
+        raise
+    except ImportError as error:
+        raise _missing(name, _PACKAGES.get(scheme), field, hint=one_line(error)) from None
+    except ValueError as error:
+        if scheme in {*registry, *known_implementations}:
+            reason = f"its store refused the settings by a {type(error).__name__}"
+            raise unreadable(name, reason, field, to=to) from None
+        known = ", ".join(sorted({"file", "https", *_PACKAGES}))
+        raise InvalidSpec(f"{field}: no store is known for {name}", field=field, hint=f"Known are {known}.") from None
+    return system, path
 
 
 class _UrlSecrets:
@@ -221,20 +251,21 @@ class _Named:
 
 
 @contextmanager
-def _told(name: str, field: str) -> Iterator[None]:
+def _told(name: str, field: str, *, to: str = "read") -> Iterator[None]:
     """Turn the errors of stores into one that says who refused. Their texts may have credentials in them."""
     try:
         yield
     except (InvalidInput, GeneratorExit):
         raise
     except FileNotFoundError:
-        raise unreadable(name, "there is no such file", field) from None
+        missing = "there is no such file" if to == "read" else "there is no such place"
+        raise unreadable(name, missing, field, to=to) from None
     except PermissionError:
-        raise unreadable(name, "the store refused these credentials", field) from None
+        raise unreadable(name, "the store refused these credentials", field, to=to) from None
     except Exception as error:
         if not (isinstance(error, OSError | EOFError) or type(error).__module__.partition(".")[0] in _FOREIGN):
             raise
-        raise unreadable(name, _system_error(error) or type(error).__name__, field) from None
+        raise unreadable(name, _system_error(error) or type(error).__name__, field, to=to) from None
 
 
 _FOREIGN = {
@@ -261,9 +292,9 @@ def _system_error(error: BaseException | None) -> str | None:
     return None
 
 
-def unreadable(name: str, reason: str, field: str) -> InvalidSpec:
-    """The error for data that can't be read."""
-    return InvalidSpec(f"{name} can't be read: {reason}", field=field, hint="Check the address and your permissions.")
+def unreadable(name: str, reason: str, field: str, *, to: str = "read") -> InvalidSpec:
+    """The error for a file that can't be read, or written."""
+    return InvalidSpec(f"{name} can't be {to}: {reason}", field=field, hint="Check the address and your permissions.")
 
 
 def _missing(name: str, package: str | None, field: str, *, hint: str = "") -> InvalidSpec:

@@ -1,6 +1,6 @@
 """The model registry: versions of models with their lineage, aliases, and the history of both."""
 
-from tuneway.registry._places import check_uri, default_uri, open_registry
+from tuneway.registry._places import check_uri, default_uri, open_registry, own_file_warning
 from tuneway.registry.build import build_record, choose_checkpoint, git_state
 from tuneway.registry.evaluate import Evaluation, Question, Sample, Score, evaluate, questions_in
 from tuneway.registry.gates import Gate, GateLike, NoWorseThanChampion
@@ -57,5 +57,6 @@ __all__ = [
     "evaluate",
     "git_state",
     "open_registry",
+    "own_file_warning",
     "questions_in",
 ]

@@ -50,6 +50,33 @@ def default_uri(environ: Mapping[str, str] = os.environ, platform: str = sys.pla
     return uri or f"sqlite:///{_data_folder(environ, platform) / 'tuneway' / 'models.db'}"
 
 
+def own_file_warning(uri: str | None, *, setting: str) -> str | None:
+    """What to tell where steps run on several machines and their registry is a file that one of them has alone.
+
+    A file in the home folder or in the working folder is such a file. One in another folder may be shared.
+
+    Args:
+        uri: The registry; None for the default.
+        setting: What a person sets to another registry, for the text.
+
+    Returns:
+        The warning; None where other machines can have the same registry.
+    """
+    by_default = default_uri(os.environ | {"TUNEWAY_REGISTRY_URI": ""})
+    uri = uri or default_uri()
+    sqlite = _SQLITE.fullmatch(uri.removeprefix("mlflow:"))
+    if sqlite is None or (uri != by_default and not _is_own(Path(sqlite["path"]))):
+        return None
+    return (
+        f"the model registry {uri} is a file of this worker alone, so steps on other workers have another one: "
+        f"set {setting} to mlflow:https://… or mlflow:postgresql://…"
+    )
+
+
+def _is_own(path: Path) -> bool:
+    return not path.is_absolute() or path.is_relative_to(_home())
+
+
 def _backend(uri: str, busy_timeout: float) -> Backend:
     mlflow = _MLFLOW.fullmatch(uri)
     if mlflow:

@@ -6,10 +6,14 @@ from tuneway.report._inputs import Report, SampleAnswer
 from tuneway.report._page import render_html
 from tuneway.report._svg import curve_svg
 from tuneway.report._terminal import sparkline, terminal_curve
+from tuneway.report._writing import KINDS, Place, check_report_place, write_report
 
 __all__ = [
+    "KINDS",
+    "Place",
     "Report",
     "SampleAnswer",
+    "check_report_place",
     "curve_png",
     "curve_svg",
     "data_uri",
@@ -17,4 +21,5 @@ __all__ = [
     "render_html",
     "sparkline",
     "terminal_curve",
+    "write_report",
 ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from support.reports import full_report
 
 from tuneway import JobSpec, Recipe
 from tuneway.dataset import validate
 from tuneway.errors import InvalidSpec
+from tuneway.report import write_report
 
 pytest.importorskip("moto", reason="needs the group data-test")
 pytest.importorskip("s3fs", reason="needs the group data-test")
@@ -101,3 +103,21 @@ def test_a_recipe_on_a_store_is_sent_once(bucket, connect):
         assert [one["filename"].partition(".")[0] for one in sent] == ["train"]
         assert server.service.contents[sent[0]["id"]] == LINES
         assert len(server.service.jobs) == 1
+
+
+def test_a_report_is_an_object_of_a_store(bucket):
+    import boto3
+
+    assert write_report(full_report("router"), f"{bucket}/router.html") == f"{bucket}/router.html"
+
+    page = boto3.client("s3").get_object(Bucket="tuneway", Key="nightly/router.html")["Body"].read()
+    assert page.startswith(b"<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("to", "says"), [("s3://no-such-bucket/router.html", "s3://no-such-bucket/router.html can't be written")]
+)
+def test_a_report_that_the_store_refuses_is_named_without_credentials(bucket, to, says):
+    with pytest.raises(InvalidSpec, match=says) as caught:
+        write_report(full_report("router"), to)
+    assert "hunter2secret" not in f"{caught.value!r}{caught.value.hint}"

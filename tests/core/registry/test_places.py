@@ -8,7 +8,7 @@ import pytest
 from support.registries import make_record
 
 from tuneway.errors import InvalidSpec
-from tuneway.registry import default_uri, open_registry
+from tuneway.registry import default_uri, open_registry, own_file_warning
 
 
 def test_the_environment_names_the_registry():
@@ -60,3 +60,28 @@ def test_an_address_that_is_none_is_refused_without_being_repeated(uri):
     with pytest.raises(InvalidSpec, match="not the URI of a registry") as caught:
         open_registry(uri)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "own"),
+    [
+        (None, True),
+        ("sqlite:///models.db", True),
+        ("sqlite:///{home}/models.db", True),
+        ("mlflow:sqlite:///mlflow.db", True),
+        ("sqlite:////mnt/shared/models.db", False),
+        ("mlflow:https://user:secret@mlflow.example", False),
+        ("mlflow:postgresql://db.example/mlflow", False),
+    ],
+)
+def test_a_file_that_one_machine_has_alone_is_told_from_a_registry_of_all(uri, own, monkeypatch):
+    monkeypatch.delenv("TUNEWAY_REGISTRY_URI", raising=False)
+    told = own_file_warning(uri and uri.format(home=Path.home()), setting="`registry` of the block")
+    assert (told is not None) is own
+    assert told is None or "set `registry` of the block to mlflow:https" in told
+
+
+def test_the_default_registry_is_a_file_of_one_machine_wherever_its_folder_is(monkeypatch):
+    monkeypatch.delenv("TUNEWAY_REGISTRY_URI", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", "/elsewhere")
+    assert "/elsewhere/tuneway/models.db" in str(own_file_warning(None, setting="it"))
