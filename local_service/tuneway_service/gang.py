@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneway_service import parentage, worker
+from tuneway_service import parentage
 from tuneway_service.folder import Taken
 from tuneway_service.sandbox import kernel
 
@@ -129,6 +129,8 @@ def _outcome_of(outcomes: Mapping[int, dict[str, Any]]) -> dict[str, Any] | None
 
 def main(arguments: list[str]) -> int:
     """Train the job in a folder with as many processes as its order names devices."""
+    from tuneway_service import worker  # the service, which needs only the command line, has no use for trainers
+
     try:
         order = json.loads(Path(arguments[0], "job.json").read_bytes())
         count, attempt = size(order), int(order["attempt"])

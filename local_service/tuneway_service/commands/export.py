@@ -40,8 +40,9 @@ def export(
 ) -> None:
     """Write a model of the local service as a folder that other programs load.
 
-    These are Transformers and vLLM, llama.cpp, and Ollama. It reads the service's data directory, whether the service is running or not. For Transformers an adapter needs its
-    base model, which isn't copied; as GGUF the folder has an adapter and its base. With --merged it is one model.
+    These are Transformers and vLLM, llama.cpp, and Ollama. It reads the data directory, whether the service is
+    running or not. For Transformers an adapter needs its base model, which isn't copied; as GGUF the folder has an
+    adapter and its base. With --merged it is one model.
 
     Examples:
         tuneway export ftjob-abc123 --to my-adapter
