@@ -130,6 +130,8 @@ def check(operation: Any, client: Any) -> None:
         result = [result.report, result.file]
     elif isinstance(result, Diagnosis):
         result = [result.error or json.dumps(result.as_json())]
+    elif result is None:  # there is no job to go on with
+        result = []
     for item in result if isinstance(result, list) else [result]:
         if isinstance(item, TunewayError):
             str(item).encode()
