@@ -35,10 +35,12 @@ TRAIN = [
         "trainers/test_hf_tokens.py",
         "trainers/test_hf_context.py",
         "trainers/test_hf_training.py",
+        "trainers/test_hf_sampling.py",
         "test_hf.py",
         "trainers/test_gguf_files.py",
         "trainers/test_modelfile.py",
         "test_gang.py",
+        "test_ray_gang.py",
         "test_export.py",
         "test_smol.py",
     )
@@ -231,8 +233,9 @@ def install_trainer(session: nox.Session) -> None:
 
 @nox.session(venv_backend="venv")
 def train(session: nox.Session) -> None:
-    """The trainer of language models: fast tests and slow, a genuine model among them."""
+    """The trainer of language models: fast tests and slow, a genuine model and a gang on Ray among them."""
     install_trainer(session)
+    ray_itself(session)
     marks = () if session.posargs else ("-m", "slow or not slow")
     pytest(session, *TRAIN, *marks)
 

@@ -6,6 +6,8 @@ again here: the supervisor does that, from the last saved state.
 
 Each process ends with its parent, so to kill this one is to kill the gang. While any process of the gang lives, the
 folder is held. A request to stop is read by all, who agree on the step after which they stop.
+
+On several machines that share the folder, each has such a process; the first one holds the folder.
 """
 
 from __future__ import annotations
@@ -17,23 +19,24 @@ import signal
 import subprocess
 import sys
 import uuid
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneway_service import parentage
-from tuneway_service.folder import Taken
+from tuneway_service.folder import JobFolder, Taken
 from tuneway_service.sandbox import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tuneway_service.folder import JobFolder
-
 # this trainer has nothing that a second process could do faster
 ALONE = ("bytes",)
 LOOPBACK = "127.0.0.1"
 THREADS = "OMP_NUM_THREADS"
+MEETING = "TUNEWAY_MEETING"
+"""The variable with the meeting of a gang on several machines, as JSON."""
 
 
 def size(order: Mapping[str, Any]) -> int:
@@ -56,32 +59,56 @@ def command(folder: JobFolder, order: Mapping[str, Any]) -> list[str]:
     return [sys.executable, "-m", f"tuneway_service.{module}", str(folder.path)]
 
 
-def torchrun(count: int, *words: str) -> list[str]:
-    """The command line that runs `rank` in so many processes on this machine."""
+@dataclass(frozen=True)
+class Meeting:
+    """Where and how the processes of a gang find each other.
+
+    Args:
+        count: The number of processes on each machine.
+        machines: The number of machines.
+        number: The number of this machine; the first one holds the folder.
+        address: This machine's address, at which the others reach it.
+        endpoint: The address and the port at which the first machine has them meet; with port 0, it takes a free one.
+        id: The name of this meeting.
+    """
+
+    count: int
+    machines: int = 1
+    number: int = 0
+    address: str = LOOPBACK
+    endpoint: str = f"{LOOPBACK}:0"
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @classmethod
+    def of(cls, order: Mapping[str, Any]) -> Meeting:
+        """The meeting that whoever started this process has arranged, or one on this machine alone."""
+        arranged = os.environ.get(MEETING)
+        return cls(**json.loads(arranged)) if arranged else cls(size(order))
+
+
+def torchrun(meeting: Meeting, *words: str) -> list[str]:
+    """The command line that runs this machine's processes, each by `rank`."""
     options = {
-        "nnodes": 1,
-        "nproc-per-node": count,
+        "nnodes": meeting.machines,
+        "nproc-per-node": meeting.count,
         "max-restarts": 0,
         "monitor-interval": 0.1,
         "rdzv-backend": "c10d",
-        "rdzv-endpoint": f"{LOOPBACK}:0",
-        "rdzv-id": uuid.uuid4().hex,
-        "local-addr": LOOPBACK,
+        "rdzv-endpoint": meeting.endpoint,
+        "rdzv-id": meeting.id,
+        "rdzv-conf": f"is_host={int(meeting.number == 0)}",
+        "local-addr": meeting.address,
     }
     given = [f"--{name}={value}" for name, value in options.items()]
     launch = [sys.executable, "-m", "tuneway_service.trainers.hf.launch"]
     return [*launch, *given, "-m", "tuneway_service.rank", *words]
 
 
-def environment(count: int) -> dict[str, str]:
-    """The environment of the processes: they talk on this machine alone, and share its cores."""
+def environment(meeting: Meeting) -> dict[str, str]:
+    """The environment of the processes: they share this machine's cores, and where all are on it, talk on it alone."""
     loopback = "lo0" if sys.platform == "darwin" else "lo"
-    return {
-        **os.environ,
-        "GLOO_SOCKET_IFNAME": loopback,
-        "NCCL_SOCKET_IFNAME": loopback,
-        THREADS: str(max(1, _threads() // count)),
-    }
+    alone = {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback} if meeting.machines == 1 else {}
+    return {**os.environ, **alone, THREADS: str(max(1, _threads() // meeting.count))}
 
 
 def _threads() -> int:
@@ -92,30 +119,36 @@ def _threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def train(folder: JobFolder, *, attempt: int, count: int) -> dict[str, Any] | None:
+def train(folder: JobFolder, *, attempt: int, meeting: Meeting) -> dict[str, Any] | None:
     """Run a gang and return its outcome; None if it was lost. Raises `Taken` if another attempt is ordered."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: folder.ask_to_stop())
-    # code that grades answers must not read the key of the models that grade from here
-    kernel.hide_memory()
     ranks = folder.path / "ranks"
     shutil.rmtree(ranks, ignore_errors=True)
     ranks.mkdir()
-    parentage.be_parent()
-    # in a session of its own: a signal to the group of this process doesn't end it
-    status = subprocess.run(  # noqa: S603 - our own program
-        torchrun(count, str(folder.path), str(attempt)),
-        env=environment(count),
-        start_new_session=True,
-        check=False,
-    ).returncode
-    outcomes = {rank: found for rank in range(count) if (found := folder.read(f"ranks/{rank}"))}
+    status = run(folder, attempt=attempt, meeting=meeting)
+    every = range(meeting.count * meeting.machines)
+    outcomes = {rank: found for rank in every if (found := folder.read(f"ranks/{rank}"))}
     shutil.rmtree(ranks, ignore_errors=True)
     if not folder.ordered(attempt):
         raise Taken(folder.path.name)
     if not outcomes and status < 0:
         sys.stderr.write(f"torchrun was killed by {signal.Signals(-status).name}\n")
     return _outcome_of(outcomes)
+
+
+def run(folder: JobFolder, *, attempt: int, meeting: Meeting) -> int:
+    """Run this machine's processes of a gang to their end; the exit status of torchrun."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: folder.ask_to_stop())
+    # code that grades answers must not read the key of the models that grade from here
+    kernel.hide_memory()
+    parentage.be_parent()
+    # in a session of its own: a signal to the group of this process doesn't end it
+    return subprocess.run(  # noqa: S603 - our own program
+        torchrun(meeting, str(folder.path), str(attempt)),
+        env=environment(meeting),
+        start_new_session=True,
+        check=False,
+    ).returncode
 
 
 def _outcome_of(outcomes: Mapping[int, dict[str, Any]]) -> dict[str, Any] | None:
@@ -133,12 +166,15 @@ def main(arguments: list[str]) -> int:
 
     try:
         order = json.loads(Path(arguments[0], "job.json").read_bytes())
-        count, attempt = size(order), int(order["attempt"])
+        attempt = int(order["attempt"])
     except (OSError, ValueError, LookupError):
         return worker.TAKEN
-    if count == 1:
+    if size(order) == 1:
         return worker.main(arguments)
-    return worker.main(arguments, partial(train, attempt=attempt, count=count))
+    meeting = Meeting.of(order)
+    if meeting.number:
+        return int(run(JobFolder(Path(arguments[0])), attempt=attempt, meeting=meeting) != 0)
+    return worker.main(arguments, partial(train, attempt=attempt, meeting=meeting))
 
 
 if __name__ == "__main__":

@@ -25,12 +25,14 @@ from support.gangs import (
     processes,
     run,
     sabotage,
+    same,
+    slowed,
     stopped,
-    weights,
 )
 from support.tiny_llama import make_tiny_llama
 
 from tuneway_service.executors import LocalExecutor
+from tuneway_service.executors.ray_share import Relay
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -49,21 +51,6 @@ def whole(base, tmp_path_factory):
     job = order(tmp_path_factory.mktemp("whole") / "job", base, count=2)
     run(job)
     return job
-
-
-def same(one, other, within=0.0):
-    """Whether two jobs made the same weights and told the same."""
-    mine, yours = weights(one), weights(other)
-    assert mine.keys() == yours.keys()
-    assert max(float((mine[name] - yours[name]).abs().max()) for name in mine) <= within
-    told, retold = metrics(one), metrics(other)
-    assert told.keys() == retold.keys()
-    if within:
-        # before the first update, whether a pair is ahead of the reference is a matter of rounding
-        for first in (told, retold):
-            first[1].pop("train_reward_accuracy", None)
-    for step, numbers in told.items():
-        assert retold[step] == pytest.approx(numbers, abs=within, rel=within)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +85,7 @@ def test_when_a_process_is_killed_all_end_and_the_job_goes_on_from_its_last_stat
     executor = LocalExecutor()
     with pytest.MonkeyPatch.context() as patch:
         # the second process waits before the second epoch, where it can be met
-        for name, value in sabotage(tmp_path / "code", WAITS.format(step=5)).items():
+        for name, value in slowed(tmp_path / "code", step=5).items():
             patch.setenv(name, value)
         executor.launch(job)
     until(lambda: job.state() is not None, seconds=120)
@@ -115,24 +102,6 @@ def test_when_a_process_is_killed_all_end_and_the_job_goes_on_from_its_last_stat
     run(again(job, 2))
     assert "Resuming from step 4" in messages(job)
     same(whole, job)
-
-
-WAITS = """
-import os, time
-if os.environ.get("RANK") == "1":
-    from tuneway_service.trainers import hf
-    start = hf.HfTrainer.start
-    def slow(self, run):
-        training = start(self, run)
-        learn = training._learn
-        def waiting():
-            if training._step == {step} - 1:
-                time.sleep(60)
-            learn()
-        training._learn = waiting
-        return training
-    hf.HfTrainer.start = slow
-"""
 
 
 def test_who_kills_the_gang_leaves_no_process(base, tmp_path):
@@ -215,6 +184,45 @@ if os.environ.get("RANK") == "1":
 """
     run(again(job, 2), **sabotage(tmp_path / "code", code))
     assert any("can't be read: training again from the start" in text for text in messages(job))
+    same(whole, job)
+
+
+def test_a_process_that_hangs_ends_all(base, tmp_path):
+    job = order(tmp_path / "job", base, count=2)
+    variables = slowed(tmp_path / "code", step=2)
+    with (tmp_path / "code" / "sitecustomize.py").open("a") as code:
+        code.write(IMPATIENT)
+    began = time.monotonic()
+    assert launch(job, **variables).wait(timeout=120) == 1
+    assert time.monotonic() - began < 50  # the process hangs for a minute
+    assert job.read("outcome") is None
+    assert processes(job) == {}
+
+
+IMPATIENT = """
+if "RANK" in os.environ:
+    from datetime import timedelta
+    from tuneway_service.trainers.hf import ranks
+    ranks.TIMEOUT = timedelta(seconds=10)
+"""
+
+
+def test_a_gang_trains_where_the_folder_comes_from_a_store(base, whole, tmp_path):
+    pytest.importorskip("fsspec")
+    job = order(tmp_path / "jobs" / "ftjob-1", base, count=2)
+    relay = Relay(f"file://{tmp_path}/store")
+    relay.offer(job, 1)
+    done = subprocess.run(
+        [sys.executable, "-m", "tuneway_service.relay", f"{tmp_path}/store/ftjob-1/1", "1"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    relay.fetch(job, 1, at_once=True)
+    assert job.read("outcome")["outcome"] == "succeeded"
+    assert not [path for path in (tmp_path / "store").rglob("*") if "rank" in path.name]
     same(whole, job)
 
 

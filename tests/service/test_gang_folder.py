@@ -52,10 +52,10 @@ def test_a_job_with_several_devices_is_trained_by_a_gang(job, order, size):
 
 def test_processes_share_the_threads_that_one_would_use(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    assert gang.environment(2)["OMP_NUM_THREADS"] == "4"
-    assert gang.environment(16)["OMP_NUM_THREADS"] == "1"
+    assert gang.environment(gang.Meeting(2))["OMP_NUM_THREADS"] == "4"
+    assert gang.environment(gang.Meeting(16))["OMP_NUM_THREADS"] == "1"
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert int(gang.environment(2)["OMP_NUM_THREADS"]) >= 1
+    assert int(gang.environment(gang.Meeting(2))["OMP_NUM_THREADS"]) >= 1
 
 
 def test_a_folder_is_held_until_the_last_process_of_the_gang_ends(job):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.datasets import write
 from support.service import until
 from support.support_chats import preferences
@@ -169,3 +170,41 @@ def sabotage(folder: Path, code: str) -> dict[str, str]:
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(code)
     return {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
+
+
+WAITS = """
+import os, time
+if os.environ.get("RANK") == "1":
+    from tuneway_service.trainers import hf
+    start = hf.HfTrainer.start
+    def slow(self, run):
+        training = start(self, run)
+        learn = training._learn
+        def waiting():
+            if training._step == {step} - 1:
+                time.sleep(60)
+            learn()
+        training._learn = waiting
+        return training
+    hf.HfTrainer.start = slow
+"""
+
+
+def slowed(folder: Path, *, step: int) -> dict[str, str]:
+    """Variables for a gang whose second process waits a minute before this step, where it can be met."""
+    return sabotage(folder, WAITS.format(step=step))
+
+
+def same(one: JobFolder, other: JobFolder, within: float = 0.0) -> None:
+    """Check that two jobs made the same weights and told the same."""
+    mine, yours = weights(one), weights(other)
+    assert mine.keys() == yours.keys()
+    assert max(float((mine[name] - yours[name]).abs().max()) for name in mine) <= within
+    told, retold = metrics(one), metrics(other)
+    assert told.keys() == retold.keys()
+    if within:
+        # before the first update, whether a pair is ahead of the reference is a matter of rounding
+        for first in (told, retold):
+            first[1].pop("train_reward_accuracy", None)
+    for step, numbers in told.items():
+        assert retold[step] == pytest.approx(numbers, abs=within, rel=within)

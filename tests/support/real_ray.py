@@ -28,12 +28,14 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 
 class RealRay:
-    """A cluster of one machine with two CPUs."""
+    """A cluster of one machine with two CPUs, and with GPUs that don't exist; others may join."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, gpus: int = 0) -> None:
         self.folder = folder
+        self.gpus = gpus
         self.gcs, self.dashboard, self.agent, self.client = free_ports(4)
         self._process: subprocess.Popen[bytes] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._sessions: set[int] = set()
 
     @property
@@ -43,9 +45,27 @@ class RealRay:
 
     def start(self) -> None:
         """Start the head, and wait until it can run jobs; at the same address each time, with an empty memory."""
+        self._process = self._run("--head", *self._options())
+        until(self._ready, seconds=READY_SECONDS, every=0.2)
+
+    def join(self, gpus: int) -> None:
+        """Have another machine join, with so many GPUs; it is this one again."""
+        (agent,) = free_ports(1)
+        self._run(
+            f"--address=127.0.0.1:{self.gcs}",
+            "--num-cpus=2",
+            f"--num-gpus={gpus}",
+            "--object-store-memory=80000000",
+            "--node-ip-address=127.0.0.1",
+            f"--dashboard-agent-listen-port={agent}",
+            "--min-worker-port=0",
+            "--max-worker-port=0",
+        )
+
+    def _run(self, *options: str) -> subprocess.Popen[bytes]:
         with (self.folder / "head.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", *self._options()],
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -63,13 +83,14 @@ class RealRay:
                     "TUNEWAY_TEST_RAY": str(self.folder),
                 },
             )
-        self._sessions.add(self._process.pid)
-        until(self._ready, seconds=READY_SECONDS, every=0.2)
+        self._sessions.add(process.pid)
+        self._processes.append(process)
+        return process
 
     def _options(self) -> list[str]:
         return [
             "--num-cpus=2",
-            "--num-gpus=0",
+            f"--num-gpus={self.gpus}",
             "--object-store-memory=80000000",
             "--include-dashboard=true",
             "--dashboard-host=127.0.0.1",
@@ -97,8 +118,8 @@ class RealRay:
     def kill(self) -> None:
         """SIGKILL the head and all that it ever started, jobs included."""
         until(lambda: not self._end(signal.SIGKILL), seconds=30)
-        if self._process is not None:
-            self._process.wait(timeout=30)
+        while self._processes:
+            self._processes.pop().wait(timeout=30)
 
     def _end(self, number: int) -> list[int]:
         found = list(self.processes())
@@ -125,11 +146,11 @@ class RealRay:
 
 
 @contextmanager
-def real_ray() -> Iterator[RealRay]:
+def real_ray(gpus: int = 0) -> Iterator[RealRay]:
     """A running head."""
     # Ray's sockets lie there, and their names mustn't be long
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-    ray = RealRay(folder)
+    ray = RealRay(folder, gpus)
     try:
         ray.start()
         yield ray

@@ -74,6 +74,10 @@ class ServeOptions:
     ] = None
     ray_cpus: Annotated[float, typer.Option(min=0, metavar="N", help="CPUs that a job reserves on Ray.")] = 1
     ray_gpus: Annotated[float, typer.Option(min=0, metavar="N", help="GPUs that a job reserves on Ray.")] = 0
+    ray_gpus_per_machine: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="A job with more GPUs trains on several machines of the Ray cluster."),
+    ] = None
     ray_runtime_env: Annotated[
         str | None, typer.Option(metavar="JSON", help="Ray's runtime environment for jobs, or a file with it.")
     ] = None
@@ -152,6 +156,7 @@ class ServeOptions:
                 address=self.ray_address,
                 cpus=self.ray_cpus,
                 gpus=self.ray_gpus,
+                gpus_per_machine=self.ray_gpus_per_machine,
                 runtime_env=self.ray_runtime_env,
                 jobs_dir=self.ray_jobs_dir,
                 jobs_url=self.ray_jobs_url,

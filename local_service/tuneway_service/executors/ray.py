@@ -273,13 +273,14 @@ class RayExecutor:
         self._note_accepted(attempt)
 
     def _submission(self, attempt: RayAttempt) -> dict[str, Any]:
-        count = gang.size(attempt.folder.read("job") or {})
+        plan = self.settings.plan(gang.size(attempt.folder.read("job") or {}))
+        alone = plan.machines == 1
         return {
             "submission_id": attempt.id,
-            "entrypoint": self._share.command(attempt.folder, attempt.number),
-            "entrypoint_num_cpus": self.settings.cpus,
-            # a gang needs a whole GPU for each of its processes
-            "entrypoint_num_gpus": self.settings.gpus if count == 1 else count,
+            "entrypoint": self._share.command(attempt.folder, attempt.number, plan),
+            # a gang on several machines reserves them itself
+            "entrypoint_num_cpus": plan.cpus if alone else 0,
+            "entrypoint_num_gpus": plan.gpus if alone else 0,
             "runtime_env": dict(self.settings.runtime_env),
             "metadata": {"tuneway_job": attempt.folder.path.name, "tuneway_attempt": str(attempt.number)},
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+@dataclass(frozen=True)
+class Reservation:
+    """What a job reserves: so many machines, and so many GPUs and CPUs on each."""
+
+    machines: int
+    gpus: float
+    cpus: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class RaySettings:
     """A cluster, and what each job reserves there.
@@ -23,6 +33,7 @@ class RaySettings:
         address: The address of the dashboard, such as `http://head:8265`.
         cpus: CPUs that a job reserves; fractions are allowed.
         gpus: GPUs that a job reserves; fractions are allowed.
+        gpus_per_machine: A job with more GPUs than this trains on several machines; None if each fits on one.
         runtime_env: Ray's runtime environment for the workers: pip, env_vars, image and so on.
         jobs_dir: The path of the job folders on the cluster's machines, if it differs from the service's.
         jobs_url: An object store that carries job folders to the cluster and back, if no storage is shared.
@@ -32,6 +43,7 @@ class RaySettings:
     address: str
     cpus: float = 1
     gpus: float = 0
+    gpus_per_machine: int | None = None
     runtime_env: Mapping[str, Any] = field(default_factory=dict, repr=False)
     jobs_dir: Path | None = None
     jobs_url: str | None = None
@@ -54,9 +66,25 @@ class RaySettings:
             raise InvalidSpec(
                 "job folders are either on shared storage or in an object store, not both", field="ray_jobs_url"
             )
+        if self.gpus_per_machine is not None and self.gpus_per_machine < 1:
+            raise InvalidSpec(f"a machine can't have {self.gpus_per_machine} GPUs", field="ray_gpus_per_machine")
+        if self.gpus_per_machine and self.jobs_url:
+            raise InvalidSpec(
+                "a job on several machines needs job folders on storage that they share",
+                field="ray_gpus_per_machine",
+                hint="Give --job-storage instead of --ray-jobs-url.",
+            )
         for name, count in (("ray_cpus", self.cpus), ("ray_gpus", self.gpus)):
             if not 0 <= count < float("inf"):
                 raise InvalidSpec(f"a job can't reserve {count}", field=name)
+
+    def plan(self, processes: int) -> Reservation:
+        """What a job with so many processes reserves: a gang a whole GPU for each, as many on each machine."""
+        if processes == 1:
+            return Reservation(1, self.gpus, self.cpus)
+        least = math.ceil(processes / (self.gpus_per_machine or processes))
+        machines = next(number for number in range(least, processes + 1) if processes % number == 0)
+        return Reservation(machines, processes // machines, self.cpus)
 
     @classmethod
     def read(
@@ -65,6 +93,7 @@ class RaySettings:
         address: str | None,
         cpus: float = 1,
         gpus: float = 0,
+        gpus_per_machine: int | None = None,
         runtime_env: str | None = None,
         jobs_dir: str | os.PathLike[str] | None = None,
         jobs_url: str | None = None,
@@ -78,6 +107,7 @@ class RaySettings:
             address=address,
             cpus=cpus,
             gpus=gpus,
+            gpus_per_machine=gpus_per_machine,
             runtime_env=_runtime_env(runtime_env) if runtime_env else {},
             jobs_dir=Path(jobs_dir) if jobs_dir else None,
             jobs_url=jobs_url or None,

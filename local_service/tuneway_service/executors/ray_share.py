@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Protocol
 
 from tuneway_service import gang
@@ -15,13 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tuneway_service.executors.ray_settings import Reservation
     from tuneway_service.folder import JobFolder
 
 
 class Share(Protocol):
     """Exchanges files between a job's folder here and the worker of one attempt. Methods may raise `NoAnswer`."""
 
-    def command(self, folder: JobFolder, attempt: int) -> str:
+    def command(self, folder: JobFolder, attempt: int, plan: Reservation | None = None) -> str:
         """The shell line that the cluster runs."""
         ...
 
@@ -69,10 +72,14 @@ class Mount:
     def __init__(self, jobs_dir: Path) -> None:
         self.jobs_dir = jobs_dir
 
-    def command(self, folder: JobFolder, attempt: int) -> str:
+    def command(self, folder: JobFolder, attempt: int, plan: Reservation | None = None) -> str:
         """Start the worker on the folder, or the gang."""
+        place = str(self.jobs_dir / folder.path.name)
+        if plan and plan.machines > 1:
+            words = [place, str(attempt), json.dumps(asdict(plan))]
+            return f"exec python -m tuneway_service.executors.ray_gang {shlex.join(words)}"
         module = "worker" if gang.size(folder.read("job") or {}) == 1 else "gang"
-        return shell_line(module, str(self.jobs_dir / folder.path.name), attempt)
+        return shell_line(module, place, attempt)
 
     def offer(self, folder: JobFolder, attempt: int) -> None:
         """Nothing to send."""
@@ -120,7 +127,7 @@ class Relay:
             # each store raises its own errors
             raise NoAnswer(f"the job storage at {self.url}: {type(error).__name__}: {error}") from error
 
-    def command(self, folder: JobFolder, attempt: int) -> str:
+    def command(self, folder: JobFolder, attempt: int, plan: Reservation | None = None) -> str:  # noqa: ARG002 - one machine
         """Start the worker, and the thread that copies its files."""
         return shell_line("relay", self._place(folder, attempt), attempt)
 

@@ -50,7 +50,11 @@ SERVICE = Package(
         {"anyio", "fsspec", "h11", "httpx", "jsonschema", "numpy", "pydantic", "pydantic_core", "referencing"}
     )
     | {"python_multipart", "starlette", "uvicorn", "wandb"},
-    others_in={"commands": frozenset({"typer"}), "trainers": frozenset(TRAINING | {"tenacity"})},
+    others_in={
+        "commands": frozenset({"typer"}),
+        "executors": frozenset({"ray"}),
+        "trainers": frozenset(TRAINING | {"tenacity"}),
+    },
 )
 # A wrapper may import its engine, and what its engine brings.
 AIRFLOW = Package(

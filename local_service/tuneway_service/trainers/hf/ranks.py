@@ -54,8 +54,8 @@ class TorchRanks(Ranks):
             dist.all_gather(sizes, torch.tensor([len(text)]))
             width = max(int(size) for size in sizes)
             texts = [torch.zeros(width, dtype=torch.uint8) for _ in range(self.size)]
-            dist.all_gather(texts, torch.tensor(list(text.ljust(width)), dtype=torch.uint8))
-        return [json.loads(bytes(found[: int(size)].tolist())) for found, size in zip(texts, sizes, strict=True)]
+            dist.all_gather(texts, torch.frombuffer(bytearray(text.ljust(width)), dtype=torch.uint8))
+        return [json.loads(found[: int(size)].numpy().tobytes()) for found, size in zip(texts, sizes, strict=True)]
 
     def add_up(self, numbers: Any) -> None:
         """Add a tensor up over all processes."""
