@@ -40,6 +40,7 @@ TRAIN = [
         "trainers/test_gguf_files.py",
         "trainers/test_modelfile.py",
         "test_gang.py",
+        "test_gang_service.py",
         "test_ray_gang.py",
         "test_export.py",
         "test_smol.py",
