@@ -226,6 +226,29 @@ def test_a_gang_trains_where_the_folder_comes_from_a_store(base, whole, tmp_path
     same(whole, job)
 
 
+def test_only_the_first_process_asks_the_grader_and_about_each_answer_once(base, tmp_path):
+    asked = tmp_path / "asked"
+    job = order(tmp_path / "job", base, method="reinforcement", count=2)
+    run(job, **sabotage(tmp_path / "code", COUNTS.format(place=str(asked))))
+    # two epochs of 6 questions with 4 answers each, and two validations of 6 questions with 2 answers each
+    assert asked.read_text().split() == ["0"] * (2 * 6 * 4 + 2 * 6 * 2)
+
+
+COUNTS = """
+import os
+from tuneway_service import rewards
+grader_of = rewards.grader_of
+def counted(job):
+    grade = grader_of(job)
+    def judge(item, answer):
+        with open({place!r}, "a") as file:
+            file.write(os.environ.get("RANK", "none") + "\\n")
+        return grade(item, answer)
+    return judge
+rewards.grader_of = counted
+"""
+
+
 def test_processes_add_up_what_each_has(tmp_path):
     """Gradients that only some have, of several kinds and in several messages; tensors, and JSON of any length."""
     script = tmp_path / "talk.py"

@@ -533,3 +533,39 @@ def test_a_gang_reserves_a_gpu_for_each_of_its_processes(ray, stage):
     asked = ray.jobs[JOB]["asked"]
     assert asked["entrypoint_num_gpus"] == 3
     assert "tuneway_service.gang" in asked["entrypoint"]
+
+
+@pytest.mark.parametrize(
+    ("processes", "per_machine", "machines", "gpus"),
+    [(1, 4, 1, 0.5), (4, None, 1, 4), (4, 4, 1, 4), (8, 4, 2, 4), (6, 4, 2, 3), (5, 4, 5, 1), (9, 4, 3, 3)],
+)
+def test_a_gang_has_as_many_processes_on_each_machine(processes, per_machine, machines, gpus):
+    settings = RaySettings(address="http://ray:8265", gpus=0.5, cpus=3, gpus_per_machine=per_machine)
+    plan = settings.plan(processes)
+    assert (plan.machines, plan.gpus, plan.cpus) == (machines, gpus, 3)
+
+
+def test_a_gang_on_several_machines_reserves_them_itself(ray, tmp_path):
+    stage = Stage(ray, tmp_path, gpus_per_machine=2, cpus=3)
+    stage.folder.write("job", {"attempt": 1, "trainer": "hf:/models/tiny", "gpus": 4})
+    stage.executor.launch(stage.folder)
+    stage.look()
+    asked = ray.jobs[JOB]["asked"]
+    assert (asked["entrypoint_num_cpus"], asked["entrypoint_num_gpus"]) == (0, 0)
+    words = shlex.split(asked["entrypoint"])
+    assert words[:4] == ["exec", "python", "-m", "tuneway_service.executors.ray_gang"]
+    assert words[4:6] == [str(stage.folder.path), "1"]
+    assert json.loads(words[6]) == {"machines": 2, "gpus": 2, "cpus": 3}
+    stage.executor.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"gpus_per_machine": 0}, "a machine can't have 0 GPUs"),
+        ({"gpus_per_machine": 4, "jobs_url": "s3://bucket/jobs"}, "on storage that they share"),
+    ],
+)
+def test_machines_that_cannot_train_one_job_together_are_refused(options, text):
+    with pytest.raises(InvalidSpec, match=text):
+        RaySettings(address="http://ray:8265", **options)

@@ -65,10 +65,11 @@ class TorchRanks(Ranks):
     def add_up_gradients(self, weights: Iterable[Any]) -> None:
         """Add gradients up. One that no process has stays away, as it would in a process alone."""
         weights = list(weights)
+        there = torch.tensor([weight.grad is not None for weight in weights], dtype=torch.uint8)
         with together():
-            there = torch.tensor([weight.grad is not None for weight in weights], dtype=torch.uint8)
             dist.all_reduce(there, dist.ReduceOp.MAX)
-            sent = [self._send(part) for part in _buckets([weights[number] for number in there.nonzero()])]
+        sent = [self._send(part) for part in _buckets([weights[number] for number in there.nonzero()])]
+        with together():
             for work in sent:
                 work.wait()
 
@@ -79,7 +80,8 @@ class TorchRanks(Ranks):
         )
         for weight, part in zip(weights, flat.split([weight.numel() for weight in weights]), strict=True):
             weight.grad = part.view_as(weight)
-        return dist.all_reduce(flat, async_op=True)
+        with together():
+            return dist.all_reduce(flat, async_op=True)
 
 
 def take_device(number: int) -> None:
@@ -115,6 +117,6 @@ def together() -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError:
-        raise
+        raise  # NCCL has none for its buffers
     except RuntimeError as error:
         raise LostRank(str(error)) from error
