@@ -34,6 +34,8 @@ TRAIN = [
     for name in (
         "trainers/test_hf_tokens.py",
         "trainers/test_hf_context.py",
+        "trainers/test_hf_batches.py",
+        "trainers/test_hf_preparing.py",
         "trainers/test_hf_training.py",
         "trainers/test_hf_sampling.py",
         "test_hf.py",
@@ -361,6 +363,12 @@ def bench_gang(session: nox.Session) -> None:
     """One job with two processes, beside one process with two threads."""
     install_trainer(session)
     measure(session, "bench/bench_gang.py")
+
+
+def bench_rows(session: nox.Session) -> None:
+    """Preparing the rows of a job, beside the bare tokenizer."""
+    install_trainer(session)
+    measure(session, "bench/bench_rows.py")
 
 
 @nox.session

@@ -10,6 +10,7 @@
     lease.json        the worker: attempt, machine, pid and the process's start; touched while the worker lives
     ray.json          the last submission that the Ray cluster accepted
     stop              asks the worker to save its state and stop
+    prepared          the rows as tokens, made before the first step; every later attempt reads them
     journal.jsonl     the worker's reports, appended: messages, metrics, checkpoints
     progress.json     the current step, and the time per step
     state/STEP        everything that a resume needs; state.json names the valid one
@@ -71,6 +72,7 @@ class JobFolder:
         self.training = path / "training.jsonl"
         self.validation = path / "validation.jsonl"
         self.base = path / "base"
+        self.prepared = path / "prepared"
         self.journal = path / "journal.jsonl"
         self.states = path / "state"
         self.checkpoints = path / "checkpoints"
@@ -134,7 +136,7 @@ class JobFolder:
 
     def tidy(self) -> None:
         """Remove what only a training needs, after the job's end."""
-        for folder in (self.states, self.base):
+        for folder in (self.states, self.base, self.prepared):
             shutil.rmtree(folder, ignore_errors=True)
         for path in (self.training, self.validation):
             path.unlink(missing_ok=True)

@@ -36,7 +36,10 @@ ORDERS = ("job.json", "stop")
 INPUTS = ("training.jsonl", "validation.jsonl", "base/")
 POINTERS = ("journal.jsonl", "progress.json", "state.json", "outcome.json")
 OUTPUTS = ("outcome.json", "progress.json", "lease.json", "model/", "wandb/")
-OF_ONE_MACHINE = ("lock", "ranks.lock", "ranks/", "worker.log", "ray.json", "record.json", "unfinished/")
+# prepared rows are larger than the rows, which are carried, and quickly made again
+OF_ONE_MACHINE = (
+    "prepared/", "lock", "ranks.lock", "ranks/", "worker.log", "ray.json", "record.json", "unfinished/",
+)  # fmt: skip
 
 
 class Store:

@@ -114,6 +114,8 @@ class Worker:
             base=_if_there(self.folder.base),
             grade=self._grade(),
             ranks=self.ranks,
+            prepared=self.folder.prepared,
+            tell=lambda remark: self._tell([remark]),
         )
         state = self.folder.state()
         # another machine may still see the pointer to an older state

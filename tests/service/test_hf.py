@@ -185,15 +185,27 @@ def test_a_reinforcement_job_trains_and_keeps_its_best_three(client):
     assert client.chat.completions.create(model=name, messages=ticket(1)["messages"][:1], max_tokens=2).choices
 
 
+def test_nothing_of_its_rows_is_left_in_its_folder(service, done):
+    folder = service.data_dir / "jobs" / done.id
+    assert (folder / "model").exists()
+    assert not (folder / "prepared").exists()
+    assert [path.name for path in folder.glob("*.jsonl")] == ["journal.jsonl"]
+
+
 @pytest.mark.slow
-def test_pause_resume_and_cancel(client, training_file):
+def test_pause_resume_and_cancel(service, client, training_file):
     method = supervised(n_epochs=50, batch_size=1)
     job = submit(client, training_file, method=method)
     until(lambda: any(e.type == "metrics" for e in client.fine_tuning.jobs.list_events(job.id).data), seconds=PATIENCE)
     client.fine_tuning.jobs.pause(job.id)
     wait_for(client, job.id, "paused", seconds=PATIENCE)
+    (prepared,) = (service.data_dir / "jobs" / job.id / "prepared").glob("training-*/ids")
+    made = prepared.stat()
+    assert made.st_mode & 0o077 == 0
     client.fine_tuning.jobs.resume(job.id)
     wait_for(client, job.id, "running", seconds=PATIENCE)
+    again = prepared.stat()  # the second attempt read what the first one had made
+    assert (again.st_ino, again.st_mtime_ns) == (made.st_ino, made.st_mtime_ns)
     client.fine_tuning.jobs.cancel(job.id)
     assert wait_for(client, job.id, seconds=PATIENCE).status == "cancelled"
 

@@ -184,6 +184,14 @@ def test_what_points_at_something_is_carried_after_it(store, far, monkeypatch):
     assert carried == ["state/1/w", "journal.jsonl", "state.json", "outcome.json"]
 
 
+def test_prepared_rows_stay_on_the_machine_that_made_them(store, far):
+    far.prepared.mkdir()
+    (far.prepared / "ids").write_bytes(b"1")
+    for wanted in (from_worker, from_service):
+        store.send(far.path, wanted)
+    assert not any(name.startswith("prepared") for name in store.listed())
+
+
 def test_a_state_that_is_replaced_while_it_is_carried_leaves_the_old_one_whole(store, far, here, monkeypatch):
     save = lambda text: lambda place: (place.mkdir(), (place / "w").write_bytes(text))  # noqa: E731
     far.keep_state(1, save(b"1"))

@@ -36,6 +36,9 @@ class TrainingRun:
         base: The exported folder to start from; None for the trainer's base model.
         grade: For reinforcement, grades an answer to a row.
         ranks: The processes that train together.
+        prepared: A folder for what a trainer makes of the rows before the first step; a resume finds it there. None if
+            nothing is kept.
+        tell: Takes what there is to say while the training starts, which may take minutes.
     """
 
     method: str
@@ -46,6 +49,8 @@ class TrainingRun:
     base: Path | None = None
     grade: Grade | None = None
     ranks: Ranks = field(default_factory=Ranks)
+    prepared: Path | None = None
+    tell: Callable[[Remark], None] = lambda _: None
 
 
 @dataclass(frozen=True)

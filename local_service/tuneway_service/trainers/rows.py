@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuneway.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tuneway_service.trainers.cut_rows import CutRows
@@ -48,13 +49,71 @@ class Rows:
         return len(self._starts)
 
     def __getitem__(self, index: int) -> Row:
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self._starts[index])
-                row: Row = json.loads(file.readline())
-        except (OSError, ValueError) as error:
-            raise _unreadable(self.path, error) from error
-        return row
+        return row_at(self.path, self._starts[index])
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some lines of a file that follow each other.
+
+    Args:
+        start: The position of the first one.
+        end: The position after the last one.
+        line: The number of the first one.
+        rows: How many of them aren't empty.
+    """
+
+    start: int
+    end: int
+    line: int
+    rows: int
+
+
+def chunks_of(path: Path, size: int) -> tuple[list[Chunk], str]:
+    """A file in chunks of about `size` bytes, and its SHA-256; it is read once, and not kept in memory."""
+    found = []
+    digest = hashlib.sha256()
+    start = end = rows = 0
+    first = line = 1
+    try:
+        with path.open("rb") as file:
+            for content in file:
+                digest.update(content)
+                end += len(content)
+                line += 1
+                rows += bool(content.strip())
+                if end - start >= size:
+                    found.append(Chunk(start, end, first, rows))
+                    start, first, rows = end, line, 0
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if end > start:
+        found.append(Chunk(start, end, first, rows))
+    return found, digest.hexdigest()
+
+
+def lines_of(path: Path, chunk: Chunk) -> Iterator[tuple[int, int, bytes]]:
+    """The lines of a chunk that aren't empty, each after its position and its number."""
+    start = chunk.start
+    with path.open("rb") as file:
+        file.seek(start)
+        for number, line in enumerate(file, chunk.line):
+            if start >= chunk.end:
+                return
+            if line.strip():
+                yield start, number, line
+            start += len(line)
+
+
+def row_at(path: Path, start: int) -> Row:
+    """The row at a position that `lines_of` told."""
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            row: Row = json.loads(file.readline())
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    return row
 
 
 def nothing_in(path: Path, cut: CutRows) -> InvalidInput:
@@ -68,16 +127,27 @@ def nothing_in(path: Path, cut: CutRows) -> InvalidInput:
 
 def accept_line(line: bytes, number: int, accept: Callable[[Row, int], bool]) -> bool:
     """Whether `accept` takes the row on this line; errors get the line's number."""
+    row = read_line(line, number)
+    try:
+        return accept(row, number)
+    except InvalidInput as error:
+        raise on_line(number, error) from None
+
+
+def read_line(line: bytes, number: int) -> Row:
+    """The row on this line; errors get the line's number."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"line {number}: not JSON ({error})", hint="Put one JSON object on each line.") from None
     if not isinstance(row, dict):
         raise InvalidInput(f"line {number}: not a JSON object", hint="Put one JSON object on each line.")
-    try:
-        return accept(row, number)
-    except InvalidInput as error:
-        raise InvalidInput(f"line {number}: {error.message}", hint=error.hint) from None
+    return row
+
+
+def on_line(number: int, error: InvalidInput) -> InvalidInput:
+    """The error of a row, with the number of its line."""
+    return InvalidInput(f"line {number}: {error.message}", hint=error.hint)
 
 
 def _unreadable(path: Path, error: Exception) -> InvalidInput:

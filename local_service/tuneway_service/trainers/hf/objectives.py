@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from tuneway_service.trainers.cut_rows import CutRows
-from tuneway_service.trainers.hf.tokens import Example
-from tuneway_service.trainers.rows import Row, Rows, nothing_in
+from tuneway_service.trainers.rows import Row, nothing_in, row_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
     import torch
 
     from tuneway_service.trainers.base import Remark
+    from tuneway_service.trainers.hf.preparing import Preparer
+    from tuneway_service.trainers.hf.reading import Reading
+    from tuneway_service.trainers.hf.tokens import Example
     from tuneway_service.trainers.metric_sums import MetricSums
 
 T = TypeVar("T", bound="Sequence[Any]")
@@ -86,40 +88,36 @@ class StatelessObjective(PlainObjective):
 
 
 class HfDataset(Generic[T]):
-    """The examples to learn, by row; rows without any are left out.
+    """What is learned from each row; rows with nothing to learn are left out.
 
     Args:
         path: The rows, as JSONL.
-        read: Makes the examples of a row; an empty result means that the row has none.
-        kept: The examples with something to learn, of those of a row.
-        limit: The longest example, in tokens.
+        reading: How they are read.
+        preparer: Makes their tokens, or has them prepared.
+        item: Makes what an objective learns from the examples of a row and the row itself, if it wants that.
     """
 
     def __init__(
-        self, path: Path, read: Callable[[Row], T], *, kept: Callable[[T], T] = lambda item: item, limit: int
+        self, path: Path, reading: Reading, preparer: Preparer, item: Callable[[list[Example], Callable[[], Row]], T]
     ) -> None:
-        self._items: list[T] = []
+        self._path = path
+        self._item = item
+        self._prepared = preparer.prepared(path, reading)
+        self.sha256 = self._prepared.sha256
+        limit = preparer.encoder.context_length
         self.cut = CutRows(
             path.name,
             f"rows longer than the context of {limit:,} tokens",
             "Shorten them, or raise context_length up to the model's own.",
+            **vars(self._prepared.cut),
         )
-
-        def take(row: Row, line: int) -> bool:
-            found = read(row)
-            item = kept(found)
-            if any(isinstance(part, Example) and part.lost for part in found):
-                self.cut.add(line, left=bool(item))
-            if item:
-                self._items.append(item)
-            return bool(item)
-
-        self.sha256 = Rows(path, take).sha256
-        if not self._items:
+        if not len(self):
             raise nothing_in(path, self.cut)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._prepared)
 
     def __getitem__(self, row: int) -> T:
-        return self._items[row]
+        if row >= len(self):
+            raise IndexError(row)
+        return self._item(self._prepared.examples(row), lambda: row_at(self._path, self._prepared.position(row)))

@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from tuneway_service.trainers.hf.objectives import HfDataset, PlainObjective
+from tuneway_service.trainers.hf.reading import Reading
 from tuneway_service.trainers.hf.scoring import in_parts, score
 from tuneway_service.trainers.metric_sums import MetricSums
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tuneway_service.trainers.hf.models import Tuned
+    from tuneway_service.trainers.hf.preparing import Preparer
     from tuneway_service.trainers.hf.scoring import Scored
-    from tuneway_service.trainers.hf.tokens import Encoder, Example
+    from tuneway_service.trainers.hf.tokens import Example
 
     Pair = tuple[Example, ...]
 
@@ -31,14 +33,14 @@ class HfPreference(PlainObjective):
     """Learns to prefer one answer to another."""
 
     def __init__(
-        self, tuned: Tuned, encoder: Encoder, train: Path, valid: Path | None, room: int, *, beta: float
+        self, tuned: Tuned, preparer: Preparer, train: Path, valid: Path | None, room: int, *, beta: float
     ) -> None:
         self.tuned = tuned
         self.room = room
         self.beta = beta
 
         def read(path: Path) -> HfDataset[Pair]:
-            return HfDataset(path, encoder.preference, kept=_comparable, limit=encoder.context_length)
+            return HfDataset(path, Reading("dpo"), preparer, lambda examples, _: tuple(examples))
 
         self.train = read(train)
         self.valid = read(valid) if valid else None
@@ -102,8 +104,3 @@ class HfPreference(PlainObjective):
 def _preferred(scored: Scored) -> torch.Tensor:
     """The preference for the first answer of each pair; rows alternate between the two."""
     return scored.per_row[::2] - scored.per_row[1::2]
-
-
-def _comparable(pair: Pair) -> Pair:
-    """The pair, if something of both answers is there to compare."""
-    return pair if all(example.learned for example in pair) else ()

@@ -13,24 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tuneway.errors import InvalidInput, InvalidSpec
+from tuneway.errors import InvalidSpec
 from tuneway_service.graders import Grading
 from tuneway_service.trainers.grades import Grades, remark
 from tuneway_service.trainers.hf.hyperparameters import ANSWER_TOKENS, MAX_GRADER_FAILURES, group_size
-from tuneway_service.trainers.hf.messages import conversation
 from tuneway_service.trainers.hf.objectives import HfDataset, StatelessObjective
+from tuneway_service.trainers.hf.reading import Reading
 from tuneway_service.trainers.hf.sampling import answers_to
 from tuneway_service.trainers.hf.scoring import in_parts, score
 from tuneway_service.trainers.metric_sums import MetricSums
 from tuneway_service.trainers.reward_metrics import StepTrials, Tried
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tuneway_service.trainers.base import Remark, TrainingRun
     from tuneway_service.trainers.hf.models import Tuned
-    from tuneway_service.trainers.hf.tokens import Encoder, Example
+    from tuneway_service.trainers.hf.preparing import Preparer
+    from tuneway_service.trainers.hf.tokens import Example
+    from tuneway_service.trainers.rows import Row
 
     Question = tuple[list[int], Mapping[str, Any]]
 
@@ -41,13 +43,13 @@ class HfReinforcement(StatelessObjective):
     """Learns to give answers with a high reward."""
 
     def __init__(
-        self, tuned: Tuned, encoder: Encoder, train: Path, valid: Path | None, room: int, *, run: TrainingRun
+        self, tuned: Tuned, preparer: Preparer, train: Path, valid: Path | None, room: int, *, run: TrainingRun
     ) -> None:
         if run.grade is None:
             raise InvalidSpec("reinforcement needs a grader", field="grader")
         settings = run.hyperparameters
         self.tuned = tuned
-        self.encoder = encoder
+        self.encoder = preparer.encoder
         self.room = room
         # a job of an earlier version has no such setting
         self._grades = Grades(run.grade, settings.get("max_grader_failures", MAX_GRADER_FAILURES))
@@ -55,21 +57,11 @@ class HfReinforcement(StatelessObjective):
         self._group = group_size(settings["compute_multiplier"])
         self._valid_answers: int = settings["eval_samples"]
         self._longest = ANSWER_TOKENS[settings["reasoning_effort"]]
-        self.train: HfDataset[Question] = HfDataset(train, self._read, limit=encoder.context_length)
-        self.valid = HfDataset(valid, self._read, limit=encoder.context_length) if valid else None
+        reading = Reading("reinforcement", self._longest)
+        self.train = HfDataset(train, reading, preparer, _question)
+        self.valid = HfDataset(valid, reading, preparer, _question) if valid else None
         self._learned: dict[int, int] = {}
         self._trials = StepTrials()
-
-    def _read(self, row: Mapping[str, Any]) -> Question:
-        messages, tools = conversation(row)
-        prompt = self.encoder.prompt(messages, tools)
-        room = self.encoder.context_length - self._longest
-        if len(prompt) > room:
-            raise InvalidInput(
-                f"the question has {len(prompt)} tokens; with an answer of {self._longest}, {max(0, room)} fit",
-                hint="Shorten it, or lower reasoning_effort.",
-            )
-        return prompt, row
 
     def tokens(self, row: int) -> int:
         """The number of tokens of the answers that were learned last."""
@@ -142,6 +134,10 @@ class HfReinforcement(StatelessObjective):
     def _grouped(self, gradings: Sequence[Grading]) -> Iterator[Sequence[Grading]]:
         """The gradings of the answers to each question."""
         return (gradings[start : start + self._group] for start in range(0, len(gradings), self._group))
+
+
+def _question(examples: list[Example], row: Callable[[], Row]) -> Question:
+    return examples[0].ids.tolist(), row()
 
 
 def _advantages(group: Sequence[Grading]) -> list[float | None]:

@@ -32,16 +32,16 @@ BLANK = "\ue000"
 
 
 class Rendering:
-    """The chat template of a tokenizer."""
+    """The chat template of a tokenizer: its `source`, and whether it `marks` what the assistant writes."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         if not tokenizer.chat_template:
             tokenizer.chat_template = PLAIN_TEMPLATE
         templates = tokenizer.chat_template
-        self._source = templates if isinstance(templates, str) else "".join(templates.values())
+        self.source = templates if isinstance(templates, str) else "".join(templates.values())
         # only the fast tokenizers know which text a token stands for
-        self._marks = tokenizer.is_fast and MARKS.search(self._source) is not None
+        self.marks = tokenizer.is_fast and MARKS.search(self.source) is not None
 
     def prompt(self, messages: Sequence[Message], tools: Iterable[Message]) -> str:
         """The prompt for an answer to these messages."""
@@ -56,18 +56,27 @@ class Rendering:
             return before, through[len(before) :]
         return before, self._odd_rest(messages, tools, before, through)
 
+    def many(self, conversations: Sequence[Sequence[Message]]) -> list[str] | None:
+        """Several conversations without tools, in one call; None if the template refuses one of them."""
+        worded = [for_template(messages, (), self.source)[0] for messages in conversations]
+        try:
+            texts: list[str] = self._tokenizer.apply_chat_template(worded, tokenize=False)
+        except (TemplateError, TypeError, ValueError, KeyError):
+            return None
+        return texts
+
     def marked(self, messages: Sequence[Message], tools: Iterable[Message]) -> tuple[list[int], list[int]]:
         """The tokens of a conversation, and which of them the template marks as the assistant's; none without marks."""
-        if not self._marks:
+        if not self.marks:
             return [], []
-        worded, given = for_template(messages, tools, self._source)
+        worded, given = for_template(messages, tools, self.source)
         found: Any = self._tokenizer.apply_chat_template(
             worded, tools=given, return_dict=True, return_assistant_tokens_mask=True
         )
         return list(found["input_ids"]), list(found["assistant_masks"])
 
     def _render(self, messages: Sequence[Message], tools: Iterable[Message], *, answer_next: bool = False) -> str:
-        worded, given = for_template(messages, tools, self._source)
+        worded, given = for_template(messages, tools, self.source)
         try:
             text = self._tokenizer.apply_chat_template(
                 worded, tools=given, add_generation_prompt=answer_next, tokenize=False
@@ -82,7 +91,7 @@ class Rendering:
 
     def _check_shown(self, answer: Message, through: str) -> None:
         """Raise `InvalidInput` if the template drops a part of an answer's text, such as a thought."""
-        (worded,), _ = for_template([answer], (), self._source)
+        (worded,), _ = for_template([answer], (), self.source)
         if "".join(worded["content"].split()) not in "".join(through.split()):
             raise InvalidInput(
                 "the model's chat template leaves out a part of this answer, such as a thought or what stands beside a"

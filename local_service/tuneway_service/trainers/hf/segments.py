@@ -10,6 +10,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -18,23 +20,29 @@ REMEMBERED = 4096
 
 
 class Segments:
-    """The segments of one tokenizer's texts."""
+    """The segments of one tokenizer's texts.
+
+    `special` has the numbers of the special tokens that segments begin with, `is_special` is true for these numbers,
+    and `starts` finds such tokens in a text.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
-        added = [
-            token.content
-            for token in tokenizer.added_tokens_decoder.values()
+        self.special: dict[str, int] = {
+            token.content: number
+            for number, token in tokenizer.added_tokens_decoder.items()
             if token.special and not (token.normalized or token.lstrip or token.single_word)
-        ]
+        }
+        self.is_special = np.zeros(max([len(tokenizer), *tokenizer.added_tokens_decoder]) + 1, dtype=bool)
+        self.is_special[[*self.special.values()]] = True
         # the longest first: one may begin with another
-        words = sorted(map(re.escape, added), key=len, reverse=True)
-        self._starts = re.compile("|".join(words) or "(?!)")
+        words = sorted(map(re.escape, self.special), key=len, reverse=True)
+        self.starts = re.compile("|".join(words) or "(?!)")
         self._tokenizer = tokenizer
-        self._segment = lru_cache(REMEMBERED)(self.whole)
+        self.segment = lru_cache(REMEMBERED)(self.whole)
 
     def ids(self, text: str) -> list[int]:
         """The tokens of a text, segment by segment."""
-        return [token for segment in self._split(text) for token in self._segment(segment)]
+        return [token for segment in self._split(text) for token in self.segment(segment)]
 
     def whole(self, text: str) -> list[int]:
         """The tokens of a text; the template has written the special ones."""
@@ -43,7 +51,7 @@ class Segments:
 
     def _split(self, text: str) -> Iterator[str]:
         start = 0
-        for found in self._starts.finditer(text):
+        for found in self.starts.finditer(text):
             if found.start() > start:
                 yield text[start : found.start()]
                 start = found.start()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tuneway_service.trainers.hf.objectives import HfDataset, StatelessObjective
+from tuneway_service.trainers.hf.reading import Reading
 from tuneway_service.trainers.hf.scoring import Scored, in_parts, score
 from tuneway_service.trainers.metric_sums import MetricSums
 
@@ -15,18 +16,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tuneway_service.trainers.hf.models import Tuned
-    from tuneway_service.trainers.hf.tokens import Encoder, Example
+    from tuneway_service.trainers.hf.preparing import Preparer
+    from tuneway_service.trainers.hf.tokens import Example
 
 
 class HfSupervised(StatelessObjective):
     """Learns the answers of the rows."""
 
-    def __init__(self, tuned: Tuned, encoder: Encoder, train: Path, valid: Path | None, room: int) -> None:
+    def __init__(self, tuned: Tuned, preparer: Preparer, train: Path, valid: Path | None, room: int) -> None:
         self.tuned = tuned
         self.room = room
 
         def read(path: Path) -> HfDataset[list[Example]]:
-            return HfDataset(path, encoder.supervised, kept=_with_something, limit=encoder.context_length)
+            return HfDataset(path, Reading("supervised"), preparer, lambda examples, _: examples)
 
         self.train = read(train)
         self.valid = read(valid) if valid else None
@@ -58,7 +60,3 @@ class HfSupervised(StatelessObjective):
             sums.add_loss(-float(scored.log_probabilities.detach().sum()), learned)
             sums.add_hits(int(scored.hits.sum()), learned)
         return sums.of_all(self.tuned.ranks)
-
-
-def _with_something(examples: list[Example]) -> list[Example]:
-    return [example for example in examples if example.learned]

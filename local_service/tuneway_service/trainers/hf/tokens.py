@@ -54,13 +54,13 @@ class Example:
     @property
     def learned(self) -> int:
         """The number of learned tokens. The first token isn't one, because nothing comes before it."""
-        return sum(label != UNLEARNED for label in self.labels[1:])
+        return max(0, len(self.labels) - 1) - self.labels[1:].count(UNLEARNED)
 
     @classmethod
     def of(cls, ids: Sequence[int], labels: Sequence[int], limit: int) -> Example:
         """From tokens and labels; those beyond the limit are cut off."""
-        lost = sum(label != UNLEARNED for label in labels[limit:])
-        return cls(array("i", ids[:limit]), array("i", labels[:limit]), lost)
+        beyond = labels[limit:]
+        return cls(array("i", ids[:limit]), array("i", labels[:limit]), len(beyond) - beyond.count(UNLEARNED))
 
 
 @dataclass(frozen=True)
@@ -79,32 +79,41 @@ class Answer:
     end: int
     ended: bool
 
-    def is_in(self, ids: Sequence[int]) -> bool:
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first of its tokens in the conversation, and the one after its last."""
+        return len(self.prompt), len(self.prompt) + self.end
+
+    def is_in(self, ids: array[int]) -> bool:
         """Whether these tokens begin with the prompt and the answer."""
-        size = len(self.prompt)
-        return ids[:size] == self.prompt and ids[size : size + self.end] == self.ids[: self.end]
+        return ids[: self.span[1]] == array("i", self.prompt + self.ids[: self.end])
 
 
 class Unlimited:
     """An example in the making: its tokens and labels, and which tokens the template marks as the assistant's."""
 
-    def __init__(self, ids: list[int], marked: tuple[list[int], list[int]]) -> None:
-        self.ids = ids
-        self.labels = [UNLEARNED] * len(ids)
+    def __init__(self, ids: Sequence[int], marked: tuple[list[int], list[int]]) -> None:
+        self.ids = array("i", ids)
+        self.labels = array("i", [UNLEARNED]) * len(ids)
         same, mask = marked
         # an end that the template doesn't write isn't in its tokens
-        self._marked = [*mask, *[1] * (len(ids) - len(mask))] if same and ids[: len(same)] == same else []
+        fits = same and self.ids[: len(same)].tolist() == same
+        self._marked = [*mask, *[1] * (len(ids) - len(mask))] if fits else []
 
-    def learn(self, answer: Answer) -> None:
-        """Learn an answer that is in here; if some of it is marked, only that and the end of the turn."""
-        start = len(answer.prompt)
-        end = start + answer.end
+    def learn(self, start: int, end: int, *, ended: bool) -> None:
+        """Learn an answer that is here; if some of it is marked, only that and the token that ends the turn."""
         marked = self._marked[start:end]
-        wanted = list(marked) if any(marked) else [1] * answer.end
-        if answer.ended:
-            wanted[-1] = 1
-        pairs = zip(self.ids[start:end], wanted, strict=True)
-        self.labels[start:end] = [token if learned else UNLEARNED for token, learned in pairs]
+        if not any(marked):
+            self.labels[start:end] = self.ids[start:end]
+            return
+        if ended:
+            marked[-1] = 1
+        pairs = zip(self.ids[start:end], marked, strict=True)
+        self.labels[start:end] = array("i", [token if learned else UNLEARNED for token, learned in pairs])
+
+    def cut(self, limit: int) -> Example:
+        """The example, up to the limit."""
+        return Example.of(self.ids, self.labels, limit)
 
 
 class Encoder:
@@ -120,8 +129,8 @@ class Encoder:
         self.tokenizer = tokenizer
         self.stops = frozenset(stops)
         self.context_length = context_length
-        self._rendering = Rendering(tokenizer)
-        self._segments = Segments(tokenizer)
+        self.rendering = Rendering(tokenizer)
+        self.segments = Segments(tokenizer)
 
     # what to learn from
 
@@ -131,18 +140,18 @@ class Encoder:
             return [self._completion(str(row["prompt"]), str(row["completion"]))]
         messages, tools = conversation(row)
         talks = [messages[:number] for number, message in enumerate(messages, 1) if is_learned(message)]
-        return self._examples(talks, tools)
+        return self.examples(talks, tools)
 
     def preference(self, row: Message) -> tuple[Example, Example]:
         """The preferred answer and the other one, as examples."""
         messages, tools = conversation(asked_in(row))
         answers = [conversation(row, name)[0][-1] for name in ("preferred_output", "non_preferred_output")]
-        preferred, other = (self._examples([[*messages, answer]], tools)[0] for answer in answers)
+        preferred, other = (self.examples([[*messages, answer]], tools)[0] for answer in answers)
         return preferred, other
 
     def prompt(self, messages: Sequence[Message], tools: Iterable[Message] = ()) -> list[int]:
         """The tokens of the prompt for an answer to these messages."""
-        return self._segments.whole(self._rendering.prompt(messages, tools))
+        return self.segments.whole(self.rendering.prompt(messages, tools))
 
     def text(self, text: str) -> list[int]:
         """The tokens of a text to be continued: with the tokens that the model wants before it, and none after it."""
@@ -159,32 +168,32 @@ class Encoder:
 
     # how
 
-    def _examples(self, talks: Sequence[Sequence[Message]], tools: Sequence[Message]) -> list[Example]:
+    def examples(self, talks: Sequence[Sequence[Message]], tools: Sequence[Message]) -> list[Example]:
         """Conversations that each end with an answer to learn, and begin with the one before, as few examples."""
         made: list[Unlimited] = []
         for talk in reversed(talks):
             answer, place = self._place(talk, tools, made)
-            place.learn(answer)
-        return [Example.of(one.ids, one.labels, self.context_length) for one in reversed(made)]
+            place.learn(*answer.span, ended=answer.ended)
+        return [one.cut(self.context_length) for one in reversed(made)]
 
     def _place(
         self, talk: Sequence[Message], tools: Sequence[Message], made: list[Unlimited]
     ) -> tuple[Answer, Unlimited]:
         """The answer at the end of a conversation, and the example that has the same tokens, or a new one."""
         # the faster way first: where an example has these tokens, it was right
-        for ids_of in (self._segments.ids, self._segments.whole) if made else ():
+        for ids_of in (self.segments.ids, self.segments.whole) if made else ():
             answer = self._answer(talk, tools, ids_of)
             place = next((one for one in made if answer.is_in(one.ids)), None)
             if place is not None:
                 return answer, place
-        answer = self._answer(talk, tools, self._segments.whole)
-        place = Unlimited(answer.prompt + answer.ids, self._rendering.marked(talk, tools))
+        answer = self._answer(talk, tools, self.segments.whole)
+        place = Unlimited(answer.prompt + answer.ids, self.rendering.marked(talk, tools))
         made.append(place)
         return answer, place
 
     def _answer(self, talk: Sequence[Message], tools: Sequence[Message], ids_of: Callable[[str], list[int]]) -> Answer:
         """The last of these messages, after the prompt that asks for it."""
-        before, rest = self._rendering.answered(talk, tools)
+        before, rest = self.rendering.answered(talk, tools)
         prompt = ids_of(before)
         return self._closed(prompt, self._after(prompt, ids_of(before + rest), rest))
 
@@ -192,8 +201,8 @@ class Encoder:
         ids = self.text(prompt)
         answer = self._closed(ids, self._after(ids, self.text(prompt + completion), completion))
         made = Unlimited(answer.prompt + answer.ids, ([], []))
-        made.learn(answer)
-        return Example.of(made.ids, made.labels, self.context_length)
+        made.learn(*answer.span, ended=answer.ended)
+        return made.cut(self.context_length)
 
     def _closed(self, prompt: list[int], ids: list[int]) -> Answer:
         """An answer up to the token that ends its turn; if it has none, the end of the text is one."""
@@ -213,7 +222,7 @@ class Encoder:
             return whole[len(prompt) :]
         wanted = self.tokenizer.decode(whole)
         for anchor in ANCHORS:
-            first, ids = self._segments.whole(anchor), self._segments.whole(anchor + rest)
+            first, ids = self.segments.whole(anchor), self.segments.whole(anchor + rest)
             found = ids[len(first) :]
             if ids[: len(first)] == first and self.tokenizer.decode(prompt + found) == wanted:
                 return found

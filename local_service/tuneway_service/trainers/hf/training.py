@@ -15,6 +15,7 @@ from tuneway_service.trainers.base import CheckpointDue, Progress, Remark, Step
 from tuneway_service.trainers.hf.hyperparameters import base_rate, rate_at
 from tuneway_service.trainers.hf.models import export, load_to_tune, written_whole
 from tuneway_service.trainers.hf.preference import HfPreference
+from tuneway_service.trainers.hf.preparing import Preparer
 from tuneway_service.trainers.hf.reinforcement import HfReinforcement
 from tuneway_service.trainers.hf.supervised import HfSupervised
 from tuneway_service.trainers.hf.tokens import VERSION, Encoder
@@ -68,7 +69,8 @@ class HfTraining:
     def _make_objective(self) -> Any:
         run, tuned = self._run, self._tuned
         encoder = Encoder(tuned.tokenizer, tuned.stops, run.hyperparameters["context_length"])
-        rows = (tuned, encoder, run.train_path, run.valid_path, ROOM[tuned.device.type])
+        preparer = Preparer(encoder, run.prepared, run.tell)
+        rows = (tuned, preparer, run.train_path, run.valid_path, ROOM[tuned.device.type])
         if run.method == "dpo":
             return HfPreference(*rows, beta=run.hyperparameters["beta"])
         if run.method == "reinforcement":
