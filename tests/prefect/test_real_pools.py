@@ -124,6 +124,7 @@ def test_a_model_that_is_registered_starts_a_deployment(prefect, service, homes,
     (trigger,) = re.findall(r"^registered = .*?^\)$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
     started = prefect.deploy(
         "flows.py:use",
+        work_queue_name="two",
         before=f"from prefect.events import *\nfrom prefect_tuneway import model_asset\n{trigger}",
         triggers=Name("[registered]"),
     )
