@@ -228,7 +228,8 @@ def is_cancelled() -> bool:
 def step_aside() -> None:
     """End this step if a person has suspended the flow run: by Prefect's signal, which no step catches.
 
-    Prefect looks for it between steps. Before 3.8 it doesn't, and a run that is suspended waits for its job to the end.
+    Prefect itself looks for that between steps only. If it renames the attribute, a run that a person suspends keeps
+    its process until its job has ended; nothing else uses it.
     """
     request = getattr(FlowRunContext.get(), SUSPENSION, None)
     if request is not None:

@@ -7,13 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-from prefect.context import FlowRunContext
 from support.fault_server import FaultServer
 from support.quick_service import QuickService
 from support.real_prefect import POOL, Name, Prefect
 from support.support_chats import chats
 
-from prefect_tuneway._runs import SUSPENSION
 from tuneway.registry import open_registry
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a wait that is too long fails before, and shows the logs
@@ -193,7 +191,6 @@ def test_a_run_holds_the_slot_of_a_global_limit_while_it_waits_and_not_while_it_
     prefect.until_state(second_run, "Completed", "Suspended")
 
 
-@pytest.mark.skipif(SUSPENSION not in FlowRunContext.model_fields, reason="needs Prefect 3.8")
 def test_a_run_that_a_person_suspends_leaves_its_worker_at_once_and_adopts_its_job_when_it_goes_on(
     prefect, service, deployments, data, created
 ):

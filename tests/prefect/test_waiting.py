@@ -206,7 +206,6 @@ def test_a_job_that_has_ended_suspends_nobody(server, credentials):
         patient("ftjob-2")
 
 
-@pytest.mark.skipif(_runs.SUSPENSION not in FlowRunContext.model_fields, reason="needs Prefect 3.8")
 @pytest.mark.parametrize("form", ["called", "submitted"])
 def test_a_wait_ends_when_a_person_suspends_its_run(server, credentials, monkeypatch, form):
     monkeypatch.setattr(_room, "SLICE", 0.05)
