@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dagster import MetadataValue, TableColumn, TableRecord, TableSchema
+from dagster import MetadataValue, TableColumn, TableRecord, TableSchema, get_dagster_logger
 
 from tuneway._escape import file_name, markdown, one_line
 from tuneway.models import metric_name
@@ -177,17 +177,20 @@ def checkpoint_table(checkpoints: Sequence[Checkpoint]) -> MetadataValue[Any] | 
 
 
 def report_page(outcome: Outcome, tuneway: FineTuningResource, instance: DagsterInstance) -> MetadataValue[Any] | None:
-    """The whole report as an HTML page in a file; None if it can't be written."""
-    from tuneway.report import Report, render_html
+    """The whole report as an HTML page in a file or in an object store; None if it can't be written."""
+    from tuneway.errors import TunewayError
+    from tuneway.report import Report, write_report
 
     try:
-        folder = Path(tuneway.reports or Path(instance.storage_directory()) / "tuneway").resolve()
+        place, name = tuneway.reports, file_name(outcome.job.id, ".html")
+        if place is not None and "://" in place:
+            return MetadataValue.url(write_report(Report.of(outcome), f"{place.rstrip('/')}/{name}"))
+        folder = Path(place or Path(instance.storage_directory()) / "tuneway").resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        page = folder / file_name(outcome.job.id, ".html")
-        page.write_text(render_html(Report.of(outcome)), encoding="utf-8")
-    except (OSError, NotImplementedError):
+        return MetadataValue.path(write_report(Report.of(outcome), folder / name))
+    except (TunewayError, OSError, NotImplementedError) as error:
+        get_dagster_logger("tuneway").warning("There is no report: %s", one_line(error, 1000))
         return None  # a missing report is no reason to fail a training
-    return MetadataValue.path(str(page))
 
 
 # --- a registered version

@@ -71,7 +71,9 @@ class ServiceSettings(Model, Resolvable):
     project: str | None = None
     timeout: float = 60.0
     registry: str | None = Field(default=None, description="sqlite:///models.db, mlflow:http://…")
-    reports: str | None = Field(default=None, description="A folder for the reports of trainings.")
+    reports: str | None = Field(
+        default=None, description="Where the reports of trainings are written: a folder, or s3://bucket/reports."
+    )
 
 
 class Retries(Model, Resolvable):

@@ -46,7 +46,9 @@ class FineTuningResource(ConfigurableResource["FineTuningResource"]):
         default=None, description="Where models are registered: sqlite:///models.db, mlflow:http://…"
     )
     reports: str | None = Field(
-        default=None, description="A folder for the reports of trainings; the instance's storage, unless given."
+        default=None,
+        description="Where the reports of trainings are written: a folder, or a URL such as s3://bucket/reports; the "
+        "instance's storage, unless given.",
     )
 
     _client: Any = PrivateAttr(default=None)

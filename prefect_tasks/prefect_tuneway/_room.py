@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prefect_tuneway._runs import is_cancelled
+from prefect_tuneway._runs import is_cancelled, step_aside
 
 if TYPE_CHECKING:
     from tuneway import AsyncClient
@@ -28,7 +28,7 @@ Service = Callable[["AsyncClient", "Listener"], Awaitable[T]]
 """A request to the service, which reports its news as it goes."""
 
 SLICE = 1.0
-"""Seconds between two looks of a blocked thread at whether its run was cancelled."""
+"""Seconds between two looks of a blocked thread at whether its run was cancelled or suspended."""
 
 _lock = threading.Lock()
 _rooms: dict[int, asyncio.AbstractEventLoop] = {}
@@ -45,7 +45,7 @@ def serve(settings: Mapping[str, Any], service: Service[T], hear: Callable[[list
             try:
                 batch = [inbox.get(timeout=SLICE)]
             except queue.Empty:
-                _end_if_cancelled()
+                _end_if_asked()
                 continue
             with suppress(queue.Empty):
                 while True:
@@ -76,7 +76,7 @@ async def aserve(settings: Mapping[str, Any], service: Service[T], hear: Callabl
                 async with asyncio.timeout(SLICE):  # `wait_for` of Python 3.11 loses a cancel that meets news
                     batch = [await inbox.get()]
             except TimeoutError:
-                _end_if_cancelled()
+                _end_if_asked()
                 continue
             while not inbox.empty():
                 batch.append(inbox.get_nowait())
@@ -112,6 +112,7 @@ def _loop() -> asyncio.AbstractEventLoop:
         return loop
 
 
-def _end_if_cancelled() -> None:
+def _end_if_asked() -> None:
+    step_aside()
     if is_cancelled():
         raise asyncio.CancelledError("the flow run that this step is part of was ended")

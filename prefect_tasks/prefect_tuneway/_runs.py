@@ -24,6 +24,9 @@ ENGINE = "prefect"
 
 CANCEL_EVENTS = "_cancel_events"
 """An attribute of Prefect's task runner that isn't public: see `is_cancelled`."""
+SUSPENSION = "flow_run_suspension_request"
+"""An attribute of Prefect's context that its documentation doesn't tell: see `step_aside`."""
+
 MARK = "tuneway.mark."
 """Labels on a flow run: the marks of its jobs that don't have their origin, for a hook in another process."""
 
@@ -220,6 +223,17 @@ def is_cancelled() -> bool:
     flow = FlowRunContext.get()
     events = getattr(flow.task_runner if flow else None, CANCEL_EVENTS, None) or {}
     return any(event.is_set() for event in list(events.values())[:1])
+
+
+def step_aside() -> None:
+    """End this step if a person has suspended the flow run: by Prefect's signal, which no step catches.
+
+    Prefect itself looks for that between steps only. If it renames the attribute, a run that a person suspends keeps
+    its process until its job has ended; nothing else uses it.
+    """
+    request = getattr(FlowRunContext.get(), SUSPENSION, None)
+    if request is not None:
+        request.raise_if_requested()
 
 
 def logger() -> logging.Logger | logging.LoggerAdapter[Any]:

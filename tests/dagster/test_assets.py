@@ -142,6 +142,24 @@ def test_a_jobs_id_that_is_a_path_names_no_folder(instance, tmp_path):
     assert Path(page.value).exists()
 
 
+OUTCOME = Outcome(trained=Trained(job=Job(id="ftjob-1", status="succeeded")), service_url="https://llm.example/v1")
+
+
+def test_a_report_is_written_to_an_object_store(instance):
+    store = pytest.importorskip("fsspec").filesystem("memory")
+
+    page = report_page(OUTCOME, FineTuningResource(reports="memory://user:hidden@reports/"), instance)
+
+    assert page == dg.MetadataValue.url("memory://reports/ftjob-1.html")
+    (name,) = store.find("/", detail=False)
+    assert store.cat(name).startswith(b"<!doctype html>")
+
+
+@pytest.mark.parametrize("place", ["https://llm.example/reports", "/dev/null/reports", "nothing://reports"])
+def test_a_report_that_can_not_be_written_fails_nothing(instance, place):
+    assert report_page(OUTCOME, FineTuningResource(reports=place), instance) is None
+
+
 def test_the_data_is_shown_with_its_rows_tokens_and_cost(run, data):
     made = materializations(run(assets_of("counted", str(data))))
 

@@ -78,4 +78,9 @@ def test_the_deployments_run_on_a_worker(tmp_path):
         nightly = prefect.api("GET", "/deployments/name/nightly/nightly")["id"]
         scheduled = {"deployment_id": {"any_": [nightly]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
         prefect.until(lambda: prefect.api("POST", "/flow_runs/filter", flow_runs=scheduled))
+        answering = prefect.api("GET", "/deployments/name/answer/when-registered")["id"]
+        prefect.until(lambda: prefect.runs_of(answering))  # the registration has started it
+        (asked,) = prefect.runs_of(answering)
+        prefect.until_state(asked["id"], "Completed")
+        assert asked["parameters"]["ref"] == "support-router:1"
     assert open_registry(place).get("support-router").version == 1

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from uuid import UUID
 
 import pytest
 from prefect import flow, tags
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
+from prefect.context import FlowRunContext
+from prefect.exceptions import Pause
 from prefect.states import Cancelled, Suspended
 from support.fault_server import answer
+from support.service import until
 
-from prefect_tuneway import cancel_jobs, create_fine_tuning_job, resume_ended_runs, suspend_until_ended, waiting
+from prefect_tuneway import (
+    _room,
+    _runs,
+    cancel_jobs,
+    create_fine_tuning_job,
+    resume_ended_runs,
+    suspend_until_ended,
+    wait_for_fine_tuning_job,
+    waiting,
+)
 from tuneway import WaitToken
 from tuneway.errors import InvalidInput, JobFailed, WaitTimeout
 
@@ -191,6 +204,30 @@ def test_a_job_that_has_ended_suspends_nobody(server, credentials):
     assert patient({"job_id": "ftjob-1", "requested": {"n_epochs": 3}})["requested"] == {"n_epochs": 3}
     with pytest.raises(JobFailed):
         patient("ftjob-2")
+
+
+@pytest.mark.parametrize("form", ["called", "submitted"])
+def test_a_wait_ends_when_a_person_suspends_its_run(server, credentials, monkeypatch, form):
+    monkeypatch.setattr(_room, "SLICE", 0.05)
+    server.service.add_job(id="ftjob-1", status="running")
+
+    @flow
+    def nightly():
+        request = getattr(FlowRunContext.get(), _runs.SUSPENSION)
+
+        def suspend():
+            until(lambda: server.arrived)
+            request.mark_requested(Suspended())
+
+        threading.Thread(target=suspend).start()
+        if form == "called":
+            wait_for_fine_tuning_job("ftjob-1", credentials=credentials)
+        else:
+            wait_for_fine_tuning_job.submit("ftjob-1", credentials=credentials).result()
+
+    with pytest.raises(Pause):  # so does Prefect's own way to suspend a run
+        nightly()
+    assert not server.asked("POST")
 
 
 def test_a_deadline_that_has_passed_ends_the_wait(server, credentials):

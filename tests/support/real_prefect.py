@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 
@@ -15,6 +16,13 @@ from support.stack import Stack, free_port
 
 POOL = "here"
 EXECUTED = "prefect.worker.executed-flow-run"
+
+
+class Name(str):
+    """A name in a script."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
 class Prefect(Stack):
@@ -48,8 +56,25 @@ class Prefect(Stack):
         """A script as a process, to its end; gives what it printed."""
         return self.finish([sys.executable, "-c", script])
 
-    def start_worker(self):
-        self.spawn("worker", self.command("worker", "start", "--pool", POOL, "--type", "process", "--name", "worker"))
+    def start_worker(self, name="worker", *, queue="default", **environment):
+        where = ("--pool", POOL, "--work-queue", queue)
+        self.spawn(name, self.command("worker", "start", *where, "--type", "process", "--name", name), **environment)
+
+    def start_worker_elsewhere(self, name):
+        """Start a worker with a home of its own, which takes the runs of a queue of the same name."""
+        home = self.home / name
+        home.mkdir()
+        self.start_worker(name, queue=name, HOME=str(home), PREFECT_HOME=str(home / ".prefect"), PWD=str(home))
+        return home
+
+    def logs(self, run_id):
+        """What a run has logged."""
+        mine = {"flow_run_id": {"any_": [run_id]}}
+        return "\n".join(line["message"] for line in self.api("POST", "/logs/filter", logs=mine))
+
+    def runs_of(self, deployment):
+        """The runs of a deployment."""
+        return self.api("POST", "/flow_runs/filter", flow_runs={"deployment_id": {"any_": [deployment]}})
 
     def up(self):
         self.spawn("server", self.command("server", "start", "--host", "127.0.0.1", "--port", str(self.port)))
@@ -60,12 +85,12 @@ class Prefect(Stack):
         super().down()
         self._http.close()
 
-    def deploy(self, entrypoint, **options):
-        """Make a deployment of a flow in the home folder: `flows.py:nightly`."""
+    def deploy(self, entrypoint, *, before="", **options):
+        """Make a deployment of a flow in the home folder: `flows.py:nightly`; `before` makes what options name."""
         name = entrypoint.partition(":")[2]
         words = "".join(f", {key}={value!r}" for key, value in options.items())
         self.python(
-            "from prefect import flow\n"
+            f"{before}\nfrom prefect import flow\n"
             f"flow.from_source({str(self.home)!r}, {entrypoint!r})"
             f".deploy({name!r}, work_pool_name={POOL!r}, print_next_steps=False{words})\n"
         )
@@ -95,6 +120,12 @@ class Prefect(Stack):
         """What the button in the UI does."""
         state = {"type": "CANCELLING", "name": "Cancelling"}
         self.api("POST", f"/flow_runs/{run_id}/set_state", state=state)
+
+    def suspend(self, run_id):
+        """What a person does who suspends a run that works."""
+        state = {"type": "PAUSED", "name": "Suspended"}
+        details = {"pause_reschedule": True, "pause_timeout": f"{datetime.now(UTC) + timedelta(hours=1):%FT%TZ}"}
+        self.api("POST", f"/flow_runs/{run_id}/set_state", state=state | {"state_details": details})
 
     def reschedule(self, run_id):
         """Let a run that has ended (or whose worker has gone) be run again, as `prefect flow-run retry` does."""

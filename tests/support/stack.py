@@ -80,15 +80,15 @@ class Stack:
         assert done.returncode == 0, f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def spawn(self, name: str, command: Sequence[str | Path]) -> None:
-        """Start a process, which writes to `{name}.log`."""
+    def spawn(self, name: str, command: Sequence[str | Path], **environment: str) -> None:
+        """Start a process, which writes to `{name}.log`, with this in its environment as well."""
         with (self.home / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 command,
                 stdout=log,
                 stderr=log,
-                env=self.environment,
-                cwd=self.home,
+                env=self.environment | environment,
+                cwd=environment.get("PWD", self.home),
                 start_new_session=True,  # its whole group can be ended at once
             )
 
