@@ -24,7 +24,7 @@ from tuneway_service.trainers.hf import ENVIRONMENT, smol
 from tuneway_service.trainers.hf.base import find_base
 from tuneway_service.trainers.hf.models import load_tokenizer
 from tuneway_service.trainers.hf.preparing import BATCH, Preparer
-from tuneway_service.trainers.hf.reading import Reading
+from tuneway_service.trainers.hf.reading import RowReading
 from tuneway_service.trainers.hf.tokens import Encoder
 
 ROUNDS = 5
@@ -80,8 +80,8 @@ def beside_the_tokenizer(kind: str, encoder: Encoder, conversations: list[Messag
     for number in range(ROUNDS):
         preparer = Preparer(encoder, folder / f"prepared-{number}", processes=1)
         bare.append(cpu_seconds(lambda: tokenised(encoder.tokenizer, texts)))
-        ours.append(cpu_seconds(lambda maker=preparer: maker.prepared(path, Reading(method))))
-        again.append(cpu_seconds(lambda maker=preparer: maker.prepared(path, Reading(method))))
+        ours.append(cpu_seconds(lambda maker=preparer: maker.prepared(path, RowReading(method))))
+        again.append(cpu_seconds(lambda maker=preparer: maker.prepared(path, RowReading(method))))
     what = f"{len(rows):,} conversations, {kind}"
     figure(
         f"preparing {what}: conversations a CPU second, beside the bare tokenizer, median of {ROUNDS}",
@@ -145,7 +145,7 @@ def hold(side: str, folder: Path) -> None:
     preparer = Preparer(encoder, folder / "prepared", processes=1)
     encoder.segments.whole(" ".join(WORDS[:1000]))  # whatever the first time takes
     before = own_memory()
-    prepared = preparer.prepared(folder / "rows.jsonl", Reading("supervised"))
+    prepared = preparer.prepared(folder / "rows.jsonl", RowReading("supervised"))
     kept = [
         prepared.examples(row) for row in range(len(prepared)) if side == "listed" or prepared.examples(row) is None
     ]

@@ -182,12 +182,12 @@ def report_page(outcome: Outcome, tuneway: FineTuningResource, instance: Dagster
     from tuneway.report import Report, write_report
 
     try:
-        place, name = tuneway.reports, file_name(outcome.job.id, ".html")
+        place, file = tuneway.reports, file_name(outcome.job.id, ".html")
         if place is not None and "://" in place:
-            return MetadataValue.url(write_report(Report.of(outcome), f"{place.rstrip('/')}/{name}"))
+            return MetadataValue.url(write_report(Report.of(outcome), f"{place.rstrip('/')}/{file}"))
         folder = Path(place or Path(instance.storage_directory()) / "tuneway").resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        return MetadataValue.path(write_report(Report.of(outcome), folder / name))
+        return MetadataValue.path(write_report(Report.of(outcome), folder / file))
     except (TunewayError, OSError, NotImplementedError) as error:
         get_dagster_logger("tuneway").warning("There is no report: %s", one_line(error, 1000))
         return None  # a missing report is no reason to fail a training

@@ -53,7 +53,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class LineChunk:
     """Some lines of a file that follow each other.
 
     Args:
@@ -69,7 +69,7 @@ class Chunk:
     rows: int
 
 
-def chunks_of(path: Path, size: int) -> tuple[list[Chunk], str]:
+def chunks_of(path: Path, size: int) -> tuple[list[LineChunk], str]:
     """A file in chunks of about `size` bytes, and its SHA-256; it is read once, and not kept in memory."""
     found = []
     digest = hashlib.sha256()
@@ -83,16 +83,16 @@ def chunks_of(path: Path, size: int) -> tuple[list[Chunk], str]:
                 line += 1
                 rows += bool(content.strip())
                 if end - start >= size:
-                    found.append(Chunk(start, end, first, rows))
+                    found.append(LineChunk(start, end, first, rows))
                     start, first, rows = end, line, 0
     except OSError as error:
         raise _unreadable(path, error) from error
     if end > start:
-        found.append(Chunk(start, end, first, rows))
+        found.append(LineChunk(start, end, first, rows))
     return found, digest.hexdigest()
 
 
-def lines_of(path: Path, chunk: Chunk) -> Iterator[tuple[int, int, bytes]]:
+def lines_of(path: Path, chunk: LineChunk) -> Iterator[tuple[int, int, bytes]]:
     """The lines of a chunk that aren't empty, each after its position and its number."""
     start = chunk.start
     with path.open("rb") as file:

@@ -113,26 +113,32 @@ def all_wrong() -> Iterator[bytes]:
         yield json.dumps(EVERYTHING | {"error": dict.fromkeys(["message", "code", "param"], value)}).encode()
 
 
+def parts_of(result: Any) -> list[Any]:
+    """What a result is made of."""
+    match result:
+        case Outcome():
+            assert all(isinstance(value, float) for value in result.metrics.values())
+            return [result.job, *result.checkpoints, *result.events]
+        case FineTuned():
+            return [result.job, result.started.job]
+        case StartedJob():
+            return [result.job, result.training_file]
+        case SentData():
+            return [result.report, result.file]
+        case Diagnosis():
+            return [result.error or json.dumps(result.as_json())]
+        case None:  # there is no job to go on with
+            return []
+    return result if isinstance(result, list) else [result]
+
+
 def check(operation: Any, client: Any) -> None:
     """Either our error, which can be printed, or something that can be used."""
     try:
         result = operation(client)
     except TunewayError as error:
         result = error
-    if isinstance(result, Outcome):
-        assert all(isinstance(value, float) for value in result.metrics.values())
-        result = [result.job, *result.checkpoints, *result.events]
-    elif isinstance(result, FineTuned):
-        result = [result.job, result.started.job]
-    elif isinstance(result, StartedJob):
-        result = [result.job, result.training_file]
-    elif isinstance(result, SentData):
-        result = [result.report, result.file]
-    elif isinstance(result, Diagnosis):
-        result = [result.error or json.dumps(result.as_json())]
-    elif result is None:  # there is no job to go on with
-        result = []
-    for item in result if isinstance(result, list) else [result]:
+    for item in parts_of(result):
         if isinstance(item, TunewayError):
             str(item).encode()
             repr(item).encode()

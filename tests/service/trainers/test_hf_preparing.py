@@ -20,9 +20,9 @@ from tuneway.errors import InvalidInput
 from tuneway_service.trainers.hf import preparing
 from tuneway_service.trainers.hf.batches import Batches
 from tuneway_service.trainers.hf.objectives import HfDataset
-from tuneway_service.trainers.hf.prepared import FILES, INDEX, Part
+from tuneway_service.trainers.hf.prepared import FILES, INDEX, RowsPart
 from tuneway_service.trainers.hf.preparing import Preparer
-from tuneway_service.trainers.hf.reading import Reading
+from tuneway_service.trainers.hf.reading import RowReading
 from tuneway_service.trainers.hf.tokens import Encoder
 
 
@@ -33,7 +33,7 @@ def talk(number, said="yes", **more):
 
 
 ROWS = [talk(number, "no" * (1 + number % 5), weight=number % 7 and 1) for number in range(200)]
-SUPERVISED = Reading("supervised")
+SUPERVISED = RowReading("supervised")
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_rows_of_another_file_version_or_method_are_not_read(preparer, path, mad
     monkeypatch.setattr(preparing, "VERSION", 999)
     Preparer(make_encoder(), preparer.folder).prepared(path, SUPERVISED)
     assert len(made) == count + len(ROWS) - 1
-    questions = Preparer(make_encoder(), preparer.folder).prepared(path, Reading("reinforcement", 16))
+    questions = Preparer(make_encoder(), preparer.folder).prepared(path, RowReading("reinforcement", 16))
     assert len(questions) == len(ROWS) - 1
 
 
@@ -173,7 +173,7 @@ def test_what_is_half_made_is_removed_when_the_disk_is_full(preparer, path, monk
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Part, "add", full)
+    monkeypatch.setattr(RowsPart, "add", full)
     with pytest.raises(OSError, match="No space left"):
         preparer.prepared(path, SUPERVISED)
     assert [place.name for place in preparer.folder.iterdir()] == ["lock"]
@@ -213,12 +213,12 @@ def test_long_work_tells_how_far_it_is(encoder, path, monkeypatch):
 
 
 def test_a_question_comes_with_its_row(preparer, path):
-    dataset = HfDataset(path, Reading("reinforcement", 16), preparer, lambda examples, row: (examples, row()))
+    dataset = HfDataset(path, RowReading("reinforcement", 16), preparer, lambda examples, row: (examples, row()))
     (example,), row = dataset[5]
     assert row == ROWS[5]
     assert example.ids.tolist() == preparer.encoder.prompt(ROWS[5]["messages"])
     with pytest.raises(InvalidInput, match=r"line 1: the question has .* tokens; with an answer of 4090, 6 fit"):
-        preparer.prepared(path, Reading("reinforcement", 4090))
+        preparer.prepared(path, RowReading("reinforcement", 4090))
 
 
 # in several processes

@@ -18,7 +18,7 @@ import numpy as np
 from tuneway.errors import InvalidInput
 from tuneway_service.trainers.conversation import asked_in, is_learned
 from tuneway_service.trainers.hf.messages import conversation
-from tuneway_service.trainers.hf.skeletons import Place, Skeletons, Talk, rendered
+from tuneway_service.trainers.hf.skeletons import AnswerPlace, Skeletons, Talk, rendered
 from tuneway_service.trainers.hf.tokens import Example, Unlimited
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ Made: TypeAlias = list[Example] | InvalidInput
 
 
 @dataclass
-class Found:
+class FoundAnswers:
     """The text of a conversation, and where its answers are."""
 
     text: str
-    places: Sequence[Place]
+    places: Sequence[AnswerPlace]
 
 
 class Batches:
@@ -117,25 +117,25 @@ class Batches:
 
     # places
 
-    def _found(self, talks: Sequence[Talk]) -> list[Found | None]:
+    def _found(self, talks: Sequence[Talk]) -> list[FoundAnswers | None]:
         skeletons = [self._skeletons.of(talk.shape(), self._is_right) for talk in talks]
         known = [number for number, skeleton in enumerate(skeletons) if skeleton is not None]
         texts = self._rendering.many([talks[number].messages for number in known]) if known else []
-        found: list[Found | None] = [None] * len(talks)
+        found: list[FoundAnswers | None] = [None] * len(talks)
         for number, text in zip(known, texts or (), strict=texts is not None):
             skeleton, contents = skeletons[number], talks[number].contents()
             assert skeleton is not None
             filled, places = skeleton.filled(contents)
             if filled == text and self._skeletons.count_for(contents):
-                found[number] = Found(text, places)
+                found[number] = FoundAnswers(text, places)
         return [one or self._by_prompts(talk) for one, talk in zip(found, talks, strict=True)]
 
-    def _by_prompts(self, talk: Talk) -> Found | None:
+    def _by_prompts(self, talk: Talk) -> FoundAnswers | None:
         try:
             placed = rendered(self._rendering, talk)
         except InvalidInput:
             return None
-        return Found(*placed) if placed else None
+        return FoundAnswers(*placed) if placed else None
 
     def _is_right(self, talk: Talk) -> bool:
         """Whether made-up texts of this shape give the encoder's own examples."""
@@ -155,7 +155,7 @@ class Batches:
         self._same = self._same or tokens[0] == usual
         return tokens if self._same else None
 
-    def _made(self, talk: Talk, found: Found, ids: list[int]) -> list[Example] | None:
+    def _made(self, talk: Talk, found: FoundAnswers, ids: list[int]) -> list[Example] | None:
         made = Unlimited(ids, self._rendering.marked(talk.messages, talk.tools))
         starts = Starts.of(found.text, made.ids, self._segments)
         if starts is None:
@@ -167,7 +167,7 @@ class Batches:
             made.learn(*span, ended=True)
         return [made.cut(self.encoder.context_length)]
 
-    def _span(self, text: str, place: Place, ids: array[int], starts: Starts) -> tuple[int, int] | None:
+    def _span(self, text: str, place: AnswerPlace, ids: array[int], starts: Starts) -> tuple[int, int] | None:
         """The tokens of an answer; None where they may be others than after its prompt alone."""
         number = bisect_right(starts.ends, place.start) - 1
         first, before = (starts.places[number], starts.tokens[number]) if number >= 0 else (0, 0)

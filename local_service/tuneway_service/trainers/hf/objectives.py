@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tuneway_service.trainers.base import Remark
     from tuneway_service.trainers.hf.preparing import Preparer
-    from tuneway_service.trainers.hf.reading import Reading
+    from tuneway_service.trainers.hf.reading import RowReading
     from tuneway_service.trainers.hf.tokens import Example
     from tuneway_service.trainers.metric_sums import MetricSums
 
@@ -98,7 +98,7 @@ class HfDataset(Generic[T]):
     """
 
     def __init__(
-        self, path: Path, reading: Reading, preparer: Preparer, item: Callable[[list[Example], Callable[[], Row]], T]
+        self, path: Path, reading: RowReading, preparer: Preparer, item: Callable[[list[Example], Callable[[], Row]], T]
     ) -> None:
         self._path = path
         self._item = item

@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from tuneway_service.trainers.hf.objectives import HfDataset, PlainObjective
-from tuneway_service.trainers.hf.reading import Reading
+from tuneway_service.trainers.hf.reading import RowReading
 from tuneway_service.trainers.hf.scoring import in_parts, score
 from tuneway_service.trainers.metric_sums import MetricSums
 
@@ -40,7 +40,7 @@ class HfPreference(PlainObjective):
         self.beta = beta
 
         def read(path: Path) -> HfDataset[Pair]:
-            return HfDataset(path, Reading("dpo"), preparer, lambda examples, _: tuple(examples))
+            return HfDataset(path, RowReading("dpo"), preparer, lambda examples, _: tuple(examples))
 
         self.train = read(train)
         self.valid = read(valid) if valid else None

@@ -46,7 +46,7 @@ class Cut:
     left_out: list[int] = field(default_factory=list)
 
 
-class Part:
+class RowsPart:
     """Some rows on their way into files, in a folder of their own."""
 
     def __init__(self, folder: Path) -> None:
@@ -94,8 +94,8 @@ class Part:
         (self.folder / INDEX).write_text(json.dumps(index))
 
 
-class Prepared:
-    """The examples of rows, in a folder that `Part.finish` completed.
+class PreparedRows:
+    """The examples of rows, in a folder that `RowsPart.finish` completed.
 
     Raises:
         ValueError: The folder was made from something else, or is damaged.

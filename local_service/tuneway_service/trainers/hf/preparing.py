@@ -33,14 +33,14 @@ from tuneway.errors import InvalidInput
 from tuneway_service.folder import NO_LOCKS
 from tuneway_service.trainers.base import Remark
 from tuneway_service.trainers.hf.batches import Batches
-from tuneway_service.trainers.hf.prepared import Cut, Part, Prepared, key_of
+from tuneway_service.trainers.hf.prepared import Cut, PreparedRows, RowsPart, key_of
 from tuneway_service.trainers.hf.tokens import VERSION, Encoder
-from tuneway_service.trainers.rows import Chunk, chunks_of, lines_of, on_line, read_line
+from tuneway_service.trainers.rows import LineChunk, chunks_of, lines_of, on_line, read_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tuneway_service.trainers.hf.reading import Reading
+    from tuneway_service.trainers.hf.reading import RowReading
 
 CHUNK_BYTES = 1 << 20
 ALONE_BYTES = 8 << 20
@@ -77,7 +77,7 @@ class Preparer:
     processes: int = field(default_factory=usable_processors)
     clock: Callable[[], float] = time.monotonic
 
-    def prepared(self, path: Path, reading: Reading) -> Prepared:
+    def prepared(self, path: Path, reading: RowReading) -> PreparedRows:
         """The rows of a file as examples.
 
         Raises:
@@ -94,12 +94,12 @@ class Preparer:
         with _locked(self.folder / "lock"):
             return self._found(task, f"{path.stem}-")
 
-    def _found(self, task: Task, prefix: str) -> Prepared:
+    def _found(self, task: Task, prefix: str) -> PreparedRows:
         """What is there, or else a new folder in place of older ones."""
         assert self.folder is not None
         place = self.folder / f"{prefix}{task.key[:32]}"
         with suppress(OSError, ValueError, LookupError, TypeError):
-            return Prepared(place, task.key)
+            return PreparedRows(place, task.key)
         for other in self.folder.glob(f"{prefix}*"):
             shutil.rmtree(other, ignore_errors=True)
         unfinished = Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=self.folder))
@@ -112,7 +112,7 @@ class Preparer:
                 raise
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-        return Prepared(place, task.key)
+        return PreparedRows(place, task.key)
 
     @cached_property
     def _made_by(self) -> list[Any]:
@@ -132,25 +132,25 @@ class Task:
 
     preparer: Preparer
     path: Path
-    reading: Reading
-    chunks: Sequence[Chunk]
+    reading: RowReading
+    chunks: Sequence[LineChunk]
     key: str
     sha256: str
 
-    def done(self, folder: Path) -> Prepared:
+    def done(self, folder: Path) -> PreparedRows:
         """Prepare into this folder."""
-        progress = Progress(self.path.name, sum(chunk.rows for chunk in self.chunks), self.preparer)
+        progress = PreparingNews(self.path.name, sum(chunk.rows for chunk in self.chunks), self.preparer)
         processes = min(self.preparer.processes, len(self.chunks))
         large = bool(self.chunks) and self.chunks[-1].end > ALONE_BYTES
-        with Part(folder) as part:
+        with RowsPart(folder) as part:
             if processes == 1 or not large or not self._in_processes(part, processes, progress):
                 for chunk in self.chunks:
                     self._alone(part, chunk)
                     progress.add(chunk.rows)
             part.finish(self.key, self.sha256)
-        return Prepared(folder, self.key)
+        return PreparedRows(folder, self.key)
 
-    def _in_processes(self, whole: Part, count: int, progress: Progress) -> bool:
+    def _in_processes(self, whole: RowsPart, count: int, progress: PreparingNews) -> bool:
         """Prepare in other processes; False if the tokenizer can't be sent to them."""
         encoder = self.preparer.encoder
         try:
@@ -169,7 +169,7 @@ class Task:
                 progress.add(chunk.rows)
         return True
 
-    def _alone(self, whole: Part, chunk: Chunk) -> None:
+    def _alone(self, whole: RowsPart, chunk: LineChunk) -> None:
         read_chunk(self.path, chunk, self.reading, self._batches, whole)
 
     @cached_property
@@ -177,7 +177,7 @@ class Task:
         return Batches(self.preparer.encoder)
 
 
-class Progress:
+class PreparingNews:
     """Tells how many rows are prepared, every half a minute."""
 
     def __init__(self, name: str, total: int, preparer: Preparer) -> None:
@@ -197,7 +197,7 @@ class Progress:
             self._preparer.tell(Remark(text, mark=f"prepared:{self._name}:{self._done}", level="info"))
 
 
-def read_chunk(path: Path, chunk: Chunk, reading: Reading, batches: Batches, part: Part) -> None:
+def read_chunk(path: Path, chunk: LineChunk, reading: RowReading, batches: Batches, part: RowsPart) -> None:
     """Add the rows of a chunk to a part. Raises `InvalidInput` for the first line that is wrong."""
     lines = lines_of(path, chunk)
     while some := list(islice(lines, BATCH)):
@@ -220,10 +220,10 @@ def read_chunk(path: Path, chunk: Chunk, reading: Reading, batches: Batches, par
 class Team:
     """Processes that prepare chunks, each led by a thread here that hands them out."""
 
-    def __init__(self, setup: bytes, chunks: Sequence[Chunk], folder: Path) -> None:
+    def __init__(self, setup: bytes, chunks: Sequence[LineChunk], folder: Path) -> None:
         self._setup = setup
         self._folder = folder
-        self._next: Iterator[tuple[int, Chunk]] = iter(enumerate(chunks))
+        self._next: Iterator[tuple[int, LineChunk]] = iter(enumerate(chunks))
         self._results: dict[int, Cut | Exception | None] = {}
         self._changed = threading.Condition()
         # how many chunks may be begun: parts that wait to be taken take up space a second time
@@ -329,9 +329,9 @@ def main() -> None:
         print(json.dumps(_prepared(path, chunk, reading, batches, place)), file=answers, flush=True)
 
 
-def _prepared(path: Path, chunk: Chunk, reading: Reading, batches: Batches, place: Path) -> dict[str, Any]:
+def _prepared(path: Path, chunk: LineChunk, reading: RowReading, batches: Batches, place: Path) -> dict[str, Any]:
     try:
-        with Part(place) as part:
+        with RowsPart(place) as part:
             read_chunk(path, chunk, reading, batches, part)
     except InvalidInput as error:
         return {"message": error.message, "hint": error.hint}

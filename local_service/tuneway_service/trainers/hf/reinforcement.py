@@ -18,7 +18,7 @@ from tuneway_service.graders import Grading
 from tuneway_service.trainers.grades import Grades, remark
 from tuneway_service.trainers.hf.hyperparameters import ANSWER_TOKENS, MAX_GRADER_FAILURES, group_size
 from tuneway_service.trainers.hf.objectives import HfDataset, StatelessObjective
-from tuneway_service.trainers.hf.reading import Reading
+from tuneway_service.trainers.hf.reading import RowReading
 from tuneway_service.trainers.hf.sampling import answers_to
 from tuneway_service.trainers.hf.scoring import in_parts, score
 from tuneway_service.trainers.metric_sums import MetricSums
@@ -57,7 +57,7 @@ class HfReinforcement(StatelessObjective):
         self._group = group_size(settings["compute_multiplier"])
         self._valid_answers: int = settings["eval_samples"]
         self._longest = ANSWER_TOKENS[settings["reasoning_effort"]]
-        reading = Reading("reinforcement", self._longest)
+        reading = RowReading("reinforcement", self._longest)
         self.train = HfDataset(train, reading, preparer, _question)
         self.valid = HfDataset(valid, reading, preparer, _question) if valid else None
         self._learned: dict[int, int] = {}

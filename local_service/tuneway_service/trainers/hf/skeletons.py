@@ -64,7 +64,7 @@ class Talk:
 
 
 @dataclass(frozen=True)
-class Place:
+class AnswerPlace:
     """An answer in the text of its conversation.
 
     Args:
@@ -91,12 +91,12 @@ class Skeleton:
     trims: tuple[Callable[[str], str], ...]
     marks: tuple[tuple[int, int, int, int], ...]
 
-    def filled(self, contents: Sequence[str]) -> tuple[str, list[Place]]:
+    def filled(self, contents: Sequence[str]) -> tuple[str, list[AnswerPlace]]:
         """The text of a conversation with these texts, and its answers."""
         texts = [trim(content) for trim, content in zip(self.trims, contents, strict=True)]
         words = [word for pair in zip(self.pieces, texts, strict=False) for word in pair]
         sums = [0, *accumulate(map(len, texts))]
-        places = [Place(sums[texts_a] + a, sums[texts_b] + b) for texts_a, a, texts_b, b in self.marks]
+        places = [AnswerPlace(sums[texts_a] + a, sums[texts_b] + b) for texts_a, a, texts_b, b in self.marks]
         return "".join([*words, self.pieces[-1]]), places
 
 
@@ -168,7 +168,7 @@ class Skeletons:
         return rendered(self._rendering, trial) == skeleton.filled(trial.contents())
 
 
-def rendered(rendering: Rendering, talk: Talk) -> tuple[str, list[Place]] | None:
+def rendered(rendering: Rendering, talk: Talk) -> tuple[str, list[AnswerPlace]] | None:
     """The text of a conversation and the places of its answers, by rendering the prompt of each.
 
     None if a prompt isn't how the text begins.
@@ -176,12 +176,12 @@ def rendered(rendering: Rendering, talk: Talk) -> tuple[str, list[Place]] | None
     *earlier, last = talk.parts()
     before, rest = rendering.answered(last, talk.tools)
     text = before + rest
-    places = [Place(len(before), len(text))]
+    places = [AnswerPlace(len(before), len(text))]
     for part in reversed(earlier):
         before, rest = rendering.answered(part, talk.tools)
         if not text.startswith(before):
             return None
-        places.append(Place(len(before), common(text, before + rest)))
+        places.append(AnswerPlace(len(before), common(text, before + rest)))
     return text, places[::-1]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tuneway_service.trainers.hf.objectives import HfDataset, StatelessObjective
-from tuneway_service.trainers.hf.reading import Reading
+from tuneway_service.trainers.hf.reading import RowReading
 from tuneway_service.trainers.hf.scoring import Scored, in_parts, score
 from tuneway_service.trainers.metric_sums import MetricSums
 
@@ -28,7 +28,7 @@ class HfSupervised(StatelessObjective):
         self.room = room
 
         def read(path: Path) -> HfDataset[list[Example]]:
-            return HfDataset(path, Reading("supervised"), preparer, lambda examples, _: examples)
+            return HfDataset(path, RowReading("supervised"), preparer, lambda examples, _: examples)
 
         self.train = read(train)
         self.valid = read(valid) if valid else None
