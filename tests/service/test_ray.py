@@ -559,6 +559,23 @@ def test_a_gang_on_several_machines_reserves_them_itself(ray, tmp_path):
     stage.executor.close()
 
 
+@pytest.mark.parametrize(("code", "alive"), [(-signal.SIGKILL, True), (1, False)])
+def test_a_gang_whose_entrypoint_is_killed_lives_until_the_machine_that_holds_the_folder_is_silent(
+    ray, tmp_path, code, alive
+):
+    stage = Stage(ray, tmp_path, gpus_per_machine=2)
+    stage.folder.write("job", {"attempt": 1, "trainer": "hf:/models/tiny", "gpus": 4})
+    stage.executor.launch(stage.folder)
+    stage.look()
+    ray.set(JOB, "RUNNING", driver_node_id="n1")
+    stage.work()
+    assert stage.look()
+    ray.set(JOB, "FAILED", driver_exit_code=code)
+    assert stage.look() is alive
+    assert not stage.look(after=raying.SILENCE) or not stage.look(after=raying.SILENCE)
+    stage.executor.close()
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -16,7 +16,7 @@ from support.service import until
 pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("peft", reason="needs the extra `train`")
 
-from support.gangs import messages, order, processes, run, same, slowed
+from support.gangs import messages, metrics, order, processes, run, same, slowed
 from support.tiny_llama import make_tiny_llama
 
 from tuneway_service.executors.ray import RayExecutor
@@ -113,13 +113,44 @@ def test_a_gang_is_killed_in_the_middle_and_goes_on_to_the_weights_of_one_proces
     same(alone, job, CLOSE)
 
 
-def test_a_gang_on_two_machines_stops_with_its_state_saved_when_it_is_asked(base, tmp_path):
+def test_a_gang_on_two_machines_waits_for_room_stops_when_it_is_asked_and_ends_with_its_entrypoint(base, tmp_path):
     job = on_cluster(order(tmp_path / "jobs" / "ftjob-1", base, n_epochs=200, batch_size=9))
+    ordered = job.read("job")
     with real_ray(gpus=1) as ray, executor_on(ray, job.path.parent, gpus_per_machine=1) as executor:
-        ray.join(gpus=1)
+        # only one machine is there
         executor.launch(job)
-        until(lambda: len(processes(job).keys() & {"0", "1"}) == 2, seconds=SECONDS)
+        until(lambda: ray.jobs().get("ftjob-1", {}).get("status") == "RUNNING", seconds=SECONDS)
         executor.stop(job)
         ended(executor, job)
-    assert job.read("outcome")["outcome"] == "stopped"
-    assert job.state() is not None
+        assert job.read("outcome")["outcome"] == "stopped"
+        assert job.state() is None
+
+        ray.join(gpus=1)
+        again(job, ordered, attempt=2)
+        executor.launch(job)
+        at_work(job)
+        executor.stop(job)
+        ended(executor, job)
+        assert job.read("outcome")["outcome"] == "stopped"
+        assert job.state() is not None
+
+        again(job, ordered, attempt=3)
+        executor.launch(job)
+        at_work(job)
+        os.kill(processes(job)["ray_gang"], signal.SIGKILL)
+        ended(executor, job)
+        until(lambda: not processes(job), seconds=30)
+        assert job.read("outcome") is None
+
+
+def again(job: JobFolder, ordered: dict[str, object], *, attempt: int) -> None:
+    """Order the next attempt, as the supervisor does."""
+    job.clear_stop()
+    (job.path / "outcome.json").unlink(missing_ok=True)
+    job.write("job", ordered | {"attempt": attempt})
+
+
+def at_work(job: JobFolder) -> None:
+    """Wait until both processes are there, and a step more than before has been trained."""
+    before = len(metrics(job))
+    until(lambda: len(metrics(job)) > before and len(processes(job).keys() & {"0", "1"}) == 2, seconds=SECONDS)

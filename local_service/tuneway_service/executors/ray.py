@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from tuneway_service.executors.base import Notice
     from tuneway_service.executors.ray_api import RayJob
-    from tuneway_service.executors.ray_settings import RaySettings
+    from tuneway_service.executors.ray_settings import RaySettings, Reservation
     from tuneway_service.executors.ray_share import Share
     from tuneway_service.folder import JobFolder
 
@@ -272,8 +272,11 @@ class RayExecutor:
                 return
         self._note_accepted(attempt)
 
+    def _plan(self, attempt: RayAttempt) -> Reservation:
+        return self.settings.plan(gang.size(attempt.folder.read("job") or {}))
+
     def _submission(self, attempt: RayAttempt) -> dict[str, Any]:
-        plan = self.settings.plan(gang.size(attempt.folder.read("job") or {}))
+        plan = self._plan(attempt)
         alone = plan.machines == 1
         return {
             "submission_id": attempt.id,
@@ -318,7 +321,7 @@ class RayExecutor:
         self._fetch_log(attempt)
         if attempt.finished():
             self._end(attempt)
-        elif found.exit_code is not None:
+        elif found.exit_code is not None and self._has_ended_with(found.exit_code, attempt):
             self._give_up(attempt, exit_text(found.exit_code))
         elif found.status == "STOPPED":
             self._give_up(attempt, "Ray stopped it before it had saved its state")
@@ -328,6 +331,13 @@ class RayExecutor:
         elif self._worker_is_gone(attempt):
             first, *_ = found.message.splitlines() or [found.status]
             self._give_up(attempt, f"Ray says: {first[:500]}")
+
+    def _has_ended_with(self, code: int, attempt: RayAttempt) -> bool:
+        """Whether the worker has ended when the entrypoint has.
+
+        On several machines the entrypoint isn't the worker: when it is killed, Ray ends the others a moment later.
+        """
+        return code >= 0 or self._plan(attempt).machines == 1 or self._worker_is_gone(attempt)
 
     def _worker_is_gone(self, attempt: RayAttempt) -> bool:
         """Whether the folder shows that its worker has ended, or never started."""
