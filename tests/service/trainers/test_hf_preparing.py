@@ -24,6 +24,7 @@ from tuneway_service.trainers.hf.prepared import FILES, INDEX, RowsPart
 from tuneway_service.trainers.hf.preparing import Preparer
 from tuneway_service.trainers.hf.reading import RowReading
 from tuneway_service.trainers.hf.tokens import Encoder
+from tuneway_service.trainers.ranks import Ranks
 
 
 def talk(number, said="yes", **more):
@@ -169,6 +170,41 @@ def test_of_two_that_need_the_same_rows_one_prepares_them_and_the_other_waits(pa
     assert len(made) == len(ROWS)
 
 
+class Pair(Ranks):
+    """Two processes of a gang, as threads."""
+
+    size = 2
+
+    def __init__(self, rank, barrier):
+        self.rank, self._barrier = rank, barrier
+
+    def gathered(self, content):
+        self._barrier.wait(30)
+        return [content, content]
+
+
+def test_of_a_gang_the_first_process_prepares_since_only_its_words_are_heard(path, tmp_path, monkeypatch):
+    barrier = threading.Barrier(2)
+    makers = []
+    original = Batches.supervised
+
+    def noted(self, rows):
+        makers.append(threading.current_thread().name)
+        return original(self, rows)
+
+    monkeypatch.setattr(Batches, "supervised", noted)
+
+    def prepare(rank):
+        Preparer(make_encoder(), tmp_path / "prepared", ranks=Pair(rank, barrier)).prepared(path, SUPERVISED)
+
+    threads = [threading.Thread(target=prepare, args=[rank], name=f"rank {rank}") for rank in (1, 0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(makers) == {"rank 0"}
+
+
 def test_what_is_half_made_is_removed_when_the_disk_is_full(preparer, path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -202,13 +238,13 @@ def test_long_work_tells_how_far_it_is(encoder, path, monkeypatch):
     monkeypatch.setattr(preparing, "CHUNK_BYTES", path.stat().st_size // 4)
     told = []
     times = iter(range(0, 1_000, 20))
-    Preparer(encoder, None, told.append, 1, lambda: next(times)).prepared(path, SUPERVISED)
+    Preparer(encoder, None, told.append, processes=1, clock=lambda: next(times)).prepared(path, SUPERVISED)
     rows = [int(remark.text.split()[1]) for remark in told]
     assert rows == sorted(set(rows))
     assert [remark.text for remark in told] == [f"Prepared {count} of 200 rows of rows.jsonl" for count in rows]
     assert len({remark.mark for remark in told}) == len(told) >= 2
     told.clear()
-    Preparer(encoder, None, told.append, 1, lambda: 0.0).prepared(path, SUPERVISED)
+    Preparer(encoder, None, told.append, processes=1, clock=lambda: 0.0).prepared(path, SUPERVISED)
     assert told == []
 
 

@@ -35,6 +35,7 @@ from tuneway_service.trainers.base import Remark
 from tuneway_service.trainers.hf.batches import Batches
 from tuneway_service.trainers.hf.prepared import Cut, PreparedRows, RowsPart, key_of
 from tuneway_service.trainers.hf.tokens import VERSION, Encoder
+from tuneway_service.trainers.ranks import Ranks
 from tuneway_service.trainers.rows import LineChunk, chunks_of, lines_of, on_line, read_line
 
 if TYPE_CHECKING:
@@ -67,13 +68,16 @@ class Preparer:
         encoder: Makes the tokens.
         folder: Where prepared rows are kept; None keeps nothing.
         tell: Takes remarks about the progress.
-        processes: How many processes may work.
+        ranks: The processes that train together. The first one prepares; the others wait for it where they have the
+            same folder.
+        processes: How many processes may prepare.
         clock: The current time in seconds.
     """
 
     encoder: Encoder
     folder: Path | None = None
     tell: Callable[[Remark], None] = lambda _: None
+    ranks: Ranks = field(default_factory=Ranks)
     processes: int = field(default_factory=usable_processors)
     clock: Callable[[], float] = time.monotonic
 
@@ -91,7 +95,11 @@ class Preparer:
                 # the files stay mapped when they have no name any more
                 return task.done(Path(name))
         self.folder.mkdir(mode=0o700, exist_ok=True)
+        if not self.ranks.first:
+            self.ranks.any(False)
         with _locked(self.folder / "lock"):
+            if self.ranks.first:
+                self.ranks.any(False)
             return self._found(task, f"{path.stem}-")
 
     def _found(self, task: Task, prefix: str) -> PreparedRows:

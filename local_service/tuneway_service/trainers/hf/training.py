@@ -69,7 +69,7 @@ class HfTraining:
     def _make_objective(self) -> Any:
         run, tuned = self._run, self._tuned
         encoder = Encoder(tuned.tokenizer, tuned.stops, run.hyperparameters["context_length"])
-        preparer = Preparer(encoder, run.prepared, run.tell)
+        preparer = Preparer(encoder, run.prepared, run.tell, run.ranks)
         rows = (tuned, preparer, run.train_path, run.valid_path, ROOM[tuned.device.type])
         if run.method == "dpo":
             return HfPreference(*rows, beta=run.hyperparameters["beta"])
