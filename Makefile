@@ -7,7 +7,7 @@ ENGINE ?= airflow
 UV := .tools/bin/uv
 RUN := $(UV) run --quiet --frozen --extra local --extra report --extra tokens
 NOX := $(RUN) --group dev nox
-# One worker for each core. Tests that share a service stay together until a worker has nothing left to do.
+# One worker more than there are cores, as tests/conftest.py says. Tests that share a service stay together until a worker has nothing left to do.
 SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist worksteal
 
 # A virtual environment that happens to be active, or a uv that is set up otherwise, is left alone.

@@ -34,6 +34,12 @@ settings.register_profile("ci", deadline=None, max_examples=500, print_blob=True
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: many tests wait for others, not for a core."""
+    return (os.cpu_count() or 1) + 1
+
+
 def installed(module: str) -> bool:
     """Whether it can be imported: a folder of tests of the same name doesn't count (it has no origin)."""
     spec = find_spec(module)

@@ -21,12 +21,20 @@ class FineTuningJobRun(JobRun[dict[str, Any]]):
         job: The job, as `create_fine_tuning_job` gives it.
         credentials: The service that it is on.
         timeout: Seconds to wait for it.
+        report_to: Where its report is written, if at all.
     """
 
-    def __init__(self, job: dict[str, Any], credentials: FineTuningCredentials | None, timeout: float | None) -> None:
+    def __init__(
+        self,
+        job: dict[str, Any],
+        credentials: FineTuningCredentials | None,
+        timeout: float | None,
+        report_to: str | None = None,
+    ) -> None:
         self.job = job
         self.credentials = credentials
         self.timeout = timeout
+        self.report_to = report_to
         self.result: dict[str, Any] | None = None
 
     @property
@@ -53,7 +61,13 @@ class FineTuningJobRun(JobRun[dict[str, Any]]):
         return run(self._look()) if self.result is None else self.result
 
     def _wait(self) -> Step[dict[str, Any]]:
-        return _wait.wait(self.job, credentials=self.credentials, timeout=self.timeout, cancel_on_timeout=False)
+        return _wait.wait(
+            self.job,
+            credentials=self.credentials,
+            timeout=self.timeout,
+            cancel_on_timeout=False,
+            report_to=self.report_to,
+        )
 
     def _look(self) -> Step[dict[str, Any]]:
         from tuneway.errors import TunewayError, WaitTimeout
@@ -140,6 +154,9 @@ class FineTuningJob(JobBlock[dict[str, Any]]):
         default="run", description="Which existing jobs are adopted: this run's, any of the same content, or none."
     )
     timeout: float | None = Field(default=None, description="Seconds to wait for the job.")
+    report_to: str | None = Field(
+        default=None, description="Where the report is written: a path, or a URL such as s3://reports/{job_id}.html."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -148,17 +165,20 @@ class FineTuningJob(JobBlock[dict[str, Any]]):
 
     async def atrigger(self) -> FineTuningJobRun:
         """`trigger`, to be awaited."""
-        return FineTuningJobRun(await arun(self._submit()), self.credentials, self.timeout)
+        return FineTuningJobRun(await arun(self._submit()), self.credentials, self.timeout, self.report_to)
 
     @async_dispatch(atrigger)
     def trigger(self) -> FineTuningJobRun:  # type: ignore[override]
         """Create one job for this training in this flow run, or adopt the one that exists."""
-        return FineTuningJobRun(run(self._submit()), self.credentials, self.timeout)
+        return FineTuningJobRun(run(self._submit()), self.credentials, self.timeout, self.report_to)
 
     def _submit(self) -> Step[dict[str, Any]]:
+        from tuneway.report import check_report_place
         from tuneway.steps import asked_training, job_summary
 
-        own = {"credentials", "key", "reuse", "timeout"}
+        if self.report_to is not None:
+            check_report_place(self.report_to, field="report_to")
+        own = {"credentials", "key", "reuse", "timeout", "report_to"}
         asked = asked_training({name: getattr(self, name) for name in FineTuningJob.model_fields if name not in own})
         started, requester = yield from _jobs.start(asked.what, self.credentials, key=self.key, reuse=self.reuse)
         return job_summary(started.job, started.spec, data=started.report, by=requester)

@@ -101,6 +101,19 @@ def test_a_stored_training_is_triggered_waited_for_and_gives_its_model(server, t
     assert len(server.service.jobs) == 1
 
 
+def test_it_writes_its_report(server, training, tmp_path):
+    run = training.model_copy(update={"report_to": f"{tmp_path}/{{job_id}}.html"}).trigger()
+    run.wait_for_completion()
+    assert (tmp_path / f"{run.job_id}.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_report_without_a_kind_is_refused_before_anything_is_sent(server, training):
+    with pytest.raises(InvalidSpec) as caught:
+        training.model_copy(update={"report_to": "report.pdf"}).trigger()
+    assert caught.value.field == "report_to"
+    assert not server.arrived
+
+
 async def test_in_async_flows_it_is_awaited(server, training):
     @flow
     async def train():

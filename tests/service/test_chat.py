@@ -103,6 +103,7 @@ def test_an_unknown_model_is_not_found(client, stream):
     assert caught.value.code == "model_not_found"
 
 
+@pytest.mark.slow
 def test_a_model_that_learned_to_call_a_tool_calls_it(client):
     call = {"id": "c1", "type": "function", "function": {"name": "route", "arguments": '{"team": "mobile"}'}}
     rows = [

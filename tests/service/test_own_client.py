@@ -67,6 +67,7 @@ def test_a_job_that_somebody_cancels_says_so(tuneway_client, service, rows):
         tuneway_client.wait(job, timeout=60)
 
 
+@pytest.mark.slow
 def test_the_service_is_diagnosed_without_a_job_and_with_one(rows):
     with running_service() as service, Client(base_url=service.base_url, settle=0.1) as client:
         before = client.doctor()

@@ -73,6 +73,7 @@ def run(environment, here, *words):
     return subprocess.run([*TUNEWAY, *words], cwd=here, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_terminal_sees_the_run_go_by(environment, train, here):
     terminal = Terminal(["run", str(train), "--model", "base", "--settle", "0"], environment, here)
     assert terminal.end() == 0
@@ -163,6 +164,7 @@ def test_a_log_gets_lines_without_control_codes(environment, train, here):
     assert not CONTROL.search(done.stdout.replace("\n", "") + done.stderr.replace("\n", ""))
 
 
+@pytest.mark.slow
 def test_a_log_that_claims_colours_is_still_not_drawn_over(environment, train, here):
     done = run(environment | {"FORCE_COLOR": "1"}, here, "run", train, "--model", "base", "--settle", "0")
     assert not re.search(r"\x1b\[[\d;?]*[A-HJKhlsu]|\r", done.stderr)

@@ -288,7 +288,7 @@ def test_a_refusal_of_aws_is_named_by_its_header(name, status, kind):
 
 
 def test_a_read_of_a_service_whose_resource_is_exhausted_is_sent_again(connect, server):
-    server.fault(answer({"code": 8, "message": "too many requests", "details": []}, 429))
+    server.fault(answer({"code": 8, "message": "too many requests", "details": []}, 429, retry_after_ms="1"))
     server.fault(answer(AZURE_JOB))
     with connect(base_url=server.base_url, **QUICK) as client:
         assert client.jobs.retrieve("ftjob-1").id == "ftjob-1"

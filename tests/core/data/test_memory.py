@@ -92,6 +92,7 @@ def test_a_file_that_is_one_group_of_rows_takes_constant_memory(tmp_path):
     assert peak(code) <= 48 * MEBIBYTE
 
 
+@pytest.mark.slow
 def test_a_killed_check_leaves_no_row_behind(tmp_path):
     program = """
         import sys

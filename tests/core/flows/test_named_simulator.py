@@ -62,6 +62,7 @@ def test_thousands_of_schedules_keep_every_promise():
     assert findings.schedules == 30_000
 
 
+@pytest.mark.slow
 def test_a_replay_says_how_it_was_played(capsys, monkeypatch):
     monkeypatch.setattr(Submission, "_let_it_end", _not_waiting)
     assert main(["--carrier", "named", "--schedules", "150"]) == 1

@@ -69,7 +69,7 @@ def test_where_metadata_is_dropped_hundreds_of_schedules_keep_every_promise(carr
     assert findings.counts["within the guarantee"] > 100
 
 
-@pytest.mark.parametrize("carrier", ["metadata", "key in suffix"])
+@pytest.mark.parametrize("carrier", ["metadata", pytest.param("key in suffix", marks=pytest.mark.slow)])
 def test_crashes_alone_keep_every_promise(carrier):
     assert first_broken(range(300), **SHARP, carrier=carrier) is None
 

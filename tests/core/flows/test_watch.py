@@ -417,7 +417,10 @@ def test_a_service_here_needs_no_rest(stage):
     assert stage.driver.slept[0] == pytest.approx(0.01)
 
 
-@pytest.mark.parametrize(("waits", "pause"), [(1, 60.0), (2, 30.0), (3, 20.0), (50, 15.0), (250, 15.0), (1000, 25.0)])
+MANY = pytest.param(1000, 25.0, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("waits", "pause"), [(1, 60.0), (2, 30.0), (3, 20.0), (50, 15.0), (250, 15.0), MANY])
 def test_a_shared_poll_comes_more_often_if_it_takes_few_requests(stage, waits, pause):
     names = jobs(stage, waits)
     stage.wait(*names, follows=False, timeout=500)

@@ -31,6 +31,7 @@ def test_before_the_first_step_the_model_is_its_reference(train, tuned):
     assert steps[0].metrics["train_reward_margin"] == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_margin_rises_on_pairs_never_seen(train, tuned):
     _, _, checkpoints = train(PAIRS, valid=HELD_OUT, method="dpo", base=tuned, n_epochs=3)
     rising = margins(checkpoints)

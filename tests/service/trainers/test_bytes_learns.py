@@ -109,6 +109,7 @@ def test_every_knob_changes_the_weights(train, contents, change):
     assert contents(one.export) != contents(other.export)
 
 
+@pytest.mark.slow
 def test_a_higher_rate_and_more_epochs_fit_the_examples_better(train):
     def fit(**knobs):
         _, _, checkpoints = train(ROWS, valid=ROWS, **knobs)
