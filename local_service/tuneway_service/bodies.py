@@ -55,8 +55,8 @@ class _Body(BaseModel):
 class CreateJob(_Body):
     """`POST /fine_tuning/jobs`: the fields of a job specification, with the same limits.
 
-    What differs is the service's: a client may use any names in `metadata`, and the hyperparameters may stand in
-    both places.
+    What differs is the service's: a client may use any names in `metadata`, the hyperparameters may stand in both
+    places, and `gpus` says how many GPUs train the job.
     """
 
     model: Name
@@ -71,6 +71,7 @@ class CreateJob(_Body):
     metadata: Annotated[Metadata, Field(max_length=METADATA_PAIRS)] | None = None
     seed: Seed | None = None
     suffix: Suffix | None = None
+    gpus: Annotated[int, Field(ge=1, le=4096)] | None = None
 
     @model_validator(mode="after")
     def _files_for_reinforcement(self) -> CreateJob:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneway.errors import InvalidSpec
 from tuneway.models import LabelModelGrader, Reinforcement, ScoreModelGrader
-from tuneway_service import response_format
+from tuneway_service import gang, response_format
 from tuneway_service.graders import Limits, parts, problems
 from tuneway_service.refusals import Refusal
 from tuneway_service.settings import GRADER_KEY
@@ -17,7 +17,7 @@ from tuneway_service.store import models
 from tuneway_service.trainers import found_here, make_trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tuneway_service.graders import Inner
@@ -97,6 +97,25 @@ class Catalogue:
             text = error.message if error.hint is None else f"{error.message}. {error.hint}"
             raise Refusal(text, param=error.field, code="unsupported_value") from None
 
+    def vet_gpus(self, trainer: str, wanted: int | None) -> None:
+        """Refuse a number of GPUs that a job can't have."""
+        if wanted is None:
+            return
+        there = None if self.settings.ray is not None else len(self.settings.gpus or ())
+        if gang.trains_alone(trainer):
+            text = f"The trainer {trainer!r} uses no GPU."
+        elif there is not None and wanted > there:
+            text = f"{wanted} GPUs are asked for, and this service has {there}."
+        else:
+            return
+        raise Refusal(f"Invalid value for 'gpus': {text}", param="gpus", code="invalid_value")
+
+    def gpus_for(self, row: JobRow) -> int:
+        """How many devices of this machine a job needs; a job on Ray needs none here."""
+        if gang.trains_alone(row.trainer) or self.settings.ray is not None:
+            return 0
+        return row.body.gpus or (self.settings.gpus_per_job if self.settings.gpus else 0)
+
     def vet_reinforcement(self, method: Reinforcement) -> None:
         """Refuse a grader that can't run here, and a response format that isn't one. Blocks."""
         asks = any(isinstance(inner, ScoreModelGrader | LabelModelGrader) for inner in parts(method.grader))
@@ -117,8 +136,13 @@ class Catalogue:
         """A job's hyperparameters, with "auto" replaced by values."""
         return self.trainer(row.trainer).resolve(row.body.method_name, row.body.requested, n_examples)
 
-    def order(self, row: JobRow) -> dict[str, Any]:
-        """The order for the worker: the content of job.json."""
+    def order(self, row: JobRow, devices: Sequence[str] | None = None) -> dict[str, Any]:
+        """The order for the worker: the content of job.json.
+
+        Args:
+            row: The job.
+            devices: The devices that it has here; None if it takes what it finds.
+        """
         body = row.body
         return {
             "job_id": row.id,
@@ -131,6 +155,8 @@ class Catalogue:
             "model_name": row.model_name,
             **({"stands_in_for": body.model} if body.model in self.stand_ins else {}),
             "integrations": body.integrations,
+            **({} if devices is None else {"devices": list(devices)}),
+            **({} if body.gpus is None else {"gpus": body.gpus}),
         }
 
     def _grading(self, body: JobBody) -> dict[str, Any]:

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
+from tuneway_service import devices, gang
 from tuneway_service.executors.local import worker_environment
 from tuneway_service.refusals import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
+
+    from tuneway_service.slots import Slots
 
 WARM = 2
 IDLE_SECONDS = 300.0
@@ -56,11 +59,12 @@ class _Died(Exception):
 class Answerer:
     """The process of one model; it answers one question after another."""
 
-    def __init__(self, trainer: str, folder: str | None) -> None:
+    def __init__(self, trainer: str, folder: str | None, device: Sequence[str] | None = None) -> None:
         # a semaphore, because a lock can only be released by the task that took it, and another one may stream
         self._turn = anyio.Semaphore(1)
         self.askers = 0
         self.used = time.monotonic()
+        self.device = device
         self._command = [sys.executable, "-m", "tuneway_service.answerer", trainer, *([folder] if folder else [])]
         self._process: asyncio.subprocess.Process | None = None
         self._questions = 0
@@ -100,7 +104,7 @@ class Answerer:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=LINE_LIMIT,
-                env=worker_environment(),
+                env=worker_environment() | devices.visible(self.device),
             )
 
     async def _exchange(self, question: dict[str, Any]) -> dict[str, Any]:
@@ -178,7 +182,8 @@ class _TrainersModel:
 class Answerers:
     """The processes; the least recently used is ended first, and none that somebody asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
         self._warm: OrderedDict[tuple[str, str | None], Answerer] = OrderedDict()
 
     def of(self, trainer: str, folder: str | None) -> Answering:
@@ -188,7 +193,9 @@ class Answerers:
     def take(self, key: tuple[str, str | None]) -> Answerer:
         """The answerer of a model, with one asker more."""
         if key not in self._warm:
-            self._warm[key] = Answerer(*key)
+            in_use = [name for one in self._warm.values() for name in one.device or ()]
+            alone = gang.trains_alone(key[0])
+            self._warm[key] = Answerer(*key, device=() if alone else self._slots.for_answers(in_use))
         self._warm.move_to_end(key)
         self._warm[key].askers += 1
         return self._warm[key]

@@ -32,6 +32,7 @@ async def create_job(
         return before, True
     trainer, base = await service.database.read(_look, service, asked)
     body = job_body(asked)
+    service.catalogue.vet_gpus(trainer, asked.gpus)
     await anyio.to_thread.run_sync(service.catalogue.vet, trainer, body.method_name, body.requested)
     if isinstance(asked.method, Reinforcement):
         await anyio.to_thread.run_sync(service.catalogue.vet_reinforcement, asked.method, limiter=service.grading)
@@ -70,6 +71,7 @@ def job_body(asked: CreateJob) -> JobBody:
         suffix=asked.suffix,
         metadata=asked.metadata,
         integrations=integrations,
+        gpus=asked.gpus,
     )
 
 

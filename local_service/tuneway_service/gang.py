@@ -31,7 +31,7 @@ from tuneway_service.sandbox import kernel
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# this trainer has nothing that a second process could do faster
+# this trainer has nothing that a GPU or a second process could do faster
 ALONE = ("bytes",)
 LOOPBACK = "127.0.0.1"
 THREADS = "OMP_NUM_THREADS"
@@ -39,12 +39,17 @@ MEETING = "TUNEWAY_MEETING"
 """The variable with the meeting of a gang on several machines, as JSON."""
 
 
+def trains_alone(trainer: str) -> bool:
+    """Whether a trainer works in one process, on the processor."""
+    return trainer in ALONE
+
+
 def size(order: Mapping[str, Any]) -> int:
     """The number of processes that train a job: one for each device that its order names.
 
     `devices` is the list of devices on this machine. Where the cluster chooses them, `gpus` is their number.
     """
-    if order.get("trainer") in ALONE:
+    if trains_alone(str(order.get("trainer"))):
         return 1
     return max(1, len(order.get("devices") or ()) or int(order.get("gpus") or 1))
 

@@ -52,13 +52,13 @@ class Service:
         except sqlite3.Error as error:
             raise unusable(settings.database, error) from None
         self.expiry = Expiry(self.database)
-        self.answerers = Answerers()
         # threads of their own: graders may be slow, and everything else needs threads too
         self.grading = anyio.CapacityLimiter(GRADINGS)
         self.sender = Sender(self.database, link_local=settings.link_local_webhooks)
         self.supervisor = Supervisor(
             self.database, executor or make_executor(settings), self.catalogue, settings, on_end=self.sender.wake
         )
+        self.answerers = Answerers(self.supervisor.slots)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

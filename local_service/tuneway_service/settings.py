@@ -66,7 +66,9 @@ class Settings:
         port: The port; 0 takes any free one.
         token: The bearer token that clients must send; None means no token.
         max_connections: How many connections there may be; None: as many as the limit of open files allows.
-        concurrency: How many jobs train at once.
+        concurrency: How many jobs train at once at most.
+        gpus: The devices that jobs and answers use (see `devices`); None if the service doesn't choose any.
+        gpus_per_job: How many of them a job gets that doesn't say so itself.
         ray: The Ray cluster that runs the jobs; this machine when there is none.
         models: Names that jobs may ask for, and the trainer that each stands for.
         faults: Faults to make, such as "drop=0.1,503=0.1".
@@ -86,6 +88,8 @@ class Settings:
     token: str | None = field(default=None, repr=False)
     max_connections: int | None = None
     concurrency: int = 1
+    gpus: tuple[str, ...] | None = None
+    gpus_per_job: int = 1
     ray: RaySettings | None = None
     models: Mapping[str, str] = field(default_factory=dict)
     faults: str = ""
@@ -99,6 +103,15 @@ class Settings:
     def __post_init__(self) -> None:
         if self.concurrency < 1:
             raise InvalidSpec(f"concurrency can't be {self.concurrency}", field="concurrency", hint="At least 1.")
+        if not 1 <= self.gpus_per_job <= max(1, len(self.gpus or ())):
+            there = f"there are {len(self.gpus)}" if self.gpus else "the service has none"
+            raise InvalidSpec(
+                f"a job can't have {self.gpus_per_job} GPUs: {there}", field="gpus_per_job", hint="At least 1."
+            )
+        if self.gpus is not None and self.ray is not None:
+            raise InvalidSpec(
+                "jobs on Ray reserve GPUs there", field="gpus", hint="Give --ray-gpus instead, or none of the two."
+            )
         if self.max_connections is not None and self.max_connections < 1:
             raise InvalidSpec(
                 f"max_connections can't be {self.max_connections}", field="max_connections", hint="At least 1."

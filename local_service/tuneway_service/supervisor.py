@@ -18,9 +18,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tuneway_service import checks, ingest, storage
+from tuneway_service.devices import said
 from tuneway_service.faults import parse, sticks
 from tuneway_service.folder import JobFolder
 from tuneway_service.record_files import Recorder
+from tuneway_service.slots import Slots
 from tuneway_service.states import TERMINAL, JobStatus, Move, WrongState
 from tuneway_service.store import events, jobs
 
@@ -61,6 +63,7 @@ class Supervisor:
         self.catalogue = catalogue
         self.settings = settings
         self.recorder = Recorder(database, settings)
+        self.slots = Slots(settings.gpus)
         self._woken = threading.Event()
         self._closing = threading.Event()
         self._troubled = False
@@ -123,18 +126,44 @@ class Supervisor:
                 self._checks[job_id] = self._checker.submit(self._for, job_id, self._check)
         self._checks = {job_id: check for job_id, check in self._checks.items() if not check.done()}
         for row in self.database.read_now(jobs.occupied):
+            if not self.slots.knows(row.id):  # its worker is from an earlier service
+                self.slots.hold(row.id, (self.folder(row.id).read("job") or {}).get("devices") or ())
             self._for(row.id, self._attend)
-        occupied = len(self.database.read_now(jobs.occupied))
+        occupied = self._free_slots()
+        occupied = self._launch_waiting(occupied)
+        more = self.recorder.write_due()
+        return bool(occupied or self._checks or more)
+
+    def _launch_waiting(self, occupied: int) -> int:
+        """Launch the jobs that are next and have room; returns how many jobs have workers now."""
         while occupied < self.settings.concurrency and not self._closing.is_set():
             if time.monotonic() < self._launch_at:
                 break
             waiting = self.database.read_now(jobs.next_queued)
             if waiting is None:
                 break
-            self._for(waiting.id, self._launch)
+            needed = self.catalogue.gpus_for(waiting)
+            devices = self.slots.find(needed)
+            if needed > len(self.slots.devices or ()):  # the service was started again with fewer
+                self._for(waiting.id, self._refuse_gpus)
+            elif devices is None:
+                break  # those behind it wait too: else small jobs would keep a large one waiting for ever
+            else:
+                self._for(waiting.id, partial(self._launch, devices=devices))
             occupied += 1
-        more = self.recorder.write_due()
-        return bool(occupied or self._checks or more)
+        return occupied
+
+    def _free_slots(self) -> int:
+        """Free the devices of jobs whose workers have ended; returns how many jobs have workers."""
+        there = {row.id for row in self.database.read_now(jobs.occupied)}
+        for job_id in self.slots.held.keys() - there:
+            self.slots.release(job_id)
+        return len(there)
+
+    def _refuse_gpus(self, row: JobRow) -> None:
+        needed, there = self.catalogue.gpus_for(row), len(self.slots.devices or ())
+        text = f"The job needs {needed} GPUs, and the service was started with {there}."
+        self._fail(row.id, code="invalid_value", message=text, param="gpus")
 
     def _for(self, job_id: str, act: Callable[[JobRow], None]) -> None:
         """Do something for one job; an error fails that job alone."""
@@ -183,14 +212,16 @@ class Supervisor:
         finally:
             self.wake()
 
-    def _launch(self, row: JobRow) -> None:
+    def _launch(self, row: JobRow, devices: Sequence[str]) -> None:
         folder = self.folder(row.id)
         folder.clear_stop()
+        given = None if self.slots.devices is None else devices
         # before the job counts as started: if the disk is full, it just goes on waiting
-        folder.write("job", self.catalogue.order(dataclasses.replace(row, attempt=row.attempt + 1)))
-        row = self.database.write_now(_start, row.id)
+        folder.write("job", self.catalogue.order(dataclasses.replace(row, attempt=row.attempt + 1), given))
+        self.slots.hold(row.id, devices)
+        row = self.database.write_now(_start, row.id, devices)
         self.executor.launch(folder)
-        log.info("launched", extra={"job_id": row.id, "attempt": row.attempt})
+        log.info("launched", extra={"job_id": row.id, "attempt": row.attempt, "devices": ",".join(devices)})
 
     def _attend(self, row: JobRow) -> None:
         folder = self.folder(row.id)
@@ -267,9 +298,12 @@ def _admit(connection: Connection, job_id: str, hyperparameters: dict[str, Any])
     jobs.move(connection, job_id, Move.ADMIT, hyperparameters=hyperparameters)
 
 
-def _start(connection: Connection, job_id: str) -> JobRow:
+def _start(connection: Connection, job_id: str, devices: Sequence[str]) -> JobRow:
     row = jobs.find(connection, job_id)
-    return jobs.move(connection, job_id, Move.START, occupied=1, attempt=row.attempt + 1, step_at_start=row.step)
+    row = jobs.move(connection, job_id, Move.START, occupied=1, attempt=row.attempt + 1, step_at_start=row.step)
+    if devices:
+        events.add(connection, row.seq, f"The job has {said(devices)}")
+    return row
 
 
 def _add_notices(connection: Connection, job: int, notices: Sequence[Notice]) -> None:

@@ -14,7 +14,7 @@ from support.service import RunningService, running_service, until
 pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("peft", reason="needs the extra `train`")
 
-from support.gangs import metrics, processes, sabotage
+from support.gangs import metrics, processes
 from support.tiny_llama import make_tiny_llama
 
 from tuneway_service.folder import JobFolder
@@ -22,11 +22,6 @@ from tuneway_service.folder import JobFolder
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 SECONDS = 240.0
-TWO_DEVICES = """
-from tuneway_service import catalogue
-order = catalogue.Catalogue.order
-catalogue.Catalogue.order = lambda self, row: order(self, row) | {"devices": ["cpu:0", "cpu:1"]}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +29,8 @@ def service(tmp_path_factory) -> Iterator[RunningService]:
     """A service all of whose jobs have two devices."""
     folder = tmp_path_factory.mktemp("service")
     base = make_tiny_llama(folder / "tiny")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in sabotage(folder / "code", TWO_DEVICES).items():
-            patch.setenv(name, value)
-        with running_service(models={"gpt-4o-mini": str(base)}) as running:
-            yield running
+    with running_service(models={"gpt-4o-mini": str(base), "plain": "bytes"}, gpus="cpu:2", gpus_per_job=2) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +90,17 @@ def test_a_restarted_service_finds_the_gang_at_work(client, service):
     assert done.status == "succeeded", done.error
     assert len(before) == 4
     assert not any("interrupted" in text or "Resuming" in text for text in messages(client, folder.path.name))
+
+
+def test_a_job_has_as_many_devices_as_it_asks_for(client, service):
+    file = client.files.create(file=("train.jsonl", chats(40)), purpose="fine-tune").id
+    both = submit(client, file, seed=5).id
+    one = submit(client, file, seed=6, extra_body={"gpus": 1}).id
+    plain = submit(client, file, seed=7, model="plain").id
+    for job_id in (both, one, plain):
+        assert wait_for(client, job_id, seconds=SECONDS).status == "succeeded"
+
+    assert "The job has cpu:0 and cpu:1" in messages(client, both)
+    assert "2 processes train together, one on each device" in messages(client, both)
+    assert "The job has cpu:0" in messages(client, one)
+    assert not any("The job has" in text for text in messages(client, plain))

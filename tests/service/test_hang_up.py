@@ -18,6 +18,7 @@ from support.service import running_service, until
 
 from tuneway_service import chats
 from tuneway_service.refusals import Refusal
+from tuneway_service.slots import Slots
 
 GO_ON = [{"role": "user", "content": "go on 3"}]
 # of this length, an answer takes hours
@@ -114,7 +115,7 @@ def test_the_log_says_that_a_client_hung_up(tmp_path):
 
 
 async def test_a_model_goes_on_loading_when_the_first_to_ask_leaves():
-    answering = chats.Answerers()
+    answering = chats.Answerers(Slots(None))
     model = answering.of("bytes", None)
     question = {"messages": GO_ON} | chats.answer_options(max_tokens=3)
     try:
@@ -133,7 +134,7 @@ async def test_a_model_goes_on_loading_when_the_first_to_ask_leaves():
 
 @pytest.mark.slow
 async def test_no_process_is_left_when_more_models_are_asked_than_are_kept():
-    answering = chats.Answerers()
+    answering = chats.Answerers(Slots(None))
     models = [answering.of("bytes", None) for _ in range(2)] + [answering.of(name, None) for name in ("no", "none")]
     question = {"messages": GO_ON} | chats.answer_options(max_tokens=3)
     try:

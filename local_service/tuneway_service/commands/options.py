@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from tuneway.errors import InvalidSpec
+from tuneway_service import devices
 from tuneway_service.executors.ray_settings import RaySettings
 from tuneway_service.settings import Settings, default_data_dir
 
@@ -63,7 +64,24 @@ class ServeOptions:
             help="How many clients may be connected at once. Default: what `ulimit -n` has room for.",
         ),
     ] = None
-    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="How many jobs train at once.")] = 1
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|none|0,1|cpu:N",
+            help="The GPUs to use. Default: all there are. cpu:2 makes two devices up on the processor, to try.",
+        ),
+    ] = None
+    gpus_per_job: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many GPUs a job gets that doesn't ask for a number itself.")
+    ] = 1
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="How many jobs train at once. Default: as many as the GPUs have room for; one without GPUs.",
+        ),
+    ] = None
     executor: Annotated[ExecutorName, typer.Option(help="What runs the jobs.")] = ExecutorName.LOCAL
     ray_address: Annotated[
         str | None,
@@ -131,6 +149,8 @@ class ServeOptions:
 
     def settings(self) -> Settings:
         """The settings of the service; `InvalidSpec` names the option that is wrong."""
+        ray = self._ray()
+        gpus = None if ray is not None and self.gpus is None else devices.chosen(self.gpus)
         return Settings(
             data_dir=self.data_dir or default_data_dir(),
             job_storage=self.job_storage,
@@ -138,8 +158,11 @@ class ServeOptions:
             port=self.port,
             token=self.token or None,
             max_connections=self.max_connections,
-            concurrency=self.concurrency,
-            ray=self._ray(),
+            # a job has a GPU at least, so the GPUs are the limit
+            concurrency=self.concurrency or max(1, len(gpus or ())),
+            gpus=gpus,
+            gpus_per_job=self.gpus_per_job,
+            ray=ray,
             models=pairs(self.models or ()),
             faults=self.faults,
             fault_seed=self.fault_seed,

@@ -8,7 +8,7 @@ import subprocess
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tuneway_service import gang
+from tuneway_service import devices, gang
 from tuneway_service.executors.base import Notice, exit_text, with_last_line
 
 if TYPE_CHECKING:
@@ -44,13 +44,14 @@ class LocalExecutor:
 
     def launch(self, folder: JobFolder) -> None:
         """Start a worker on the folder."""
+        order = folder.read("job") or {}
         with folder.log.open("ab") as log:
             self._children[folder.path.name] = subprocess.Popen(  # noqa: S603 - our own program
-                gang.command(folder, folder.read("job") or {}),
+                gang.command(folder, order),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=worker_environment(),
+                env=worker_environment() | devices.visible(order.get("devices")),
             )
 
     def alive(self, folder: JobFolder) -> bool:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from tuneway._words import duration, moment_utc, size
 from tuneway.report._markup import Markup, h
+from tuneway_service.devices import said
 from tuneway_service.page.frame import ago, bar, facts, figure, job_link, page, section, status, table, tiles
 from tuneway_service.states import TERMINAL
 from tuneway_service.store import events, files, jobs, models
 
 if TYPE_CHECKING:
+    from tuneway_service.slots import Slots
     from tuneway_service.store.database import Connection, Row
     from tuneway_service.store.records import JobRow
 
@@ -25,7 +27,7 @@ def gather_jobs(connection: Connection, after: str | None) -> dict[str, Any]:
     return {"rows": rows[:SHOWN], "more": len(rows) > SHOWN, "counts": counts, "last": last}
 
 
-def jobs_page(found: dict[str, Any], base_url: str, bases: dict[str, str]) -> str:
+def jobs_page(found: dict[str, Any], base_url: str, bases: dict[str, str], slots: Slots) -> str:
     """All jobs, newest first."""
     counts = found["counts"]
     running = sum(counts.get(word, 0) for word in ("running", "pausing"))
@@ -47,9 +49,16 @@ def jobs_page(found: dict[str, Any], base_url: str, bases: dict[str, str]) -> st
         "/",
         h("h1", "Fine-tuning jobs"),
         facts(h("code", base_url), f"models: {served}"),
-        h("div", figures, section("Jobs", listed, older), id="jobs"),
+        h("div", figures, *_devices(slots), section("Jobs", listed, older), id="jobs"),
         live=True,
     )
+
+
+def _devices(slots: Slots) -> list[Markup]:
+    """Which job has which GPU."""
+    holders = [(name, slots.holder(name)) for name in slots.devices or ()]
+    rows = [(said([name]), job_link(job_id) if job_id else "free") for name, job_id in holders]
+    return [section("GPUs", table(["GPU", "Job"], rows, empty=""))] if rows else []
 
 
 def _job_row(row: JobRow, last: dict[str, Any] | None) -> list[object]:

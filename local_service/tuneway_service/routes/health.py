@@ -20,4 +20,6 @@ async def healthz(request: Request) -> JSONResponse:
     counts = await service_of(request).database.read(jobs.counts)
     running = counts.get(JobStatus.RUNNING, 0) + counts.get(JobStatus.PAUSING, 0)
     queued = counts.get(JobStatus.QUEUED, 0)
-    return JSONResponse({"status": "ok", "version": __version__, "running": running, "queued": queued})
+    slots = service_of(request).supervisor.slots
+    gpus = {"gpus": {name: slots.holder(name) for name in slots.devices}} if slots.devices else {}
+    return JSONResponse({"status": "ok", "version": __version__, "running": running, "queued": queued, **gpus})

@@ -69,7 +69,11 @@ async def jobs_list(request: Request) -> Response:
     service = service_of(request)
     found = await service.database.read(overview.gather_jobs, request.query_params.get("after"))
     base_url = str(request.base_url) + "v1"
-    return html(await anyio.to_thread.run_sync(overview.jobs_page, found, base_url, service.catalogue.bases))
+    return html(
+        await anyio.to_thread.run_sync(
+            overview.jobs_page, found, base_url, service.catalogue.bases, service.supervisor.slots
+        )
+    )
 
 
 @for_browsers

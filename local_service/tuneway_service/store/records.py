@@ -27,6 +27,7 @@ class JobBody:
         suffix: The client's part of the new model's name.
         metadata: The client's pairs.
         integrations: The integrations, each with the id of its run.
+        gpus: How many GPUs the client wants for it.
     """
 
     model: str
@@ -37,6 +38,7 @@ class JobBody:
     suffix: str | None = None
     metadata: Mapping[str, str] | None = None
     integrations: Sequence[Mapping[str, Any]] = ()
+    gpus: int | None = None
 
     @classmethod
     def decode(cls, text: str) -> Self:
