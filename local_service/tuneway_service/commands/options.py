@@ -159,7 +159,7 @@ class ServeOptions:
             token=self.token or None,
             max_connections=self.max_connections,
             # a job has a GPU at least, so the GPUs are the limit
-            concurrency=self.concurrency or max(1, len(gpus or ())),
+            concurrency=max(1, len(gpus or ())) if self.concurrency is None else self.concurrency,
             gpus=gpus,
             gpus_per_job=self.gpus_per_job,
             ray=ray,
