@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai import BadRequestError
 from support.hand_executor import Bench
 from support.openai_jobs import chats, openai_for, submit
 from support.service import running_service, until
@@ -148,6 +149,6 @@ def test_who_has_which_device_is_shown_and_more_than_there_are_is_refused():
         assert httpx.get(f"{root}/healthz").json()["gpus"] == {"cpu:0": None, "cpu:1": None}
         assert "cpu:1" in httpx.get(root).text
         file = client.files.create(file=("train.jsonl", chats(20)), purpose="fine-tune").id
-        with pytest.raises(Exception, match="The trainer 'bytes' uses no GPU") as caught:
+        with pytest.raises(BadRequestError, match="The trainer 'bytes' uses no GPU") as caught:
             submit(client, file, extra_body={"gpus": 1})
         assert caught.value.param == "gpus"
