@@ -302,7 +302,7 @@ def _start(connection: Connection, job_id: str, devices: Sequence[str]) -> JobRo
     row = jobs.find(connection, job_id)
     row = jobs.move(connection, job_id, Move.START, occupied=1, attempt=row.attempt + 1, step_at_start=row.step)
     if devices:
-        events.add(connection, row.seq, f"The job has {said(devices)}")
+        events.add(connection, row.seq, f"The job trains on {said(devices)}")
     return row
 
 

@@ -100,7 +100,7 @@ def test_a_job_has_as_many_devices_as_it_asks_for(client, service):
     for job_id in (both, one, plain):
         assert wait_for(client, job_id, seconds=SECONDS).status == "succeeded"
 
-    assert "The job has cpu:0 and cpu:1" in messages(client, both)
+    assert "The job trains on cpu:0 and cpu:1" in messages(client, both)
     assert "2 processes train together, one on each device" in messages(client, both)
-    assert "The job has cpu:0" in messages(client, one)
-    assert not any("The job has" in text for text in messages(client, plain))
+    assert "The job trains on cpu:0" in messages(client, one)
+    assert not any("trains on" in text for text in messages(client, plain))
