@@ -23,12 +23,24 @@ except ImportError:
         TaskDeferralTimeout,
     )
 
+try:
+    from airflow.sdk.observability.stats import Stats
+except ImportError:
+    from airflow.stats import Stats  # type: ignore[no-redef,unused-ignore]
+
+try:
+    from opentelemetry import trace
+except ImportError:
+    trace = None  # type: ignore[assignment,unused-ignore]
+
 __all__ = [
     "AirflowException",
     "AirflowFailException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "AirflowTaskTimeout",
+    "Stats",
     "TaskDeferralTimeout",
     "conf",
+    "trace",
 ]

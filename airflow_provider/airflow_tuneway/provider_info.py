@@ -43,7 +43,14 @@ def get_provider_info() -> dict[str, Any]:
         "name": NAME,
         "description": "Fine-tuning jobs as ordinary DAG steps.",
         "versions": [__version__],
-        "integrations": [{"integration-name": NAME, "tags": ["service"]}],
+        "integrations": [
+            {
+                "integration-name": NAME,
+                "how-to-guide": ["/docs/guides/airflow.md"],
+                "logo": "/docs/images/logo.svg",
+                "tags": ["service"],
+            }
+        ],
         "operators": [{"integration-name": NAME, "python-modules": ["airflow_tuneway.operators"]}],
         "hooks": [{"integration-name": NAME, "python-modules": ["airflow_tuneway.hooks"]}],
         "triggers": [{"integration-name": NAME, "python-modules": ["airflow_tuneway.triggers"]}],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_tuneway._errors import airflow_errors
+from airflow_tuneway._measures import Measures
 from airflow_tuneway._runs import requester_of
 from airflow_tuneway._telling import TaskTeller
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
@@ -36,6 +37,7 @@ class TunewayOperator(BaseOperator):
     def __init__(self, *, conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.conn_id = conn_id
+        self._measures: Measures | None = None
 
     @cached_property
     def hook(self) -> FineTuningHook:
@@ -48,8 +50,9 @@ class TunewayOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Do the step; Airflow calls this."""
+        self._measures = measures = Measures(context["ti"], type(self).__name__)
         try:
-            with airflow_errors():
+            with airflow_errors(), measures.span():
                 return self.work(self.hook.client, context)
         finally:
             self.hook.close()
@@ -59,8 +62,10 @@ class TunewayOperator(BaseOperator):
         """Do the step; the core's errors may be raised as they are."""
 
     def tell(self, news: News) -> None:
-        """Write a piece of news into the task's log."""
+        """Write a piece of news into the task's log, and count it."""
         self._teller.tell(news)
+        if self._measures is not None:
+            self._measures.hear(news)
 
     @cached_property
     def _teller(self) -> TaskTeller:

@@ -9,7 +9,7 @@ from airflow_tuneway._errors import airflow_errors
 from airflow_tuneway._telling import log_news
 from airflow_tuneway.operators._base import TunewayOperator
 from airflow_tuneway.operators._early import check_word_early
-from airflow_tuneway.operators._inputs import DataOperator, revealed
+from airflow_tuneway.operators._inputs import DataOperator, data_of
 from tuneway.choices import Order
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ class ValidateTrainingDataOperator(DataOperator):
 
         with airflow_errors():
             report = validate(
-                revealed(self.training_data),
-                validation_data=revealed(self.validation_data),
+                data_of(self.training_data),
+                validation_data=data_of(self.validation_data),
                 row=self.row,
                 order=self.order,
                 model=self.model,
@@ -136,8 +136,8 @@ class UploadTrainingFileOperator(DataOperator, TunewayOperator):
         from tuneway.steps import file_summary
 
         uploaded = client.upload(
-            revealed(self.training_data),
-            validation_data=revealed(self.validation_data),
+            data_of(self.training_data),
+            validation_data=data_of(self.validation_data),
             row=self.row,
             order=self.order,
             validate=self.validate,

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_tuneway._compat import AirflowFailException
+from airflow_tuneway._measures import Measures
 from airflow_tuneway._runs import is_over, is_own
 from airflow_tuneway.operators._base import TunewayOperator
 from tuneway._escape import one_line
@@ -143,7 +144,7 @@ class EndingOperator(TunewayOperator):
                     self._cancel(client, ti, job_id, why=why)
             if asked is not None:
                 for job in client.cancel_made_by(self.requester(ti), spec=asked, marks=self._marks):
-                    self.log.info("%s: %s is %s", why, one_line(job.id), one_line(job.status))
+                    self._tell_cancelled(ti, job, why)
 
     def _cancel(self, client: Client, ti: Any, job_id: str, *, why: str) -> Job | None:
         """Cancel the job if this task may; gives the job as it is then, None if it was left alone."""
@@ -155,5 +156,9 @@ class EndingOperator(TunewayOperator):
             self.log.info("%s: %s was made elsewhere and goes on", why, one_line(job_id))
             return None
         job = client.cancel(job_id)
-        self.log.info("%s: %s is %s", why, one_line(job_id), one_line(job.status))
+        self._tell_cancelled(ti, job, why)
         return job
+
+    def _tell_cancelled(self, ti: Any, job: Job, why: str) -> None:
+        self.log.info("%s: %s is %s", why, one_line(job.id), one_line(job.status))
+        Measures(ti, type(self).__name__).cancelled(job)

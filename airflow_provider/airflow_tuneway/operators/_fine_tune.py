@@ -10,7 +10,7 @@ from airflow_tuneway._literals import is_mapped
 from airflow_tuneway.links import store_job
 from airflow_tuneway.operators._create import SubmittingOperator
 from airflow_tuneway.operators._early import DATA, check_training_early
-from airflow_tuneway.operators._inputs import DataOperator, revealed
+from airflow_tuneway.operators._inputs import DataOperator, data_of
 from airflow_tuneway.operators._models import PUBLISHING_FIELDS, PublishingOperator
 from airflow_tuneway.operators._training import (
     DATA_FIELDS,
@@ -134,4 +134,4 @@ class FineTuneOperator(OneStepOperator):
     def training(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """The fields, as they are after rendering."""
         given = fields_of(self, FIELDS)
-        return given | {name: revealed(given[name]) for name in DATA if name in given}
+        return given | {name: data_of(given[name]) for name in DATA if name in given}

@@ -6,6 +6,7 @@ URLs with secrets are kept in a `HiddenData`, which shows a description of itsel
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ from airflow.sdk import BaseOperator
 
 from airflow_tuneway._literals import is_literal
 from airflow_tuneway.operators._early import DATA
+
+# of other stores' URLs, what stands before an @ isn't the name of a connection
+_BY_CONNECTION = re.compile(r"(s3[an]?|gc?s)://[^/@:?#]+@[^/@]+/")
 
 
 class HiddenData:
@@ -43,6 +47,16 @@ def revealed(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(map(revealed, value))
     return {key: revealed(item) for key, item in value.items()} if type(value) is dict else value
+
+
+def data_of(value: Any) -> Any:
+    """The data of a step. A URL with the name of a connection, as Airflow writes it, is opened by that connection."""
+    data = revealed(value)
+    if isinstance(data, str) and _BY_CONNECTION.match(data):
+        from airflow.sdk import ObjectStoragePath
+
+        return ObjectStoragePath(data)
+    return data
 
 
 class DataOperator(BaseOperator):

@@ -85,6 +85,14 @@ class PublishingOperator(TunewayOperator):
         tell_asset(context, version.name, told)
         return told
 
+    def get_openlineage_facets_on_start(self) -> Any:
+        """What Airflow's OpenLineage provider asks for when the task begins: the data, if the task is given some."""
+        from airflow_tuneway.lineage import lineage_at_start
+        from airflow_tuneway.operators._early import DATA
+        from airflow_tuneway.operators._inputs import revealed
+
+        return lineage_at_start(revealed(getattr(self, name, None)) for name in DATA)
+
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002
         """What Airflow's OpenLineage provider asks for when the task has succeeded."""
         from airflow_tuneway.lineage import lineage_of

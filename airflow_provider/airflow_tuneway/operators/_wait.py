@@ -20,6 +20,7 @@ from airflow_tuneway._compat import (
 from airflow_tuneway._connection import poll_of
 from airflow_tuneway._errors import airflow_errors, refuse
 from airflow_tuneway._literals import is_mapped
+from airflow_tuneway._measures import Measures
 from airflow_tuneway._runs import as_arguments, run_of
 from airflow_tuneway._telling import repeat_end
 from airflow_tuneway.hooks import FineTuningHook
@@ -110,12 +111,14 @@ class WaitingOperator(EndingOperator):
 
         job = Job.model_validate(event["job"]) if event["job"] else None
         repeat_end(self.log, event, job)
+        measures = Measures(context["ti"], type(self).__name__)
         error = event["error"]
+        measures.ended(job, error["kind"] if error is not None else None)
         if error is not None:
             timed_out = error["kind"] == "WaitTimeout"
             refuse(error, final=timed_out and self._time_is_up(context["ti"], event["job_id"]))
         try:
-            with airflow_errors():
+            with airflow_errors(), measures.span():
                 return self.done(context, cast("Job", job))
         finally:
             self.hook.close()

@@ -60,7 +60,7 @@ SERVICE = Package(
 AIRFLOW = Package(
     ROOT / "airflow_provider" / "airflow_tuneway",
     ours=OF_THE_CORE,
-    others=frozenset({"airflow"}),
+    others=frozenset({"airflow", "opentelemetry"}),
     others_in={"_pages": frozenset({"fastapi", "sqlalchemy"}), "_threads": frozenset({"asgiref"})},
 )
 PREFECT = Package(
