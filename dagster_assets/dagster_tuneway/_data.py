@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
-from dagster import AssetKey, AssetsDefinition, AssetSpec, SourceAsset
+from dagster import AssetKey, AssetsDefinition, AssetSpec, DagsterInvariantViolationError, SourceAsset
 
 from dagster_tuneway._names import filled
 from dagster_tuneway._runs import partition_of
-from tuneway.data import normal
+from tuneway.data import joined, normal
 from tuneway.errors import InvalidInput, InvalidSpec
 
 if TYPE_CHECKING:
@@ -58,10 +58,11 @@ class DataSource:
                 hint="Take it as an argument of your asset, and give its value.",
             )
         given = loaded[self.name] if self.asset else self.given
-        if callable(given):
+        if self.asset and isinstance(given, dict):
+            given = self._of_partitions(context, given)
+        elif callable(given):
             given = given(context)
-        if isinstance(given, Mapping) and isinstance(given.get("path"), str | PathLike):
-            given = given["path"]
+        given = _place(given)
         if isinstance(given, int | float) and self.name == "validation_data":  # a share; the core checks it
             return given
         if isinstance(given, str) or type(given).__module__.startswith("pathlib"):
@@ -74,6 +75,26 @@ class DataSource:
                 f"{whose} gave data that can't be used: {error}",
                 hint="Give a path or URL, rows (an iterable of dictionaries), or a frame.",
             ) from None
+
+    def _of_partitions(self, context: AssetExecutionContext | AssetCheckExecutionContext, given: Any) -> Any:
+        """The data of all partitions in their order, where an I/O manager gives each partition's value by its key."""
+        step = context.op_execution_context
+        try:
+            step.asset_partitions_def_for_input(self.name)
+        except DagsterInvariantViolationError:  # the asset has no partitions
+            return given
+        keys = step.asset_partition_keys_for_input(self.name)
+        if not given or not given.keys() <= {*keys}:
+            return given
+        parts = [given[key] for key in keys if key in given]
+        return joined([_place(part) for part in parts], field=self.name)
+
+
+def _place(given: Any) -> Any:
+    """The path in the output of a step, or the data as it is."""
+    if isinstance(given, Mapping) and isinstance(given.get("path"), str | PathLike):
+        return given["path"]
+    return given
 
 
 def _is_asset(given: Any) -> TypeGuard[AssetLike]:

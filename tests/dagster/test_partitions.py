@@ -92,6 +92,28 @@ def test_an_asset_with_the_same_partitions_gives_each_its_own(run, rows):
     assert [one["training_file"].metadata["rows"].value for one in made] == [24, 23]
 
 
+@pytest.mark.parametrize("kind", ["rows", "path"])
+def test_a_model_without_partitions_learns_from_all_days_of_an_asset_in_their_order(
+    run, resources, rows, tmp_path, server, kind
+):
+    @dg.asset(partitions_def=dg.DailyPartitionsDefinition("2026-01-01", end_date="2026-01-04"))
+    def tickets(context):
+        some = rows[context.partition_time_window.start.day * 8 - 8 :][:8]
+        return some if kind == "rows" else str(write(tmp_path / f"{context.partition_key}.jsonl", some))
+
+    whole = assets_of("whole", rows, None)
+    assets = assets_of("days", tickets, None)
+    stored = {**resources, "io_manager": dg.FilesystemIOManager(base_dir=str(tmp_path / "store"))}
+    for day in ("2026-01-03", "2026-01-01", "2026-01-02"):
+        run([tickets], partition_key=day, resources=stored)
+
+    made = run([tickets.to_source_asset(), *assets], resources=stored, selection=[assets.training_file])
+    at_once = run(whole, selection=[whole.training_file])
+
+    sha256 = [materializations(one)["training_file"].metadata["sha256"].value for one in (made, at_once)]
+    assert sha256[0] == sha256[1]
+
+
 def ranged(first, last):
     """What Dagster tags a run with that is about a range of partitions."""
     return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}

@@ -3,6 +3,7 @@
 from tuneway.data._encoding import WrittenLines, chat_texts, encode, is_plain_chat
 from tuneway.data._given import GivenData
 from tuneway.data._inputs import is_frame, is_place, shown_input
+from tuneway.data._joined import joined
 from tuneway.data._local import open_file, unreadable_file
 from tuneway.data._sources import ROWS, name_of, normal
 from tuneway.data._spool import Spool
@@ -25,6 +26,7 @@ __all__ = [
     "is_frame",
     "is_place",
     "is_plain_chat",
+    "joined",
     "name_of",
     "normal",
     "open_file",
