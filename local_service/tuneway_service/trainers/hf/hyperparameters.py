@@ -2,12 +2,13 @@
 
 - `n_epochs`: by `auto_epochs`, the hosted service's rule.
 - `batch_size`: a hundredth of the examples (for dpo and reinforcement a fiftieth), between 1 and 32, so that few
-  examples still make many steps. Memory doesn't depend on it: a batch is processed in parts.
+  examples still make many steps. Memory hardly depends on it: a batch is computed in parts (see `room`).
 - `learning_rate_multiplier`: 1, which is the rate of `base_rate`: for LoRA 1e-3 below a billion weights, and 2e-4
   from there; for all weights a tenth of that. dpo and reinforcement use a tenth of the supervised rate. The rate
   rises over the first tenth of the steps (at most 100), then falls linearly to 0.
 - `lora`: true; false trains all weights. `lora_r`: 16; the adapters' alpha is twice the rank.
 - `context_length`: the model's own. The end of longer examples is cut off.
+- `gradient_checkpointing`: "auto" switches it on when the memory doesn't suffice without it.
 - dpo: `beta` is 0.1.
 - reinforcement: `compute_multiplier` is 1, which means 8 answers to each question; `eval_interval` is the steps of an
   epoch; `eval_samples` is 1; `reasoning_effort` sets the longest answer: low 128 tokens, default 256, medium 512,
@@ -47,6 +48,7 @@ def resolve_hyperparameters(method: str, requested: Mapping[str, Any], n_example
         "lora": True,
         "lora_r": 16,
         "context_length": base.context_length,
+        "gradient_checkpointing": "auto",
     }
     if method == "dpo":
         defaults["beta"] = 0.1
@@ -68,6 +70,12 @@ def resolve_hyperparameters(method: str, requested: Mapping[str, Any], n_example
 def _check(settled: Mapping[str, Any], base: Base) -> None:
     if not isinstance(settled["lora"], bool):
         raise InvalidSpec("lora must be true or false", field="lora", hint="false trains all weights.")
+    if settled["gradient_checkpointing"] not in (True, False, "auto"):
+        raise InvalidSpec(
+            'gradient_checkpointing must be true, false or "auto"',
+            field="gradient_checkpointing",
+            hint='"auto" switches it on when the memory doesn\'t suffice.',
+        )
     for name, most in (("lora_r", 256), ("context_length", base.context_length)):
         value = settled[name]
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:

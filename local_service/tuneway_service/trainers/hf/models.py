@@ -20,6 +20,7 @@ from transformers.utils import logging
 
 from tuneway_service.folder import replace
 from tuneway_service.trainers.hf.facts import ADAPTER, FACTS, read_facts
+from tuneway_service.trainers.hf.room import Room
 from tuneway_service.trainers.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Tuned:
         stops: The tokens that end an answer.
         on_base: Whether only an adapter of the trainer's base model is tuned, so that the base needn't be written.
         ranks: The processes that have the same model, and train it together.
+        room: How much is computed at once.
     """
 
     model: Any
@@ -55,6 +57,10 @@ class Tuned:
     stops: frozenset[int]
     on_base: bool
     ranks: Ranks = field(default_factory=Ranks)
+    room: Room = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.room = Room(self.model)
 
     @property
     def plain(self) -> Any:

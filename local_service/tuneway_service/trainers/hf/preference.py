@@ -14,7 +14,7 @@ from torch.nn.functional import logsigmoid
 
 from tuneway_service.trainers.hf.objectives import HfDataset, PlainObjective
 from tuneway_service.trainers.hf.reading import RowReading
-from tuneway_service.trainers.hf.scoring import in_parts, score
+from tuneway_service.trainers.hf.scoring import over_parts, score
 from tuneway_service.trainers.metric_sums import MetricSums
 
 if TYPE_CHECKING:
@@ -32,11 +32,8 @@ if TYPE_CHECKING:
 class HfPreference(PlainObjective):
     """Learns to prefer one answer to another."""
 
-    def __init__(
-        self, tuned: Tuned, preparer: Preparer, train: Path, valid: Path | None, room: int, *, beta: float
-    ) -> None:
+    def __init__(self, tuned: Tuned, preparer: Preparer, train: Path, valid: Path | None, *, beta: float) -> None:
         self.tuned = tuned
-        self.room = room
         self.beta = beta
 
         def read(path: Path) -> HfDataset[Pair]:
@@ -65,8 +62,11 @@ class HfPreference(PlainObjective):
 
     def _preferences(self, pairs: Sequence[Pair]) -> torch.Tensor:
         found = torch.zeros(len(pairs))
-        for numbers, part in in_parts(pairs, self.room, self.tuned.ranks):
-            found[numbers] = _preferred(score(self.tuned, part)).cpu()
+
+        def add(_: MetricSums, numbers: Sequence[int], part: Sequence[Example]) -> None:
+            found[list(numbers)] = _preferred(score(self.tuned, part)).cpu()
+
+        over_parts(self.tuned, pairs, add)
         self.tuned.ranks.add_up(found)
         return found
 
@@ -85,11 +85,11 @@ class HfPreference(PlainObjective):
             return self._go_over(self.valid, "valid", rows, learn=False)
 
     def _go_over(self, dataset: HfDataset[Pair], name: str, rows: Sequence[int], *, learn: bool) -> MetricSums:
-        sums = MetricSums()
         reference = self._reference[name][list(rows)]
-        for numbers, part in in_parts([dataset[row] for row in rows], self.room, self.tuned.ranks):
+
+        def add(sums: MetricSums, numbers: Sequence[int], part: Sequence[Example]) -> None:
             scored = score(self.tuned, part)
-            margins = self.beta * (_preferred(scored) - reference[numbers].to(self.tuned.device))
+            margins = self.beta * (_preferred(scored) - reference[list(numbers)].to(self.tuned.device))
             losses = -logsigmoid(margins)
             if learn:
                 (losses.sum() / len(rows)).backward()
@@ -98,7 +98,8 @@ class HfPreference(PlainObjective):
             sums.add_hits(int(scored.hits[::2].sum()), int(scored.mask[::2].sum()))
             for margin in margins.tolist():
                 sums.add_pair(margin)
-        return sums.of_all(self.tuned.ranks)
+
+        return over_parts(self.tuned, [dataset[row] for row in rows], add, learning=learn)
 
 
 def _preferred(scored: Scored) -> torch.Tensor:

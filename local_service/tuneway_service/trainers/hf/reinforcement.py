@@ -20,7 +20,7 @@ from tuneway_service.trainers.hf.hyperparameters import ANSWER_TOKENS, MAX_GRADE
 from tuneway_service.trainers.hf.objectives import HfDataset, StatelessObjective
 from tuneway_service.trainers.hf.reading import RowReading
 from tuneway_service.trainers.hf.sampling import answers_to
-from tuneway_service.trainers.hf.scoring import in_parts, score
+from tuneway_service.trainers.hf.scoring import over_parts, score
 from tuneway_service.trainers.metric_sums import MetricSums
 from tuneway_service.trainers.reward_metrics import StepTrials, Tried
 
@@ -42,15 +42,12 @@ EPSILON = 1e-4
 class HfReinforcement(StatelessObjective):
     """Learns to give answers with a high reward."""
 
-    def __init__(
-        self, tuned: Tuned, preparer: Preparer, train: Path, valid: Path | None, room: int, *, run: TrainingRun
-    ) -> None:
+    def __init__(self, tuned: Tuned, preparer: Preparer, train: Path, valid: Path | None, *, run: TrainingRun) -> None:
         if run.grade is None:
             raise InvalidSpec("reinforcement needs a grader", field="grader")
         settings = run.hyperparameters
         self.tuned = tuned
         self.encoder = preparer.encoder
-        self.room = room
         # a job of an earlier version has no such setting
         self._grades = Grades(run.grade, settings.get("max_grader_failures", MAX_GRADER_FAILURES))
         self._seed = run.seed
@@ -80,12 +77,15 @@ class HfReinforcement(StatelessObjective):
         }
         advantages = torch.tensor([worth[number] for number in compared])
         total = sum(self._learned.values())
-        for numbers, part in in_parts([[examples[number]] for number in compared], self.room, self.tuned.ranks):
+
+        def add(_: MetricSums, numbers: Sequence[int], part: Sequence[Example]) -> None:
             scored = score(self.tuned, part)
-            weight = advantages[numbers].to(self.tuned.device).unsqueeze(1)
+            weight = advantages[list(numbers)].to(self.tuned.device).unsqueeze(1)
             # this model gave the answers, so the ratio is 1, and only its gradient matters
             ratio = (scored.log_probabilities - scored.log_probabilities.detach()).exp()
             (-(weight * ratio * scored.mask).sum() / total).backward()
+
+        over_parts(self.tuned, [[examples[number]] for number in compared], add, learning=True)
         self._trials.training = time.perf_counter() - began
         return _metric_sums(tried.scored)
 
@@ -114,7 +114,7 @@ class HfReinforcement(StatelessObjective):
         self.tuned.model.eval()
         prompts = [prompt for prompt, _ in questions for _ in range(count)]
         began = time.perf_counter()
-        answers = answers_to(self.tuned, prompts, self._longest, self.room, seed=f"{self._seed}/{place}")
+        answers = answers_to(self.tuned, prompts, self._longest, seed=f"{self._seed}/{place}")
         seconds = time.perf_counter() - began
         self.tuned.model.train()
         gradings = self._graded([item for _, item in questions for _ in range(count)], answers)

@@ -22,24 +22,21 @@ LARGEST = 1 - 2**-24
 """The largest number below 1 in single precision."""
 
 
-def answers_to(
-    tuned: Tuned, prompts: Sequence[Sequence[int]], longest: int, room: int, *, seed: str
-) -> list[list[int]]:
+def answers_to(tuned: Tuned, prompts: Sequence[Sequence[int]], longest: int, *, seed: str) -> list[list[int]]:
     """An answer to each prompt, up to the token that ends it, sampled with the model's own probabilities.
 
     Each process of a gang samples its share, and all get all answers.
     """
     own = tuned.ranks.share([len(prompt) + longest for prompt in prompts])
-    found = _sampled(
-        tuned, [prompts[number] for number in own], longest, room, seeds=[f"{seed}/{number}" for number in own]
+    ours, seeds = [prompts[number] for number in own], [f"{seed}/{number}" for number in own]
+    found = tuned.room.fit(
+        lambda: _sampled(tuned, ours, longest, seeds=seeds), [len(prompt) + longest for prompt in ours]
     )
     every = [pair for pairs in tuned.ranks.gathered([*zip(own, found, strict=True)]) for pair in pairs]
     return [list(answer) for _, answer in sorted(every)]
 
 
-def _sampled(
-    tuned: Tuned, prompts: Sequence[Sequence[int]], longest: int, room: int, *, seeds: Sequence[str]
-) -> list[list[int]]:
+def _sampled(tuned: Tuned, prompts: Sequence[Sequence[int]], longest: int, *, seeds: Sequence[str]) -> list[list[int]]:
     settings = GenerationConfig(
         do_sample=False,  # the noise makes a sample of the best token
         max_new_tokens=longest,
@@ -49,7 +46,7 @@ def _sampled(
     )
     found: list[list[int]] = []
     width = max(map(len, prompts), default=0) + longest
-    size = max(1, room // width)
+    size = max(1, tuned.room.tokens // width)
     for start in range(0, len(prompts), size):
         ids, mask = _padded(prompts[start : start + size], tuned.pad, tuned.device)
         noise = Noise(seeds[start : start + size], ids.shape[1], longest, tuned.device)

@@ -9,9 +9,10 @@ import torch
 from trl.trainer.utils import selective_log_softmax
 
 from tuneway_service.trainers.hf.tokens import UNLEARNED
+from tuneway_service.trainers.metric_sums import MetricSums
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tuneway_service.trainers.hf.models import Tuned
     from tuneway_service.trainers.hf.tokens import Example
@@ -59,6 +60,33 @@ def _padded(examples: Sequence[Example], pad: int, device: torch.device) -> tupl
         ids[row, : len(example)] = torch.tensor(example.ids)
         labels[row, : len(example)] = torch.tensor(example.labels)
     return ids.to(device), labels.to(device)
+
+
+def over_parts(
+    tuned: Tuned,
+    groups: Sequence[Sequence[Example]],
+    add: Callable[[MetricSums, Sequence[int], Sequence[Example]], None],
+    *,
+    learning: bool = False,
+) -> MetricSums:
+    """Compute groups of examples, in parts that fit into memory; each process of a gang computes its share.
+
+    Args:
+        tuned: The model.
+        groups: The examples.
+        add: Computes a part, and adds to the sums what it measured. It gets the numbers of the part's groups, and
+            their examples. When a part doesn't fit into memory, all parts are computed again.
+        learning: Whether `add` computes gradients.
+    """
+
+    def compute() -> MetricSums:
+        sums = MetricSums()
+        for numbers, part in in_parts(groups, tuned.room.tokens, tuned.ranks):
+            add(sums, numbers, part)
+        return sums
+
+    sizes = [max(map(len, group)) * len(group) for group in groups]
+    return tuned.room.fit(compute, sizes, learning=learning).of_all(tuned.ranks)
 
 
 def in_parts(groups: Sequence[Sequence[Example]], room: int, ranks: Ranks) -> Iterator[tuple[list[int], list[Example]]]:

@@ -8,7 +8,7 @@ import torch
 
 from tuneway_service.trainers.hf.objectives import HfDataset, StatelessObjective
 from tuneway_service.trainers.hf.reading import RowReading
-from tuneway_service.trainers.hf.scoring import Scored, in_parts, score
+from tuneway_service.trainers.hf.scoring import Scored, over_parts, score
 from tuneway_service.trainers.metric_sums import MetricSums
 
 if TYPE_CHECKING:
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 class HfSupervised(StatelessObjective):
     """Learns the answers of the rows."""
 
-    def __init__(self, tuned: Tuned, preparer: Preparer, train: Path, valid: Path | None, room: int) -> None:
+    def __init__(self, tuned: Tuned, preparer: Preparer, train: Path, valid: Path | None) -> None:
         self.tuned = tuned
-        self.room = room
 
         def read(path: Path) -> HfDataset[list[Example]]:
             return HfDataset(path, RowReading("supervised"), preparer, lambda examples, _: examples)
@@ -43,6 +42,7 @@ class HfSupervised(StatelessObjective):
         return self._go_over(
             [example for row in rows for example in self.train[row]],
             lambda scored: (-scored.log_probabilities.sum() / total).backward(),
+            learning=True,
         )
 
     def measure(self, rows: Sequence[int], step: int) -> MetricSums:  # noqa: ARG002
@@ -51,12 +51,14 @@ class HfSupervised(StatelessObjective):
         with torch.no_grad():
             return self._go_over([example for row in rows for example in self.valid[row]], lambda _: None)
 
-    def _go_over(self, examples: Sequence[Example], act: Callable[[Scored], None]) -> MetricSums:
-        sums = MetricSums()
-        for _, part in in_parts([[example] for example in examples], self.room, self.tuned.ranks):
+    def _go_over(
+        self, examples: Sequence[Example], act: Callable[[Scored], None], *, learning: bool = False
+    ) -> MetricSums:
+        def add(sums: MetricSums, _: Sequence[int], part: Sequence[Example]) -> None:
             scored = score(self.tuned, part)
             act(scored)
             learned = int(scored.mask.sum())
             sums.add_loss(-float(scored.log_probabilities.detach().sum()), learned)
             sums.add_hits(int(scored.hits.sum()), learned)
-        return sums.of_all(self.tuned.ranks)
+
+        return over_parts(self.tuned, [[example] for example in examples], add, learning=learning)

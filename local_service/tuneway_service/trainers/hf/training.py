@@ -17,6 +17,7 @@ from tuneway_service.trainers.hf.models import export, load_to_tune, written_who
 from tuneway_service.trainers.hf.preference import HfPreference
 from tuneway_service.trainers.hf.preparing import Preparer
 from tuneway_service.trainers.hf.reinforcement import HfReinforcement
+from tuneway_service.trainers.hf.room import Room, out_of_memory
 from tuneway_service.trainers.hf.supervised import HfSupervised
 from tuneway_service.trainers.hf.tokens import VERSION, Encoder
 
@@ -33,8 +34,6 @@ STATE = "state.pt"
 LARGEST_NORM = 1.0
 VALIDATIONS = 10
 """How many batches of validation rows are measured in a whole training."""
-ROOM = {"cpu": 1024, "cuda": 32_768}
-"""How many tokens, including padding, are processed at once."""
 
 _POSITION = ("step", "checkpointed", "trained_tokens", "metrics")
 
@@ -50,6 +49,9 @@ class HfTraining:
         self._run = run
         self._tuned: Tuned = load_to_tune(base, run.base, settings, run.seed)
         self._tuned.ranks = run.ranks
+        # a job of an earlier version has no such setting
+        checkpointing = settings.get("gradient_checkpointing", "auto")
+        self._tuned.room = Room(self._tuned.model, self._tuned.device.type, checkpointing)
         self._tuned.model.train()
         self._objective: HfObjective = self._make_objective()
         self._batch_size: int = settings["batch_size"]
@@ -70,7 +72,7 @@ class HfTraining:
         run, tuned = self._run, self._tuned
         encoder = Encoder(tuned.tokenizer, tuned.stops, run.hyperparameters["context_length"])
         preparer = Preparer(encoder, run.prepared, run.tell, run.ranks)
-        rows = (tuned, preparer, run.train_path, run.valid_path, ROOM[tuned.device.type])
+        rows = (tuned, preparer, run.train_path, run.valid_path)
         if run.method == "dpo":
             return HfPreference(*rows, beta=run.hyperparameters["beta"])
         if run.method == "reinforcement":
@@ -104,7 +106,7 @@ class HfTraining:
                 with _memory(self._run):
                     self._learn()
                 groups = self._objective.groups(time.perf_counter() - began)
-                remarks = self._objective.remarks(self._step)
+                remarks = (*self._objective.remarks(self._step), *self._tuned.room.told())
                 yield Step(self._step, self.total_steps, dict(self._metrics), remarks, groups)
             else:
                 return
@@ -179,6 +181,7 @@ class HfTraining:
             "weights": self._weights,
             "optimiser": self._optimiser.state_dict(),
             "beginning": self._objective.reference(),
+            "room": self._tuned.room.saved(),
         }
         with written_whole(folder) as unfinished:
             torch.save(state, unfinished / STATE)
@@ -205,6 +208,8 @@ class HfTraining:
                 weight.copy_(state["weights"][name])
         training._optimiser.load_state_dict(state["optimiser"])
         training._objective.restore(state["beginning"])
+        if "room" in state:
+            training._tuned.room.restore(state["room"])
         for name in _POSITION:
             setattr(training, f"_{name}", state["position"][name])
         return training
@@ -230,8 +235,7 @@ def _memory(run: TrainingRun) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        words = str(error).lower()
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "can't allocate memory" not in words:
+        if not out_of_memory(error):
             raise
         settings = run.hyperparameters
         lower = [f"context_length (now {settings['context_length']}) or the longest examples"]
