@@ -478,6 +478,7 @@ def test_settled_hyperparameters_follow_the_stated_rules(trainer):
     assert trainer.resolve("supervised", {"lora_r": "auto"}, 200) == {
         "n_epochs": 3, "batch_size": 2, "learning_rate_multiplier": 1.0, "lora": True, "lora_r": 16,
         "context_length": 512,
+        "gradient_checkpointing": "auto",
     }  # fmt: skip
 
 
