@@ -48,11 +48,27 @@ def test_each_place_and_each_answer_has_other_random_numbers():
     assert 0.4 < float((first > 0.3665).float().mean()) < 0.6
 
 
-def test_an_answer_is_the_same_alone_and_beside_others(tuned):
-    together = answers_to(tuned, PROMPTS, 12, 1024, seed="s")
-    assert answers_to(tuned, PROMPTS, 12, 1, seed="s") == together  # one at a time
+def test_an_answer_is_the_same_alone_and_beside_others(tuned, monkeypatch):
+    together = answers_to(tuned, PROMPTS, 12, seed="s")
     assert together[0] != together[3]  # the same question, another answer
-    assert answers_to(tuned, PROMPTS, 12, 1024, seed="t") != together
+    assert answers_to(tuned, PROMPTS, 12, seed="t") != together
+    monkeypatch.setattr(tuned.room, "tokens", 1)  # one at a time
+    assert answers_to(tuned, PROMPTS, 12, seed="s") == together
+
+
+def test_answers_that_do_not_fit_into_memory_together_are_sampled_apart(tuned, monkeypatch):
+    together = answers_to(tuned, PROMPTS, 12, seed="s")
+    generate = tuned.model.generate
+
+    def full(input_ids, **options):
+        if len(input_ids) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return generate(input_ids=input_ids, **options)
+
+    monkeypatch.setattr(tuned.model, "generate", full)
+    monkeypatch.setattr(tuned.room, "tokens", 1024)
+    assert answers_to(tuned, PROMPTS, 12, seed="s") == together
+    assert tuned.room.tokens < 1024
 
 
 class Half(Ranks):
@@ -70,12 +86,12 @@ class Half(Ranks):
 
 
 def test_two_processes_sample_the_answers_of_one(tuned, monkeypatch):
-    whole = answers_to(tuned, PROMPTS, 12, 1024, seed="s")
+    whole = answers_to(tuned, PROMPTS, 12, seed="s")
     found: dict[int, list[int]] = {}
     for rank in range(2):
         half = Half(rank)
         monkeypatch.setattr(tuned, "ranks", half)
-        answers_to(tuned, PROMPTS, 12, 1024, seed="s")
+        answers_to(tuned, PROMPTS, 12, seed="s")
         assert len(half.given) == 2
         found |= dict(half.given)
     assert [found[number] for number in range(4)] == whole
@@ -83,4 +99,4 @@ def test_two_processes_sample_the_answers_of_one(tuned, monkeypatch):
 
 def test_a_process_without_a_share_samples_nothing(tuned, monkeypatch):
     monkeypatch.setattr(tuned, "ranks", Half(1))
-    assert answers_to(tuned, PROMPTS[:1], 12, 1024, seed="s") == []
+    assert answers_to(tuned, PROMPTS[:1], 12, seed="s") == []
