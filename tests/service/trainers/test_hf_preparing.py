@@ -171,20 +171,25 @@ def test_of_two_that_need_the_same_rows_one_prepares_them_and_the_other_waits(pa
 
 
 class Pair(Ranks):
-    """Two processes of a gang, as threads."""
+    """Two processes of a gang, as threads. The second one is slow: it goes on when the first is a step ahead."""
 
     size = 2
 
-    def __init__(self, rank, barrier):
-        self.rank, self._barrier = rank, barrier
+    def __init__(self, rank, barrier, ahead):
+        self.rank, self._barrier, self._ahead, self._met = rank, barrier, ahead, 0
 
     def gathered(self, content):
-        self._barrier.wait(30)
+        self._met += 1
+        if self.first and self._met > 1:
+            self._ahead.set()
+        self._barrier.wait(10)
+        if not self.first:
+            assert self._ahead.wait(10)
         return [content, content]
 
 
 def test_of_a_gang_the_first_process_prepares_since_only_its_words_are_heard(path, tmp_path, monkeypatch):
-    barrier = threading.Barrier(2)
+    barrier, ahead = threading.Barrier(2), threading.Event()
     makers = []
     original = Batches.supervised
 
@@ -194,14 +199,21 @@ def test_of_a_gang_the_first_process_prepares_since_only_its_words_are_heard(pat
 
     monkeypatch.setattr(Batches, "supervised", noted)
 
+    other = write(tmp_path / "other.jsonl", ROWS[:50])
+    ended = []
+
     def prepare(rank):
-        Preparer(make_encoder(), tmp_path / "prepared", ranks=Pair(rank, barrier)).prepared(path, SUPERVISED)
+        preparer = Preparer(make_encoder(), tmp_path / "prepared", ranks=Pair(rank, barrier, ahead))
+        for file in (path, other, path):  # neither may hold what the other one waits for
+            preparer.prepared(file, SUPERVISED)
+        ended.append(rank)
 
     threads = [threading.Thread(target=prepare, args=[rank], name=f"rank {rank}") for rank in (1, 0)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert sorted(ended) == [0, 1]
     assert set(makers) == {"rank 0"}
 
 

@@ -96,11 +96,18 @@ class Preparer:
                 return task.done(Path(name))
         self.folder.mkdir(mode=0o700, exist_ok=True)
         if not self.ranks.first:
-            self.ranks.any(False)
+            self._meet()  # until the first process, whose words are heard, has the lock
         with _locked(self.folder / "lock"):
             if self.ranks.first:
-                self.ranks.any(False)
-            return self._found(task, f"{path.stem}-")
+                self._meet()
+            found = self._found(task, f"{path.stem}-")
+        # the first process may not take the lock for the next file while another one waits for it here
+        self._meet()
+        return found
+
+    def _meet(self) -> None:
+        """Wait for all processes that train together."""
+        self.ranks.told(None)
 
     def _found(self, task: Task, prefix: str) -> PreparedRows:
         """What is there, or else a new folder in place of older ones."""
