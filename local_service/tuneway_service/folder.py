@@ -149,7 +149,7 @@ class JobFolder:
         lock = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             give_up = time.monotonic() + patience
-            while not _try_lock(lock):
+            while not try_lock(lock):
                 # `held` takes the lock for a moment, so wait a little
                 if time.monotonic() > give_up:
                     raise Taken(self.path.name)
@@ -265,7 +265,8 @@ class JobFolder:
         return None
 
 
-def _try_lock(lock: int) -> bool:
+def try_lock(lock: int) -> bool:
+    """Take the lock of an open file, unless another process has it; file systems without locks give it to everyone."""
     try:
         _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -290,7 +291,7 @@ def _is_free(path: Path) -> bool:
     except FileNotFoundError:
         return True
     try:
-        return _try_lock(lock)
+        return try_lock(lock)
     finally:
         os.close(lock)
 

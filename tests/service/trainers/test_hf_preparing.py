@@ -24,7 +24,6 @@ from tuneway_service.trainers.hf.prepared import FILES, INDEX, RowsPart
 from tuneway_service.trainers.hf.preparing import Preparer
 from tuneway_service.trainers.hf.reading import RowReading
 from tuneway_service.trainers.hf.tokens import Encoder
-from tuneway_service.trainers.ranks import Ranks
 
 
 def talk(number, said="yes", **more):
@@ -170,51 +169,32 @@ def test_of_two_that_need_the_same_rows_one_prepares_them_and_the_other_waits(pa
     assert len(made) == len(ROWS)
 
 
-class Pair(Ranks):
-    """Two processes of a gang, as threads. The second one is slow: it goes on when the first is a step ahead."""
+def test_who_waits_for_another_process_tells_what_that_one_tells(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "CHUNK_BYTES", path.stat().st_size // 4)
+    monkeypatch.setattr(preparing, "LOOK_SECONDS", 0.01)
+    folder, passed_on, heard = tmp_path / "prepared", [], threading.Event()
+    times = iter(range(0, 1_000, 40))
 
-    size = 2
+    def hear(remark):
+        passed_on.append(remark)
+        heard.set()
 
-    def __init__(self, rank, barrier, ahead):
-        self.rank, self._barrier, self._ahead, self._met = rank, barrier, ahead, 0
+    waiter = threading.Thread(
+        target=lambda: Preparer(make_encoder(), folder, hear, processes=1).prepared(path, SUPERVISED)
+    )
+    told = []
 
-    def gathered(self, content):
-        self._met += 1
-        if self.first and self._met > 1:
-            self._ahead.set()
-        self._barrier.wait(10)
-        if not self.first:
-            assert self._ahead.wait(10)
-        return [content, content]
+    def tell(remark):
+        told.append(remark)
+        if len(told) == 1:
+            waiter.start()
+        else:
+            assert heard.wait(30)  # the first words were written when they had been told
 
-
-def test_of_a_gang_the_first_process_prepares_since_only_its_words_are_heard(path, tmp_path, monkeypatch):
-    barrier, ahead = threading.Barrier(2), threading.Event()
-    makers = []
-    original = Batches.supervised
-
-    def noted(self, rows):
-        makers.append(threading.current_thread().name)
-        return original(self, rows)
-
-    monkeypatch.setattr(Batches, "supervised", noted)
-
-    other = write(tmp_path / "other.jsonl", ROWS[:50])
-    ended = []
-
-    def prepare(rank):
-        preparer = Preparer(make_encoder(), tmp_path / "prepared", ranks=Pair(rank, barrier, ahead))
-        for file in (path, other, path):  # neither may hold what the other one waits for
-            preparer.prepared(file, SUPERVISED)
-        ended.append(rank)
-
-    threads = [threading.Thread(target=prepare, args=[rank], name=f"rank {rank}") for rank in (1, 0)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(ended) == [0, 1]
-    assert set(makers) == {"rank 0"}
+    Preparer(make_encoder(), folder, tell, processes=1, clock=lambda: next(times)).prepared(path, SUPERVISED)
+    waiter.join()
+    assert passed_on[0] == told[0]
+    assert set(passed_on) <= set(told)
 
 
 def test_what_is_half_made_is_removed_when_the_disk_is_full(preparer, path, monkeypatch):

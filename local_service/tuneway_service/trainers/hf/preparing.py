@@ -8,7 +8,6 @@ input does, so also when the worker is killed.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import pickle
@@ -30,12 +29,11 @@ import tokenizers
 import transformers
 
 from tuneway.errors import InvalidInput
-from tuneway_service.folder import NO_LOCKS
+from tuneway_service.folder import replace, try_lock
 from tuneway_service.trainers.base import Remark
 from tuneway_service.trainers.hf.batches import Batches
 from tuneway_service.trainers.hf.prepared import Cut, PreparedRows, RowsPart, key_of
 from tuneway_service.trainers.hf.tokens import VERSION, Encoder
-from tuneway_service.trainers.ranks import Ranks
 from tuneway_service.trainers.rows import LineChunk, chunks_of, lines_of, on_line, read_line
 
 if TYPE_CHECKING:
@@ -49,6 +47,9 @@ ALONE_BYTES = 8 << 20
 BATCH = 64
 """How many rows are tokenised by one call."""
 TELL_SECONDS = 30.0
+LOOK_SECONDS = 0.2
+TOLD = "told.json"
+"""The last words of a process that prepares, for those that wait for it."""
 COMMAND = (sys.executable, "-m", "tuneway_service.trainers.hf.preparing")
 
 
@@ -68,8 +69,6 @@ class Preparer:
         encoder: Makes the tokens.
         folder: Where prepared rows are kept; None keeps nothing.
         tell: Takes remarks about the progress.
-        ranks: The processes that train together. The first one prepares; the others wait for it where they have the
-            same folder.
         processes: How many processes may prepare.
         clock: The current time in seconds.
     """
@@ -77,9 +76,9 @@ class Preparer:
     encoder: Encoder
     folder: Path | None = None
     tell: Callable[[Remark], None] = lambda _: None
-    ranks: Ranks = field(default_factory=Ranks)
     processes: int = field(default_factory=usable_processors)
     clock: Callable[[], float] = time.monotonic
+    _passed_on: Remark | None = None
 
     def prepared(self, path: Path, reading: RowReading) -> PreparedRows:
         """The rows of a file as examples.
@@ -95,19 +94,17 @@ class Preparer:
                 # the files stay mapped when they have no name any more
                 return task.done(Path(name))
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        if not self.ranks.first:
-            self._meet()  # until the first process, whose words are heard, has the lock
-        with _locked(self.folder / "lock"):
-            if self.ranks.first:
-                self._meet()
-            found = self._found(task, f"{path.stem}-")
-        # the first process may not take the lock for the next file while another one waits for it here
-        self._meet()
-        return found
+        with _locked(self.folder / "lock", self._pass_on):
+            return self._found(task, f"{path.stem}-")
 
-    def _meet(self) -> None:
-        """Wait for all processes that train together."""
-        self.ranks.told(None)
+    def _pass_on(self) -> None:
+        """Tell what another process, which this one waits for, tells: of a gang only one process is heard."""
+        assert self.folder is not None
+        with suppress(OSError, ValueError, TypeError):
+            remark = Remark(**json.loads((self.folder / TOLD).read_bytes()))
+            if remark != self._passed_on:
+                self._passed_on = remark
+                self.tell(remark)
 
     def _found(self, task: Task, prefix: str) -> PreparedRows:
         """What is there, or else a new folder in place of older ones."""
@@ -127,6 +124,7 @@ class Preparer:
                 raise
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
+            (self.folder / TOLD).unlink(missing_ok=True)
         return PreparedRows(place, task.key)
 
     @cached_property
@@ -209,7 +207,10 @@ class PreparingNews:
         if now - self._told >= TELL_SECONDS:
             self._told = now
             text = f"Prepared {self._done:,} of {self._total:,} rows of {self._name}"
-            self._preparer.tell(Remark(text, mark=f"prepared:{self._name}:{self._done}", level="info"))
+            remark = Remark(text, mark=f"prepared:{self._name}:{self._done}", level="info")
+            self._preparer.tell(remark)
+            if self._preparer.folder is not None:
+                replace(self._preparer.folder / TOLD, json.dumps(vars(remark)).encode())
 
 
 def read_chunk(path: Path, chunk: LineChunk, reading: RowReading, batches: Batches, part: RowsPart) -> None:
@@ -356,15 +357,13 @@ def _prepared(path: Path, chunk: LineChunk, reading: RowReading, batches: Batche
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock, so that of several processes one prepares and the others wait for it."""
+def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock, so that of several processes one prepares; the others wait, and call `waiting` meanwhile."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
+        while not try_lock(lock):
+            waiting()
+            time.sleep(LOOK_SECONDS)
         yield
     finally:
         os.close(lock)

@@ -71,7 +71,7 @@ class HfTraining:
     def _make_objective(self) -> Any:
         run, tuned = self._run, self._tuned
         encoder = Encoder(tuned.tokenizer, tuned.stops, run.hyperparameters["context_length"])
-        preparer = Preparer(encoder, run.prepared, run.tell, run.ranks)
+        preparer = Preparer(encoder, run.prepared, run.tell)
         rows = (tuned, preparer, run.train_path, run.valid_path)
         if run.method == "dpo":
             return HfPreference(*rows, beta=run.hyperparameters["beta"])
