@@ -177,10 +177,10 @@ def test_a_state_that_one_process_cannot_read_is_left_by_all(base, whole, tmp_pa
     code = """
 import os
 if os.environ.get("RANK") == "1":
-    import torch
-    def unreadable(*_, **__):
+    from tuneway_service.trainers import hf
+    def unreadable(*_):
         raise OSError("no such file")
-    torch.load = unreadable
+    hf.HfTrainer.resume = unreadable
 """
     run(again(job, 2), **sabotage(tmp_path / "code", code))
     assert any("can't be read: training again from the start" in text for text in messages(job))
