@@ -144,8 +144,7 @@ class Attempt:
                 what,
                 self._requester,
                 reuse=self._reuse,
-                # without a price of the service, the budget was held against the estimate when the data was checked
-                max_usd=self._recipe.max_usd if client.offers.quote else None,
+                max_usd=client.offers.budget(self._recipe.max_usd),
                 on_event=self._hear,
                 **then,
             )

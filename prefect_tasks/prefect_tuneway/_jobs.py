@@ -29,17 +29,23 @@ def create(
     key: str | None,
     reuse: Reuse,
     training: Mapping[str, Any],
+    max_usd: float | None = None,
 ) -> Step[dict[str, Any]]:
     """The step `create_fine_tuning_job`."""
     from tuneway.steps import asked_training, job_summary
 
     what, facts = asked_training({**training, "training_file": training_file, "validation_file": validation_file})
-    started, requester = yield from start(what, credentials, key=key, reuse=reuse)
+    started, requester = yield from start(what, credentials, key=key, reuse=reuse, max_usd=max_usd)
     return job_summary(started.job, what, data=facts, by=requester)
 
 
 def start(
-    what: Recipe | JobSpec, credentials: Credentials, *, key: str | None, reuse: Reuse
+    what: Recipe | JobSpec,
+    credentials: Credentials,
+    *,
+    key: str | None,
+    reuse: Reuse,
+    max_usd: float | None = None,
 ) -> Step[tuple[StartedJob, Requester]]:
     """Create one job for this, or adopt it; gives who asked as well. A recipe's data is checked and uploaded first."""
     check_word(reuse, Reuse, field="reuse")
@@ -49,7 +55,7 @@ def start(
     yield Here(lambda: hooks.note_credentials(run, access))  # before there is a job that a cancel has to find
 
     async def send(client: AsyncClient, tell: Listener) -> tuple[StartedJob, str]:
-        started = await client.start(what, requester, reuse=reuse, on_event=noting_marks(run, tell))
+        started = await client.start(what, requester, reuse=reuse, max_usd=max_usd, on_event=noting_marks(run, tell))
         return started, client.base_url
 
     started, base_url = yield AtService(access.client_settings(), send, log_news)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from inspect import signature
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from prefect_tuneway import _data, tasks
+from prefect_tuneway._data import log_news
 from prefect_tuneway._inputs import data_flow, describe_inputs
 from prefect_tuneway._jobs import given
 from prefect_tuneway._signature import spell_out
-from prefect_tuneway._steps import Here, Step, TaskCall, arun, awaited, blocking, result_of, run
+from prefect_tuneway._steps import AtService, Here, Step, TaskCall, arun, awaited, blocking, result_of, run
 from prefect_tuneway._wait import seconds_in
-from prefect_tuneway.credentials import Credentials
+from prefect_tuneway.credentials import Credentials, FineTuningCredentials, resolve
 from prefect_tuneway.hooks import cancel_jobs
 from tuneway import Recipe
 from tuneway.choices import Reuse, check_word
@@ -22,6 +23,10 @@ from tuneway.models import TrainingFields
 from tuneway.recipe import RecipeFields
 from tuneway.registry import Gate, NoWorseThanChampion, RegistrationFields, check_registration
 from tuneway.report import Place, check_report_place
+
+if TYPE_CHECKING:
+    from tuneway import AsyncClient
+    from tuneway.progress import Listener
 
 
 class FineTuneFields(RecipeFields, RegistrationFields, total=False):
@@ -123,8 +128,21 @@ def _whole(
     service, who = {"credentials": credentials}, {"key": key, "reuse": reuse}
     file = yield TaskCall(_SEND, {"recipe": recipe, "then": then, **service, **who})
     yield Here(lambda: describe_inputs(fields, file))
-    job = yield TaskCall(_CREATE, {"training_file": file, **training, **service, **who})
+    limit = yield from _budget_left(recipe, credentials)
+    job = yield TaskCall(_CREATE, {"training_file": file, "max_usd": limit, **training, **service, **who})
     done = yield TaskCall(_WAIT, {"job": job, "timeout": timeout, "report_to": report_to, **service})
     if "name" not in then:
         return done  # type: ignore[no-any-return]
     return (yield TaskCall(_REGISTER, {"job": done, **then, **service}))  # type: ignore[no-any-return]
+
+
+def _budget_left(recipe: Recipe, credentials: Credentials) -> Step[float | None]:
+    """The budget that the create step has to hold against the service's own price."""
+    if recipe.max_usd is None:
+        return None
+    access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
+
+    async def left(client: AsyncClient, _tell: Listener) -> float | None:
+        return client.offers.budget(recipe.max_usd)
+
+    return (yield AtService(access.client_settings(), left, log_news))  # type: ignore[no-any-return]

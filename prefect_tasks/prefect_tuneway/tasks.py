@@ -127,6 +127,7 @@ def create_fine_tuning_job(
     credentials: Credentials = None,
     key: str | None = None,
     reuse: Reuse = "run",
+    max_usd: float | None = None,
     **training: Unpack[TrainingFields],
 ) -> dict[str, Any]:
     """Create one job for this training in this flow run, or adopt the one that exists.
@@ -141,11 +142,21 @@ def create_fine_tuning_job(
         key: A word of your own, for several jobs of the same content in one flow run.
         reuse: Which existing jobs are adopted. "run": those that this flow run made. "content": any that trains the
             same data in the same way, whoever made it. "never": none; only a retry of this task run adopts its job.
+        max_usd: A budget, held against the service's own price before a job is created. It is refused where the service
+            gives no price; `fine_tune` and the block estimate the cost there.
         metadata: Up to 13 pairs of your own; three of the 16 are the marks by which a retry and a cancel find the job.
         training: The fields of `tuneway.models.TrainingFields`: how to train.
     """
     return result_of(
-        _jobs.create(training_file, validation_file, credentials=credentials, key=key, reuse=reuse, training=training)
+        _jobs.create(
+            training_file,
+            validation_file,
+            credentials=credentials,
+            key=key,
+            reuse=reuse,
+            training=training,
+            max_usd=max_usd,
+        )
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -99,3 +100,17 @@ def test_a_step_that_only_waits_knows_by_its_input_whose_job_it_is(together, ti,
         with pytest.raises(AirflowFailException, match="The task was ended"):
             wait.execute({"ti": ti})
     assert statuses(together) == [status]
+
+
+@pytest.mark.parametrize(("max_usd", "jobs"), [(1e-9, 0), (1000.0, 1)])
+def test_a_budget_is_held_against_the_services_own_price(together, ti, tmp_path, max_usd, jobs):
+    tune = FineTuneOperator(
+        task_id="tune",
+        training_data=str(rows_for_together(tmp_path / "train.jsonl")),
+        model=MODEL,
+        max_usd=max_usd,
+        wait_for_completion=False,
+    )
+    with nullcontext() if jobs else pytest.raises(AirflowFailException, match="together estimates"):
+        tune.execute({"ti": ti})
+    assert len(statuses(together)) == jobs

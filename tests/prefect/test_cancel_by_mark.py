@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelling
-from support.short_marks import SERVICE, TRAINING, lose_the_create, serving, statuses
+from support.short_marks import MODEL, SERVICE, TRAINING, lose_the_create, rows_for_together, serving, statuses
 
 from prefect_tuneway import (
     FineTuningCredentials,
@@ -14,10 +16,11 @@ from prefect_tuneway import (
     acreate_fine_tuning_job,
     cancel_jobs,
     create_fine_tuning_job,
+    fine_tune,
     hooks,
     wait_for_fine_tuning_job,
 )
-from tuneway.errors import LookupFailed
+from tuneway.errors import LookupFailed, OverBudget, WaitTimeout
 
 
 @pytest.fixture
@@ -95,3 +98,20 @@ def test_a_job_that_takes_too_long_is_cancelled_if_this_run_made_it(together, ac
     assert hasty(return_state=True).is_failed()
     assert hasty(other, return_state=True).is_failed()
     assert statuses(together) == ["pending", "cancelled"]
+
+
+@pytest.mark.parametrize(("max_usd", "jobs"), [(1e-9, 0), (1000.0, 1)])
+def test_a_budget_is_held_against_the_services_own_price(together, access, tmp_path, max_usd, jobs):
+    data = rows_for_together(tmp_path / "train.jsonl")
+    asked = {"training_data": str(data), "model": MODEL, "credentials": access, "timeout": 0.01}
+    with pytest.raises(WaitTimeout if jobs else OverBudget):
+        fine_tune.with_options(retries=0)(**asked, max_usd=max_usd)
+    assert len(statuses(together)) == jobs
+
+
+@pytest.mark.parametrize(("max_usd", "jobs"), [(1e-9, 0), (1000.0, 1)])
+def test_the_step_that_creates_a_job_takes_a_budget(together, access, max_usd, jobs):
+    create = create_fine_tuning_job.with_options(retries=0)
+    with nullcontext() if jobs else pytest.raises(OverBudget, match="together estimates"):
+        create(**TRAINING, credentials=access, max_usd=max_usd)
+    assert len(statuses(together)) == jobs

@@ -96,10 +96,10 @@ class SubmittingOperator(EndingOperator):
         facts: object = asked.facts
         if isinstance(what, JobSpec):
             client.check(what, requester, **asks, **then)
-            spec = what
+            spec, limit = what, None
         else:
             facts, file = client.send(what, requester, **asks, **then)
-            spec = what.spec(file, file.validation)
+            spec, limit = what.spec(file, file.validation), client.offers.budget(what.max_usd)
         self._asked = spec
         self.stop_if_over()
         job, earlier = None, read_earlier(context, self.log)
@@ -108,7 +108,7 @@ class SubmittingOperator(EndingOperator):
         if earlier is not None and job is not None:
             known = job_summary(job, earlier.known)
         else:
-            job = client.submit(spec, requester=requester, **asks)
+            job = client.submit(spec, requester=requester, max_usd=limit, **asks)
             known = job_summary(job, spec, data=facts, by=requester)
         self._job_id, self._asked = job.id, None
         note = EarlierJob(

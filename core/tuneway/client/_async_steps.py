@@ -127,7 +127,7 @@ class AsyncSteps(AsyncDataSteps, AsyncJobSteps, AsyncModelSteps):
         else:
             report, file = await self.send(recipe, requester, reuse=reuse, on_event=on_event, **then)
             spec = recipe.spec(file, file.validation)
-            limit = recipe.max_usd if self._account.quote else None  # else the estimate was held against it before
+            limit = self._account.offers.budget(recipe.max_usd)
         job = await self.submit(spec, reuse=reuse, requester=requester, max_usd=limit, on_event=on_event)
         return StartedJob(job=job, spec=spec, report=report, training_file=file)
 

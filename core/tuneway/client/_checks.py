@@ -86,8 +86,8 @@ class TrainingPlan:
         report.raise_for_errors()
         _check_format(recipe, report)
         limit = recipe.max_usd
-        by_service = self.account.local or self.account.quote is not None  # no bill, or its own price later
-        problem = None if by_service or limit is None else report.budget_problem(limit)
+        later = self.account.local or self.account.offers.quote  # no bill, or the service's own price before a create
+        problem = None if later or limit is None else report.budget_problem(limit)
         if problem is not None:
             hint = PRICES if report.cost is None else None
             raise OverBudget(problem, field="max_usd", report=report, hint=hint)

@@ -70,6 +70,14 @@ class Offers:
         plain = {one.name: getattr(self, one.name) for one in fields(self)}
         return {name: _plain(value) for name, value in plain.items()}
 
+    def budget(self, max_usd: float | None) -> float | None:
+        """The budget of a recipe that `submit` has to hold against the service's own price.
+
+        It is None where the service gives no price: there the budget was held against the estimate when the data was
+        checked.
+        """
+        return max_usd if self.quote else None
+
     def check(self, training: TrainingSpec, *, service: str) -> None:
         """Refuse what the service doesn't offer.
 
