@@ -51,6 +51,7 @@ def normal(data: Any) -> Any:
     if isinstance(data, str):
         if "\n" in data or len(data) > 4096 or data.lstrip()[:1] in ("{", "["):
             raise ValueError(f"a text of {len(data):,} characters is neither a path nor a URL; rows are mappings")
+        _stores.check_address(data)
         return data if _stores.is_url(data) else Path(os.path.expanduser(data))  # noqa: PTH111 - no error without a home
     data = _on_this_machine(data)
     if isinstance(data, os.PathLike | OnceRows) or _opens_itself(data) or callable(data):
@@ -70,7 +71,7 @@ def name_of(data: Any) -> str:
     """What data is called in messages; without secrets, and without rows."""
     data = _on_this_machine(data)
     if isinstance(data, str):
-        return _stores.shown(data) if _stores.is_url(data) else data
+        return _stores.shown(data)
     if _opens_itself(data):
         return _stores.shown(str(data)) if _stores.is_url(str(data)) else str(data)
     if isinstance(data, os.PathLike):

@@ -18,6 +18,11 @@ from tuneway.errors import InvalidInput, InvalidSpec
 _BLOCK = 2**20
 _TIMEOUT = 60.0
 _IN_URL = re.compile(rb"(://)(?:[^/\s\"'@?]*@)?([^\s\"'?]*)(?:\?[^\s\"']*)?")
+_QUERY = re.compile(r"[?#]")
+_HOST = re.compile(r"[^:]*(:\d*)?")
+_IPV6 = re.compile(r"\[[^\]]*\]")
+_SLIP = re.compile(r"([A-Za-z][\w+.-]*(?::/|//|:(?=[^/\\])))([^@]*:[^@]*@.*)", re.DOTALL)
+"""Nearly a URL, with a password in it."""
 _JOINED = re.compile(r"::(?=[\w+]+(?:::|://))")  # an address of IPv6 has `::` too
 _PACKAGES = {
     "s3": "s3fs",
@@ -49,11 +54,43 @@ def shown(url: str) -> str:
 
 
 def _shown_alone(url: str) -> str:
-    if "://" not in url:  # a cache, such as `simplecache`
-        return url
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    scheme, mark, rest = url.partition("://")
+    if not mark:  # a cache, such as `simplecache`; or a URL with a slip of the pen
+        slip = _SLIP.match(url)
+        return f"{slip[1]}{_without_user(slip[2])}" if slip else url
+    return f"{scheme.lower()}://{_without_user(rest)}"
+
+
+def _without_user(rest: str) -> str:
+    """What follows a URL's scheme, without user, password, query and fragment.
+
+    A password may have characters that it should not have: a slash, a question mark, a hash, an `@`. Where it isn't
+    clear what is the password, too much is left out and not too little.
+    """
+    path = _QUERY.split(rest, maxsplit=1)[0]
+    host = _IPV6.sub("", path.partition("/")[0])
+    user = host.rpartition("@")[0]
+    if user and ":" not in user:
+        return path.partition("@")[2] if host.count("@") == 1 else path.rpartition("@")[2]
+    if ":" in host and "@" in path:
+        return path.rpartition("@")[2]
+    if not _HOST.fullmatch(host) and "@" in rest:
+        return _QUERY.split(rest.rpartition("@")[2], maxsplit=1)[0]
+    return path
+
+
+def check_address(text: str) -> None:
+    """Refuse a text that is meant as a URL and can't be read as one.
+
+    Raises:
+        ValueError: It can't be read. The text of the error has no password.
+    """
+    try:
+        parts = urlsplit(text) if is_url(text) else None
+    except ValueError:
+        raise ValueError(f"{shown(text)} is no address: its host can't be read") from None
+    if parts is None and _SLIP.match(text):
+        raise ValueError(f"{shown(text)} is no address: a URL begins with a scheme and ://")
 
 
 def suffix_of(source: str) -> str:
@@ -133,6 +170,8 @@ def _open_store(url: str, field: str) -> Iterator[Opened]:
     with ExitStack() as stack:
         with _told(name, field):
             about = system.info(path)
+            if about is None:  # so says s3fs of names that no bucket can have
+                raise FileNotFoundError(path)
             if about.get("type") == "directory":
                 raise unreadable(name, "it is a folder", field)
             size = about.get("size")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tuneway.data import is_frame, is_place, shown_input
+from tuneway.data import is_frame, is_place, name_of, shown_input
+from tuneway.dataset import validate
+from tuneway.errors import InvalidInput
 
 ROWS = [{"prompt": f"hidden {number}", "completion": "hidden"} for number in range(3)]
 
@@ -69,3 +71,37 @@ def test_a_frame_without_the_package_that_reads_it_is_hidden_as_well(monkeypatch
     monkeypatch.setitem(sys.modules, "narwhals", None)
     assert (is_frame(Frame()), is_place(Frame())) == (True, False)
     assert shown_input(Frame()) == {"source": "a Frame"}
+
+
+SECRET_URLS = [
+    "https://me:hidden/words@127.0.0.1:1/a.jsonl",
+    "https://me:hidden?words@127.0.0.1:1/a.jsonl",
+    "https://me:hidden#words@127.0.0.1:1/a.jsonl",
+    "https://me:12/hidden@127.0.0.1:1/a.jsonl",
+    "https://me:hidden@words@127.0.0.1:1/a.jsonl",
+    "https://me:hidden@[::1/a.jsonl",
+    "https:/me:hidden@127.0.0.1/a.jsonl",
+    "https//me:hidden@127.0.0.1/a.jsonl",
+    "s3://key:hidden/words@bucket/a.jsonl",
+]
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+def test_a_password_is_hidden_however_badly_its_url_is_written(url):
+    with pytest.raises(InvalidInput) as caught:
+        validate(url)
+    for text in (name_of(url), str(shown_input(url)), str(caught.value), repr(caught.value), str(caught.value.hint)):
+        assert "hidden" not in text
+    assert not is_place(url)
+
+
+@pytest.mark.parametrize("url", ["https://host.example/a@2/b.jsonl", "s3://bucket/me@host/a.jsonl", "data/a@b:c.jsonl"])
+def test_a_name_with_an_at_sign_is_shown_whole(url):
+    assert name_of(url) == url
+    assert is_place(url)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "s3://[x/y"])
+def test_an_address_that_cannot_be_read_is_refused_in_a_sentence(url):
+    with pytest.raises(InvalidInput, match="is no address"):
+        validate(url)
