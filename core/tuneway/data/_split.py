@@ -13,6 +13,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from tuneway.data._encoding import plain
+
 
 def is_held_out(line: bytes, share: float) -> bool:
     """Whether a row is validation data. A line that isn't a row is training data, where the check reports it."""
@@ -22,7 +24,8 @@ def is_held_out(line: bytes, share: float) -> bool:
         return False
     if not isinstance(row, dict):
         return False
-    text = json.dumps(input_of(row), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    # as rows are written: without what is null, and with one way to write a number
+    text = json.dumps(plain(input_of(row)), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") < share * 2**64
 
 
@@ -30,7 +33,8 @@ def input_of(row: Mapping[str, Any]) -> Any:
     """What is asked in a row: everything but the answer."""
     messages = row.get("messages")
     if not isinstance(messages, list):  # else a prompt or an input beside it is a field for the grader
-        return row.get("prompt", row.get("input", dict(row)))
+        names = ("input", "prompt") if "preferred_output" in row else ("prompt", "input")
+        return next((row[name] for name in names if row.get(name) is not None), dict(row))
     if messages and isinstance(messages[-1], dict) and messages[-1].get("role") == "user":
         return messages  # reinforcement: the answer isn't in the data
     for place in range(len(messages) - 1, -1, -1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -302,7 +303,9 @@ def _told(name: str, field: str, *, to: str = "read") -> Iterator[None]:
     except PermissionError:
         raise unreadable(name, "the store refused these credentials", field, to=to) from None
     except Exception as error:
-        if not (isinstance(error, OSError | EOFError) or type(error).__module__.partition(".")[0] in _FOREIGN):
+        if not (
+            isinstance(error, OSError | EOFError | zlib.error) or type(error).__module__.partition(".")[0] in _FOREIGN
+        ):
             raise
         raise unreadable(name, _system_error(error) or type(error).__name__, field, to=to) from None
 

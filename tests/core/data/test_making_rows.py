@@ -180,6 +180,46 @@ def test_the_input_of_a_chat_is_what_comes_before_the_last_answer():
         assert not kept or not out
 
 
+@pytest.mark.parametrize(
+    "ways", [({"name": None}, {}), ({"weight": 1}, {"weight": 1.0}), ({"a": 1, "b": 2}, {"b": 2, "a": 1})]
+)
+def test_inputs_that_are_written_in_two_ways_are_on_one_side(tmp_path, ways):
+    def row(number, way):
+        asked = {"role": "user", "content": f"{number}?"} | way
+        return {"messages": [asked, {"role": "assistant", "content": "Yes."}]}
+
+    rows = [row(number, way) for number in range(40) for way in ways]
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+
+    asked = [
+        [{json.loads(line)["messages"][0]["content"] for line in side} for side in sides(given, 0.5)]
+        for given in (path, rows)
+    ]
+    assert asked[0] == asked[1]
+    assert not asked[0][0] & asked[0][1]
+
+
+def test_the_input_of_preferences_is_their_input_whatever_stands_beside_it():
+    rows = [
+        {
+            "input": {"messages": []},
+            "prompt": f"{number}",
+            "preferred_output": [],
+            "non_preferred_output": [str(number)],
+        }
+        for number in range(40)
+    ]
+    kept, out = sides(rows, 0.5)
+    assert not kept or not out
+
+
+def test_a_prompt_that_is_null_is_no_input():
+    kept, out = sides([{"prompt": None, "input": f"{number}", "completion": "x"} for number in range(40)], 0.5)
+    assert kept
+    assert out
+
+
 def test_a_split_is_a_pair_that_is_checked():
     rows = completions(range(400))
     report = validate(rows, validation_data=0.1)

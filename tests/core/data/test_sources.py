@@ -120,6 +120,15 @@ def test_a_text_may_begin_with_the_home_folder(train, monkeypatch):
     assert validate(f"~/{train.name}").sha256 == validate(train).sha256
 
 
+def test_a_zipped_file_that_is_damaged_is_named(tmp_path):
+    path = tmp_path / "train.jsonl.gz"
+    content = bytearray(gzip.compress(b'{"messages": []}\n' * 2000))
+    content[12:40] = bytes(28)
+    path.write_bytes(content)
+    with pytest.raises(InvalidSpec, match="train.jsonl.gz can't be read"):
+        validate(path)
+
+
 @pytest.mark.parametrize("name", ["train.parquet", "train.arrow", "train.feather"])
 def test_a_file_of_a_frame_gives_the_same_bytes(tmp_path, train, name):
     table = arrow_table()
