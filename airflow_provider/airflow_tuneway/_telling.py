@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tuneway.progress import News
 
 STEP_SECONDS = 30
-"""Least seconds of training between two steps that are told; what is measured on all validation data always is."""
+"""Minimum seconds of training between two logged steps. Metrics on all validation data are always logged."""
 
 
 class TaskTeller:

@@ -117,7 +117,7 @@ class FineTuningJobTrigger(BaseTrigger):
         self.log.info("The task was ended: %s is %s", one_line(job_id), one_line(job.status))
 
     async def _end_quietly(self) -> None:
-        """Do what `on_kill` does; an error is told, and doesn't take the place of the cancellation."""
+        """Run `on_kill`. Log an error instead of raising it, so that the cancellation goes on."""
         try:
             await self.on_kill()
         except Exception:

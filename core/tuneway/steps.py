@@ -103,7 +103,7 @@ def as_made(job: Job, created: object) -> Job:
 
 
 def made_in(created: object) -> dict[str, str] | None:
-    """The marks that the output of the step that created a job tells, where the job doesn't show them whole."""
+    """Get the key and origin from a create step's output. They are there only if the job doesn't show both in full."""
     made = created.get("made") if isinstance(created, Mapping) else None
     return dict(made) if made else None
 

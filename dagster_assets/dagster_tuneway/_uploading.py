@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def upload(
     context: AssetExecutionContext, recipe: AssetRecipe, loaded: Mapping[str, Any]
 ) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
-    """Do the step. The data is read once, and what was found in it is told whatever happens afterwards."""
+    """Check and upload the data, reading it once. The results of the check are reported even if the upload fails."""
     tuneway = recipe.resource(context)
     with told_to_dagster(tuneway):
         recipe.questions(partition_of(context))

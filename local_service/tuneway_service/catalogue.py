@@ -98,7 +98,7 @@ class Catalogue:
             raise Refusal(text, param=error.field, code="unsupported_value") from None
 
     def vet_gpus(self, trainer: str, wanted: int | None) -> None:
-        """Refuse a number of GPUs that a job can't have."""
+        """Refuse a job that asks for more GPUs than there are, or whose trainer uses none."""
         if wanted is None:
             return
         there = None if self.settings.ray is not None else len(self.settings.gpus or ())

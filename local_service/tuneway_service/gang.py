@@ -110,7 +110,7 @@ def torchrun(meeting: Meeting, *words: str) -> list[str]:
 
 
 def environment(meeting: Meeting) -> dict[str, str]:
-    """The environment of the processes: they share this machine's cores, and where all are on it, talk on it alone."""
+    """Environment variables of the processes: how many threads each uses, and, on one machine, the loopback network."""
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     alone = {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback} if meeting.machines == 1 else {}
     return {**os.environ, **alone, THREADS: str(max(1, _threads() // meeting.count))}

@@ -49,7 +49,7 @@ class Slots:
             self._held[job_id] = tuple(devices)
 
     def knows(self, job_id: str) -> bool:
-        """Whether it is known what a job has."""
+        """Whether the devices of a job are recorded here, even if it has none."""
         with self._lock:
             return job_id in self._held
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.fault_server import FaultServer
-from support.quick_service import QuickService
+from support.quick_service import QuickService, serving_jobs_that_go_on
 from support.real_prefect import Prefect
 from support.support_chats import chats
 
@@ -45,10 +45,7 @@ FLOWS = Path(__file__).parent.parent / "support" / "prefect_flows.py"
 
 @pytest.fixture(scope="module")
 def service():
-    """A service whose jobs live until a test ends them."""
-    service = QuickService()
-    service.ends = None
-    with FaultServer(service) as server:
+    with serving_jobs_that_go_on() as server:
         yield server
 
 

@@ -7,8 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.fault_server import FaultServer
-from support.quick_service import QuickService
+from support.quick_service import serving_jobs_that_go_on
 from support.real_prefect import POOL, Name, Prefect
 from support.support_chats import chats
 
@@ -23,10 +22,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "prefect.md"
 
 @pytest.fixture(scope="module")
 def service():
-    """A service whose jobs live until a test ends them."""
-    service = QuickService()
-    service.ends = None
-    with FaultServer(service) as server:
+    with serving_jobs_that_go_on() as server:
         yield server
 
 

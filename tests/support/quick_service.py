@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from support.fake_service import FakeService, refuse, reply, result_csv
+from support.fault_server import FaultServer
 
 STEPS = 20
+
+
+@contextmanager
+def serving_jobs_that_go_on() -> Iterator[FaultServer]:
+    """Serve, on a socket, a service whose jobs live until a test ends them."""
+    service = QuickService()
+    service.ends = None
+    with FaultServer(service) as server:
+        yield server
 
 
 class QuickService(FakeService):  # type: ignore[misc]  # seen from here, a helper of the tests has no type

@@ -19,7 +19,7 @@ EXECUTED = "prefect.worker.executed-flow-run"
 
 
 class Name(str):
-    """A name in a script."""
+    """A variable's name, which `repr` writes without quotes into the source of a script."""
 
     __slots__ = ()
     __repr__ = str.__str__
@@ -68,7 +68,7 @@ class Prefect(Stack):
         return home
 
     def logs(self, run_id):
-        """What a run has logged."""
+        """The log lines of a run, as one text."""
         mine = {"flow_run_id": {"any_": [run_id]}}
         return "\n".join(line["message"] for line in self.api("POST", "/logs/filter", logs=mine))
 
@@ -122,7 +122,7 @@ class Prefect(Stack):
         self.api("POST", f"/flow_runs/{run_id}/set_state", state=state)
 
     def suspend(self, run_id):
-        """What a person does who suspends a run that works."""
+        """Suspend a running flow run, as the button in the UI does."""
         state = {"type": "PAUSED", "name": "Suspended"}
         details = {"pause_reschedule": True, "pause_timeout": f"{datetime.now(UTC) + timedelta(hours=1):%FT%TZ}"}
         self.api("POST", f"/flow_runs/{run_id}/set_state", state=state | {"state_details": details})

@@ -122,7 +122,7 @@ class SubmittingOperator(EndingOperator):
         return known
 
     def _arguments(self, ti: Any) -> str:
-        """A hash of the arguments of a mapped task: its map index doesn't tell its input."""
+        """Hash the arguments of a mapped task, because its map index doesn't identify its input; "" for other tasks."""
         if not is_mapped_instance(ti):
             return ""
         return hash_of({name: getattr(self, name, None) for name in self.template_fields})

@@ -41,7 +41,7 @@ class EarlierJob:
     mapped: bool
 
     def is_retried(self, requester: Requester, arguments: str) -> bool:
-        """Whether this try is a retry of that one, for the same input as far as the arguments tell."""
+        """Whether this try repeats the earlier one on the same input. For a mapped task, its arguments are compared."""
         return self.occasion == requester.occasion and (not self.mapped or self.arguments == arguments)
 
     def is_about(self, what: Recipe | JobSpec, requester: Requester, reuse: str) -> bool:

@@ -1,4 +1,4 @@
-"""A gang on several machines of a Ray cluster: `python -m tuneway_service.executors.ray_gang JOB_DIR ATTEMPT PLAN`.
+"""Run a job on several Ray machines: `python -m tuneway_service.executors.ray_gang JOB_DIR ATTEMPT PLAN`.
 
 Ray runs this as the job. It reserves the GPUs and CPUs of the plan on each of the machines (a placement group), and
 has `tuneway_service.gang` run on each. The processes meet at the first machine. The job's folder is on storage that
@@ -23,7 +23,7 @@ from tuneway_service.folder import JobFolder
 
 LOOK_SECONDS = 1.0
 PATIENCE = 30.0
-"""How long machines have to end by themselves when one has failed."""
+"""Seconds in which the other machines must end after one has failed; then they are ended."""
 
 
 def meeting_point() -> tuple[str, int]:

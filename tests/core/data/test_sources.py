@@ -125,7 +125,7 @@ def test_a_zipped_file_that_is_damaged_is_named(tmp_path):
     content = bytearray(gzip.compress(b'{"messages": []}\n' * 2000))
     content[12:40] = bytes(28)
     path.write_bytes(content)
-    with pytest.raises(InvalidSpec, match="train.jsonl.gz can't be read"):
+    with pytest.raises(InvalidSpec, match=r"train\.jsonl\.gz can't be read"):
         validate(path)
 
 

@@ -1,4 +1,4 @@
-"""What a retry does with the job of an earlier attempt, whose id an engine has stored."""
+"""When a retry goes on with the job of an earlier attempt whose id an engine has stored."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def export_model(
         source: The result of `find_model`.
         to: A folder that doesn't exist, or is empty.
         merged: Merge an adapter into the weights of its base, so that the folder needs nothing else.
-        form: For which programs: "transformers", "gguf" (llama.cpp), or "ollama", which is GGUF with a Modelfile.
+        form: The format: "transformers" (also read by vLLM), "gguf" (llama.cpp), or "ollama" (GGUF with a Modelfile).
         quantize: How GGUF stores weights, such as "q8_0".
     """
     if not (source / ADAPTER).exists() and (source / "index.json").exists():

@@ -26,7 +26,7 @@ MARKUP = re.compile(r"[<>\[\]{}|/#@]")
 
 @dataclass(frozen=True)
 class Telling:
-    """What tells a template something about a message's text.
+    """The texts that a chat template searches for in a message, or compares a message with.
 
     Args:
         parts: Texts that it looks for within others.
