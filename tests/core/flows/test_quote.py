@@ -6,7 +6,7 @@ import pytest
 
 from tuneway import JobSpec
 from tuneway.errors import InvalidSpec, OverBudget
-from tuneway.flows import Account, Flow, Quote
+from tuneway.flows import Account, Flow, Offers, Quote
 
 
 def account(quote: Quote, asked: list[JobSpec]) -> Account:
@@ -74,3 +74,8 @@ def test_a_budget_that_is_no_amount_is_refused(max_usd, stage):
     with pytest.raises(InvalidSpec, match=r"max_usd: not a number above 0"):
         stage.submit(max_usd=max_usd)
     assert stage.service.log == []
+
+
+def test_a_service_without_a_price_has_its_budget_held_against_the_estimate_before():
+    assert Offers(quote=True).budget(4.0) == 4.0
+    assert Offers().budget(4.0) is None

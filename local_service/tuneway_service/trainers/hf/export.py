@@ -128,10 +128,12 @@ def _merge(base: Base, source: Path, to: Path) -> None:
     import torch
     from peft import PeftModel
 
-    from tuneway_service.trainers.hf.models import load_plain, load_tokenizer, write_whole
+    from tuneway_service.trainers.hf.models import load_plain, load_tokenizer, peft_s_own_warnings_ignored, write_whole
 
     # merged with full precision, written with the base's
     model = load_plain(base.folder(), torch.float32)
     kind = getattr(torch, str(base.dtype), torch.float32)
-    model = PeftModel.from_pretrained(model, str(source)).merge_and_unload().to(kind)
+    with peft_s_own_warnings_ignored():
+        model = PeftModel.from_pretrained(model, str(source))
+    model = model.merge_and_unload().to(kind)
     write_whole(model, load_tokenizer(base), to)

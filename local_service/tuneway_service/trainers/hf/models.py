@@ -33,8 +33,6 @@ PROBE = 1 << 20
 """The size of a file that is written to find out whether the disk is full."""
 
 logging.disable_progress_bar()
-# PEFT uses a deprecated name of Transformers; users can't do anything about that
-warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 
 
 @dataclass
@@ -114,6 +112,14 @@ def half(device: torch.device) -> bool:
     return device.type == "cuda" and bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
+@contextlib.contextmanager
+def peft_s_own_warnings_ignored() -> Iterator[None]:
+    """PEFT uses a deprecated name of Transformers; users can't do anything about that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
+
+
 def load_to_tune(base: Base, start: Path | None, settings: Mapping[str, Any], seed: int) -> Tuned:
     """The model to train: the base or a tuned model, with a new adapter or its own."""
     device = best_device()
@@ -127,7 +133,8 @@ def load_to_tune(base: Base, start: Path | None, settings: Mapping[str, Any], se
         torch.manual_seed(seed)
         rank = settings["lora_r"]
         adapter = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-        model = get_peft_model(model, adapter)
+        with peft_s_own_warnings_ignored():
+            model = get_peft_model(model, adapter)
         # by the last parts of their names, sorted: the file is the same every time, and other programs can read it
         found = model.peft_config["default"].target_modules
         model.peft_config["default"].target_modules = sorted({name.rpartition(".")[2] for name in found})
@@ -155,7 +162,8 @@ def _assembled(
     read_facts(start)
     model = load_plain(base.folder(), kind, device)
     keep = PeftConfig.from_pretrained(str(start)).r == rank
-    model = PeftModel.from_pretrained(model, str(start), is_trainable=keep)
+    with peft_s_own_warnings_ignored():
+        model = PeftModel.from_pretrained(model, str(start), is_trainable=keep)
     return (model, True) if keep else (model.merge_and_unload(), False)
 
 
