@@ -27,9 +27,7 @@ def install(name: str) -> None:
 
 def pip(command: str, *words: str) -> None:
     """Run a command of pip; its own message says what went wrong."""
-    done = subprocess.run(  # noqa: S603 - the words are ours
-        [sys.executable, "-m", "pip", command, *QUIETLY, *words], check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "pip", command, *QUIETLY, *words], check=False)
     if done.returncode:
         sys.exit(done.returncode)
 

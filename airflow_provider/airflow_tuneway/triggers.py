@@ -13,13 +13,13 @@ from airflow_tuneway._clients import lease
 from airflow_tuneway._errors import as_payload
 from airflow_tuneway._registries import registry_of
 from airflow_tuneway._runs import is_over, is_own, run_of
-from airflow_tuneway._telling import TaskTeller
+from airflow_tuneway._telling import task_log
 from airflow_tuneway._threads import in_thread
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
 from tuneway import AsyncClient, Job, Requester, WaitToken
 from tuneway._escape import one_line
 from tuneway.errors import NotRegistered, TunewayError
-from tuneway.progress import Logged, News
+from tuneway.progress import Listener, Logged, News
 from tuneway.steps import as_made
 
 TOLD = "tuneway_told"
@@ -78,11 +78,11 @@ class FineTuningJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then say how it ended."""
-        teller = TaskTeller(self.log)
+        listener = task_log(self.log)
         outcome: dict[str, Any] = {"job_id": self.token["job_id"], "job": None, "error": None}
         try:
             async with lease(self.conn_id, self.poll) as client:
-                job = await self._wait(client, await self._resumed(), teller)
+                job = await self._wait(client, await self._resumed(), listener)
             outcome["job"] = job.model_dump(mode="json", exclude_none=True)
         except asyncio.CancelledError:
             if not TOLD_OF_KILLS:
@@ -90,7 +90,7 @@ class FineTuningJobTrigger(BaseTrigger):
             raise
         except TunewayError as error:
             outcome["error"] = as_payload(error)
-        outcome["last"] = teller.last
+        outcome["last"] = listener.last
         yield TriggerEvent(outcome)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
@@ -123,14 +123,14 @@ class FineTuningJobTrigger(BaseTrigger):
         except Exception:
             self.log.exception("The task was ended: whether its job still runs is unknown")
 
-    async def _wait(self, client: AsyncClient, token: WaitToken, teller: TaskTeller) -> Job:
+    async def _wait(self, client: AsyncClient, token: WaitToken, listener: Listener) -> Job:
         """Wait, and write each piece of news into this task's log as it comes.
 
         The shared poll calls its listeners outside of this task, where the log would be another's; so news goes
         through a queue.
         """
         news: asyncio.Queue[News | None] = asyncio.Queue()
-        telling = asyncio.create_task(self._tell(news, teller))
+        telling = asyncio.create_task(self._tell(news, listener))
         try:
             job = await client.wait(token, on_event=news.put_nowait)
         except asyncio.CancelledError:
@@ -141,7 +141,7 @@ class FineTuningJobTrigger(BaseTrigger):
             await asyncio.gather(telling, return_exceptions=True)
         return job
 
-    async def _tell(self, news: asyncio.Queue[News | None], teller: TaskTeller) -> None:
+    async def _tell(self, news: asyncio.Queue[News | None], listener: Listener) -> None:
         """Write news into the task's log, each once: the position is stored before the lines are written."""
         while True:
             batch = [await news.get()]
@@ -153,7 +153,7 @@ class FineTuningJobTrigger(BaseTrigger):
             for item in batch:
                 if item is None:
                     return
-                teller.tell(item)
+                listener(item)
 
     async def _resumed(self) -> WaitToken:
         """The wait, from the position that another triggerer has stored."""

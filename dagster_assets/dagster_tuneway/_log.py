@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import AssetKey, AssetRecordsFilter, Failure, MetadataValue
 
 from tuneway.errors import InvalidDataset, JobError, TunewayError
-from tuneway.progress import Checking, DataChecked, Logged, News
+from tuneway.progress import Checking, DataChecked, News, Summarised
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, EventLogRecord
@@ -21,34 +21,25 @@ if TYPE_CHECKING:
 OUTPUT = "tuneway"
 """The name of the metadata entry that holds a step's output, for the steps after it."""
 
-_LINES = 50
-
 
 class Teller:
-    """Writes news into the run's log: of a long training about 50 steps, since each line is a row in a database."""
+    """Writes news into the run's log: of a training few steps, since each line is a row in a database."""
 
     def __init__(self, log: Any) -> None:
         self._log = log
-        self._shown = -1
+        self._summarised = Summarised(self._write)
 
     def __call__(self, news: News) -> None:
         """Write a piece of news; of a check of data only its end, with the warnings."""
-        if isinstance(news, Checking):
-            return
-        if isinstance(news, Logged) and news.event.type == "metrics" and not self._is_due(news.event.metrics):
-            return
+        if not isinstance(news, Checking):
+            self._summarised(news)
+
+    def _write(self, news: News) -> None:
         self._log.info(str(news))
         if isinstance(news, DataChecked):
             for report in news.report.reports:
                 for problem in report.warnings:
                     self._log.warning("%s: %s", Path(report.path).name, problem)
-
-    def _is_due(self, metrics: Any) -> bool:
-        step, total = metrics.get("step"), metrics.get("total_steps")
-        if not isinstance(step, int) or not isinstance(total, int) or total <= _LINES:
-            return True
-        before, self._shown = self._shown, step * _LINES // total
-        return self._shown != before
 
 
 def output_metadata(output: dict[str, Any]) -> dict[str, Any]:

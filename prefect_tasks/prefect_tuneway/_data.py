@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
 def log_news(batch: list[News]) -> None:
     """Write news into the run's log."""
-    log = _runs.logger()
     for news in batch:
-        log.info("%s", news)
-        for warning in getattr(news, "warnings", ()):
-            log.warning("%s", warning)
+        log_one(news)
+
+
+def log_one(news: News) -> None:
+    """Write one piece of news into the run's log; of checked data also the warnings."""
+    log = _runs.logger()
+    log.info("%s", news)
+    for warning in getattr(news, "warnings", ()):
+        log.warning("%s", warning)
 
 
 def validate(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from prefect.context import TaskRunContext
 
 from prefect_tuneway import _notes, _runs
-from prefect_tuneway._data import log_news
+from prefect_tuneway._data import log_news, log_one
 from prefect_tuneway._jobs import Output
 from prefect_tuneway._steps import AtService, Here, Step
 from prefect_tuneway.credentials import Credentials, FineTuningCredentials, resolve
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tuneway import Outcome, WaitToken
     from tuneway.models import Job
+    from tuneway.progress import Listener, News
     from tuneway.report import Place
 
 
@@ -32,6 +33,7 @@ def wait(
 ) -> Step[dict[str, Any]]:
     """The step `wait_for_fine_tuning_job`."""
     from tuneway.errors import WaitTimeout
+    from tuneway.progress import Summarised
     from tuneway.report import check_report_place
     from tuneway.steps import job_summary
 
@@ -40,9 +42,12 @@ def wait(
     access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
     settings, token = access.client_settings(), wait_token(job, timeout)
     progress = _notes.JobProgress(token.job_id)
+    listener = Summarised(log_one)
     try:
         ended: Job = yield AtService(
-            settings, lambda client, tell: client.wait(token, on_event=tell), lambda batch: _heard(progress, batch)
+            settings,
+            lambda client, tell: client.wait(token, on_event=tell),
+            lambda batch: _heard(listener, progress, batch),
         )
     except WaitTimeout:
         if cancel_on_timeout:
@@ -107,6 +112,7 @@ def seconds_in(timeout: float | timedelta) -> float:
     return timeout if isinstance(timeout, int | float) else timeout.total_seconds()
 
 
-def _heard(progress: _notes.JobProgress, batch: list[Any]) -> None:
-    log_news(batch)
+def _heard(listener: Listener, progress: _notes.JobProgress, batch: list[News]) -> None:
+    for news in batch:
+        listener(news)
     progress.hear(batch)

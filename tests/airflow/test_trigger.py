@@ -11,13 +11,12 @@ import pytest
 from asgiref.sync import async_to_sync
 from blockbuster import blockbuster_ctx
 
-from airflow_tuneway import _telling, triggers
+from airflow_tuneway import triggers
 from airflow_tuneway._clients import lease
 from airflow_tuneway.operators import WaitForFineTuningJobOperator
 from airflow_tuneway.triggers import FineTuningJobTrigger
 from tuneway import Client, JobSpec, Requester, Supervised, WaitToken
-from tuneway.models import Event
-from tuneway.progress import Finished, Logged
+from tuneway.progress import Summarised
 
 pytestmark = pytest.mark.usefixtures("supervisor")
 
@@ -98,7 +97,7 @@ def test_what_is_stored_holds_no_secret(stuck, monkeypatch):
 
 
 def test_a_log_that_was_told_in_part_goes_on_from_there_in_another_triggerer(service, data, supervisor, monkeypatch):
-    monkeypatch.setattr(_telling, "STEP_SECONDS", 0)  # each step is told
+    monkeypatch.setitem(Summarised.__init__.__kwdefaults__, "seconds", 0)  # each step is told
     job_id = made(service, data)
     first = deferred(job_id)
     in_a_loop_that_nothing_blocks(outcome(first))
@@ -115,24 +114,6 @@ def test_a_log_that_was_told_in_part_goes_on_from_there_in_another_triggerer(ser
     again = [line for line in second.log.lines if "Step" in line]
     assert len(logged) > 3
     assert again == logged[3:]
-
-
-def test_of_the_steps_the_first_and_the_last_are_told_and_a_line_every_so_many_seconds():
-    log = Log()
-    teller = _telling.TaskTeller(log)
-
-    def step(number, **metrics):
-        told = {"message": f"Step {number}", "created_at": 1000 + number, "data": {"step": number} | metrics}
-        event = Event.model_validate({"id": f"e{number}", "type": "metrics", "level": "info"} | told)
-        return Logged("ftjob-1", event, "token")
-
-    for number in range(100):
-        teller.tell(step(number, train_loss=1.0, **({"full_valid_loss": 2.0} if number == 10 else {})))
-    teller.tell(Finished("ftjob-1", None, None))
-
-    told = [line.split(": ")[1] for line in log.lines]
-    assert told == ["Step 0", "Step 10", "Step 40", "Step 70", "Step 99", "succeeded, no model"]
-    assert teller.last == "ftjob-1: Step 99"
 
 
 def test_the_last_step_is_in_the_event_and_the_task_repeats_it_with_the_outcome(service, data, monkeypatch):

@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperator
 from airflow_tuneway._errors import airflow_errors
 from airflow_tuneway._measures import Measures
 from airflow_tuneway._runs import requester_of
-from airflow_tuneway._telling import TaskTeller
+from airflow_tuneway._telling import task_log
 from airflow_tuneway.hooks import DEFAULT_CONN_ID, FineTuningHook
 from airflow_tuneway.links import FineTuningJobLink
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from tuneway import Client, Requester
-    from tuneway.progress import News
+    from tuneway.progress import Listener, News
 
 
 class TunewayOperator(BaseOperator):
@@ -63,13 +63,13 @@ class TunewayOperator(BaseOperator):
 
     def tell(self, news: News) -> None:
         """Write a piece of news into the task's log, and count it."""
-        self._teller.tell(news)
+        self._listener(news)
         if self._measures is not None:
             self._measures.hear(news)
 
     @cached_property
-    def _teller(self) -> TaskTeller:
-        return TaskTeller(self.log)
+    def _listener(self) -> Listener:
+        return task_log(self.log)
 
 
 class JobOperator(TunewayOperator):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Sent,
         Settling,
     )
+    from tuneway.progress._summarised import Summarised
 
 __all__ = [
     "Checking",
@@ -54,6 +55,10 @@ __all__ = [
     "RivalLeft",
     "Sent",
     "Settling",
+    "Summarised",
 ]
 
-__getattr__: Finder = on_demand(__name__, dict.fromkeys(set(__all__) - {"Listener", "News"}, "tuneway.progress._news"))
+_HOMES = dict.fromkeys(set(__all__) - {"Listener", "News"}, "tuneway.progress._news")
+_HOMES["Summarised"] = "tuneway.progress._summarised"
+
+__getattr__: Finder = on_demand(__name__, _HOMES)
