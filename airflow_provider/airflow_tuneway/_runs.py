@@ -67,14 +67,11 @@ def is_own(job: Job, requester: Requester, *, marks: Collection[str] = ()) -> bo
     A requester without a step stands for all tasks of its run: a step that waits doesn't know which task made the job.
     `marks` are those of the creates that this very try has sent.
     """
-    from tuneway.flows import ORIGIN, has_key, made_by
+    from tuneway.flows import has_key, made_by, made_within
 
     if any(has_key(job, mark) for mark in marks):
         return True
-    if requester.step is not None:
-        return made_by(job, requester)
-    origin = (job.metadata or {}).get(ORIGIN) or ""
-    return origin.startswith(f"{requester.origin} / ")
+    return made_by(job, requester) if requester.step is not None else made_within(job, requester)
 
 
 def is_over(ti: Any) -> bool:

@@ -17,6 +17,8 @@ from tuneway.choices import Reuse
 DEPLOYMENT = "TUNEWAY_DEPLOYMENT"
 ORIGIN_LENGTH = 512
 """The longest value that services take in a job's metadata."""
+PART_LENGTH = 80
+"""The longest part of an origin that is too long as a whole. So the run's id and the step's name stay readable."""
 
 _LONE_SLASH = re.compile(r"(?<![^ ])\\*/(?![^ ])")
 """A slash in a part of an origin that would look like the one between two parts, with the backslashes before it."""
@@ -75,12 +77,27 @@ class Requester:
         """The readable form of who asks, kept on the job where there is room.
 
         The parts stand between slashes with spaces around them. Such a slash inside a part has a backslash, so that
-        two requesters of as many parts never have the same origin.
+        two requesters of as many parts never have the same origin. If the whole is too long, each long part is cut.
         """
-        if self.mark is not None:
-            return fitting(self.mark)
-        place = " / ".join(_LONE_SLASH.sub(r"\\\g<0>", part) for part in self.place)
-        return fitting(f"{self.engine}: {place}" if place else self.engine)
+        whole = self._origin_with()
+        return whole if len(whole) <= ORIGIN_LENGTH else fitting(self._origin_with(PART_LENGTH))
+
+    def includes(self, origin: str) -> bool:
+        """Whether an origin is this requester's own, or that of a step within it.
+
+        A requester with a pipeline and a run, but no step, includes all steps of that run.
+        """
+        own = {self.origin, self._origin_with(), self._origin_with(PART_LENGTH)}
+        return origin in own or origin.startswith(tuple(f"{one} / " for one in own))
+
+    def adopts(self, occasion: str | None, reuse: Reuse) -> bool:
+        """Whether a job of an earlier attempt of this requester may be adopted: with "never", only by a retry.
+
+        Args:
+            occasion: The occasion of that attempt.
+            reuse: Which existing jobs may be adopted.
+        """
+        return reuse != "never" or (occasion is not None and occasion == self.occasion)
 
     def names(self, reuse: Reuse) -> Mapping[str, str] | None:
         """The part of a job's key that says who asks; None if the content alone decides.
@@ -97,3 +114,12 @@ class Requester:
         if self.deployment:
             given["deployment"] = self.deployment
         return {"engine": self.engine, **given}
+
+    def _origin_with(self, longest: int | None = None) -> str:
+        """The origin, with each part cut to this length."""
+        if self.mark is not None:
+            return self.mark
+        parts = [_LONE_SLASH.sub(r"\\\g<0>", part) for part in self.place]
+        if longest is not None:
+            parts = [fitting(part, longest) for part in parts]
+        return f"{self.engine}: {' / '.join(parts)}" if parts else self.engine

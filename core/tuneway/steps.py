@@ -110,7 +110,7 @@ def made_in(created: object) -> dict[str, str] | None:
 
 def _made(job: Job, by: Requester) -> dict[str, str] | None:
     marks = job.metadata or {}
-    if ORIGIN in marks or KEY not in marks or not made_by(job, by):
+    if marks.get(ORIGIN) == by.origin or KEY not in marks or not made_by(job, by):
         return None
     return {"key": marks[KEY], "origin": by.origin}
 

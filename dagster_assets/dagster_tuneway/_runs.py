@@ -23,9 +23,6 @@ REUSE_TAG = "tuneway/reuse"
 _AUTOMATIC = "dagster/retry_number"
 _ROOT = "dagster/root_run_id"
 
-_LONGEST_PLACE = 440
-"""Characters of the origin mark before the run's id: a mark is cut at 512, and the id has to stay on it."""
-
 
 def requester_of(context: AssetExecutionContext, asset: AssetKey, *, keep_origin: bool = False) -> Requester:
     """Who asks for this asset's job: the same for retries of the step and for re-executions of the run.
@@ -92,9 +89,9 @@ def ended_by_person(context: AssetExecutionContext) -> bool:
 def _marked(requester: Requester, context: AssetExecutionContext, run_id: str) -> Requester:
     """The same requester with an origin mark that names one of its runs, so that people find that run."""
     partition = partition_of(context)
-    deployment = f"{requester.deployment} / " if requester.deployment else ""
-    place = f"{deployment}{requester.pipeline}{f' [{partition}]' if partition else ''}"
-    return replace(requester, mark=f"dagster: {place[:_LONGEST_PLACE]} / run {run_id}")
+    pipeline = f"{requester.pipeline} [{partition}]" if partition else requester.pipeline
+    shown = replace(requester, pipeline=pipeline, run=f"run {run_id}", mark=None)
+    return replace(requester, mark=shown.origin)
 
 
 def _root(run: DagsterRun) -> str:

@@ -21,6 +21,7 @@ from tuneway.progress import Summarised
 pytestmark = pytest.mark.usefixtures("supervisor")
 
 MAKER = {"engine": "airflow", "pipeline": "dag", "run": "run", "step": "wait"}
+LONG = {"engine": "airflow", "pipeline": "d" * 245, "run": "r" * 245}
 
 
 class Log:
@@ -217,6 +218,8 @@ def test_a_job_lives_on_after_a_kill_if_so_configured(stuck, data, supervisor):
         (MAKER | {"deployment": "staging"}, MAKER, "validating_files"),
         # a step that only waits: any task of its run may have made the job
         (MAKER | {"step": "create"}, {"engine": "airflow", "pipeline": "dag", "run": "run"}, "cancelled"),
+        (LONG | {"step": "create_it"}, LONG, "cancelled"),
+        (LONG | {"step": "create_it"}, LONG | {"run": "other"}, "validating_files"),
         (MAKER | {"run": "other"}, {"engine": "airflow", "pipeline": "dag", "run": "run"}, "validating_files"),
         (MAKER | {"run": "run-2"}, {"engine": "airflow", "pipeline": "dag", "run": "run"}, "validating_files"),
     ],

@@ -255,10 +255,10 @@ def test_more_pairs_than_leave_room_for_ours_are_refused_when_the_definitions_ar
 def requester_in(instance):
     """Gives the requester of an asset `a/job` in a run of it."""
 
-    def ask(partition, **arguments):
+    def ask(partition, key=("a", "job"), **arguments):
         asked = []
 
-        @dg.asset(key=["a", "job"], partitions_def=dg.StaticPartitionsDefinition(["x", "y" * 600]))
+        @dg.asset(key=list(key), partitions_def=dg.StaticPartitionsDefinition(["x", "y" * 600]))
         def asking(context):
             asked.append(requester_of(context, context.asset_key))
             return dg.MaterializeResult()
@@ -284,6 +284,12 @@ def test_a_deployment_is_part_of_the_key_and_of_the_origin(requester_in, monkeyp
 
     assert requester.names("run")["deployment"] == "staging"
     assert requester.origin == f"dagster: staging / a/job [x] / run {run}"
+
+
+def test_two_assets_with_long_names_in_one_run_have_two_origins(requester_in):
+    (one, own), (other, others) = (requester_in("x", ("a" * 500, name)) for name in ("job", "job_2"))
+
+    assert one.origin.removesuffix(own) != other.origin.removesuffix(others)
 
 
 def test_the_origin_names_the_run_however_long_the_partitions_key_is(requester_in):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from tuneway import JobSpec, Recipe, Requester
+    from tuneway.choices import Reuse
 
 JOB = "tuneway_job"
 """The name under which the store has it."""
@@ -44,10 +45,10 @@ class EarlierJob:
         """Whether this try repeats the earlier one on the same input. For a mapped task, its arguments are compared."""
         return self.occasion == requester.occasion and (not self.mapped or self.arguments == arguments)
 
-    def is_about(self, what: Recipe | JobSpec, requester: Requester, reuse: str) -> bool:
+    def is_about(self, what: Recipe | JobSpec, requester: Requester, reuse: Reuse) -> bool:
         """Whether that job was for this input, so that the data of now may be compared with it."""
-        if reuse == "never" and self.occasion != requester.occasion:
-            return False  # each clear makes a new job
+        if not requester.adopts(self.occasion, reuse):
+            return False
         return not self.mapped or (self.source is not None and self.source == source_of(what))
 
 

@@ -12,7 +12,7 @@ from tuneway.flows._account import LOCAL_POLL, Account, FileStore, Poll, Retry
 from tuneway.flows._carrier import Carrier, Marks, Named, Suffix
 from tuneway.flows._effects import Effect, Flow, Now, Send, Sleep, Tell, Work, now, send, sleep, tell, work
 from tuneway.flows._file_names import hash_in, name_with_hash
-from tuneway.flows._identity import check_room, check_suffix, made_by
+from tuneway.flows._identity import check_room, check_suffix, made_by, made_within
 from tuneway.flows._marks import CONTENT, KEY, ORIGIN, has_key
 from tuneway.flows._names import Names, marks_in_name
 from tuneway.flows._offers import METHODS, Offers, Quote
@@ -78,6 +78,7 @@ __all__ = [
     "hash_in",
     "look",
     "made_by",
+    "made_within",
     "marks_in_name",
     "name_with_hash",
     "now",

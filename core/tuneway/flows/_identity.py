@@ -159,6 +159,17 @@ def made_by(job: Job, requester: Requester, *, mark: str | None = None) -> bool:
     return bool(requester.place or requester.mark) and has_origin(job, requester.origin[:PAIR_LENGTH])
 
 
+def made_within(job: Job, requester: Requester) -> bool:
+    """Whether this requester has created the job, or a step within it.
+
+    It is for a step that knows the run it is part of, but not the step that created the job.
+    """
+    if made_by(job, requester):
+        return True
+    origin = (job.metadata or {}).get(ORIGIN)
+    return bool(requester.place or requester.mark) and origin is not None and requester.includes(origin)
+
+
 def _key(who: Mapping[str, str] | None, content: str) -> str:
     return _hash("key", [who, content])
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from support.fault_server import FaultServer
 from support.short_marks import JOBS, SERVICE, TRAINING, serving, statuses
+from support.vendors.fireworks import Fireworks
+from support.vendors.fireworks_client import SPEC as FIREWORKS_SPEC
+from support.vendors.fireworks_client import open_client
 from support.vendors.nebius import Nebius
 
 from tuneway import AsyncClient, JobSpec, Requester
-from tuneway.flows import made_by
+from tuneway.flows import made_by, made_within
 from tuneway.progress import CreatePlanned
 from tuneway.steps import as_made, job_summary
 
@@ -100,6 +104,18 @@ def test_an_output_tells_nothing_of_another_job_or_of_one_that_another_made(clie
     assert not made_by(as_made(client.jobs.retrieve(another.id), output), ME)
     assert "made" not in job_summary(job, SPEC, by=OTHER)
     assert "made" not in job_summary(job, SPEC)
+
+
+def test_an_output_tells_who_asked_where_a_job_shows_only_the_beginning_of_that():
+    with FaultServer(Fireworks(), prefix="") as server:
+        server.service.add_dataset("ds-1")
+        by = Requester(engine="airflow", pipeline="nightly_fine_tuning", run="scheduled__2026-11-30T00:00:00", step="s")
+        with open_client(server) as client:
+            output = job_summary(client.submit(FIREWORKS_SPEC, requester=by), FIREWORKS_SPEC, by=by)
+            shown = client.jobs.retrieve(output["job_id"])
+    run = replace(by, step=None)
+    assert made_within(as_made(shown, output), run)
+    assert not made_within(as_made(shown, output), replace(run, run="scheduled__2026-12-01T00:00:00"))
 
 
 def test_a_job_that_shows_who_asked_needs_no_more_in_the_output(connect, server):

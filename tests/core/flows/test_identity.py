@@ -198,6 +198,40 @@ def test_long_names_of_two_runs_stay_apart(service):
     assert flows.made_by(made(service, Requester(mark=monday.origin), "content"), monday)
 
 
+@pytest.mark.parametrize("word", ["1", "w" * 245, "w" * 600])
+def test_a_run_recognises_the_jobs_of_its_steps_however_long_the_names_are(service, word):
+    run = Requester(engine="airflow", pipeline="p" + word, run="r" + word)
+    step = dataclasses.replace(run, step="s" + word)
+
+    assert len(step.origin) <= 512
+    assert flows.made_within(made(service, step, "content"), run)
+    assert flows.made_within(made(service, step, "content"), step)
+    for other in ({"run": "r" + word + "2"}, {"pipeline": "other"}, {"engine": "prefect"}, {"deployment": "staging"}):
+        assert not flows.made_within(made(service, step, "content"), dataclasses.replace(run, **other))
+    assert not flows.made_within(made(service, step, "content"), dataclasses.replace(run, step="other"))
+
+
+def test_a_requester_that_says_nothing_of_itself_has_no_steps(service):
+    assert not flows.made_within(made(service, Requester()), Requester(key="k"))
+    assert not flows.made_within(made(service, Requester(), "content"), Requester())
+    assert not flows.made_within(Job(id="ftjob-1", status="running"), NIGHTLY)
+
+
+def test_an_origin_that_is_too_long_still_shows_the_run_and_the_step():
+    long = Requester(engine="dagster", pipeline="p" * 600, run="run 8e1a", step="train")
+    assert long.origin.endswith(" / run 8e1a / train")
+    assert len(long.origin) <= 512
+
+
+@pytest.mark.parametrize(
+    ("occasion", "reuse", "adopted"),
+    [("1", "run", True), ("2", "run", True), ("2", "content", True), ("1", "never", True), ("2", "never", False)],
+)
+def test_only_a_retry_adopts_the_job_of_an_earlier_attempt_that_wanted_one_of_its_own(occasion, reuse, adopted):
+    assert NIGHTLY.adopts(occasion, reuse) is adopted
+    assert not Requester(run="1").adopts(None, "never")
+
+
 ALIKE = ["a", "b", "/", "a / b", "/ b", "a /", "a / / b", r"a \/ b", r"\/", r"a \\/ b", "a/b", "a /b", "/a"]
 
 
