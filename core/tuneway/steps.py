@@ -230,12 +230,12 @@ def version_summary(version: ModelVersion) -> dict[str, Any]:
 
 
 def file_id_of(file: str | Mapping[str, Any] | File) -> str:
-    """The id of an uploaded file: from the id itself, a `File`, or a step's output.
+    """The id of an uploaded file: from the id itself, a `File` or its JSON, or a step's output.
 
     Raises:
         InvalidInput: There is none in it.
     """
-    return _id_in(file, "file", keys=("file_id",), attribute="id", made="uploaded")
+    return _id_in(file, "file", keys=("file_id",), attribute="id", made="uploaded", kind="file")
 
 
 def validation_file_id_of(file: object) -> str | None:
@@ -245,12 +245,12 @@ def validation_file_id_of(file: object) -> str | None:
 
 
 def job_id_of(job: str | Mapping[str, Any] | Job) -> str:
-    """The id of a job: from the id itself, a `Job`, or a step's output.
+    """The id of a job: from the id itself, a `Job` or its JSON, or a step's output.
 
     Raises:
         InvalidInput: There is none in it.
     """
-    return _id_in(job, "job", keys=("job_id",), attribute="id", made="made")
+    return _id_in(job, "job", keys=("job_id",), attribute="id", made="made", kind="fine_tuning.job")
 
 
 def model_id_of(model: str | Mapping[str, Any] | Job) -> str:
@@ -263,9 +263,15 @@ def model_id_of(model: str | Mapping[str, Any] | Job) -> str:
     return _id_in(model, "fine-tuned model", keys=keys, attribute="fine_tuned_model", made="made")
 
 
-def _id_in(given: object, what: str, *, keys: tuple[str, ...], attribute: str, made: str) -> str:
-    """The id in a step's input: a text, an attribute of an object, or the first of these keys of a mapping."""
+def _id_in(
+    given: object, what: str, *, keys: tuple[str, ...], attribute: str, made: str, kind: str | None = None
+) -> str:
+    """The id in a step's input: a text, an attribute of an object, or the first of these keys of a mapping.
+
+    A mapping may also be the JSON of the API's object of this kind.
+    """
     if isinstance(given, Mapping):
+        keys = ("id",) if kind is not None and given.get("object") == kind else keys
         found = next(filter(None, map(given.get, keys)), None)
     else:
         found = getattr(given, attribute, given)

@@ -13,9 +13,8 @@ from tuneway.cli._exits import Several
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
 from tuneway.cli._spec import ReuseOption, Training, read_json
-from tuneway.cli._steps import StepOutput, step_output
+from tuneway.cli._steps import JOB_HELP, JobArgument, StepOutput, step_output
 from tuneway.cli._waiting import Waiting, both, wait_for, wait_for_all
-from tuneway.cli.jobs import JobId
 from tuneway.errors import BadReply, JobError, TunewayError
 from tuneway.requester import Requester
 
@@ -29,7 +28,7 @@ def create(
         str | None,
         typer.Argument(
             metavar="TRAINING_FILE",
-            help="The id of an uploaded file, or what `tuneway upload --json` printed.",
+            help="The id of an uploaded file, or what `tuneway upload --json` printed (text, file or -).",
             show_default=False,
         ),
     ] = None,
@@ -85,9 +84,7 @@ def create(
 def wait(
     job: Annotated[
         list[str],
-        typer.Argument(
-            metavar="JOB", help="The id of a job, or what `tuneway create --json` printed.", show_default=False
-        ),
+        typer.Argument(metavar="JOB", help=JOB_HELP, show_default=False),
     ],
     *,
     waiting: Waiting,
@@ -157,38 +154,41 @@ def _print_end(job: Job, given: StepOutput, output: Output) -> None:
     output.record(job_summary(job, given)) if output.json else output.result(job.fine_tuned_model or job.id)
 
 
-def cancel(job: JobId, *, connection: Connection, output: Output) -> None:
+def cancel(job: JobArgument, *, connection: Connection, output: Output) -> None:
     """Cancel a job. It can't be resumed.
 
     A job that has ended already stays as it is.
 
     Examples:
         tuneway cancel ftjob-abc123
+        tuneway create file-abc123 -m gpt-4o-mini --json > job.json && tuneway cancel job.json
     """
-    _act(job, lambda client: client.cancel(job), connection, output)
+    _act(job, lambda client, job_id: client.cancel(job_id), connection, output)
 
 
-def pause(job: JobId, *, connection: Connection, output: Output) -> None:
+def pause(job: JobArgument, *, connection: Connection, output: Output) -> None:
     """Pause a job; `tuneway resume` continues it.
 
     Examples:
         tuneway pause ftjob-abc123
     """
-    _act(job, lambda client: client.pause(job), connection, output)
+    _act(job, lambda client, job_id: client.pause(job_id), connection, output)
 
 
-def resume(job: JobId, *, connection: Connection, output: Output) -> None:
+def resume(job: JobArgument, *, connection: Connection, output: Output) -> None:
     """Continue a paused job.
 
     Examples:
         tuneway resume ftjob-abc123 && tuneway wait ftjob-abc123
     """
-    _act(job, lambda client: client.resume(job), connection, output)
+    _act(job, lambda client, job_id: client.resume(job_id), connection, output)
 
 
-def _act(job: str, act: Callable[[Client], Job], connection: Connection, output: Output) -> None:
+def _act(job: str, act: Callable[[Client, str], Job], connection: Connection, output: Output) -> None:
+    from tuneway.steps import job_id_of, job_summary
+
+    given = step_output(job)
+    job_id = job_id_of(given)
     with connection.client() as client:
-        after = act(client)
-    from tuneway.steps import job_summary
-
-    output.record(job_summary(after)) if output.json else output.result(f"{job} {after.status}")
+        after = act(client, job_id)
+    output.record(job_summary(after, given)) if output.json else output.result(f"{job_id} {after.status}")

@@ -48,6 +48,9 @@ def validate(
     show: Annotated[
         int, typer.Option(min=1, metavar="N", help="Print at most this many errors and warnings; all are counted.")
     ] = 50,
+    whole: Annotated[
+        bool, typer.Option("--report", help="Print the whole report as JSON, with the line of each problem.")
+    ] = False,
     rules: Annotated[bool, typer.Option("--rules", help="List all rules and exit.")] = False,
     reading: RowOptions,
     output: Output,
@@ -55,15 +58,18 @@ def validate(
     """Check training data, validation data or both against every rule.
 
     Nothing is sent. Errors are what services refuse; warnings are what they accept without a word. Data with
-    errors gives exit code 3.
+    errors gives exit code 3. With --json the data is summarised, and errors go to standard error with their lines.
 
     Examples:
         tuneway validate train.jsonl
         tuneway validate train.jsonl --validation-data valid.jsonl --model gpt-4o-mini
         tuneway validate s3://bucket/train.parquet --row user=question --row assistant=answer
-        tuneway validate train.jsonl --json | jq '.errors[].line'
+        tuneway validate train.jsonl --json | jq .sha256
+        tuneway validate train.jsonl --report | jq '.errors[].line, .warnings[].line'
         tuneway validate --rules
     """
+    from tuneway.steps import data_summary
+
     if rules:
         _print_rules(output)
         return
@@ -72,8 +78,11 @@ def validate(
         model=model, max_shown=show, grader=read_json(grader, "--grader") if grader else None, **reading.fields(),
         **reading.checking(),
     )  # fmt: skip
-    if output.json:
+    if whole:
         output.record(report)
+    elif output.json:
+        output.record(data_summary(report))
+        report.raise_for_errors()
     else:
         for one in report.reports:
             _print_report(one, output)

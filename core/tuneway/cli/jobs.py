@@ -13,11 +13,10 @@ from tuneway._words import ago, duration, moment
 from tuneway.cli._connect import Connection
 from tuneway.cli._output import Output
 from tuneway.cli._spec import pairs
+from tuneway.cli._steps import JobArgument, job_id_in
 
 if TYPE_CHECKING:
     from tuneway.models import Event, Job
-
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.", show_default=False)]
 
 ROWS = 20
 
@@ -58,7 +57,7 @@ def list_(
         )
 
 
-def show(job: JobId, *, connection: Connection, output: Output) -> None:
+def show(job: JobArgument, *, connection: Connection, output: Output) -> None:
     """Show all facts about a job.
 
     Examples:
@@ -66,7 +65,7 @@ def show(job: JobId, *, connection: Connection, output: Output) -> None:
         tuneway show ftjob-abc123 --json | jq .hyperparameters
     """
     with connection.client() as client:
-        found = client.jobs.retrieve(job)
+        found = client.jobs.retrieve(job_id_in(job))
     if output.json:
         output.record(found)
         return
@@ -103,7 +102,7 @@ def _origin(job: Job) -> str | None:
 
 
 def events(
-    job: JobId,
+    job: JobArgument,
     *,
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=1, metavar="N", help="The number of lines, the last ones.")
@@ -119,16 +118,17 @@ def events(
         tuneway events ftjob-abc123 --follow
         tuneway events ftjob-abc123 --json | jq 'select(.type == "metrics") | .data'
     """
+    job_id = job_id_in(job)
     with connection.client() as client:
         if follow:
-            _follow(client, job, output)
+            _follow(client, job_id, output)
             return
-        last = list(islice(client.jobs.events(job, limit=min(limit, 100)), limit))
+        last = list(islice(client.jobs.events(job_id, limit=min(limit, 100)), limit))
     for event in reversed(last):
         _print_event(event, output)
 
 
-def _follow(client: Any, job: str, output: Output) -> None:
+def _follow(client: Any, job_id: str, output: Output) -> None:
     from tuneway.errors import JobError
     from tuneway.progress import Logged
 
@@ -136,9 +136,9 @@ def _follow(client: Any, job: str, output: Output) -> None:
         if isinstance(news, Logged):
             _print_event(news.event, output)
 
-    client.jobs.retrieve(job)  # fails at once for a mistyped id; a wait would try for a while
+    client.jobs.retrieve(job_id)  # fails at once for a mistyped id; a wait would try for a while
     try:
-        client.wait(job, on_event=hear)
+        client.wait(job_id, on_event=hear)
     except JobError as end:
         output.note(end.message)
 

@@ -13,7 +13,7 @@ from tuneway._escape import csv_cell
 from tuneway._words import figure
 from tuneway.cli._connect import Connection
 from tuneway.cli._output import Output
-from tuneway.cli.jobs import JobId
+from tuneway.cli._steps import JobArgument, job_id_in
 
 if TYPE_CHECKING:
     from tuneway.report import Report
@@ -26,7 +26,7 @@ CurveMetric = Literal["loss", "accuracy", "reward"]
 
 
 def metrics(
-    job: JobId,
+    job: JobArgument,
     *,
     metric: Annotated[CurveMetric, typer.Option(help="The metric of the curve.")] = "loss",
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all steps as CSV.")] = False,
@@ -43,7 +43,7 @@ def metrics(
     from tuneway.report import gather
 
     with connection.client() as client:
-        report = gather(client, job)
+        report = gather(client, job_id_in(job))
     rows = _rows(report)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     if output.json:

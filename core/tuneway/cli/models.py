@@ -14,7 +14,7 @@ from tuneway.cli._connect import Connection
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
 from tuneway.cli._registry import COLUMNS, Gates, Place, Reason, Registering, facts, registration, row, warn
-from tuneway.cli._steps import step_output
+from tuneway.cli._steps import JobArgument, step_output
 from tuneway.cli.doctor import offered
 from tuneway.errors import InvalidInput
 
@@ -99,12 +99,7 @@ def _list_history(name: str | None, place: Place, output: Output) -> None:
 
 
 def register(
-    job: Annotated[
-        str,
-        typer.Argument(
-            metavar="JOB", help="The id of a job, or what `tuneway wait --json` printed.", show_default=False
-        ),
-    ],
+    job: JobArgument,
     *,
     name: Annotated[str, typer.Option("--name", "-n", metavar="NAME", help="The name that all its versions share.")],
     registering: Registering,

@@ -12,7 +12,7 @@ from tuneway.cli._connect import Connection
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
 from tuneway.cli._registry import Place
-from tuneway.cli.jobs import JobId
+from tuneway.cli._steps import JobArgument, job_id_in
 from tuneway.errors import InvalidInput, RegistryError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def report(
-    job: JobId,
+    job: JobArgument,
     *,
     to: Annotated[
         str,
@@ -55,11 +55,12 @@ def report(
     """
     from tuneway.report import check_report_place, gather, render_html, write_report
 
+    job_id = job_id_in(job)
     if to != "-":
         check_report_place(to, field="--output")
     with connection.client() as client, showing(output) as show:
-        show.begin("gathering", job)
-        found = client.jobs.retrieve(job)
+        show.begin("gathering", job_id)
+        found = client.jobs.retrieve(job_id)
         more: dict[str, Any] = {}
         if training_data is not None:
             more["data"] = client.validate(training_data, model=found.model, on_event=show.hear)
@@ -74,7 +75,7 @@ def report(
     for note in gathered.notes:
         output.note(note, style="yellow")
     if to != "-":
-        output.record({"job_id": job, "output": to}) if output.json else output.result(to)
+        output.record({"job_id": job_id, "output": to}) if output.json else output.result(to)
 
 
 def _evaluation(client: Client, job: Job, held_out: Path) -> Evaluation:

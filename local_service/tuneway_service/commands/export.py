@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from tuneway.cli._output import Output
-from tuneway.cli.jobs import JobId
+from tuneway.cli._steps import JobArgument, job_id_in
 from tuneway.errors import MissingExtra
 from tuneway_service.model_formats import ModelFormat, WeightKind
 
 
 def export(
-    job: JobId,
+    job: JobArgument,
     *,
     to: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; it must not exist yet.")],
     data_dir: Annotated[
@@ -51,12 +51,13 @@ def export(
         tuneway export ftjob-abc123 --to for-ollama --format ollama --merged --quantize q8_0
         cd for-ollama && ollama create my-model
     """
+    job_id = job_id_in(job)
     try:
         from tuneway_service.settings import Settings, default_data_dir
         from tuneway_service.trainers.hf.export import export_model, find_model
 
         jobs_dir = Settings(data_dir=data_dir or default_data_dir(), job_storage=job_storage).jobs_dir
-        holds = export_model(find_model(jobs_dir, job, checkpoint), to, merged=merged, form=form, quantize=quantize)
+        holds = export_model(find_model(jobs_dir, job_id, checkpoint), to, merged=merged, form=form, quantize=quantize)
     except ModuleNotFoundError as error:
         raise MissingExtra(f"exporting needs {error.name}, which isn't installed", extra="train") from None
     if output.json:

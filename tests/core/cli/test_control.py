@@ -344,6 +344,41 @@ def test_jobs_are_paused_resumed_and_cancelled(tuneway, service):
     assert tuneway("cancel", "ftjob-1").stdout == "ftjob-1 cancelled\n"
 
 
+@pytest.mark.parametrize("command", ["cancel", "pause", "resume"])
+@pytest.mark.parametrize("form", ["text", "file", "-"])
+def test_a_job_is_given_by_what_a_command_has_printed_about_it(tuneway, service, here, command, form):
+    job_id = service.add_job()["id"]
+    printed = json.dumps({"job_id": job_id, "requested": {"n_epochs": 3}})
+    (here / "job.json").write_text(printed, encoding="utf-8")
+    argument = {"text": printed, "file": "job.json"}.get(form, form)
+    (after,) = lines_of(tuneway(command, argument, "--json", stdin=printed))
+    assert (after["job_id"], after["requested"]) == (job_id, {"n_epochs": 3})
+    assert len(service.requests("POST", f"/fine_tuning/jobs/{job_id}/{command}")) == 1
+
+
+@pytest.mark.parametrize("command", ["show", "events", "metrics", "report", "wait", "register"])
+def test_every_command_about_a_job_takes_the_file_of_a_step_or_of_the_job_itself(tuneway, file, service, here, command):
+    printed = tuneway("create", file, "-m", "base", "--json").stdout, tuneway("show", "ftjob-1", "--json").stdout
+    for text in printed:
+        (here / "job.json").write_text(text, encoding="utf-8")
+        tuneway(command, "job.json", *(["--name", "n"] if command == "register" else []))
+        assert any(request.path.startswith("/fine_tuning/jobs/ftjob-1") for request in service.log[-4:])
+
+
+def test_an_id_may_come_from_standard_input(tuneway, service):
+    service.add_job()
+    assert tuneway("cancel", "-", stdin="ftjob-1\n").stdout == "ftjob-1 cancelled\n"
+
+
+@pytest.mark.parametrize("content", ['{"messages": []}\n{"messages": []}', '{"messages": []}', "question,answer", "["])
+def test_a_data_file_in_place_of_a_job_is_refused_with_the_command_for_it(tuneway, service, here, content):
+    (here / "train.jsonl").write_text(content, encoding="utf-8")
+    result = tuneway("cancel", "train.jsonl", code=ExitCode.USAGE)
+    assert "train.jsonl is a file on this machine" in result.stderr
+    assert "tuneway run train.jsonl" in result.stderr
+    assert service.log == []
+
+
 def test_service_options_reach_the_dialect(tuneway, server, service, file, monkeypatch):
     monkeypatch.setattr(server, "prefix", "/openai/v1")
     where = ("--base-url", server.origin, "--dialect", "azure")

@@ -9,8 +9,9 @@ from support.console import error_of, lines_of, write
 from support.fault_server import answer
 
 from tuneway.cli._exits import ExitCode
-from tuneway.dataset import PRICES_AS_OF, RULES, USD_PER_MILLION_TRAINED_TOKENS, fingerprint
+from tuneway.dataset import PRICES_AS_OF, RULES, USD_PER_MILLION_TRAINED_TOKENS, fingerprint, validate
 from tuneway.errors import InvalidInput
+from tuneway.steps import data_summary
 
 
 @pytest.fixture
@@ -48,9 +49,22 @@ def test_problems_are_a_table_with_lines_and_hints_on_a_terminal(tuneway, bad, m
 
 
 def test_machines_get_the_whole_report(tuneway, bad):
-    report = lines_of(tuneway("validate", bad, "--json", code=ExitCode.INVALID_DATA))[0]
+    (report,) = lines_of(tuneway("validate", bad, "--report", code=ExitCode.INVALID_DATA))
     assert report["ok"] is False
     assert [problem["line"] for problem in report["errors"]] == [3, 3, 8]
+
+
+def test_machines_get_the_summary_that_the_same_step_of_an_engine_gives(tuneway, train, here):
+    valid = write(here / "valid.jsonl", 12, start=40)
+    result = tuneway("validate", train, "--validation-data", valid, "--json")
+    assert lines_of(result) == [data_summary(validate(train, validation_data=valid))]
+    assert not result.stderr
+
+
+def test_machines_get_the_summary_of_bad_data_and_its_errors_with_their_lines(tuneway, bad):
+    result = tuneway("validate", bad, "--json", code=ExitCode.INVALID_DATA)
+    assert lines_of(result)[0]["rows"] == 11
+    assert [problem["line"] for problem in error_of(result)["problems"]] == [3, 3, 8]
 
 
 def test_all_problems_are_counted_and_the_first_few_shown(tuneway, here):
