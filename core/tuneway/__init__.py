@@ -1,12 +1,11 @@
 """Fine-tuning jobs as ordinary steps: upload, create, wait, register.
 
-    from tuneway import Client, JobSpec
+    from tuneway import Client, Recipe, Requester
 
+    recipe = Recipe(model="gpt-4o-mini", training_data="train.jsonl", validation_data="valid.jsonl")
     with Client() as client:
-        file = client.upload("train.jsonl")
-        job = client.submit(JobSpec(model="gpt-4o-mini", training_file=file), key="nightly/2026-11-20")
-        job = client.wait(job, timeout=3600, on_event=print)
-        print(job.fine_tuned_model)
+        result = client.fine_tune(recipe, Requester(pipeline="nightly", run="2026-11-20"), name="support-router")
+        print(result.model, client.outcome(result.job).metrics)
 
 Names are imported when they are first used: pipelines are parsed far more often than they run.
 """
@@ -47,7 +46,6 @@ _HOMES = {
         "JobError",
         "JobFailed",
         "TunewayError",
-        "UnknownStatus",
         "UnknownStatus",
         "WaitTimeout",
     ),

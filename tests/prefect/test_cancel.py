@@ -37,7 +37,7 @@ def _a_file(server):
 
 
 @flow
-def nightly(access, **more):
+def create_one(access, **more):
     create_fine_tuning_job(**MADE, credentials=access, **more)
 
 
@@ -68,55 +68,55 @@ def statuses(server):
 
 @pytest.mark.parametrize("state", [Cancelling(), Cancelled()], ids=["cancelling", "cancelled"])
 def test_a_cancelled_run_cancels_its_job_and_no_other(server, credentials, state):
-    other, run = made(nightly, credentials), made(nightly, credentials)
+    other, run = made(create_one, credentials), made(create_one, credentials)
     put(run, state)
-    cancel_jobs(nightly, run, state)
+    cancel_jobs(create_one, run, state)
     assert statuses(server) == ["validating_files", "cancelled"]
     assert other.id != run.id
 
 
 @pytest.mark.parametrize("state", [Running(), Crashed()], ids=["still running", "crashed"])
 def test_a_run_that_ends_for_another_reason_leaves_its_job_alone(server, credentials, state):
-    run = made(nightly, credentials)
+    run = made(create_one, credentials)
     put(run, state)
-    cancel_jobs(nightly, run, Cancelling(message="Runner is shutting down."))
+    cancel_jobs(create_one, run, Cancelling(message="Runner is shutting down."))
     assert statuses(server) == ["validating_files"]
 
 
 def test_a_hook_in_another_process_finds_the_credentials_by_the_stored_block(server, credentials, monkeypatch):
     credentials.save("elsewhere", overwrite=True, _sync=True)
-    run = made(nightly, "elsewhere")
+    run = made(create_one, "elsewhere")
     forget()
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     run = read(run.id)
     put(run, Cancelling())
-    cancel_jobs(nightly, run, Cancelling())
+    cancel_jobs(create_one, run, Cancelling())
     assert statuses(server) == ["cancelled"]
 
 
 def test_a_hook_in_another_process_else_asks_as_its_environment_says(server, credentials):
-    run = made(nightly, credentials)  # which nobody has stored
+    run = made(create_one, credentials)  # which nobody has stored
     forget()
     put(run, Cancelling())
-    cancel_jobs(nightly, run, Cancelling())
+    cancel_jobs(create_one, run, Cancelling())
     assert statuses(server) == ["cancelled"]
 
 
 def test_a_hook_can_have_credentials_of_its_own(server, credentials, monkeypatch):
-    run = made(nightly, credentials)
+    run = made(create_one, credentials)
     forget()
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     put(run, Cancelling())
     hook = cancel_jobs_with(FineTuningCredentials(base_url=server.base_url, options={"settle": 0}))
-    hook(nightly, run, Cancelling())
+    hook(create_one, run, Cancelling())
     assert statuses(server) == ["cancelled"]
 
 
 def test_a_job_that_was_only_adopted_from_another_run_lives_on(server, credentials):
-    made(nightly, credentials)
-    run = made(nightly, credentials, reuse="content")
+    made(create_one, credentials)
+    run = made(create_one, credentials, reuse="content")
     put(run, Cancelling())
-    cancel_jobs(nightly, run, Cancelling())
+    cancel_jobs(create_one, run, Cancelling())
     assert statuses(server) == ["validating_files"]
 
 
@@ -131,35 +131,35 @@ def test_a_job_of_the_same_content_that_another_made_lives_on(server, credential
     else:
         with credentials.get_client() as client:
             client.submit(JobSpec(**MADE), key="by hand")
-    run = made(nightly, credentials, reuse="content")
+    run = made(create_one, credentials, reuse="content")
     put(run, Cancelling())
-    cancel_jobs(nightly, run, Cancelling())
+    cancel_jobs(create_one, run, Cancelling())
     assert statuses(server) == ["validating_files"]
 
 
 def test_a_job_that_a_run_made_for_anybodys_reuse_is_still_its_own(server, credentials):
-    run = made(nightly, credentials, reuse="content")
+    run = made(create_one, credentials, reuse="content")
     put(run, Cancelling())
-    cancel_jobs(nightly, run, Cancelling())
+    cancel_jobs(create_one, run, Cancelling())
     assert statuses(server) == ["cancelled"]
 
 
 def test_the_deployments_name_is_part_of_the_mark_by_which_a_cancel_finds_jobs(server, credentials, monkeypatch):
     monkeypatch.setenv("TUNEWAY_DEPLOYMENT", "staging")
-    run = made(nightly, credentials)
+    run = made(create_one, credentials)
     put(run, Cancelling())
     monkeypatch.setenv("TUNEWAY_DEPLOYMENT", "production")
-    cancel_jobs(nightly, run, Cancelling())
+    cancel_jobs(create_one, run, Cancelling())
     assert statuses(server) == ["validating_files"]
     monkeypatch.setenv("TUNEWAY_DEPLOYMENT", "staging")
-    cancel_jobs(nightly, run, Cancelling())
+    cancel_jobs(create_one, run, Cancelling())
     assert statuses(server) == ["cancelled"]
 
 
 def test_a_cancelled_run_cancels_what_its_inner_flows_have_made(server, credentials):
     @flow
     def outer():
-        nightly(credentials)
+        create_one(credentials)
 
     run = made(outer)
     put(run, Cancelling())
@@ -233,9 +233,9 @@ async def test_async_flows_take_the_same_hook(server, credentials):
 
 def test_an_account_that_refuses_does_not_keep_anothers_job_alive(server, credentials):
     gone = FineTuningCredentials(base_url="http://127.0.0.1:9/v1", options={"settle": 0, "retry": Retry(attempts=1)})
-    run = made(nightly, credentials)
+    run = made(create_one, credentials)
     hooks._remembered[str(run.id)].insert(0, gone)
     put(run, Cancelling())
     with pytest.raises(ConnectionFailed):
-        cancel_jobs(nightly, run, Cancelling())
+        cancel_jobs(create_one, run, Cancelling())
     assert statuses(server) == ["cancelled"]

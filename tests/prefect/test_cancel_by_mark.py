@@ -37,12 +37,12 @@ def access(together):
 
 
 @flow
-def nightly(access):
+def create_at_together(access):
     return create_fine_tuning_job.with_options(retries=0)(**TRAINING, credentials=access)
 
 
 @flow
-async def anightly(access):
+async def acreate_at_together(access):
     return await acreate_fine_tuning_job.with_options(retries=0)(**TRAINING, credentials=access)
 
 
@@ -51,19 +51,19 @@ def cancelled_in_another_process(flow_run_id):
     hooks._remembered.clear()
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(flow_run_id, Cancelling(), force=True)
-        cancel_jobs(nightly, client.read_flow_run(flow_run_id), Cancelling())
+        cancel_jobs(create_at_together, client.read_flow_run(flow_run_id), Cancelling())
 
 
 def test_a_cancelled_run_cancels_its_job_and_no_other(together, access):
-    nightly(access)
-    run = nightly(access, return_state=True)
+    create_at_together(access)
+    run = create_at_together(access, return_state=True)
     cancelled_in_another_process(run.state_details.flow_run_id)
     assert statuses(together) == ["pending", "cancelled"]
 
 
 def test_a_run_that_is_cancelled_before_its_create_was_answered_cancels_what_came_of_it(together, access):
     lose_the_create(together)
-    run = nightly(access, return_state=True)
+    run = create_at_together(access, return_state=True)
     assert run.is_failed()
     assert statuses(together) == ["pending"]
     cancelled_in_another_process(run.state_details.flow_run_id)
@@ -72,7 +72,7 @@ def test_a_run_that_is_cancelled_before_its_create_was_answered_cancels_what_cam
 
 async def test_the_awaited_form_keeps_the_mark_before_the_create_as_well(together, access):
     lose_the_create(together)
-    run = await anightly(access, return_state=True)
+    run = await acreate_at_together(access, return_state=True)
     assert statuses(together) == ["pending"]
     cancelled_in_another_process(run.state_details.flow_run_id)
     assert statuses(together) == ["cancelled"]
@@ -83,7 +83,7 @@ def test_no_job_is_created_whose_mark_can_not_be_kept(together, access, monkeypa
         raise LookupFailed("Prefect's API can't be asked about this run")
 
     monkeypatch.setattr(_runs, "note_mark", unreachable)
-    assert nightly(access, return_state=True).is_failed()
+    assert create_at_together(access, return_state=True).is_failed()
     assert statuses(together) == []
 
 
@@ -94,7 +94,7 @@ def test_a_job_that_takes_too_long_is_cancelled_if_this_run_made_it(together, ac
         wait = wait_for_fine_tuning_job.with_options(retries=0)
         wait(made, credentials=access, timeout=0.2, cancel_on_timeout=True)
 
-    other = nightly(access)
+    other = create_at_together(access)
     assert hasty(return_state=True).is_failed()
     assert hasty(other, return_state=True).is_failed()
     assert statuses(together) == ["pending", "cancelled"]

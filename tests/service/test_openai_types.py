@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from support.in_process import InProcess, in_process
 from support.openai_jobs import chats
-from support.openai_operations import DIFFERENCES, OPERATIONS, PATIENCE, Operation
+from support.openai_operations import DIFFERENCES, OPERATIONS, PATIENCE, TypedOperation
 from support.openai_types import NOTHING, ODD, beside, fits, plain, values
 from support.receiver import receiver
 from support.service import until
@@ -163,7 +163,7 @@ class World:
             return (self.names | more).get(value[1:-1], value)
         return value
 
-    def send(self, operation: Operation, given_: Any) -> httpx.Response:
+    def send(self, operation: TypedOperation, given_: Any) -> httpx.Response:
         """Carry out an operation."""
         more = operation.ready(self) if operation.ready else {}
         method, path = operation.call.split()
@@ -245,7 +245,7 @@ def check_refusal(reply: httpx.Response) -> dict[str, Any]:
     return error
 
 
-def check_reply(operation: Operation, reply: httpx.Response) -> None:
+def check_reply(operation: TypedOperation, reply: httpx.Response) -> None:
     assert reply.status_code == 200, reply.text[:2000]
     if operation.gives is None:
         return

@@ -14,10 +14,10 @@ import httpx
 import pytest
 from openai import OpenAI
 from support.openai_jobs import chats, openai_for, slow_job, submit, wait_for
+from support.recovering import recover
 from support.service import RunningService, running_service, until
 
 from tuneway_service import recovery
-from tuneway_service.settings import Settings
 from tuneway_service.store.database import Database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -101,13 +101,6 @@ def data(life, tmp_path) -> Path:
 def remove_database(data: Path) -> None:
     for part in ("", "-wal", "-shm"):
         (data / f"tuneway.db{part}").unlink(missing_ok=True)
-
-
-def recover(data: Path) -> list[str]:
-    """Recover without serving; returns what it tells."""
-    lines: list[str] = []
-    recovery.recover(Settings(data_dir=data), lines.append)
-    return lines
 
 
 def dump(data: Path) -> list[str]:

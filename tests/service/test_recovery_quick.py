@@ -10,10 +10,11 @@ import pytest
 from support.in_process import in_process
 from support.job_records import BODY
 from support.openai_jobs import chats
+from support.recovering import recover
 from support.service import running_service
 
 from tuneway.errors import InvalidSpec
-from tuneway_service import data_folder, recovery
+from tuneway_service import data_folder
 from tuneway_service.app import build_app
 from tuneway_service.record_files import Recorder, read, record_of_job
 from tuneway_service.settings import Settings
@@ -23,13 +24,6 @@ from tuneway_service.store.database import Database
 
 SCHEMA_1 = Path(__file__).with_name("schema_1.sql")
 FORM = {"files": {"file": ("mine.jsonl", chats(20))}, "data": {"purpose": "fine-tune"}}
-
-
-def recover(data: Path) -> list[str]:
-    """Recover without serving; returns what it tells."""
-    lines: list[str] = []
-    recovery.recover(Settings(data_dir=data), lines.append)
-    return lines
 
 
 def test_a_file_has_its_name_and_its_date_again(tmp_path):

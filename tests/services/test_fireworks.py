@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from support.fault_server import FaultServer, answer
-from support.vendors.fireworks import ACCOUNT, PREFERENCE, ROOT, SUPERVISED, Fireworks
-from support.vendors.fireworks_client import JOBS, KEY, NIGHTLY, ROWS, SPEC, open_client
+from support.vendors.fireworks import ACCOUNT, PREFERENCE, ROOT, SUPERVISED
+from support.vendors.fireworks_client import JOBS, KEY, NIGHTLY, ROWS, SPEC, open_client, serving
 
 from tuneway import DPO, Client, JobSpec, Supervised
 
@@ -18,10 +18,7 @@ fireworks = pytest.importorskip("fireworks", reason="needs the group services-te
 
 @pytest.fixture
 def server() -> Iterator[FaultServer]:
-    """Fireworks, with two datasets."""
-    with FaultServer(Fireworks(), prefix="") as server:
-        server.service.add_dataset("ds-1")
-        server.service.add_dataset("ds-2")
+    with serving() as server:
         yield server
 
 

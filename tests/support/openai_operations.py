@@ -56,8 +56,8 @@ PATIENCE = ""
 
 
 @dataclass(frozen=True)
-class Operation:
-    """One operation.
+class TypedOperation:
+    """One operation, with its types.
 
     Args:
         call: Method and path; "<job>" and the like stand for what the test has ready.
@@ -161,7 +161,7 @@ METHODS: Schema = {
     ]
 }
 JOBS = [
-    Operation(
+    TypedOperation(
         "POST /fine_tuning/jobs",
         fine_tuning.FineTuningJob,
         CREATE_JOB,
@@ -173,30 +173,34 @@ JOBS = [
             "method": (METHODS, "methods"),
         },
     ),
-    Operation(
+    TypedOperation(
         "GET /fine_tuning/jobs",
         pagination.SyncCursorPage[fine_tuning.FineTuningJob],
         **page(job_list_params.JobListParams, newest="<job>", metadata={"maxProperties": 16}),
     ),
-    Operation("GET /fine_tuning/jobs/<job>", fine_tuning.FineTuningJob),
-    Operation("POST /fine_tuning/jobs/<job>/cancel", fine_tuning.FineTuningJob, ready=lambda world: world.new_job()),
-    Operation("POST /fine_tuning/jobs/<job>/pause", fine_tuning.FineTuningJob, ready=lambda world: world.new_job()),
-    Operation(
+    TypedOperation("GET /fine_tuning/jobs/<job>", fine_tuning.FineTuningJob),
+    TypedOperation(
+        "POST /fine_tuning/jobs/<job>/cancel", fine_tuning.FineTuningJob, ready=lambda world: world.new_job()
+    ),
+    TypedOperation(
+        "POST /fine_tuning/jobs/<job>/pause", fine_tuning.FineTuningJob, ready=lambda world: world.new_job()
+    ),
+    TypedOperation(
         "POST /fine_tuning/jobs/<job>/resume",
         fine_tuning.FineTuningJob,
         ready=lambda world: world.new_job(paused=True),
     ),
-    Operation(
+    TypedOperation(
         "GET /fine_tuning/jobs/<job>/events",
         pagination.SyncCursorPage[fine_tuning.FineTuningJobEvent],
         **page(job_list_events_params.JobListEventsParams, newest="<event>"),
     ),
-    Operation(
+    TypedOperation(
         "GET /fine_tuning/jobs/<job>/checkpoints",
         pagination.SyncCursorPage[jobs.FineTuningJobCheckpoint],
         **page(jobs.checkpoint_list_params.CheckpointListParams, newest="<checkpoint>"),
     ),
-    Operation(
+    TypedOperation(
         "POST /fine_tuning/checkpoints/<model>/permissions",
         pagination.SyncPage[checkpoints.PermissionCreateResponse],
         schema_of(checkpoints.permission_create_params.PermissionCreateParams),
@@ -206,12 +210,12 @@ JOBS = [
             "project_ids[]": ({"type": "string", **NAME}, "names"),
         },
     ),
-    Operation(
+    TypedOperation(
         "GET /fine_tuning/checkpoints/<model>/permissions",
         checkpoints.PermissionRetrieveResponse,
         **page(checkpoints.permission_list_params.PermissionListParams, newest="<permission>"),
     ),
-    Operation(
+    TypedOperation(
         "DELETE /fine_tuning/checkpoints/<model>/permissions/<permission>",
         checkpoints.PermissionDeleteResponse,
         ready=lambda world: world.new_permission(),
@@ -222,35 +226,35 @@ JOBS = [
 
 SECONDS: dict[str, Schema] = {"expires_after.seconds": {"minimum": 3600, "maximum": 2_592_000}}
 FILES = [
-    Operation(
+    TypedOperation(
         "POST /files",
         types.FileObject,
         schema_of(file_create_params.FileCreateParams, without=("file",)) | {"required": ["purpose"]},
         where="form",
         limits=SECONDS,
     ),
-    Operation(
+    TypedOperation(
         "GET /files",
         pagination.SyncCursorPage[types.FileObject],
         **page(file_list_params.FileListParams, newest="<training>", limit=PAGE | {"maximum": 10_000}),
     ),
-    Operation("GET /files/<training>", types.FileObject),
-    Operation("GET /files/<training>/content", None),
-    Operation("DELETE /files/<file>", types.FileDeleted, ready=lambda world: world.new_file()),
-    Operation(
+    TypedOperation("GET /files/<training>", types.FileObject),
+    TypedOperation("GET /files/<training>/content", None),
+    TypedOperation("DELETE /files/<file>", types.FileDeleted, ready=lambda world: world.new_file()),
+    TypedOperation(
         "POST /uploads",
         types.Upload,
         schema_of(upload_create_params.UploadCreateParams),
         limits=SECONDS | {"bytes": {"minimum": 1, "maximum": 8 * 2**30}},
         here={"filename": ({"type": "string", **NAME}, "names"), "mime_type": ({"type": "string", **NAME}, "names")},
     ),
-    Operation(
+    TypedOperation(
         "POST /uploads/<upload>/parts",
         UploadPart,
         where="form",
         ready=lambda world: world.new_upload(),
     ),
-    Operation(
+    TypedOperation(
         "POST /uploads/<upload>/complete",
         types.Upload,
         schema_of(upload_complete_params.UploadCompleteParams),
@@ -261,10 +265,10 @@ FILES = [
         },
         ready=lambda world: world.new_upload(part=True),
     ),
-    Operation("POST /uploads/<upload>/cancel", types.Upload, ready=lambda world: world.new_upload()),
-    Operation("GET /models", pagination.SyncPage[types.Model]),
-    Operation("GET /models/<model>", types.Model),
-    Operation("DELETE /models/<old_model>", types.ModelDeleted, ready=lambda world: world.new_model()),
+    TypedOperation("POST /uploads/<upload>/cancel", types.Upload, ready=lambda world: world.new_upload()),
+    TypedOperation("GET /models", pagination.SyncPage[types.Model]),
+    TypedOperation("GET /models/<model>", types.Model),
+    TypedOperation("DELETE /models/<old_model>", types.ModelDeleted, ready=lambda world: world.new_model()),
 ]
 
 # --- Graders ---
@@ -330,12 +334,12 @@ def grading(kind: Any) -> dict[str, Any]:
 RUN = grading(alpha.grader_run_params.GraderRunParams)
 ITEM: Schema = {"type": "object", "properties": {"answer": TEXT}, "required": ["answer"]}
 GRADING = [
-    Operation(
+    TypedOperation(
         "POST /fine_tuning/alpha/graders/validate",
         alpha.GraderValidateResponse,
         **grading(alpha.grader_validate_params.GraderValidateParams),
     ),
-    Operation(
+    TypedOperation(
         "POST /fine_tuning/alpha/graders/run",
         alpha.GraderRunResponse,
         RUN["takes"],
@@ -376,7 +380,7 @@ def _only(schema: Schema, fields: tuple[str, ...]) -> dict[str, tuple[Schema, st
     return {name: ({"not": {}}, "chat") for name in schema["properties"] if name not in fields}
 
 
-def talking(kind: Any, gives: Any, pieces: Any) -> Operation:
+def talking(kind: Any, gives: Any, pieces: Any) -> TypedOperation:
     """Chat, or the older completions."""
     takes = with_more(schema_of(kind), {"stream": one_of(True, False, None)})
     chats = "messages" in takes["properties"]
@@ -387,7 +391,7 @@ def talking(kind: Any, gives: Any, pieces: Any) -> Operation:
         # the two can't be set together
         limits = limits | {"max_completion_tokens": {"minimum": 1}}
         few["max_completion_tokens"] = few.pop("max_tokens")
-    return Operation(
+    return TypedOperation(
         "POST /chat/completions" if chats else "POST /completions",
         gives,
         takes,
@@ -411,43 +415,43 @@ EVENTS: Schema = {
 }
 URL = one_of("<url>"), "models"
 ENDPOINTS = [
-    Operation(
+    TypedOperation(
         "POST /webhook_endpoints",
         webhooks.WebhookEndpointWithSecret,
         schema_of(webhook_create_params.WebhookCreateParams),
         limits={"event_types": {"minItems": 1}},
         here={"name": ({"type": "string", **NAME}, "names"), "url": URL, "event_types": (EVENTS, "webhooks")},
     ),
-    Operation(
+    TypedOperation(
         "GET /webhook_endpoints",
         pagination.SyncCursorPage[webhooks.WebhookEndpoint],
         **page(webhook_list_params.WebhookListParams, newest="<endpoint>"),
     ),
-    Operation("GET /webhook_endpoints/<endpoint>", webhooks.WebhookEndpoint),
-    Operation(
+    TypedOperation("GET /webhook_endpoints/<endpoint>", webhooks.WebhookEndpoint),
+    TypedOperation(
         "POST /webhook_endpoints/<endpoint>",
         webhooks.WebhookEndpoint,
         schema_of(webhook_update_params.WebhookUpdateParams),
         limits={"event_types": {"minItems": 1}},
         here={"name": ({"type": "string", **NAME}, "names"), "url": URL, "event_types": (EVENTS, "webhooks")},
     ),
-    Operation(
+    TypedOperation(
         "DELETE /webhook_endpoints/<endpoint>",
         webhooks.DeletedWebhookEndpoint,
         ready=lambda world: world.new_endpoint(),
     ),
-    Operation(
+    TypedOperation(
         "POST /webhook_endpoints/<endpoint>/rotate_secret",
         webhooks.WebhookEndpointWithSecret,
         schema_of(webhook_rotate_secret_params.WebhookRotateSecretParams),
     ),
-    Operation(
+    TypedOperation(
         "POST /webhook_endpoints/<endpoint>/test",
         webhooks.WebhookEndpointTestResult,
         schema_of(webhook_test_params.WebhookTestParams),
         here={"event_type": (EVENTS["items"], "webhooks")},
     ),
-    Operation("GET /webhook_event_types", webhooks.WebhookEventTypeList),
+    TypedOperation("GET /webhook_event_types", webhooks.WebhookEventTypeList),
 ]
 
 OPERATIONS = [*JOBS, *FILES, *GRADING, *TALKING, *ENDPOINTS]

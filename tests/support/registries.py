@@ -131,7 +131,7 @@ class Killed(BaseException):
     """What a process dies of: no handler for errors sees it."""
 
 
-class Fault:
+class StatementFault:
     """An `MlflowClient` that breaks at its nth call: `kill` before it, or lose the `request` or the `reply`."""
 
     def __init__(self, registry, kind, at):

@@ -18,7 +18,7 @@ WINDOW = 20.0
 
 
 @dataclass(frozen=True)
-class Fault:
+class SimFault:
     """How an exchange goes: whether the service acts, and what the client gets instead of its answer.
 
     `acts` is "never", "at once", "late": when the client has already given up, or "twice": at once, and again later.
@@ -40,26 +40,26 @@ class Fault:
         return Response(honest.status, honest.headers, honest.content[:-7]) if self.cut else honest
 
 
-FINE = Fault("fine")
-LOST_BEFORE = Fault("lost before", "never", ConnectionLost)
-LOST_AFTER = Fault("lost after", error=ConnectionLost)
-LATE = Fault("late", "late", RequestTimeout)
+FINE = SimFault("fine")
+LOST_BEFORE = SimFault("lost before", "never", ConnectionLost)
+LOST_AFTER = SimFault("lost after", error=ConnectionLost)
+LATE = SimFault("late", "late", RequestTimeout)
 TROUBLES = (
     LOST_BEFORE,
     LOST_AFTER,
     LATE,
-    Fault("refused", "never", ConnectionFailed),
-    Fault("timed out after", error=RequestTimeout),
-    Fault("429", "never", instead=refuse(429, "slow down")),
-    Fault("429 with a pause", "never", instead=refuse(429, "slow down", **{"retry-after": "3"})),
-    Fault("503 before", "never", instead=refuse(503, "in trouble")),
-    Fault("503 after", instead=refuse(503, "in trouble")),
-    Fault("409 after", instead=refuse(409, "busy")),
-    Fault("408 after", instead=refuse(408, "too slow")),
-    Fault("cut reply", cut=True),
-    Fault("a proxy's page", "never", instead=Response(200, {"content-type": "text/html"}, b"<html>Sign in</html>")),
+    SimFault("refused", "never", ConnectionFailed),
+    SimFault("timed out after", error=RequestTimeout),
+    SimFault("429", "never", instead=refuse(429, "slow down")),
+    SimFault("429 with a pause", "never", instead=refuse(429, "slow down", **{"retry-after": "3"})),
+    SimFault("503 before", "never", instead=refuse(503, "in trouble")),
+    SimFault("503 after", instead=refuse(503, "in trouble")),
+    SimFault("409 after", instead=refuse(409, "busy")),
+    SimFault("408 after", instead=refuse(408, "too slow")),
+    SimFault("cut reply", cut=True),
+    SimFault("a proxy's page", "never", instead=Response(200, {"content-type": "text/html"}, b"<html>Sign in</html>")),
 )
-TWICE = Fault("twice", "twice")
+TWICE = SimFault("twice", "twice")
 """Something between the client and the service sends the request again. Without marks there is no telling."""
 
 BY_NAME = {fault.name: fault for fault in (FINE, *TROUBLES, TWICE)}

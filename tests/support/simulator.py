@@ -19,10 +19,11 @@ import argparse
 import functools
 import multiprocessing
 import random
+import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -54,8 +55,15 @@ def play(seed: int, trace: Callable[[str], object] | None = None, **fixed: Any) 
 
     What is fixed of its scenario isn't drawn.
     """
-    rng = random.Random(seed)
+    state = random.getstate()
     random.seed(seed)  # the flows' own jitter
+    try:
+        return _play(random.Random(seed), trace, fixed)
+    finally:
+        random.setstate(state)
+
+
+def _play(rng: random.Random, trace: Callable[[str], object] | None, fixed: Mapping[str, Any]) -> Counter[str]:
     named, scenario = fixed.get("carrier") == "named", Scenario.draw(rng)
     scenario = scenario.with_deletes(rng) if named else scenario
     scenario = replace(scenario, **LIMITS.get(fixed.get("carrier", ""), {}), **fixed)
@@ -98,6 +106,16 @@ def first_broken(seeds: Iterable[int], **fixed: Any) -> tuple[int, str] | None:
         except Broken as error:
             return seed, str(error)
     return None
+
+
+def check_noticed(scenario: Mapping[str, Any], told: str, mend: Callable[[], object]) -> None:
+    """Check that a broken flow breaks a promise in some schedule, and that the flow keeps it when it is mended."""
+    found = first_broken(range(1500), **scenario)
+    assert found is not None, "a broken flow, and every promise was kept"
+    seed, what = found
+    assert re.search(told, what)
+    mend()
+    play(seed, **scenario)
 
 
 def simulate(schedules: int, *, seed: int = 0, jobs: int = 1, carrier: str = "metadata") -> Iterator[Findings]:

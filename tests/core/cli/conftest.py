@@ -29,6 +29,14 @@ def service(server):
 
 
 @pytest.fixture
+def trained(service):
+    """The id of a job that has been trained."""
+    service.add_job()
+    service.train("ftjob-1")
+    return "ftjob-1"
+
+
+@pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that commands run in."""
     monkeypatch.chdir(tmp_path)

@@ -116,13 +116,6 @@ def test_markup_in_what_a_service_says_is_text(tuneway, service, colours, monkey
     assert "[bold]no[/bold] [/nonsense]" in tuneway("wait", "ftjob-1", code=4).stderr
 
 
-@pytest.fixture
-def trained(service):
-    service.add_job()
-    service.train("ftjob-1")
-    return "ftjob-1"
-
-
 def test_metrics_are_complete_where_no_terminal_is(tuneway, trained):
     head, *rows = tuneway("metrics", trained).stdout.splitlines()
     assert head.split()[:2] == ["step", "train_loss"]

@@ -10,13 +10,6 @@ from support.console import lines_of, write
 from tuneway.cli._exits import ExitCode
 
 
-@pytest.fixture
-def trained(service):
-    service.add_job()
-    service.train("ftjob-1")
-    return "ftjob-1"
-
-
 def test_a_report_is_one_page(tuneway, trained, here):
     assert tuneway("report", trained).stdout == "report.html\n"
     page = (here / "report.html").read_text()

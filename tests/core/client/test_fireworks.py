@@ -26,7 +26,8 @@ from support.fault_server import (
     serialise,
 )
 from support.vendors.fireworks import ACCOUNT, PREFERENCE, ROOT, SIGNED, SUPERVISED, Fireworks, refuse
-from support.vendors.fireworks_client import JOBS, KEY, NIGHTLY, ROWS, SPEC, open_client
+from support.vendors.fireworks_client import JOBS, KEY, NIGHTLY, ROWS, SPEC, open_client, serving
+from support.vendors.table import act_twice
 
 from tuneway import DPO, Client, InvalidSpec, Job, JobSpec, Recipe, Requester, Supervised
 from tuneway.calls import Request, Response, Source
@@ -39,10 +40,7 @@ from tuneway.progress import FileReused, FileUploaded, JobCreated
 
 @pytest.fixture
 def server() -> Iterator[FaultServer]:
-    """Fireworks, with two datasets."""
-    with FaultServer(Fireworks(), prefix="") as server:
-        server.service.add_dataset("ds-1")
-        server.service.add_dataset("ds-2")
+    with serving() as server:
         yield server
 
 
@@ -490,14 +488,8 @@ def test_their_address_is_known() -> None:
 # --- one job, whatever fails ---
 
 
-async def _act_twice(line: Line) -> None:
-    """Something between the client and Fireworks sends the request again; the second answer is heard."""
-    line.act()
-    await line.write(line.act())
-
-
 FAULTS = {
-    "twice": Fault(_act_twice, stays=True),
+    "twice": Fault(act_twice, stays=True),
     "drop before": drop_before(),
     "drop after": drop_after(),
     "reset after": reset_after(),

@@ -7,6 +7,10 @@ import sys
 
 import pytest
 
+import tuneway
+import tuneway.client
+import tuneway.dataset
+
 HEAVY = {
     "airflow", "dagster", "numpy", "openai", "pandas", "prefect", "rich", "starlette", "torch", "typer", "uvicorn",
     "wandb", "mlflow", "sqlalchemy",
@@ -42,6 +46,13 @@ def imported_by(statement: str) -> set[str]:
 def test_importing_loads_no_more_than_it_needs(statement, without):
     allowed = imported_by(BRING) if AT_USE.isdisjoint(without) else set()
     assert imported_by(statement) & without - allowed == set()
+
+
+@pytest.mark.parametrize("package", [tuneway, tuneway.client, tuneway.dataset], ids=lambda package: package.__name__)
+def test_each_exported_name_is_listed_once(package):
+    names = [name for home in package._HOMES.values() for name in home]
+    assert sorted(names) == sorted(set(package.__all__) - {"__version__"})
+    assert len(package.__all__) == len(set(package.__all__))
 
 
 def test_the_other_modules_are_noticed_when_they_are_loaded():

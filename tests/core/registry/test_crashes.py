@@ -5,7 +5,14 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
-from support.registries import Fault, Killed, assert_nothing_is_left_over, at_once, kill_at_every_statement, make_record
+from support.registries import (
+    Killed,
+    StatementFault,
+    assert_nothing_is_left_over,
+    at_once,
+    kill_at_every_statement,
+    make_record,
+)
 
 from tuneway.errors import RegistryUnavailable
 from tuneway.registry import open_registry
@@ -72,7 +79,7 @@ def breaks(uri, name, kind, work, also=None):
         if also:
             open_registry(uri).register(also(model))
         registry = open_registry(uri)
-        fault = Fault(registry, kind, at)
+        fault = StatementFault(registry, kind, at)
         try:
             work(registry, model)
         except Killed:

@@ -9,7 +9,7 @@ from typing import Any
 
 from support.fault_server import answer, cut, drop_after, drop_before, late
 from support.parity.order import Outcome
-from support.parity.stage import FILES, Stage, Trains
+from support.parity.stage import FILES, ParityStage, Trains
 from support.vendors.nebius import Nebius
 from support.vendors.together import MODEL, FakeTogether
 
@@ -48,7 +48,7 @@ class TogetherTrains(FakeTogether):
         return reply
 
 
-def tormented(stage: Stage) -> Outcome:
+def tormented(stage: ParityStage) -> Outcome:
     """One run, in which every kind of request meets the faults that it can meet."""
     server = stage.server
     jobs, one_job = stage.paths
@@ -63,7 +63,7 @@ def tormented(stage: Stage) -> Outcome:
     return stage.run()
 
 
-def killed_twice_and_run_twice(stage: Stage) -> Outcome:
+def killed_twice_and_run_twice(stage: ParityStage) -> Outcome:
     """Killed in the create, killed again while it waits, and then run to its end, twice."""
     jobs, one_job = stage.paths
     stage.dies_at("POST", jobs, acts=True)
@@ -74,7 +74,7 @@ def killed_twice_and_run_twice(stage: Stage) -> Outcome:
     return stage.again()
 
 
-def stopped_by_its_user(stage: Stage) -> Outcome:
+def stopped_by_its_user(stage: ParityStage) -> Outcome:
     """A person stops the run while it waits. How the run ends then is another row's matter."""
     stage.start()
     stage.until_waiting()

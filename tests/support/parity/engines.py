@@ -13,7 +13,7 @@ from support.parity.runners import PATIENCE, TESTS, CommandLine, Plain, Program,
 from support.stack import Stack, free_port
 
 
-class Airflow(Program):
+class AirflowRunner(Program):
     """The Airflow provider, in a real Airflow."""
 
     name = "Airflow"
@@ -54,7 +54,7 @@ class PrefectServer(Stack):
         self.until(lambda: self.answers(f"{self.url}/health"))
 
 
-class Prefect(Program):
+class PrefectRunner(Program):
     """The Prefect tasks, with a real Prefect server."""
 
     name = "Prefect"
@@ -98,7 +98,7 @@ class Prefect(Program):
             )  # fmt: skip
 
 
-class Dagster(Program):
+class DagsterRunner(Program):
     """The Dagster assets, with an instance that stays."""
 
     name = "Dagster"
@@ -113,7 +113,7 @@ class Dagster(Program):
         self._signal(signal.SIGTERM)
 
 
-ENGINES: dict[str, type[Runner]] = {"airflow": Airflow, "prefect": Prefect, "dagster": Dagster}
+ENGINES: dict[str, type[Runner]] = {"airflow": AirflowRunner, "prefect": PrefectRunner, "dagster": DagsterRunner}
 INSTALLED = [runner for engine, runner in ENGINES.items() if (found := find_spec(engine)) and found.origin]
 RUNNERS: list[type[Runner]] = [Plain, *(INSTALLED or [CommandLine])]
 """Those that are played here. No environment has all engines; the command line is played where there is none."""

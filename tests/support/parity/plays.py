@@ -9,7 +9,7 @@ from typing import Any
 from support.datasets import Line, chat, good_rows, say, write
 from support.fault_server import answer
 from support.parity.order import Outcome
-from support.parity.stage import JOBS, ONE_JOB, Stage
+from support.parity.stage import JOBS, ONE_JOB, ParityStage
 
 from tuneway import JobSpec
 
@@ -19,15 +19,15 @@ EXAMPLES = Path(__file__).parents[3] / "examples" / "data"
 # --- What happens. ---
 
 
-def once(stage: Stage) -> Outcome:
+def once(stage: ParityStage) -> Outcome:
     """Nothing but the run."""
     return stage.run()
 
 
-def killed_at(method: str, path: str, *, acts: bool, after: int = 0) -> Callable[[Stage], Outcome]:
+def killed_at(method: str, path: str, *, acts: bool, after: int = 0) -> Callable[[ParityStage], Outcome]:
     """SIGKILL at a request, then the same run again."""
 
-    def play(stage: Stage) -> Outcome:
+    def play(stage: ParityStage) -> Outcome:
         stage.dies_at(method, path, acts=acts, after=after)
         stage.dies()
         return stage.again()
@@ -35,7 +35,7 @@ def killed_at(method: str, path: str, *, acts: bool, after: int = 0) -> Callable
     return play
 
 
-def evicted(stage: Stage) -> Outcome:
+def evicted(stage: ParityStage) -> Outcome:
     """The worker is asked to end while it waits; the engine goes on elsewhere."""
     stage.service.will_end = None
     stage.start()
@@ -45,7 +45,7 @@ def evicted(stage: Stage) -> Outcome:
     return stage.again()
 
 
-def cancelled_by_its_user(stage: Stage) -> Outcome:
+def cancelled_by_its_user(stage: ParityStage) -> Outcome:
     """A person stops the run while it waits."""
     stage.start()
     stage.until_waiting()
@@ -54,7 +54,7 @@ def cancelled_by_its_user(stage: Stage) -> Outcome:
     return stage.runner.outcome()
 
 
-def cancelled_elsewhere(stage: Stage) -> Outcome:
+def cancelled_elsewhere(stage: ParityStage) -> Outcome:
     """Somebody cancels the job at the service."""
     stage.start()
     stage.until_waiting()
@@ -62,30 +62,30 @@ def cancelled_elsewhere(stage: Stage) -> Outcome:
     return stage.runner.outcome()
 
 
-def out_of_time(stage: Stage) -> Outcome:
+def out_of_time(stage: ParityStage) -> Outcome:
     """The job takes longer than the run will wait."""
     stage.service.will_end = None
     return stage.run(timeout=1.5)
 
 
-def twice(**changes: Any) -> Callable[[Stage], Outcome]:
+def twice(**changes: Any) -> Callable[[ParityStage], Outcome]:
     """A run that succeeds, and then another, or the same."""
 
-    def play(stage: Stage) -> Outcome:
+    def play(stage: ParityStage) -> Outcome:
         assert stage.run().ended == "succeeded", stage.runner.log
         return stage.run(**changes)
 
     return play
 
 
-def made_by_another(stage: Stage) -> Outcome:
+def made_by_another(stage: ParityStage) -> Outcome:
     """Somebody else, with another tool, has a job for the same data and settings already."""
     with stage.client() as client:
         client.submit(JobSpec(**stage.order.spec, training_file=client.upload(stage.order.train)), key="another's")
     return stage.run()
 
 
-def paused_and_resumed(stage: Stage) -> Outcome:
+def paused_and_resumed(stage: ParityStage) -> Outcome:
     """A person pauses the job in the middle of its training, and lets it go on."""
     stage.start()
     stage.until(lambda: [job["status"] for job in stage.service.jobs] == ["running"])
@@ -99,17 +99,17 @@ def paused_and_resumed(stage: Stage) -> Outcome:
     return stage.runner.outcome()
 
 
-def refused(body: Mapping[str, Any], status: int, **headers: str) -> Callable[[Stage], Outcome]:
+def refused(body: Mapping[str, Any], status: int, **headers: str) -> Callable[[ParityStage], Outcome]:
     """The service refuses the create, every time."""
 
-    def play(stage: Stage) -> Outcome:
+    def play(stage: ParityStage) -> Outcome:
         stage.server.fault(answer({"error": body}, status, **headers), "POST", JOBS, times=99)
         return stage.run()
 
     return play
 
 
-def unfiltered_and_killed(stage: Stage) -> Outcome:
+def unfiltered_and_killed(stage: ParityStage) -> Outcome:
     """Among many jobs of others, on a service that lists them all whatever is asked."""
     for number in range(150):
         stage.service.add_job(status="succeeded", metadata={"tuneway_key": f"other-{number}"})

@@ -34,7 +34,7 @@ from support.parity.plays import (
     unfiltered_and_killed,
     with_data_to_measure_on,
 )
-from support.parity.stage import FILES, JOBS, ONE_JOB, Stage, Trains
+from support.parity.stage import FILES, JOBS, ONE_JOB, ParityStage, Trains
 
 FORMS = ("steps", "one")
 
@@ -56,7 +56,7 @@ def differs(*what: str, why: str) -> Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scenario:
+class ParityScenario:
     """One row.
 
     Args:
@@ -72,7 +72,7 @@ class Scenario:
     """
 
     title: str
-    play: Callable[[Stage], Outcome]
+    play: Callable[[ParityStage], Outcome]
     expects: Mapping[str, Any]
     world: Callable[[], Any] = Trains
     data: Callable[[Path], Mapping[str, Any]] = good_data
@@ -86,7 +86,7 @@ NOTHING = {"files": 0, "creates": 0, "cancels": 0, "jobs": [], "versions": 0}
 LOCAL: Callable[[], Any] = lambda: {"models": {"gpt-4o-mini": "bytes"}}  # noqa: E731
 
 TABLE = {
-    "success": Scenario(
+    "success": ParityScenario(
         title="success, really trained",
         play=once,
         world=LOCAL,
@@ -94,7 +94,7 @@ TABLE = {
         order={"n_epochs": 2},
         expects=ONE | {"files": 2},
     ),
-    "best": Scenario(
+    "best": ParityScenario(
         title="the best checkpoint, really trained",
         play=once,
         world=LOCAL,
@@ -102,7 +102,7 @@ TABLE = {
         order={"n_epochs": 8, "checkpoint": "best"},
         expects=ONE | {"files": 2},
     ),
-    "paused": Scenario(
+    "paused": ParityScenario(
         title="paused and resumed by hand, really trained",
         play=paused_and_resumed,
         world=LOCAL,
@@ -110,7 +110,7 @@ TABLE = {
         order={"n_epochs": 6},
         expects=ONE,
     ),
-    "cancel": Scenario(
+    "cancel": ParityScenario(
         title="its user cancels the run",
         play=cancelled_by_its_user,
         world=lambda: {"faults": "stuck=1"},
@@ -132,75 +132,75 @@ TABLE = {
             ),
         },
     ),
-    "cancelled": Scenario(
+    "cancelled": ParityScenario(
         title="somebody cancels the job",
         play=cancelled_elsewhere,
         world=lambda: Trains(will_end=None),
         expects=ONE | {"jobs": ["cancelled"], "versions": 0, "error": "was cancelled"},
     ),
-    "few": Scenario(
+    "few": ParityScenario(
         title="five rows of validation data",
         play=once,
         data=few_rows_to_measure_on,
         expects=ONE | {"files": 2},
     ),
-    "impossible": Scenario(
+    "impossible": ParityScenario(
         title="a gate on a metric that can't be measured: no validation data",
         play=once,
         order={"gate": ("full_valid_loss", 1.0)},  # the step that creates the job knows no gate
         expects=NOTHING | {"error": "there is no validation data"},
         forms=("one",),
     ),
-    "overlap": Scenario(
+    "overlap": ParityScenario(
         title="training and validation data overlap",
         play=once,
         data=overlapping,
         expects=NOTHING | {"error": "row.overlap"},
     ),
-    "invalid": Scenario(
+    "invalid": ParityScenario(
         title="bad data",
         play=once,
         data=bad_data,
         expects=NOTHING | {"error": "train.jsonl:2:"},
     ),
-    "failed": Scenario(
+    "failed": ParityScenario(
         title="the job fails",
         play=once,
         world=lambda: Trains(will_end="failed"),
         expects=ONE | {"jobs": ["failed"], "versions": 0, "error": "line 3 is no good"},
     ),
-    "evicted": Scenario(title="the worker is evicted (SIGTERM), the run goes on", play=evicted, expects=ONE),
-    "killed uploading": Scenario(
+    "evicted": ParityScenario(title="the worker is evicted (SIGTERM), the run goes on", play=evicted, expects=ONE),
+    "killed uploading": ParityScenario(
         title="SIGKILL in the upload, then a retry",
         play=killed_at("POST", FILES, acts=True),
         expects=ONE,
     ),
-    "killed before create": Scenario(
+    "killed before create": ParityScenario(
         title="SIGKILL before the create is taken in, then a retry",
         play=killed_at("POST", JOBS, acts=False),
         expects=ONE | {"creates": 2},
     ),
-    "killed in create": Scenario(
+    "killed in create": ParityScenario(
         title="SIGKILL between the create and its reply, then a retry",
         play=killed_at("POST", JOBS, acts=True),
         expects=ONE,
     ),
-    "killed after create": Scenario(
+    "killed after create": ParityScenario(
         title="SIGKILL after the create, then a retry",
         play=killed_at("GET", JOBS, acts=True, after=1),
         expects=ONE,
     ),
-    "killed waiting": Scenario(
+    "killed waiting": ParityScenario(
         title="SIGKILL in the wait, then a retry",
         play=killed_at("GET", ONE_JOB, acts=True, after=1),
         expects=ONE,
     ),
-    "killed registering": Scenario(
+    "killed registering": ParityScenario(
         title="SIGKILL while registering, then a retry",
         play=killed_at("GET", ONE_JOB + "/checkpoints", acts=True),
         expects=ONE,
     ),
-    "time-out": Scenario(
+    "time-out": ParityScenario(
         title="the time is up",
         play=out_of_time,
         expects=ONE | {"jobs": ["validating_files"], "versions": 0, "error": "before the deadline"},
@@ -211,36 +211,36 @@ TABLE = {
             )
         },
     ),
-    "the same run again": Scenario(title="the same run again, reuse=run", play=twice(), expects=ONE),
-    "another run": Scenario(
+    "the same run again": ParityScenario(title="the same run again, reuse=run", play=twice(), expects=ONE),
+    "another run": ParityScenario(
         title="another run, reuse=run",
         play=twice(run=2),
         expects=ONE | {"creates": 2, "jobs": ["succeeded"] * 2, "versions": 2},
     ),
-    "another run, content": Scenario(
+    "another run, content": ParityScenario(
         title="another run, reuse=content",
         play=twice(run=2),
         order={"reuse": "content"},
         expects=ONE,
     ),
-    "another's, content": Scenario(
+    "another's, content": ParityScenario(
         title="another tool has made the same, reuse=content",
         play=made_by_another,
         order={"reuse": "content"},
         expects=ONE,
     ),
-    "another run, never": Scenario(
+    "another run, never": ParityScenario(
         title="another run, reuse=never",
         play=twice(run=2),
         order={"reuse": "never"},
         expects=ONE | {"creates": 2, "jobs": ["succeeded"] * 2, "versions": 2},
     ),
-    "not available": Scenario(
+    "not available": ParityScenario(
         title="403 training_not_available",
         play=refused({"message": "Training is closed for your organisation.", "code": "training_not_available"}, 403),
         expects=ONE | {"jobs": [], "versions": 0, "error": "Point base_url at another service"},
     ),
-    "daily limit": Scenario(
+    "daily limit": ParityScenario(
         title="429 daily_rate_limit_exceeded",
         play=refused(
             {"message": "You have reached your daily limit.", "code": "daily_rate_limit_exceeded"},
@@ -249,13 +249,13 @@ TABLE = {
         ),
         expects=ONE | {"jobs": [], "versions": 0, "error": "try again tomorrow"},
     ),
-    "unfiltered": Scenario(
+    "unfiltered": ParityScenario(
         title="SIGKILL in the create, where the service ignores the metadata filter, then a retry",
         play=unfiltered_and_killed,
         world=lambda: Trains(filters_metadata=False),
         expects=ONE | {"jobs": ["succeeded"] * 151},
     ),
-    "gate": Scenario(
+    "gate": ParityScenario(
         title="a gate refuses the alias",
         play=once,
         data=with_data_to_measure_on,
@@ -272,14 +272,14 @@ TABLE = {
 for dialect, service in SERVICES.items():
     there = {"dialect": dialect, "metadata": {}, **service.order}
     TABLE |= {
-        f"{dialect}, faults": Scenario(
+        f"{dialect}, faults": ParityScenario(
             title=f"{service.name}: 429, 503, replies that are late, lost or cut, all in one run",
             play=tormented,
             world=service.world,
             order=there,
             expects=ONE | {"files": service.uploads, "creates": 3},
         ),
-        f"{dialect}, killed": Scenario(
+        f"{dialect}, killed": ParityScenario(
             title=f"{service.name}: SIGKILL in the create, then in the wait, then two retries",
             play=killed_twice_and_run_twice,
             world=service.world,
@@ -287,7 +287,7 @@ for dialect, service in SERVICES.items():
             expects=ONE,
         ),
     }
-TABLE["together, cancel"] = Scenario(
+TABLE["together, cancel"] = ParityScenario(
     title="Together, where a job doesn't show who asked for it: its user cancels the run",
     play=stopped_by_its_user,
     world=lambda: SERVICES["together"].world(will_end=None),

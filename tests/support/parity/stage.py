@@ -97,7 +97,7 @@ class Real:
 
 
 @dataclass
-class Stage:
+class ParityStage:
     """One scenario's service and registry, and the runner that plays it."""
 
     runner: Runner
@@ -177,12 +177,12 @@ class Stage:
 
 
 @contextmanager
-def staged(world: Callable[[], Any], runner: Runner, home: Path, **order: Any) -> Iterator[Stage]:
+def staged(world: Callable[[], Any], runner: Runner, home: Path, **order: Any) -> Iterator[ParityStage]:
     """A stage for one scenario and one runner, in a folder; nothing of it is left but the runner."""
     with _service(world) as service, FaultServer(service) as server, _storage(service):
         registry = f"sqlite:///{home / 'models.db'}"
         try:
-            yield Stage(runner, server, service, Order(base_url=server.base_url, registry=registry, **order))
+            yield ParityStage(runner, server, service, Order(base_url=server.base_url, registry=registry, **order))
         finally:
             if runner.busy:
                 runner.kill()

@@ -1,11 +1,13 @@
-"""Open Tuneway's client for the imitated Fireworks; typical specifications and rows."""
+"""Serve the imitated Fireworks and open Tuneway's client for it; typical specifications and rows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from support.fault_server import FaultServer
-from support.vendors.fireworks import ACCOUNT, ROOT, SUPERVISED
+from support.vendors.fireworks import ACCOUNT, ROOT, SUPERVISED, Fireworks
 
 from tuneway import Client, JobSpec, Requester, Supervised
 from tuneway.flows import Poll, Retry
@@ -15,6 +17,15 @@ SPEC = JobSpec(model="llama", training_file="ds-1", method=Supervised(n_epochs=3
 NIGHTLY = Requester(pipeline="nightly", run="2026-11-30", step="train")
 JOBS = f"{ROOT}/{SUPERVISED}"
 ROWS = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}\n'
+
+
+@contextmanager
+def serving() -> Iterator[FaultServer]:
+    """Fireworks, with two datasets."""
+    with FaultServer(Fireworks(), prefix="") as server:
+        server.service.add_dataset("ds-1")
+        server.service.add_dataset("ds-2")
+        yield server
 
 
 def open_client(server: FaultServer, **options: Any) -> Client:

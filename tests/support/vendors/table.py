@@ -18,14 +18,14 @@ from tuneway import JobSpec, Supervised
 TROUBLE = {"error": {"message": "in trouble"}}
 
 
-async def _act_twice(line: Line) -> None:
+async def act_twice(line: Line) -> None:
     """Something between the client and the service sends the request again; the second answer is heard."""
     line.act()
     await line.write(line.act())
 
 
 FAULTS: dict[str, Callable[[], Fault]] = {
-    "twice": lambda: Fault(_act_twice, stays=True),
+    "twice": lambda: Fault(act_twice, stays=True),
     "dropped before": drop_before,
     "dropped after": drop_after,
     "reset after": reset_after,

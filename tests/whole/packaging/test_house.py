@@ -122,6 +122,11 @@ def test_no_class_name_stands_twice(product):
     assert doubled_classes(product) == {}
 
 
+def test_no_class_name_stands_twice_among_the_helpers_of_tests():
+    tests = ROOT / "tests"
+    assert doubled_classes(SourceTree(tests / "support", root=tests)) == {}
+
+
 @pytest.mark.parametrize("package", [CORE, AIRFLOW, PREFECT, DAGSTER], ids=lambda package: package.name)
 def test_no_id_and_no_name_becomes_a_part_of_a_path_as_it_is(product, package):
     assert list(paths_of_ids(product, package, safe="file_name")) == []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from support.parity import matrix
-from support.parity.scenarios import TABLE, Scenario, differs
+from support.parity.scenarios import TABLE, ParityScenario, differs
 
 
 @pytest.fixture(autouse=True)
 def table(monkeypatch):
-    row = Scenario(
+    row = ParityScenario(
         title="all goes well",
         play=lambda stage: None,
         expects={"files": 2, "creates": 1, "cancels": 0, "jobs": ["succeeded"], "versions": 1},
