@@ -1,7 +1,7 @@
-"""What steps tell Airflow's metrics and traces.
+"""What steps report to Airflow's metrics and traces.
 
 Metrics go to StatsD or OpenTelemetry, wherever `[metrics]` of Airflow's configuration sends them. A step is a span
-below that of its task where `[traces]` is on; what the step tells is an event of the span.
+below that of its task where `[traces]` is on; what the step reports is an event of the span.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Measures:
             yield
 
     def hear(self, news: News) -> None:
-        """Count what the news tell, and note it on the span."""
+        """Count what the news report, and note it on the span."""
         from tuneway.progress import FileReused, FileUploaded, Finished, JobAdopted, JobCreated
 
         match news:

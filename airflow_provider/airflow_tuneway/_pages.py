@@ -26,12 +26,12 @@ def make_app() -> FastAPI:
 
     @app.get("/report/{dag_id}/{run_id}/{task_id}/{map_index}", dependencies=[may_see], response_class=HTMLResponse)
     def report(dag_id: str, run_id: str, task_id: str, map_index: str) -> HTMLResponse:
-        told = _told(dag_id, run_id, task_id, int(map_index) if map_index.isdecimal() else -1)
-        if JOB_ID not in told or CONN_ID not in told:
+        stored = _told(dag_id, run_id, task_id, int(map_index) if map_index.isdecimal() else -1)
+        if JOB_ID not in stored or CONN_ID not in stored:
             return _note("No fine-tuning job", "This task has none, or none yet.", status=404)
         try:
-            with FineTuningHook(told[CONN_ID]).new_client() as client:
-                return HTMLResponse(render_html(gather(client, told[JOB_ID])))
+            with FineTuningHook(stored[CONN_ID]).new_client() as client:
+                return HTMLResponse(render_html(gather(client, stored[JOB_ID])))
         except TunewayError as error:
             return _note("The service doesn't answer", str(error), status=502)
 

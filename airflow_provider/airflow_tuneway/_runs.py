@@ -24,7 +24,7 @@ evicted; queued or scheduled, when it was cleared.
 def requester_of(ti: RuntimeTaskInstanceProtocol, *, retries: int, key: str | None = None) -> Requester:
     """The task as a requester: the same for each try of this task in this run.
 
-    Airflow tells a clear from a retry by `max_tries`, which grows when a task is cleared and stays while it is
+    Airflow distinguishes a clear from a retry by `max_tries`, which grows when a task is cleared and stays while it is
     retried. So `reuse="never"` makes a new job after each clear, and retries adopt it.
 
     Args:
@@ -77,7 +77,7 @@ def is_own(job: Job, requester: Requester, *, marks: Collection[str] = ()) -> bo
 def is_over(ti: Any) -> bool:
     """Whether a task that was told to stop is over, or will go on elsewhere; blocking.
 
-    Airflow stops a task for many reasons and doesn't say which, but the task's state tells. If the state can't be
+    Airflow stops a task for many reasons and doesn't say which, but the task's state shows it. If the state can't be
     read, the task counts as going on: a job that runs on can be adopted, a cancelled one is lost.
     """
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance

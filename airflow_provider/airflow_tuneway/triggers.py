@@ -23,7 +23,7 @@ from tuneway.progress import Listener, Logged, News
 from tuneway.steps import as_made
 
 TOLD = "tuneway_told"
-"""The XCom with the position in the job's log up to which it is told: another triggerer goes on from there."""
+"""The XCom with the position up to which the job's log is copied: another triggerer goes on from there."""
 
 TOLD_OF_KILLS = hasattr(BaseTrigger, "on_kill")
 """Whether Airflow calls `on_kill`: from 3.3. Before, a trigger that is cancelled finds out itself why."""
@@ -33,7 +33,7 @@ CANCEL_SECONDS = 25.0
 
 
 class FineTuningJobTrigger(BaseTrigger):
-    """Waits until a job has ended, and tells its log into the task's.
+    """Waits until a job has ended, and copies its log into the task's.
 
     What is stored of it is small and holds no secret: Airflow keeps it in plain text.
 
@@ -161,7 +161,7 @@ class FineTuningJobTrigger(BaseTrigger):
         try:
             noted = await in_thread(_read_note, self.task_instance)
         except Exception:
-            self.log.exception("The position in the job's log could not be read; the log is told from its beginning")
+            self.log.exception("The position in the job's log could not be read; the log is copied from its beginning")
             noted = None
         if noted is None or noted.job_id != token.job_id:
             return token
@@ -171,7 +171,7 @@ class FineTuningJobTrigger(BaseTrigger):
         try:
             await in_thread(_write_note, self.task_instance, token)
         except Exception:
-            self.log.exception("The position in the job's log could not be stored; a restart tells these lines again")
+            self.log.exception("The position in the job's log could not be stored; a restart copies these lines again")
 
 
 class ModelVersionTrigger(BaseEventTrigger):
@@ -180,7 +180,7 @@ class ModelVersionTrigger(BaseEventTrigger):
         Asset("router", watchers=[AssetWatcher("new version", trigger=ModelVersionTrigger("support-router"))])
 
     Versions that are there when the watch begins aren't news. Where Airflow keeps state for assets (from
-    3.3), what is registered while no triggerer runs is told later.
+    3.3), what is registered while no triggerer runs is reported later.
 
     Args:
         name: The model's name.

@@ -29,7 +29,7 @@ def warning_about(what: str, folder: Path, *, may_be_read: bool = False) -> str 
     Args:
         what: What the folder is, such as "the registry's folder".
         folder: The folder.
-        may_be_read: Whether it is no secret what is in it, so that only changes are told of.
+        may_be_read: Whether it is no secret what is in it, so that only changes are reported.
     """
     can = open_to_others(folder)
     if can is None or (may_be_read and can.startswith("read")):

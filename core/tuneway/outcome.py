@@ -20,7 +20,7 @@ class Outcome:
     """What came of a job, under one set of names (`tuneway.models.METRICS`).
 
     Args:
-        trained: Everything that the service tells of the job.
+        trained: Everything that the service has about the job.
         service_url: The service's address.
         free: Whether the service sends no bill.
     """
@@ -61,7 +61,7 @@ class Outcome:
 
     @cached_property
     def curve(self) -> list[CurveRow]:
-        """What was measured, step by step, wherever the service tells it."""
+        """What was measured, step by step, wherever the service has it."""
         marks = [{**(one.metrics or {}), "step": one.step_number} for one in self.trained.checkpoints]
         return [*self.trained.rows, *(event for event in self.trained.events if event.metrics), *marks]
 
@@ -88,7 +88,7 @@ class Outcome:
 
 
 def cost_of(job: Job) -> Cost | None:
-    """What a hosted training cost by the service, else by the dated table of prices; None if neither tells."""
+    """What a hosted training cost by the service, else by the dated table of prices; None if neither has a price."""
     from tuneway.dataset import price_of
     from tuneway.registry import Cost
 

@@ -92,7 +92,7 @@ def job_summary(
 
 
 def as_made(job: Job, created: object) -> Job:
-    """The job with the marks of who has made it, if the output of the step that created it has told them.
+    """The job with the marks of who has made it, if the output of the step that created it has them.
 
     Where the mark is in a job's suffix, the job alone shows too little of it for `tuneway.flows.made_by`.
     """
@@ -126,11 +126,11 @@ def requested_in(asked: TrainingSpec | Mapping[str, Any] | str | None) -> dict[s
 
 
 class AskedTraining(NamedTuple):
-    """What was asked for, and what earlier steps told of its data.
+    """What was asked for, and what earlier steps found in its data.
 
     Args:
         what: The recipe, or the specification.
-        facts: Hash, rows and tokens of each file that an upload step told of.
+        facts: Hash, rows and tokens of each file, from the output of an upload step.
     """
 
     what: Recipe | JobSpec
@@ -195,8 +195,8 @@ def data_facts(known: object) -> list[dict[str, Any]]:
     return []
 
 
-def _facts(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: told.get(name) for name in ("sha256", "rows", "tokens")}
+def _facts(known: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: known.get(name) for name in ("sha256", "rows", "tokens")}
 
 
 def training_summary(outcome: Outcome) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a group of assets was told, checked when the definitions are loaded."""
+"""The arguments of a group of assets, checked when the definitions are loaded."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class AssetRegistration:
         return _checks.model_check_results(verdicts, self._base, self._recipe.keys.registered)
 
     def _data(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """What the upload told of the data; the registry takes what belongs to the job's files, by the hash.
+        """What the upload found in the data; the registry takes what belongs to the job's files, by the hash.
 
         An earlier version's output of the job doesn't have it, nor has a job that only the run's tag names.
         """

@@ -1,4 +1,4 @@
-"""The first step: check the data, tell what was found, and upload it."""
+"""The first step: check the data, report what was found, and upload it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def check(
 
 
 class _Heard(Teller):
-    """Tells news to the run's log, and keeps the report about the data."""
+    """Writes news into the run's log, and keeps the report about the data."""
 
     report: DatasetReport | None = None
 

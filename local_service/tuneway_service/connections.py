@@ -80,7 +80,7 @@ class Connections:
     Args:
         most: How many there may be.
         patience: How long clients may take.
-        clock: Tells the time in seconds.
+        clock: Gives the time in seconds.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class GuardedProtocol(H11Protocol):
             self.all.rests(self)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what isn't HTTP. If it was the body of a request, the application is told that the client has gone."""
+        """Refuse what isn't HTTP. If it was the body of a request, the application learns that the client has gone."""
         if self._answering():
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -259,7 +259,7 @@ def _raw(refusal: Refusal, reason: str) -> bytes:
 
 
 def _in_kernel(transport: asyncio.Transport) -> int:
-    """How many bytes the system hasn't delivered yet. Where it doesn't tell, 0."""
+    """How many bytes the system hasn't delivered yet. Where it doesn't say, 0."""
     try:
         answer = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
     except OSError:

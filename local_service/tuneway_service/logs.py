@@ -48,7 +48,7 @@ def set_up(level: str) -> None:
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel("WARNING" if name == "uvicorn" else level.upper())
-    # it logs every form that is malformed, which its client is told
+    # it logs every form that is malformed, which is in the answer to its client
     logging.getLogger("python_multipart").setLevel("ERROR")
 
 

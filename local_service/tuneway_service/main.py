@@ -60,8 +60,8 @@ def run(settings: Settings, *, log_level: str = "info", recover: bool = False) -
         data_folder.label(settings.data_dir)
         storage.settle(settings)
         for what, folder in (("the data directory", settings.data_dir), ("the job storage", settings.job_storage)):
-            if folder is not None and (told := warning_about(what, folder)):
-                logs.log.warning(told)
+            if folder is not None and (warning := warning_about(what, folder)):
+                logs.log.warning(warning)
         if recover:
             recovery.recover(settings, _tell)
         url = _base_url(settings.host, listener.getsockname()[1])

@@ -70,7 +70,7 @@ class Recorder:
         return any(len(rows) == AT_ONCE for rows in found.values())
 
     def write_now(self, table: str, row_id: str) -> None:
-        """Write one row, which was just created, before the client is told. A failure is made good later."""
+        """Write one row, which was just created, before the client gets its answer. A failure is made good later."""
         try:
             row = self.database.read_now(_row, table, row_id)
         except sqlite3.Error:

@@ -25,7 +25,7 @@ ENGINE = "prefect"
 CANCEL_EVENTS = "_cancel_events"
 """An attribute of Prefect's task runner that isn't public: see `is_cancelled`."""
 SUSPENSION = "flow_run_suspension_request"
-"""An attribute of Prefect's context that its documentation doesn't tell: see `step_aside`."""
+"""An attribute of Prefect's context that its documentation doesn't mention: see `step_aside`."""
 
 MARK = "tuneway.mark."
 """Labels on a flow run: the marks of its jobs that don't have their origin, for a hook in another process."""
@@ -55,8 +55,8 @@ class Run:
         """Who asks for a job in this step.
 
         Prefect gives a task call another id each time that its flow is run again, so the step is known by its
-        task's name; the id tells a deliberate repeat from a retry. Outside of a flow a task run stands for itself,
-        and outside of any run the content decides.
+        task's name; the id distinguishes a deliberate repeat from a retry. Outside of a flow a task run stands for
+        itself, and outside of any run the content decides.
         """
         from tuneway import Requester
 
@@ -146,7 +146,7 @@ def home_of(flow_run: FlowRun) -> Home:
     home = next((run for run in line if run.deployment_id is not None), line[-1])
     pipeline = _flow_name(home)
     with asking() as client:
-        home = client.read_flow_run(home.id)  # its state now, which tells why it ends
+        home = client.read_flow_run(home.id)  # its state now, which shows why it ends
         runs = [home, *_earlier(client, home)]
     return Home(
         home,

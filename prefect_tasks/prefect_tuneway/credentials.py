@@ -100,7 +100,7 @@ class FineTuningCredentials(Block):
 
 
 Credentials = FineTuningCredentials | str | None
-"""How a step is told its service: a block, the name of a stored one, or None for what the environment says."""
+"""How a step gets its service: a block, the name of a stored one, or None for what the environment says."""
 
 
 def resolve(credentials: Credentials) -> FineTuningCredentials:

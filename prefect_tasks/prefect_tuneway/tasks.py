@@ -47,7 +47,7 @@ def validate_training_data(
     """Check data on this side, before anything is paid for. No service is asked.
 
     Training and validation data are checked as a pair: rows that are in both are errors. Errors fail the task at
-    once and name their lines. The output tells what is in the data: rows, tokens, what the training would cost.
+    once and name their lines. The output says what is in the data: rows, tokens, what the training would cost.
 
     Args:
         training_data: The path or URL of JSONL, Parquet, Arrow or CSV; rows; or a frame, such as a task's result.
@@ -98,7 +98,7 @@ def upload_training_file(
         report: What `Client.check` or `Client.validate` found in these very files. They aren't checked again, and a
             file that was written since is refused.
         validate: Whether to check them; errors fail the task before anything is sent.
-        purpose: What the service is told that they are for.
+        purpose: What they are for; it is sent to the service.
         expires_after: Seconds after which the service deletes them.
         data_options: Further arguments of `tuneway.dataset.validate`.
     """
@@ -169,7 +169,7 @@ def wait_for_fine_tuning_job(
     cancel_on_timeout: bool = False,
     report_to: Place | None = None,
 ) -> dict[str, Any]:
-    """Wait until a job has succeeded. The output tells what came of it: the model's name, trained tokens.
+    """Wait until a job has succeeded. The output says what came of it: the model's name, trained tokens.
 
     All waits of a process on the same account share one poll. The job's log is written into the task's log, its
     progress is a progress artifact, and its metrics, checkpoints and curve are artifacts when it has ended.
@@ -180,7 +180,7 @@ def wait_for_fine_tuning_job(
         timeout: Seconds (or a timedelta) from the task's start, over all its retries.
         cancel_on_timeout: Whether to cancel the job when the time is up, if this flow run made it; else it goes on.
         report_to: Where the report of the training is written, if at all: a path, a URL of an object store such as
-            `s3://reports/{job_id}.html`, or a `UPath` with credentials. One that can't be written is told in the log.
+            `s3://reports/{job_id}.html`, or a `UPath` with credentials. One that can't be written is logged.
     """
     return result_of(
         _wait.wait(
@@ -195,7 +195,7 @@ def wait_for_fine_tuning_job(
 
 @blocking()
 def cancel_fine_tuning_job(job: Output, *, credentials: Credentials = None) -> dict[str, Any]:
-    """Cancel a job; it can't be resumed. One that has ended is left as it is; the output tells its status.
+    """Cancel a job; it can't be resumed. One that has ended is left as it is; the output has its status.
 
     Args:
         job: The job's id, or the output of a step that has one.
@@ -206,7 +206,7 @@ def cancel_fine_tuning_job(job: Output, *, credentials: Credentials = None) -> d
 
 @blocking()
 def pause_fine_tuning_job(job: Output, *, credentials: Credentials = None) -> dict[str, Any]:
-    """Pause a job; the output tells its status.
+    """Pause a job; the output has its status.
 
     Args:
         job: The job's id, or the output of a step that has one.
@@ -217,7 +217,7 @@ def pause_fine_tuning_job(job: Output, *, credentials: Credentials = None) -> di
 
 @blocking()
 def resume_fine_tuning_job(job: Output, *, credentials: Credentials = None) -> dict[str, Any]:
-    """Resume a paused job; the output tells its status.
+    """Resume a paused job; the output has its status.
 
     Args:
         job: The job's id, or the output of a step that has one.
@@ -244,7 +244,7 @@ def register_model(
     The model becomes a Prefect asset that this task has materialised, with its data as upstream.
 
     Args:
-        job: The output of the step that waited for it; or its id, which doesn't tell what was asked for.
+        job: The output of the step that waited for it; or its id, which doesn't show what was asked for.
         name: The model's name, over all its versions.
         credentials: The service: a block, the name of a stored one, or None for what the environment says.
         registry: `sqlite:///models.db`, `mlflow:https://…`; else that of the credentials, else TUNEWAY_REGISTRY_URI.

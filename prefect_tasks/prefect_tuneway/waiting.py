@@ -111,7 +111,7 @@ def resume_ended_runs(
 
     Args:
         credentials: The service: a block, the name of a stored one, or None for what the environment says.
-        job_id: Look at this job only: for a webhook that tells which job has ended.
+        job_id: Look at this job only: for a webhook that says which job has ended.
         untagged: Look at all suspended runs, and give the tag to those that wait. Needed once, for runs that an
             earlier version suspended without the tag.
     """

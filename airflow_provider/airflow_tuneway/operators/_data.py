@@ -98,7 +98,7 @@ class UploadTrainingFileOperator(DataOperator, TunewayOperator):
         order: "content" sorts the rows by their hash, so that the same set of rows is the same file.
         validate: Whether to check the data first; errors fail the task before anything is sent. Without the check
             the output doesn't know rows and tokens.
-        purpose: What the service is told that the files are for.
+        purpose: What the files are for; it is sent to the service.
         expires_after: Seconds after which the service deletes them.
         data_options: Further arguments of `tuneway.dataset.validate`.
     """

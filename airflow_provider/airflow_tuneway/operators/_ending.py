@@ -27,7 +27,7 @@ DECISION_SECONDS = 1.0
 class Ending:
     """Finds out whether a task that was told to stop is over, and then cancels its job.
 
-    Airflow tells it in a signal handler, which may have interrupted the task in the middle of anything, also of a
+    Airflow reports it in a signal handler, which may have interrupted the task in the middle of anything, also of a
     question to Airflow, whose channel takes one at a time. So a thread asks, and does the rest.
     """
 
@@ -124,7 +124,7 @@ class EndingOperator(TunewayOperator):
         return self.requester(ti)
 
     def created(self, ti: Any) -> object:  # noqa: ARG002
-        """The output of the step that created the job, if it is known: it tells what the job itself may not show."""
+        """The output of the step that created the job, if it is known: it has what the job itself may not show."""
         return None
 
     def stop_if_over(self) -> None:

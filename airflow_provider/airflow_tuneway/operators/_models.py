@@ -68,7 +68,7 @@ class PublishingOperator(TunewayOperator):
         return given | ({"registry": registry} if registry else {})
 
     def publish(self, client: Client, context: Context, job: str | Mapping[str, Any]) -> dict[str, Any]:
-        """Register the model of a job, or of a step's output, and tell whoever waits for the model's asset."""
+        """Register the model of a job, or of a step's output, and notify whoever waits for the model's asset."""
         from tuneway.steps import version_summary
 
         data = [self.data] if self.data else []

@@ -1,4 +1,4 @@
-"""What operators are told of a training: the names of its fields.
+"""The fields of a training that operators take: their names.
 
 Airflow has to know the names when it parses a DAG file, where importing the core would take too long, so they stand
 here once more. A test compares them with the core's types.

@@ -90,7 +90,7 @@ class WaitingOperator(EndingOperator):
         if self.deferrable and not _has_ended(client, job_id):
             from airflow_tuneway.triggers import TOLD, FineTuningJobTrigger
 
-            ti.xcom_push(key=TOLD, value=token.dump())  # no line of the job's log is told so far
+            ti.xcom_push(key=TOLD, value=token.dump())  # no line of the job's log is copied so far
             self.defer(
                 trigger=FineTuningJobTrigger(
                     token=token.model_dump(exclude_none=True),

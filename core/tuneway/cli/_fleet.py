@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tuneway._escape import one_line
 from tuneway._words import count, duration, figure
-from tuneway.cli._told import Line, Lines, end_of, job_of, line_of
+from tuneway.cli._wording import Line, Lines, end_of, job_of, line_of
 from tuneway.progress import Finished, News
 
 if TYPE_CHECKING:

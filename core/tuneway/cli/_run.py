@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 from tuneway._words import count, money
 from tuneway.cli._exits import Stopped, Terminated, exit_code
 from tuneway.cli._live import Show
-from tuneway.cli._told import WIDTH, end_of
 from tuneway.cli._waiting import Waiting, detached, stopped
 from tuneway.cli._watch import Watch
+from tuneway.cli._wording import WIDTH, end_of
 from tuneway.dialects import is_local
 from tuneway.flows import made_by
 from tuneway.outcome import cost_of

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from tuneway._escape import printable
 from tuneway.cli._output import Output
-from tuneway.cli._told import WIDTH, Lines, line_of, lines_about
 from tuneway.cli._view import View
+from tuneway.cli._wording import WIDTH, Lines, line_of, lines_about
 from tuneway.progress import DataChecked, News
 
 TROUBLED = {"cancelled", "error", "failed", "note", "trouble", "warning"}

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from tuneway._escape import one_line, printable
 from tuneway._words import duration, figure, money, size
-from tuneway.cli._told import WIDTH
 from tuneway.cli._watch import Watch
+from tuneway.cli._wording import WIDTH
 from tuneway.models import Phase
 from tuneway.progress import Checking, News, Sent
 from tuneway.report import sparkline

@@ -23,7 +23,7 @@ _VALID = tuple(shown_metrics(Role.FULL_VALID, Role.VALID))
 
 @dataclass
 class Watch:
-    """One job, as the news tell it."""
+    """One job, as the news report it."""
 
     job: Job | None = None
     step: float | None = None

@@ -113,8 +113,8 @@ def wait(
 
 
 def _wait_for_one(job_id: str, given: StepOutput, waiting: Waiting, connection: Connection, output: Output) -> None:
-    from tuneway.cli._told import end_of
     from tuneway.cli._watch import Watch
+    from tuneway.cli._wording import end_of
 
     with connection.client() as client:
         watch = Watch()

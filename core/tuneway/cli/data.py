@@ -118,7 +118,7 @@ def _print_rules(output: Output) -> None:
 
 
 def _print_report(report: DatasetReport, output: Output) -> None:
-    from tuneway.cli._told import summary
+    from tuneway.cli._wording import summary
 
     output.result(f"{summary(report)}, {size(report.size_bytes)}")
     problems = [*report.errors, *report.warnings]
@@ -197,7 +197,7 @@ def estimate(
 
 
 def _print_estimate(report: DatasetReport, costs: list[dict[str, Any]], output: Output, *, chosen: bool) -> None:
-    from tuneway.cli._told import summary
+    from tuneway.cli._wording import summary
 
     output.result(summary(report))
     trained = report.trained_tokens
@@ -232,7 +232,7 @@ def upload(
     validation_data: ValidationData = None,
     model: Model = None,
     check_first: Annotated[bool, typer.Option("--check/--no-check", help="Check the data before it is sent.")] = True,
-    purpose: Annotated[str, typer.Option(metavar="WORD", help="The purpose that the service is told.")] = "fine-tune",
+    purpose: Annotated[str, typer.Option(metavar="WORD", help="The purpose, for the service.")] = "fine-tune",
     expires_after: Annotated[
         int | None,
         typer.Option(min=3600, max=2_592_000, metavar="SECONDS", help="Let the service delete the file after this."),

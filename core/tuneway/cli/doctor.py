@@ -42,17 +42,17 @@ def doctor(*, connection: Connection, output: Output) -> None:
 
 def offered(offers: Offers) -> dict[str, Any]:
     """What a service offers, in words."""
-    told = offers.as_json()
-    able = [name for name in ("pause", "resume", "events", "checkpoints") if told[name]]
-    fields = [name for name in ("metadata", "seed") if told[name]]
+    offered = offers.as_json()
+    able = [name for name in ("pause", "resume", "events", "checkpoints") if offered[name]]
+    fields = [name for name in ("metadata", "seed") if offered[name]]
     fields += [f"suffix of up to {offers.suffix} characters"] if offers.suffix else []
     return {
-        "methods": ", ".join(told["methods"]),
+        "methods": ", ".join(offered["methods"]),
         "learning rate": RATES[offers.rate],
         "jobs": ", ".join(able) or "neither pause nor events nor checkpoints",
-        "fields": ", ".join([*fields, *told["integrations"]]) or "none of one's own",
+        "fields": ", ".join([*fields, *offered["integrations"]]) or "none of one's own",
         "chat": f"{offers.chat} a tuned model" if offers.chat != "at once" else offers.chat,
-        "price": "told before a job is created" if offers.quote else "not told before a job is created",
+        "price": "known before a job is created" if offers.quote else "not known before a job is created",
     }
 
 
@@ -71,6 +71,6 @@ def _models(found: Diagnosis) -> str:
     if found.listed is None:
         return "unknown: the models can't be listed"
     if found.models is None:
-        return f"the service doesn't tell; it lists {count(found.listed, 'model')}"
+        return f"the service doesn't say; it lists {count(found.listed, 'model')}"
     more = len(found.models) - LISTED
     return ", ".join(found.models[:LISTED]) + (f" and {more} more" if more > 0 else "") or "none of those listed"

@@ -70,7 +70,7 @@ class DataSteps:
             report: The report of `check` or `validate` about these files, so that they needn't be checked again.
                 A file that was written since is refused.
             validate: Whether to check them; False only hashes them.
-            purpose: What the service is told that they are for.
+            purpose: What they are for; it is sent to the service.
             expires_after: Seconds after which the service deletes them.
             on_event: Called with news of what happens.
             options: Further arguments of `tuneway.dataset.validate`, such as `row` and `order`.

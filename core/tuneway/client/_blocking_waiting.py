@@ -167,7 +167,7 @@ class JobSteps:
         Args:
             requester: Who asked for the jobs, or the origin mark itself.
             spec: Cancel only the jobs that train the same data in the same way as this.
-            marks: What `CreatePlanned` told before each create: jobs with one of these marks are cancelled as well.
+            marks: What `CreatePlanned` reported before each create: jobs with one of these marks are cancelled as well.
             on_event: Called with news of what happens.
         """
         return self._driver.run(flows.cancel_made_by(self._account, requester, spec, marks), on_event)
@@ -179,7 +179,7 @@ class JobSteps:
         for who asked for it. It takes the settle window, since a create may still be on its way.
 
         Args:
-            mark: The mark, as `CreatePlanned` told it before the create was sent.
+            mark: The mark, as `CreatePlanned` reported it before the create was sent.
             on_event: Called with news of what happens.
         """
         return self._driver.run(flows.cancel_marked(self._account, mark), on_event)

@@ -110,7 +110,7 @@ def prepared(
 ) -> Iterator[Prepared]:
     """Read and check data. Until the context ends, it can be sent without reading it again.
 
-    The listener is told how far the reading has come, and then what was found.
+    The listener receives the progress of the reading, and then what was found.
     """
     from tuneway.dataset.ready import checked_data, plan_of
 
@@ -123,7 +123,7 @@ def prepared(
 
 
 def checked(listener: Listener, training_data: Any, *, validation_data: Any = None, **options: Any) -> DatasetReport:
-    """Check data; the listener is told how far that has come, and then what was found."""
+    """Check data; the listener receives its progress, and then what was found."""
     from tuneway.data import GivenData
 
     given = GivenData.of(training_data, validation_data, options)

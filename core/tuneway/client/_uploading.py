@@ -30,7 +30,7 @@ class Uploading:
         report: What a check of this very data found; files aren't read again before they are sent.
         validate: Whether to check the data now, unless there is a report.
         options: Further arguments of `tuneway.dataset.validate`.
-        purpose: What the service is told that the files are for.
+        purpose: What the files are for; it is sent to the service.
         expires_after: Seconds after which the service deletes them.
     """
 

@@ -37,7 +37,7 @@ def shown_input(data: Any, facts: Mapping[str, Any] | None = None) -> dict[str, 
 
     Args:
         data: What was given.
-        facts: What is known since the data was read: `rows` and `sha256`. Before, only a list tells how long it is.
+        facts: What is known since the data was read: `rows` and `sha256`. Before, only the length of a list is known.
     """
     counted = {"rows": len(data)} if isinstance(data, list | tuple) else {}
     known = {name: value for name in ("rows", "sha256") if (value := (facts or {}).get(name)) is not None}

@@ -68,7 +68,7 @@ class LineCheck:
         self._items = plan.items
         self._row_keys = plan.row_keys
         self._digest = digest
-        self._row_reader = RowReader(self.findings.tell)
+        self._row_reader = RowReader(self.findings.report)
         self._context = training_context(plan.model)
         self.tally: Tally = tally_for(
             plan.model, plan.tokenizer, measure=self._measure, total_bytes=total_bytes, context=self._context,
@@ -134,7 +134,7 @@ class LineCheck:
         row = self._row_reader.read(line, offset=offset, strict=strict)
         if row is None:
             return False
-        check_row(row, self.format, self._items, self.findings.tell, self._row_keys)
+        check_row(row, self.format, self._items, self.findings.report, self._row_keys)
         self._check_lengths(self.tally.add(row, line, number=number, offset=offset))
         self.rows += 1
         return True
@@ -144,12 +144,12 @@ class LineCheck:
             if self._context is not None and max(counts, default=0) > self._context:
                 for number, tokens in zip(chain.from_iterable(numbers), counts, strict=True):
                     if tokens > self._context:
-                        self._tell_length(number, tokens, self._context)
+                        self._report_length(number, tokens, self._context)
 
-    def _tell_length(self, number: int, tokens: int, limit: int) -> None:
+    def _report_length(self, number: int, tokens: int, limit: int) -> None:
         self.cut_tokens += tokens - limit
         self.findings.line = number
-        self.findings.tell("row.too_long", None, Words(f"{tokens:,} tokens"), f"at most {limit:,} tokens")
+        self.findings.report("row.too_long", None, Words(f"{tokens:,} tokens"), f"at most {limit:,} tokens")
 
     def _rows(self, chunk: Chunk, rows: Chunk) -> DigestedRows:
         """Those lines of a chunk that are rows. Lines that differ only in their line ends have equal digests."""

@@ -40,7 +40,7 @@ class Findings:
         self._kept: dict[Severity, list[Problem]] = {"error": [], "warning": []}
         self._last_kept: dict[Severity, float] = {"error": float("inf"), "warning": float("inf")}
 
-    def tell(self, rule: str, where: str | None, found: object, expected: str | None = None) -> None:
+    def report(self, rule: str, where: str | None, found: object, expected: str | None = None) -> None:
         """Count a problem in the current line, and keep it if it is among the first."""
         details = RULES[rule]
         self.counts[rule] += 1

@@ -64,7 +64,7 @@ def check_row(
     row: dict[str, Any],
     format_: Format | None,
     items: frozenset[str],
-    tell: OnProblem,
+    report: OnProblem,
     row_keys: Mapping[str, frozenset[str]] | None = None,
 ) -> None:
     """Check a row by the rules of the file's format, and for keys that the service refuses."""
@@ -72,15 +72,15 @@ def check_row(
     similar = {"chat", "reinforcement"}
     if format_ is None or not (seen == format_ or (seen in similar and format_ in similar)):
         expected = f"a {format_} example, like the others" if format_ else None
-        tell("row.format", None, Words(f"a {seen} example") if seen else row, expected)
+        report("row.format", None, Words(f"a {seen} example") if seen else row, expected)
         return
     refused = row.keys() - (row_keys or {}).get(format_, row.keys())
     for key in sorted(refused):
-        tell("row.refused_key", columns_shown([key]), Words("a key that the service refuses"))
-    _CHECKS[format_]({key: value for key, value in row.items() if key not in refused} if refused else row, tell)
+        report("row.refused_key", columns_shown([key]), Words("a key that the service refuses"))
+    _CHECKS[format_]({key: value for key, value in row.items() if key not in refused} if refused else row, report)
     if format_ == "reinforcement":
         for name in sorted(items):
-            _check_item(row, name, tell)
+            _check_item(row, name, report)
 
 
 def measure(row: dict[str, Any], format_: Format | None) -> Measured:
@@ -120,84 +120,84 @@ def _strings(value: Any) -> Iterable[str]:
             yield from _strings(child)
 
 
-def _check_chat(row: dict[str, Any], tell: OnProblem) -> None:
-    check_messages(row["messages"], tell)
-    check_tools(row, tell)
-    _check_keys(row, _CHAT_KEYS, tell)
+def _check_chat(row: dict[str, Any], report: OnProblem) -> None:
+    check_messages(row["messages"], report)
+    check_tools(row, report)
+    _check_keys(row, _CHAT_KEYS, report)
     if not isinstance(row["messages"], list) or not row["messages"]:
         return
     answers = [m for m in row["messages"] if isinstance(m, dict) and m.get("role") == "assistant"]
     if not answers:
-        tell("chat.no_assistant", "messages", Words("no assistant message"))
+        report("chat.no_assistant", "messages", Words("no assistant message"))
     elif all(m.get("weight") == 0 for m in answers):
-        tell("chat.nothing_trained", "messages", Words("weight 0 on all assistant messages"))
+        report("chat.nothing_trained", "messages", Words("weight 0 on all assistant messages"))
 
 
-def _check_completions(row: dict[str, Any], tell: OnProblem) -> None:
+def _check_completions(row: dict[str, Any], report: OnProblem) -> None:
     for key in ("prompt", "completion"):
         if not isinstance(row.get(key), str):
-            tell(f"completions.{key}", key, row.get(key, MISSING))
-    _check_keys(row, _COMPLETION_KEYS, tell)
+            report(f"completions.{key}", key, row.get(key, MISSING))
+    _check_keys(row, _COMPLETION_KEYS, report)
 
 
-def _check_preference(row: dict[str, Any], tell: OnProblem) -> None:
+def _check_preference(row: dict[str, Any], report: OnProblem) -> None:
     asked = row.get("input", MISSING)
     if isinstance(asked, dict) and "messages" in asked:
-        check_messages(asked["messages"], tell, where="input.messages")
-        check_tools(asked, tell, where="input.")
-        _check_keys(asked, {"messages", "tools", "parallel_tool_calls"}, tell, where="input.")
+        check_messages(asked["messages"], report, where="input.messages")
+        check_tools(asked, report, where="input.")
+        _check_keys(asked, {"messages", "tools", "parallel_tool_calls"}, report, where="input.")
         messages = asked["messages"] if isinstance(asked["messages"], list) else []
         for place, message in enumerate(messages):
             if any(map(is_image, parts_of(message))):
-                tell("preference.text_only", f"input.messages[{place}].content", Words("an image"))
+                report("preference.text_only", f"input.messages[{place}].content", Words("an image"))
     else:
-        tell("preference.input", "input", asked)
+        report("preference.input", "input", asked)
     for key in ("preferred_output", "non_preferred_output"):
-        _check_output(row.get(key, MISSING), key, tell)
+        _check_output(row.get(key, MISSING), key, report)
     if "preferred_output" in row and row["preferred_output"] == row.get("non_preferred_output"):
-        tell("preference.same", None, Words("two equal outputs"))
-    _check_keys(row, _PREFERENCE_KEYS, tell)
+        report("preference.same", None, Words("two equal outputs"))
+    _check_keys(row, _PREFERENCE_KEYS, report)
 
 
-def _check_output(output: Any, key: str, tell: OnProblem) -> None:
+def _check_output(output: Any, key: str, report: OnProblem) -> None:
     message = output[0] if isinstance(output, list) and len(output) == 1 else None
     if not isinstance(message, dict) or message.get("role") != "assistant":
-        tell("preference.output", key, output if message is None else message)
+        report("preference.output", key, output if message is None else message)
         return
-    check_message(message, tell, where=f"{key}[0]")
+    check_message(message, report, where=f"{key}[0]")
     if calls_of(message):
-        tell("preference.text_only", f"{key}[0]", Words("a call of a tool"))
+        report("preference.text_only", f"{key}[0]", Words("a call of a tool"))
     elif any(map(is_image, parts_of(message))):
-        tell("preference.text_only", f"{key}[0].content", Words("an image"))
+        report("preference.text_only", f"{key}[0].content", Words("an image"))
 
 
-def _check_reinforcement(row: dict[str, Any], tell: OnProblem) -> None:
-    check_messages(row["messages"], tell)
-    check_tools(row, tell)
+def _check_reinforcement(row: dict[str, Any], report: OnProblem) -> None:
+    check_messages(row["messages"], report)
+    check_tools(row, report)
     messages = row["messages"] if isinstance(row["messages"], list) else []
     for place, message in enumerate(messages):
         if isinstance(message, dict) and message.get("role") == "system":
-            tell("reinforcement.system", f"messages[{place}].role", "system")
+            report("reinforcement.system", f"messages[{place}].role", "system")
     last = messages[-1] if messages else None
     if isinstance(last, dict) and last.get("role") != "user":
-        tell("reinforcement.last_message", f"messages[{len(messages) - 1}].role", last.get("role", MISSING))
+        report("reinforcement.last_message", f"messages[{len(messages) - 1}].role", last.get("role", MISSING))
 
 
-def _check_item(row: dict[str, Any], name: str, tell: OnProblem) -> None:
+def _check_item(row: dict[str, Any], name: str, report: OnProblem) -> None:
     """Check that a row has the field `a.b`. Only objects are followed; the service looks into lists and strings."""
     value: Any = row
     for key in name.split("."):
         if not isinstance(value, dict):
             return
         if key not in value:
-            tell("reinforcement.item", name, MISSING, f"{{{{item.{name}}}}}, which the grader reads")
+            report("reinforcement.item", name, MISSING, f"{{{{item.{name}}}}}, which the grader reads")
             return
         value = value[key]
 
 
-def _check_keys(row: dict[str, Any], known: set[str], tell: OnProblem, where: str = "") -> None:
+def _check_keys(row: dict[str, Any], known: set[str], report: OnProblem, where: str = "") -> None:
     for key in sorted(row.keys() - known):
-        tell("row.extra_key", where + excerpt(key).strip("'"), Words("a key that this format doesn't have"))
+        report("row.extra_key", where + excerpt(key).strip("'"), Words("a key that this format doesn't have"))
 
 
 _CHECKS: dict[Format, Callable[[dict[str, Any], OnProblem], None]] = {

@@ -95,8 +95,8 @@ class Helpers:
     def checked(self) -> int:
         """How many rows helpers have checked since the last call. Also notes which helpers are ready."""
         rows = 0
-        while told := [one for one in self._helpers if (one.waiting or not one.ready) and one.connection.poll()]:
-            for helper in told:
+        while heard := [one for one in self._helpers if (one.waiting or not one.ready) and one.connection.poll()]:
+            for helper in heard:
                 if helper.ready:
                     rows += helper.receive()
                     helper.waiting -= 1

@@ -28,7 +28,7 @@ def main(connection: int, file: int, spool: int) -> None:
 
 
 def help_parent(parent: Connection, file: int, spool: IO[bytes]) -> None:
-    """Tell that this helper is ready, then check blocks of lines; at the end, tell what was found in them."""
+    """Report that this helper is ready, then check blocks of lines; at the end, send what was found in them."""
     parent.send(None)
     job: HelperJob = parent.recv()
     check = LineCheck(job.plan, total_bytes=job.total_bytes, digest=crc32, threads=False)

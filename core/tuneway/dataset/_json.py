@@ -21,8 +21,8 @@ _TOO_DEEP = Words(f"more than {MAX_DEPTH} levels")
 class RowReader:
     """Parses lines, and reports why a line isn't a row."""
 
-    def __init__(self, tell: OnProblem) -> None:
-        self._tell = tell
+    def __init__(self, report: OnProblem) -> None:
+        self._report = report
         self._loaders = {strict: _Loader(strict=strict) for strict in (False, True)}
 
     def read(self, line: bytes, *, offset: int, strict: bool) -> dict[str, Any] | None:
@@ -31,9 +31,9 @@ class RowReader:
         `strict` also reports keys that an object has twice.
         """
         if line is TOO_LONG:
-            self._tell("jsonl.line_too_long", None, Words("a line beyond the limit"))
+            self._report("jsonl.line_too_long", None, Words("a line beyond the limit"))
         elif not line.strip():
-            self._tell("jsonl.blank_line", None, Words("a blank line"))
+            self._report("jsonl.blank_line", None, Words("a blank line"))
         elif (text := self._decode(line, offset)) is not None:
             return self._object(text, self._loaders[strict], whole=line.endswith(b"\n"))
         return None
@@ -43,10 +43,10 @@ class RowReader:
             return line.decode()
         except UnicodeDecodeError as error:
             if error.reason == "unexpected end of data" and not line.endswith(b"\n"):
-                self._tell("jsonl.truncated", None, Words("half a character at the end of the file"))
+                self._report("jsonl.truncated", None, Words("half a character at the end of the file"))
             else:
                 place = f"byte 0x{line[error.start]:02x} at offset {offset + error.start}"
-                self._tell("file.encoding", None, Words(place))
+                self._report("file.encoding", None, Words(place))
         return None
 
     def _object(self, text: str, loader: _Loader, *, whole: bool) -> dict[str, Any] | None:
@@ -57,21 +57,21 @@ class RowReader:
             rule = "jsonl.truncated" if not whole and _at_the_end(error) else "jsonl.syntax"
             near = excerpt(text[error.pos : error.pos + FEW]) if error.pos < len(text.rstrip()) else "the end"
             found = Words(f"{error.msg[0].lower()}{error.msg[1:]} near {near}")
-            self._tell(rule, f"column {error.pos + 1}", found)
+            self._report(rule, f"column {error.pos + 1}", found)
             return None
         except RecursionError:
-            self._tell("jsonl.depth", None, _TOO_DEEP)
+            self._report("jsonl.depth", None, _TOO_DEEP)
             return None
         for rule, note in loader.notes:
-            self._tell(rule, None, Words(note))
+            self._report(rule, None, Words(note))
         if not isinstance(row, dict):
-            self._tell("jsonl.not_object", None, row)
+            self._report("jsonl.not_object", None, row)
             return None
         if text.count("[") + text.count("{") > MAX_DEPTH and _depth(row) > MAX_DEPTH:
-            self._tell("jsonl.depth", None, _TOO_DEEP)
+            self._report("jsonl.depth", None, _TOO_DEEP)
             return None
         if "\\u" in text and (half := _lone_surrogate(row)):
-            self._tell("jsonl.lone_surrogate", None, Words(half))
+            self._report("jsonl.lone_surrogate", None, Words(half))
         return row
 
 

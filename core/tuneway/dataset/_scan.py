@@ -35,23 +35,23 @@ HELPED_BYTES = 2**26
 class Progress:
     """Reports the progress of a check, about once a megabyte and at the end of each file."""
 
-    def __init__(self, tell: Callable[[ValidateProgress], object] | None, total_bytes: int) -> None:
+    def __init__(self, on_progress: Callable[[ValidateProgress], object] | None, total_bytes: int) -> None:
         """`total_bytes` is 0 if it isn't known."""
-        self._tell = tell
+        self._on_progress = on_progress
         self._total = total_bytes
-        self._before = self._told = 0
+        self._before = self._reported = 0
 
     def step(self, end: int, rows: int) -> None:
         done = self._before + end
-        if self._tell and done - self._told >= _PROGRESS_STEP:
-            self._told = done
-            self._tell(ValidateProgress(done, self._total, rows))
+        if self._on_progress and done - self._reported >= _PROGRESS_STEP:
+            self._reported = done
+            self._on_progress(ValidateProgress(done, self._total, rows))
 
     def next_file(self, size: int, rows: int) -> None:
         self._before += size
-        self._told = self._before
-        if self._tell:
-            self._tell(ValidateProgress(self._before, self._total, rows))
+        self._reported = self._before
+        if self._on_progress:
+            self._on_progress(ValidateProgress(self._before, self._total, rows))
 
 
 class Scan:
@@ -129,33 +129,33 @@ class Scan:
                 self._seen.merge(part, spool)
 
     def _check_file(self) -> None:
-        tell = self._findings.tell
+        report = self._findings.report
         self._findings.line = None
         size = self._fingerprint.size_bytes
         if self._reader.in_place and not self._reader.path.endswith(".jsonl"):
-            tell("file.extension", None, PurePath(self._reader.path).name)
+            report("file.extension", None, PurePath(self._reader.path).name)
         if size > MAX_FILE_BYTES:
-            tell("file.too_large", None, Words(f"{size:,} bytes"))
+            report("file.too_large", None, Words(f"{size:,} bytes"))
         if not self.rows:
-            tell("file.empty", None, Words("no example"))
+            report("file.empty", None, Words("no example"))
         elif self.rows < MIN_ROWS:
             rule = "file.few_validation_rows" if self._plan.held_out else "file.too_few_rows"
-            tell(rule, None, Words(f"{self.rows} example{'s' * (self.rows != 1)}"))
+            report(rule, None, Words(f"{self.rows} example{'s' * (self.rows != 1)}"))
         if self._reader.bom:
             self._findings.line = 1
-            tell("file.bom", None, Words("a byte order mark"))
+            report("file.bom", None, Words("a byte order mark"))
         if self._lines.crlf:
             self._findings.line, found = self._lines.crlf[0], self._lines.crlf_lines
-            tell("file.crlf", None, Words(f"CRLF, on {found:,} line{'s' * (found != 1)}"))
+            report("file.crlf", None, Words(f"CRLF, on {found:,} line{'s' * (found != 1)}"))
 
     def _check_duplicates(self) -> None:
         for line, earlier in duplicates(self._seen):
             self._findings.line = line
-            self._findings.tell("row.duplicate", None, Words(f"the same as {self._reader.unit} {earlier}"))
+            self._findings.report("row.duplicate", None, Words(f"the same as {self._reader.unit} {earlier}"))
         if self._train is not None:
             for line, earlier in overlap(self._seen, self._train._seen):  # noqa: SLF001  # the same class
                 self._findings.line = line
-                self._findings.tell(
+                self._findings.report(
                     "row.overlap",
                     None,
                     Words(f"the same as {self._train._reader.unit} {earlier} of {self._train._reader.path}"),  # noqa: SLF001

@@ -146,7 +146,7 @@ def reason(dialects: Iterable[Dialect], dialect: Dialect, base_url: str, api_ver
     """Say why a dialect is used for an address, in a few words."""
     host = urlsplit(base_url).hostname or ""
     if guess(dialects, base_url, api_version).name != dialect.name:
-        return f"asked for; the host {host} doesn't tell"
+        return f"asked for; the host {host} doesn't say"
     takes_every_host = dialect.speaks("")
     known = not takes_every_host or host == "api.openai.com"
     return f"its host is {host}" if known else f"no other dialect knows the host {host}"

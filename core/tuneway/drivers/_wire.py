@@ -104,7 +104,7 @@ class Wire:
     def timeouts(self) -> httpx.Timeout:
         """The time-outs of httpx itself.
 
-        Those before sending are shorter than the total time-out. So a failure to connect is told apart from a
+        Those before sending are shorter than the total time-out. So a failure to connect is distinguished from a
         lost connection, and httpx closes a half-open connection itself.
         """
         return httpx.Timeout(self.timeout, pool=0.3 * self.timeout, connect=0.3 * self.timeout)

@@ -148,7 +148,7 @@ def made_by(job: Job, requester: Requester, *, mark: str | None = None) -> bool:
     Args:
         job: The job.
         requester: Who asks.
-        mark: The mark of `progress.CreatePlanned`, if it was stored. It tells on services where a job's suffix has
+        mark: The mark of `progress.CreatePlanned`, if it was stored. It is needed on services where a job's suffix has
             no room for more than the key.
     """
     if mark is not None and has(job, KEY, mark):

@@ -117,8 +117,8 @@ def still_ending(job_id: str) -> LookupFailed:
 def _may_send_again(account: Account, *, repeatable: bool) -> Callable[[BaseException], bool]:
     """Whether to send a request again at once.
 
-    A web page instead of the first reply most likely means a wrong base URL, which is told without delay. Later ones
-    mean a proxy, whose trouble passes. It may have been that already, so an engine's retry is right in both cases.
+    A web page instead of the first reply most likely means a wrong base URL, which is reported without delay. Later
+    ones mean a proxy, whose trouble passes. It may have been that already, so an engine's retry is right in both cases.
     """
 
     def decide(error: BaseException) -> bool:

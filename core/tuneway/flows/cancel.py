@@ -47,7 +47,7 @@ def cancel(account: Account, job_id: str) -> Flow[Job]:
 
 
 def cancel_rival(account: Account, rival_id: str, survivor_id: str) -> Flow[Job | None]:
-    """Cancel a second job for the same work, and tell it.
+    """Cancel a second job for the same work, and report it.
 
     Gives the job as it is afterwards; None if it was deleted, or can't be cancelled.
     """
@@ -77,7 +77,7 @@ def cancel_made_by(
         account: The account to send requests with.
         who: The requester, or its origin mark.
         spec: Only jobs with the content of this specification are cancelled.
-        marks: The requester's marks, as `progress.CreatePlanned` told them. Jobs with one of them are cancelled as
+        marks: The requester's marks, as `progress.CreatePlanned` reported them. Jobs with one of them are cancelled as
             well, also where they don't have their origin.
 
     Raises:
@@ -105,7 +105,7 @@ def cancel_made_by(
 def cancel_marked(account: Account, mark: str) -> Flow[list[Job]]:
     """Cancel all jobs with this mark that haven't ended; gives the jobs as they are afterwards.
 
-    `progress.CreatePlanned` has told the mark, before the create was sent. As with `cancel_made_by`, the create may
+    `progress.CreatePlanned` has reported the mark, before the create was sent. As with `cancel_made_by`, the create may
     still be on its way.
     """
     jobs = yield from _cancel_all(account, {KEY: mark}, lambda job: has(job, KEY, mark))
@@ -166,7 +166,7 @@ def _page(**which: Any) -> Callable[[str | None], Call[Page[Job]]]:
 def _without_origin() -> LookupFailed:
     return LookupFailed(
         "on this service a job's mark has no room for who asked for it, so the jobs can't be found by that alone",
-        hint="Give the `spec` of the job as well. Or cancel by id, or by the mark that `CreatePlanned` tells: "
+        hint="Give the `spec` of the job as well. Or cancel by id, or by the mark that `CreatePlanned` reports: "
         "`cancel_marked`.",
         retryable=False,
     )

@@ -44,7 +44,7 @@ class Diagnosis:
         marks: Whether the service keeps the mark.
         evidence: What shows it.
         jobs: How many jobs were looked at.
-        models: The models that can be tuned; None if the service doesn't tell.
+        models: The models that can be tuned; None if the service doesn't say.
         listed: How many models the service lists; None if they can't be listed.
     """
 
@@ -111,8 +111,8 @@ def _models(account: Account) -> Flow[list[Model] | None]:
 
 
 def _tunable(models: list[Model] | None) -> list[str] | None:
-    told = [model for model in models or () if model.tunable is not None]
-    return [model.id for model in told if model.tunable] if told else None
+    known = [model for model in models or () if model.tunable is not None]
+    return [model.id for model in known if model.tunable] if known else None
 
 
 def _key(error: TunewayError | None) -> Literal["accepted", "limited", "refused", "unknown"]:

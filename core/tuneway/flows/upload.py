@@ -37,9 +37,9 @@ def upload(
     Args:
         account: The account to send requests with.
         source: The data. If it is a file that has changed since it was read, it isn't sent.
-        name: A file name, which the service is told, with the hash in it.
+        name: A file name, which is sent to the service, with the hash in it.
         sha256: The hash of the data.
-        purpose: The purpose that the service is told.
+        purpose: The purpose that is sent to the service.
         expires_after: The number of seconds after which the service deletes it.
     """
     return (

@@ -103,7 +103,7 @@ class Wait:
         follows: Whether the listener wants news before the end. Without it, the job's log isn't read.
         state: The state.
         job: The job as the last poll showed it.
-        told: The job as the listener knows it: as the last news of a change had it.
+        reported: The job as the listener knows it: as the last news of a change had it.
         error: The error of the last poll that failed.
         failures: How many polls have failed in a row.
         drained: Whether the log of an ended job was read to its end.
@@ -120,7 +120,7 @@ class Wait:
     follows: bool = False
     state: WaitState = WaitState.WATCHING
     job: Job | None = None
-    told: Job | None = None
+    reported: Job | None = None
     error: TunewayError | None = None
     failures: int = 0
     drained: bool = False

@@ -242,18 +242,18 @@ def _update(
         return None
     if isinstance(result, TunewayError):
         return progress.PollFailed(wait.token.job_id, result, wait.failures, wait.account.poll.tolerance)
-    before = wait.told
+    before = wait.reported
     if wait.job is None or not _has_changed(account, wait.job, before, moment):
         return None
-    wait.told, wait.read_at = wait.job, 0.0  # read its log at once, which may say why it changed
+    wait.reported, wait.read_at = wait.job, 0.0  # read its log at once, which may say why it changed
     return progress.JobChanged(wait.job, before)
 
 
 def _has_changed(account: Account, job: Job, before: Job | None, moment: float) -> bool:
-    """Whether a job differs from the one that was told before in a field that waits report.
+    """Whether a job differs from the one that was reported before in a field that waits report.
 
-    A service that tells the seconds that are left gives another estimate at each poll. It is news if it has moved by
-    more than a little, since it was told.
+    A service that knows the seconds that are left gives another estimate at each poll. It is news if it has moved by
+    more than a little, since it was reported.
     """
     if before is None or (job.status, job.fine_tuned_model) != (before.status, before.fine_tuned_model):
         return True

@@ -254,12 +254,12 @@ class Model(WireModel):
 
     @property
     def tunable(self) -> bool | None:
-        """Whether the model can be tuned; None if the service doesn't tell."""
+        """Whether the model can be tuned; None if the service doesn't say."""
         extra = self.model_extra or {}
-        capabilities = extra.get("capabilities")  # so Azure tells
+        capabilities = extra.get("capabilities")  # as Azure says it
         inner = capabilities.get("fine_tune") if isinstance(capabilities, dict) else None
-        told = extra.get("tunable", inner)
-        return told if isinstance(told, bool) else None
+        tunable = extra.get("tunable", inner)
+        return tunable if isinstance(tunable, bool) else None
 
 
 class Deleted(WireModel):

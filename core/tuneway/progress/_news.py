@@ -51,8 +51,8 @@ class DataChecked(News):
         return [f"{one.path}: {problem}" for one in self.report.reports for problem in one.warnings]
 
     def _line(self) -> str:
-        told = (f"{one.path}: {one.rows:,} rows, errors: {one.error_count:,}" for one in self.report.reports)
-        return f"checked {'; '.join(told)}"
+        text = (f"{one.path}: {one.rows:,} rows, errors: {one.error_count:,}" for one in self.report.reports)
+        return f"checked {'; '.join(text)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +134,12 @@ class DataChanged(News):
     outcome: Literal["adopted", "cancelled", "left"]
 
     def _line(self) -> str:
-        told = {
+        text = {
             "adopted": "this attempt goes on with it, so the model will not know the new data",
             "cancelled": "it was cancelled",
             "left": "it was made elsewhere and goes on",
         }
-        return f"the data has changed since {self.job.id} was created: {told[self.outcome]}"
+        return f"the data has changed since {self.job.id} was created: {text[self.outcome]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +199,8 @@ class KeyNotKept(News):
     advice: str = ""
 
     def _line(self) -> str:
-        told = f"{self.job.id}: this service doesn't list the job with its mark, so a retry can't adopt it"
-        return f"{told}. {self.advice}" if self.advice else told
+        text = f"{self.job.id}: this service doesn't list the job with its mark, so a retry can't adopt it"
+        return f"{text}. {self.advice}" if self.advice else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def default_uri(environ: Mapping[str, str] = os.environ, platform: str = sys.pla
 
 
 def own_file_warning(uri: str | None, *, setting: str) -> str | None:
-    """What to tell where steps run on several machines and their registry is a file that one of them has alone.
+    """What to log where steps run on several machines and their registry is a file that one of them has alone.
 
     A file in the home folder or in the working folder is such a file. One in another folder may be shared.
 

@@ -119,9 +119,9 @@ class SqliteBackend:
             db.close()
             raise
         if not self._ready:
-            told = warning_about("the registry's folder", self.path.parent, may_be_read=True)
-            if told:
-                log.warning("%s", told)
+            warning = warning_about("the registry's folder", self.path.parent, may_be_read=True)
+            if warning:
+                log.warning("%s", warning)
         self._ready = True
         return db
 

@@ -86,11 +86,11 @@ def configuration(job: Job) -> Markup:
 
 def log(report: Report) -> Markup | None:
     """Show the warnings and errors of the job's log."""
-    told = [event for event in report.events if event.level in ("warn", "warning", "error")]
-    if not told:
+    shown = [event for event in report.events if event.level in ("warn", "warning", "error")]
+    if not shown:
         return None
     rows = [
         h("tr", h("td", tag(event.level or "")), h("td", shortened(event.message or "–", 1000), dir="auto"))
-        for event in told[:MOST]
+        for event in shown[:MOST]
     ]
-    return join(table(["", "Message"], rows), more(len(told)))
+    return join(table(["", "Message"], rows), more(len(shown)))

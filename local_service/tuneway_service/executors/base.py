@@ -1,4 +1,4 @@
-"""The protocol of an executor: launch workers, tell whether they live, stop them.
+"""The protocol of an executor: launch workers, find out whether they live, stop them.
 
 Everything else passes through the job's folder.
 """

@@ -32,16 +32,16 @@ REPORT = "recovered.txt"
 PARTS = ("", "-wal", "-shm", "-journal")
 
 
-def recover(settings: Settings, tell: Callable[[str], None]) -> None:
-    """Recover the database; `tell` gets lines about the progress, and the summary.
+def recover(settings: Settings, log: Callable[[str], None]) -> None:
+    """Recover the database; `log` gets lines about the progress, and the summary.
 
     Raises:
         InvalidSpec: The database can't be used, and not because of damage.
     """
-    summary = Summary(tell)
-    tell(f"Checking the database {settings.database}.")
+    summary = Summary(log)
+    log(f"Checking the database {settings.database}.")
     if is_whole(settings.database):
-        tell("It is whole: adding what it lacks.")
+        log("It is whole: adding what it lacks.")
         database = Database(settings.database)
         with closing(database):
             recover_files(database, settings, summary, rebuilt=False)
@@ -55,7 +55,7 @@ def recover(settings: Settings, tell: Callable[[str], None]) -> None:
     database = Database(new)
     with closing(database):
         for folder in kept:
-            tell(f"Reading what can be read of the damaged database, which is kept in {folder}.")
+            log(f"Reading what can be read of the damaged database, which is kept in {folder}.")
             salvage(folder / settings.database.name, database, summary)
         recover_files(database, settings, summary, rebuilt=True)
         recover_jobs(database, settings, summary, rebuilt=True)

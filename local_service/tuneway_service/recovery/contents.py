@@ -27,7 +27,7 @@ def recover_files(database: Database, settings: Settings, summary: Summary, *, r
     Args:
         database: The database.
         settings: The settings of the service.
-        summary: What is told.
+        summary: What is reported.
         rebuilt: Whether the database is a new one.
     """
     unfinished = sweeping.unfinished(settings)

@@ -41,7 +41,7 @@ def recover_jobs(database: Database, settings: Settings, summary: Summary, *, re
     Args:
         database: The database.
         settings: The settings of the service.
-        summary: What is told.
+        summary: What is reported.
         rebuilt: Whether the database is a new one; otherwise jobs that it has stay as they are.
     """
     folder = settings.jobs_dir
@@ -50,7 +50,7 @@ def recover_jobs(database: Database, settings: Settings, summary: Summary, *, re
         database.write_now(_recover, name, settings, summary, rebuilt=rebuilt)
     if rebuilt:
         for name in database.read_now(_ids) - names:
-            database.write_now(_complete, name, settings, told="")
+            database.write_now(_complete, name, settings, source="")
             summary.add("jobs", "from the damaged database")
             summary.doubt(f"jobs/{name}", "its folder is gone")
 
@@ -84,7 +84,7 @@ def _recover(connection: Connection, name: str, settings: Settings, summary: Sum
             return
         source = "from their folders, without their metadata"
     summary.add("jobs", source)
-    for _ in range(_complete(connection, name, settings, told=source)):
+    for _ in range(_complete(connection, name, settings, source=source)):
         summary.add("models", "with their exports")
 
 
@@ -112,7 +112,7 @@ def _bring_up_to_date(connection: Connection, name: str, record: Mapping[str, An
     return True
 
 
-def _complete(connection: Connection, name: str, settings: Settings, *, told: str) -> int:
+def _complete(connection: Connection, name: str, settings: Settings, *, source: str) -> int:
     """Add what follows from a job's row and its folder; returns how many of its models are there."""
     folder, row = JobFolder(settings.jobs_dir / name), jobs.find(connection, name)
     jobs.add_metadata(connection, row.seq, row.body.metadata or {})
@@ -124,8 +124,8 @@ def _complete(connection: Connection, name: str, settings: Settings, *, told: st
         at = row.finished_at
         models.add(connection, id=row.model_name, job_id=name, trainer=row.trainer, folder="model", at=at)
     events.put_in_order(connection, row.seq)
-    if told:
-        text = f"The service's database was lost; this job was recovered {told.replace('their', 'its')}"
+    if source:
+        text = f"The service's database was lost; this job was recovered {source.replace('their', 'its')}"
         events.add(connection, row.seq, text, level="warn", mark="recovered")
     there = 0
     for model in models.of_job(connection, name):

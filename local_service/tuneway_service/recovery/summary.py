@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-TELL_SECONDS = 2.0
+SECONDS_BETWEEN_LINES = 2.0
 SHOWN = 20
 
 
 class Summary:
     """Counts what was recovered, and notes what couldn't be."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self.tell = tell
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self.log = log
         self.found: Counter[tuple[str, str]] = Counter()
         self.lost: list[str] = []
         self.doubts: list[str] = []
@@ -35,13 +35,13 @@ class Summary:
         self.doubts.append(f"{what}: {why}")
 
     def follow(self, what: str, items: Iterable[str]) -> Iterator[str]:
-        """Iterate, and tell now and then how far that is."""
+        """Iterate, and log the progress now and then."""
         names = sorted(items)
-        told = time.monotonic()
+        logged = time.monotonic()
         for number, name in enumerate(names):
-            if time.monotonic() - told > TELL_SECONDS:
-                told = time.monotonic()
-                self.tell(f"{what}: {number} of {len(names)}")
+            if time.monotonic() - logged > SECONDS_BETWEEN_LINES:
+                logged = time.monotonic()
+                self.log(f"{what}: {number} of {len(names)}")
             yield name
 
     def lines(self) -> list[str]:
@@ -60,9 +60,9 @@ class Summary:
         return lines
 
     def show(self) -> None:
-        """Tell the summary, without the end of a long list."""
+        """Log the summary, without the end of a long list."""
         lines = self.lines()
         for line in lines[: SHOWN + 4]:
-            self.tell(line)
+            self.log(line)
         if len(lines) > SHOWN + 4:
-            self.tell(f"  … and {len(lines) - SHOWN - 4} more lines")
+            self.log(f"  … and {len(lines) - SHOWN - 4} more lines")

@@ -116,7 +116,7 @@ def _place(service: Service, scratch: Path, file_id: str) -> None:
 
 
 def _join(parts: Path, part_ids: Sequence[str], target: Path, md5: str | None, stored: Callable[[int], None]) -> str:
-    """Join the parts into one file, and tell how far it is; returns its SHA-256, and refuses a wrong MD5."""
+    """Join the parts into one file, and report the progress; returns its SHA-256, and refuses a wrong MD5."""
     digest, check = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with target.open("xb") as whole:
         for part_id in part_ids:

@@ -19,7 +19,7 @@ def test_doctor_says_which_service_this_is_and_creates_nothing(tuneway, server, 
     assert told["address"] == server.base_url
     assert told["key"] == "accepted"
     assert told["mark"] == "kept, in the metadata of a job: ftjob-1 has Tuneway's mark"
-    assert told["can be tuned"] == "the service doesn't tell; it lists 1 model"
+    assert told["can be tuned"] == "the service doesn't say; it lists 1 model"
     assert told["methods"] == "dpo, reinforcement, supervised"
     assert told["learning rate"] == "as the service takes it"
     assert told["jobs"] == "pause, resume, events, checkpoints"
@@ -35,7 +35,7 @@ def test_for_programs_a_diagnosis_is_one_object(tuneway):
 
 def test_a_dialect_that_was_asked_for_is_said_so(tuneway):
     told = tuneway("doctor", "--dialect", "nebius").stdout
-    assert "service: nebius (asked for; the host 127.0.0.1 doesn't tell)" in told
+    assert "service: nebius (asked for; the host 127.0.0.1 doesn't say)" in told
     assert "mark: unknown, in the suffix of a job: there is no job to look at" in told
     assert "learning rate: the rate itself, no multiplier" in told
     assert "chat: after deploying a tuned model" in told
@@ -63,7 +63,7 @@ def test_many_models_are_counted(tuneway, server):
 @pytest.mark.parametrize("told", [[], [{"id": "m", "tunable": False}]])
 def test_a_list_without_a_model_that_can_be_tuned_says_so(told, tuneway, server):
     server.fault(answer({"object": "list", "data": told}), "GET", "/models")
-    expected = "none of those listed" if told else "the service doesn't tell; it lists 0 models"
+    expected = "none of those listed" if told else "the service doesn't say; it lists 0 models"
     assert f"can be tuned: {expected}" in tuneway("doctor").stdout
 
 

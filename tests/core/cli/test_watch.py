@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from tuneway import progress
-from tuneway.cli._told import Lines
 from tuneway.cli._view import View
 from tuneway.cli._watch import Watch
+from tuneway.cli._wording import Lines
 from tuneway.errors import RequestTimeout
 from tuneway.models import Event, File, Job
 

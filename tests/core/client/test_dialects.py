@@ -162,7 +162,7 @@ def test_the_environment_holds_azures_key_and_version(monkeypatch):
         ("https://api.openai.com/v1", None, "its host is api.openai.com"),
         ("https://api.tokenfactory.nebius.com", None, "its host is api.tokenfactory.nebius.com"),
         ("https://gateway.example/v1", None, "no other dialect knows the host gateway.example"),
-        ("https://gateway.example/v1", "azure", "asked for; the host gateway.example doesn't tell"),
+        ("https://gateway.example/v1", "azure", "asked for; the host gateway.example doesn't say"),
     ],
 )
 def test_a_dialect_says_why_it_is_used(base_url, dialect, why):

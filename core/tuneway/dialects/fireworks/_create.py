@@ -15,7 +15,7 @@ from tuneway.models import TrainingSpec
 
 NAME = "fireworks"
 LONGEST_SUFFIX = 40
-"""The rest of the 63 characters of a model's id tells models with the same suffix apart."""
+"""The rest of the 63 characters of a model's id keeps models with the same suffix apart."""
 
 _SUFFIX = re.compile(r"[a-z][a-z0-9-]*")
 _UNDERSCORE = re.compile(r"_([a-z0-9])")

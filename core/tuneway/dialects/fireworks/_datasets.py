@@ -138,7 +138,7 @@ class Datasets:
 
 
 def _survey(source: Source) -> Mapping[str, Any]:
-    """Count the rows, and tell the format by the first one. Of preferences and others, Fireworks has no format."""
+    """Count the rows, and recognise the format by the first one. Of preferences and others, Fireworks has no format."""
     rows, first = 0, b""
     with source.open() as file, io.BufferedReader(cast("io.RawIOBase", file), PIECE) as lines:
         for line in lines:

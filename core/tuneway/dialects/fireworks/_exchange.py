@@ -154,8 +154,8 @@ def _turns(cursor: str, collections: Sequence[str]) -> list[tuple[str, str]]:
 
     The kinds take turns, so that whoever looks for the newest jobs of one kind needn't read all of the other first.
     """
-    told = [(name, token) for name, token in parse_qsl(cursor, keep_blank_values=True) if name in collections]
-    return told or [(name, "") for name in collections]
+    given = [(name, token) for name, token in parse_qsl(cursor, keep_blank_values=True) if name in collections]
+    return given or [(name, "") for name in collections]
 
 
 def _page(request: Request, path: str, size: int, token: str | None) -> Request:

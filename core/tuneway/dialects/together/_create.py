@@ -78,8 +78,8 @@ def problems(given: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
     integrations = given.get("integrations") or ()
     if len(integrations) > 1:
         yield "integrations", "takes one integration", "Leave out the others."
-    told = [item for one in integrations for item in one["wandb"].items()]
-    for name in sorted({name for name, value in told if name not in WANDB and value not in (None, [])}):
+    pairs = [item for one in integrations for item in one["wandb"].items()]
+    for name in sorted({name for name, value in pairs if name not in WANDB and value not in (None, [])}):
         yield "integrations", f"takes no {excerpt(name)} for Weights & Biases", f"It takes {', '.join(WANDB)}."
 
 
@@ -122,7 +122,7 @@ def create_body(given: Mapping[str, Any], limits: Mapping[str, Any], *, wandb_ke
 
     Args:
         given: OpenAI's body.
-        limits: The limits of the model, which the service tells.
+        limits: The limits of the model, as the service gives them.
         wandb_key: The key of Weights & Biases.
     """
     kind, asked = method_of(given)
@@ -221,6 +221,6 @@ def _largest_batch(limits: Mapping[str, Any], kind: str, training_type: Mapping[
 
 def _wandb(given: Mapping[str, Any], key: str | None) -> dict[str, Any]:
     for one in given.get("integrations") or ():
-        told = {WANDB[name]: value for name, value in one["wandb"].items() if name in WANDB and value is not None}
-        return told | {"wandb_key": key}
+        given = {WANDB[name]: value for name, value in one["wandb"].items() if name in WANDB and value is not None}
+        return given | {"wandb_key": key}
     return {}

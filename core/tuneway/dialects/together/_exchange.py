@@ -58,12 +58,12 @@ class TogetherExchange:
         given = spec.to_wire()
         limits = yield from request(account, _limits_of(given))
         asked = creating.price_body(creating.create_body(given, limits))
-        told = yield from request(account, Call(Request("POST", PRICE, json=asked), _object))
-        price = told.get("estimated_total_price")
-        if not told.get("estimation_available") or isinstance(price, bool) or not isinstance(price, int | float):
-            return Quote(usd=None, why=_reason(told))
-        limit = told.get("user_limit")
-        refused = f"the account's limit is ${limit}" if told.get("allowed_to_proceed") is False else None
+        raw = yield from request(account, Call(Request("POST", PRICE, json=asked), _object))
+        price = raw.get("estimated_total_price")
+        if not raw.get("estimation_available") or isinstance(price, bool) or not isinstance(price, int | float):
+            return Quote(usd=None, why=_reason(raw))
+        limit = raw.get("user_limit")
+        refused = f"the account's limit is ${limit}" if raw.get("allowed_to_proceed") is False else None
         return Quote(usd=float(price), why=refused)
 
     def _create(self, request: Request, _: str) -> Flow[Response]:
@@ -74,14 +74,14 @@ class TogetherExchange:
         response = yield from send(Request("POST", JOBS, json=body, headers=request.headers, repeatable=False))
         response = _with(response, _scrubbed(response.content, body))
         moment = yield from now()
-        return rewritten(response, lambda told: reading.as_job(told, moment))
+        return rewritten(response, lambda raw: reading.as_job(raw, moment))
 
     def _list(self, _request: Request, _: str) -> Flow[Response]:
         response = yield from send(Request("GET", JOBS))
         moment = yield from now()
 
-        def jobs(told: Any) -> dict[str, Any]:
-            found = [reading.as_job(job, moment) for job in _data(told)]
+        def jobs(raw: Any) -> dict[str, Any]:
+            found = [reading.as_job(job, moment) for job in _data(raw)]
             return page(sorted(found, key=lambda job: job["created_at"] or 0.0, reverse=True))
 
         return rewritten(response, jobs)
@@ -89,9 +89,9 @@ class TogetherExchange:
     def _retrieve(self, _request: Request, job_id: str) -> Flow[Response]:
         """Get one job. The reason of a failure stands in its log only."""
         response = yield from send(Request("GET", f"{JOBS}/{job_id}"))
-        told = _object(response)
-        error = reading.error_in(told.get("events"))
-        if told.get("status") in ("error", "user_error") and error is None:
+        raw = _object(response)
+        error = reading.error_in(raw.get("events"))
+        if raw.get("status") in ("error", "user_error") and error is None:
             log = yield from send(Request("GET", f"{JOBS}/{job_id}/events"))
             error = reading.error_in(_object(log).get("data"))
         moment = yield from now()
@@ -100,29 +100,29 @@ class TogetherExchange:
     def _cancel(self, _request: Request, job_id: str) -> Flow[Response]:
         response = yield from send(Request("POST", f"{JOBS}/{job_id}/cancel"))
         moment = yield from now()
-        return rewritten(response, lambda told: reading.as_job(told, moment))
+        return rewritten(response, lambda raw: reading.as_job(raw, moment))
 
     def _events(self, _request: Request, job_id: str) -> Flow[Response]:
         response = yield from send(Request("GET", f"{JOBS}/{job_id}/events"))
-        return rewritten(response, lambda told: page(reading.as_events(job_id, _data(told))))
+        return rewritten(response, lambda raw: page(reading.as_events(job_id, _data(raw))))
 
     def _checkpoints(self, _request: Request, job_id: str) -> Flow[Response]:
         response = yield from send(Request("GET", f"{JOBS}/{job_id}/checkpoints"))
-        return rewritten(response, lambda told: page(reading.as_checkpoints(job_id, _data(told))))
+        return rewritten(response, lambda raw: page(reading.as_checkpoints(job_id, _data(raw))))
 
     def _metrics(self, _request: Request, job_id: str) -> Flow[Response]:
         """A result file, made of the job's metrics."""
         response = yield from send(Request("GET", f"{JOBS}/{job_id}/metrics"))
-        told = _object(response).get("metrics")
-        if not 200 <= response.status < 300 or not isinstance(told, list | None):
+        raw = _object(response).get("metrics")
+        if not 200 <= response.status < 300 or not isinstance(raw, list | None):
             return response
-        return _with(response, reading.as_result_file(row for row in told or () if isinstance(row, Mapping)))
+        return _with(response, reading.as_result_file(row for row in raw or () if isinstance(row, Mapping)))
 
     def _files(self, request: Request, _: str) -> Flow[Response]:
         response = yield from send(Request("GET", "/files"))
 
-        def files(told: Any) -> dict[str, Any]:
-            found = [reading.as_file(file) for file in _data(told)]
+        def files(raw: Any) -> dict[str, Any]:
+            found = [reading.as_file(file) for file in _data(raw)]
             wanted = dict(request.query).get("purpose")
             found = [file for file in found if wanted in (None, file.get("purpose"))]
             return page(sorted(found, key=lambda file: file.get("created_at") or 0, reverse=True))
@@ -135,7 +135,7 @@ class TogetherExchange:
 
     def _models(self, _request: Request, _: str) -> Flow[Response]:
         response = yield from send(Request("GET", "/models"))
-        return rewritten(response, lambda told: {"object": "list", "data": _listed(told)})
+        return rewritten(response, lambda raw: {"object": "list", "data": _listed(raw)})
 
     def _model(self, _request: Request, name: str) -> Flow[Response]:
         """Get one model: the service has only the list."""
@@ -161,9 +161,9 @@ def page(items: list[dict[str, Any]]) -> dict[str, Any]:
     return {"object": "list", "data": items, "has_more": False}
 
 
-def _data(told: Any) -> list[Any]:
+def _data(raw: Any) -> list[Any]:
     """The items of a list. What isn't one must not count as an empty one."""
-    items = told["data"]
+    items = raw["data"]
     if not isinstance(items, list):
         raise TypeError("not a list")
     return items
@@ -190,13 +190,13 @@ def _json(response: Response) -> Any:
 
 
 def _object(response: Response) -> dict[str, Any]:
-    told = _json(response)
-    return told if isinstance(told, dict) else {}
+    raw = _json(response)
+    return raw if isinstance(raw, dict) else {}
 
 
-def _listed(told: Any) -> list[dict[str, Any]]:
+def _listed(raw: Any) -> list[dict[str, Any]]:
     """The models of a list, which is bare or has an envelope."""
-    items: Iterable[Any] = told.get("data", ()) if isinstance(told, dict) else told or ()
+    items: Iterable[Any] = raw.get("data", ()) if isinstance(raw, dict) else raw or ()
     return [item for item in items if isinstance(item, dict)]
 
 
@@ -225,8 +225,8 @@ def _read_limits(response: Response) -> dict[str, Any]:
     raise BadReply("together gave no limits for the model", **known)
 
 
-def _are_limits(told: object) -> bool:
-    return isinstance(told, Mapping) and all(isinstance(told.get(name), int) for name in creating.LARGEST)
+def _are_limits(raw: object) -> bool:
+    return isinstance(raw, Mapping) and all(isinstance(raw.get(name), int) for name in creating.LARGEST)
 
 
 def _before_create(call: Call[T]) -> Flow[T]:
@@ -242,6 +242,6 @@ def _before_create(call: Call[T]) -> Flow[T]:
         raise
 
 
-def _reason(told: Mapping[str, Any]) -> str | None:
-    reason = told.get("unavailable_reason")
+def _reason(raw: Mapping[str, Any]) -> str | None:
+    reason = raw.get("unavailable_reason")
     return one_line(reason.replace("_", " "), 100) if isinstance(reason, str) else None

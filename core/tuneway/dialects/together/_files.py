@@ -121,10 +121,10 @@ def _grant(response: Response) -> _Grant | str:
 
 def _id_in(response: Response) -> str:
     try:
-        told = json.loads(response.content)
+        raw = json.loads(response.content)
     except (ValueError, RecursionError):
         return ""
-    file_id = told.get("file_id") if isinstance(told, dict) else None
+    file_id = raw.get("file_id") if isinstance(raw, dict) else None
     return file_id if isinstance(file_id, str) else ""
 
 

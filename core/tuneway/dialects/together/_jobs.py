@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-Told = Mapping[str, Any]
+Raw = Mapping[str, Any]
 """A JSON object of the service."""
 
 ENDED = frozenset({"completed", "error", "user_error", "cancelled"})
@@ -45,30 +45,30 @@ def seconds(value: object) -> float | None:
         return None
 
 
-def as_job(told: Told, now: float, error: str | None = None) -> dict[str, Any]:
+def as_job(raw: Raw, now: float, error: str | None = None) -> dict[str, Any]:
     """A job. `error` is the message of its last error, if its log was read."""
-    status = told.get("status")
+    status = raw.get("status")
     ended, made = status in ENDED, status == "completed"
-    job = {name: value for name, value in told.items() if name not in _TRANSLATED}
+    job = {name: value for name, value in raw.items() if name not in _TRANSLATED}
     job |= {
         "object": "fine_tuning.job",
-        "created_at": seconds(told.get("created_at")),
-        "finished_at": seconds(told.get("updated_at")) if ended else None,
-        "estimated_finish": None if ended else _estimate(told.get("progress"), now),
-        "model": told.get("model") or told.get("from_checkpoint"),
+        "created_at": seconds(raw.get("created_at")),
+        "finished_at": seconds(raw.get("updated_at")) if ended else None,
+        "estimated_finish": None if ended else _estimate(raw.get("progress"), now),
+        "model": raw.get("model") or raw.get("from_checkpoint"),
         # the service names the model before there is one
-        "fine_tuned_model": (told.get("model_output_name") or told.get("model_object_name")) if made else None,
-        "validation_file": told.get("validation_file") or None,
-        "seed": told.get("random_seed"),
-        "suffix": told.get("suffix") or _suffix_in(told),
-        "trained_tokens": told.get("token_count") if ended else None,
-        "method": _method(told),
-        "result_files": [METRICS + str(told["id"])] if made else [],
+        "fine_tuned_model": (raw.get("model_output_name") or raw.get("model_object_name")) if made else None,
+        "validation_file": raw.get("validation_file") or None,
+        "seed": raw.get("random_seed"),
+        "suffix": raw.get("suffix") or _suffix_in(raw),
+        "trained_tokens": raw.get("token_count") if ended else None,
+        "method": _method(raw),
+        "result_files": [METRICS + str(raw["id"])] if made else [],
     }
-    message = error or error_in(told.get("events"))
+    message = error or error_in(raw.get("events"))
     if status in ("error", "user_error"):
         job["error"] = {"code": status, "message": message}
-    price = told.get("total_price")
+    price = raw.get("total_price")
     if ended and isinstance(price, int | float) and not isinstance(price, bool):
         job["billed_usd"] = price / 1e9
     return job
@@ -92,8 +92,8 @@ def error_in(events: object) -> str | None:
     return found[-1] if found and isinstance(found[-1], str) else None
 
 
-def in_order(events: object) -> list[Told]:
-    """A log with its oldest line first, in whichever order the service tells it."""
+def in_order(events: object) -> list[Raw]:
+    """A log with its oldest line first, in whichever order the service lists it."""
     lines = [event for event in events if isinstance(event, Mapping)] if isinstance(events, list) else []
     times = [seconds(event.get("created_at")) or 0.0 for event in lines]
     if times and times[0] > times[-1]:
@@ -140,7 +140,7 @@ def as_checkpoints(job_id: str, checkpoints: object) -> list[dict[str, Any]]:
     return sorted(made, key=lambda one: (one["step_number"] or 0, one["created_at"] or 0.0), reverse=True)
 
 
-def as_result_file(metrics: Iterable[Told]) -> bytes:
+def as_result_file(metrics: Iterable[Raw]) -> bytes:
     """A job's metrics as OpenAI's result file: base64 of a CSV."""
     rows = [{_metric(name): value for name, value in row.items()} for row in metrics]
     rows = [row for row in rows if isinstance(row.get("step"), int | float)]
@@ -152,29 +152,29 @@ def as_result_file(metrics: Iterable[Told]) -> bytes:
     return base64.b64encode(text.getvalue().encode())
 
 
-def as_file(told: Told) -> dict[str, Any]:
+def as_file(raw: Raw) -> dict[str, Any]:
     """A file. One without a processing status needs no processing."""
-    report = told.get("validation_report")
-    status = told.get("processing_status")
+    report = raw.get("validation_report")
+    status = raw.get("processing_status")
     return {
-        **told,
+        **raw,
         "status": "processed" if status is None else STATUSES.get(str(status), "uploaded"),
         "status_details": report.get("error") if isinstance(report, Mapping) else None,
     }
 
 
 def _estimate(progress: object, now: float) -> float | None:
-    """When a job ends, as far as the service knows: it tells the seconds to the next state."""
+    """When a job ends, as far as the service knows: it gives the seconds to the next state."""
     if not isinstance(progress, Mapping) or not progress.get("estimate_available"):
         return None
     left = progress.get("seconds_remaining")
     return now + left if isinstance(left, int | float) and left > 0 else None
 
 
-def _suffix_in(told: Told) -> str | None:
+def _suffix_in(raw: Raw) -> str | None:
     """The suffix, or only its mark, from the name of the model: a job that is read alone has no suffix."""
-    name = str(told.get("model_output_name") or "").rpartition("/")[2]
-    base = str(told.get("model") or "").rpartition("/")[2]
+    name = str(raw.get("model_output_name") or "").rpartition("/")[2]
+    base = str(raw.get("model") or "").rpartition("/")[2]
     whole = NAME_ENDING.sub("", name)
     if whole == name:
         return None
@@ -184,12 +184,12 @@ def _suffix_in(told: Told) -> str | None:
     return mark[1] if mark else None
 
 
-def _method(told: Told) -> dict[str, Any]:
-    method = told.get("training_method")
+def _method(raw: Raw) -> dict[str, Any]:
+    method = raw.get("training_method")
     method = dict(method) if isinstance(method, Mapping) else {}
     kind = {"sft": "supervised"}.get(str(method.get("method", "sft")), str(method.get("method")))
-    lora = told.get("training_type")
-    used = {name: told[name] for name in HYPERPARAMETERS if told.get(name) is not None}
+    lora = raw.get("training_type")
+    used = {name: raw[name] for name in HYPERPARAMETERS if raw.get(name) is not None}
     used |= {name: value for name, value in (lora or {}).items() if name != "type"} if isinstance(lora, Mapping) else {}
     used |= {{"dpo_beta": "beta"}.get(name, name): value for name, value in method.items() if name != "method"}
     return {"type": kind, kind: {"hyperparameters": used}}
