@@ -221,6 +221,6 @@ def _largest_batch(limits: Mapping[str, Any], kind: str, training_type: Mapping[
 
 def _wandb(given: Mapping[str, Any], key: str | None) -> dict[str, Any]:
     for one in given.get("integrations") or ():
-        given = {WANDB[name]: value for name, value in one["wandb"].items() if name in WANDB and value is not None}
-        return given | {"wandb_key": key}
+        options = {WANDB[name]: value for name, value in one["wandb"].items() if name in WANDB and value is not None}
+        return options | {"wandb_key": key}
     return {}
