@@ -14,6 +14,14 @@ from tuneway.errors import InvalidInput
 
 DATA = "A path or URL of JSONL, Parquet, Arrow or CSV"
 
+ValidationData = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="The validation data, or a share such as 0.1 to split off. The two are checked as a pair.",
+    ),
+]
+
 _COLUMN = re.compile(r"[\w.-]+")
 
 
