@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from tuneway._folders import expanded
 from tuneway.choices import Order
 from tuneway.cli._options import group
 from tuneway.errors import InvalidInput
@@ -31,7 +31,7 @@ def validation_of(text: str | None) -> str | float | None:
         share = float(text or "")
     except ValueError:
         return text
-    return text if Path(str(text)).exists() else share
+    return text if expanded(str(text)).exists() else share
 
 
 @group("Data")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, TypeAlias
 
+from tuneway._folders import expanded
 from tuneway.errors import InvalidInput
 
 StepOutput: TypeAlias = str | dict[str, Any]
@@ -33,7 +33,7 @@ def step_output(text: str) -> StepOutput:
 def _refuse_a_path(text: str) -> None:
     """Say so when a file stands where an id belongs: that is the likeliest mistake."""
     try:
-        there = Path(text).is_file()
+        there = expanded(text).is_file()
     except OSError:  # no path can be that long
         return
     if there:

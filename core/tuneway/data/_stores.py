@@ -16,6 +16,9 @@ from tuneway._escape import one_line
 from tuneway._hiding import hide_in_logs
 from tuneway.errors import InvalidInput, InvalidSpec
 
+ZIPPED = ".gz"
+"""The end of the names of compressed files, also in capitals."""
+
 _BLOCK = 2**20
 _TIMEOUT = 60.0
 _IN_URL = re.compile(rb"(://)(?:[^/\s\"'@?]*@)?([^\s\"'?]*)(?:\?[^\s\"']*)?")
@@ -99,9 +102,14 @@ def suffix_of(source: str) -> str:
     return f".{source.rpartition('.')[2].lower()}"
 
 
+def without_gz(source: str) -> str:
+    """The name of what a compressed file contains."""
+    return source[: -len(ZIPPED)] if source.lower().endswith(ZIPPED) else source
+
+
 def stem_of(source: str) -> str:
     """The name of the file that a path or URL ends in, without its suffix."""
-    base = source.replace("\\", "/").rpartition("/")[2].removesuffix(".gz")
+    base = without_gz(source.replace("\\", "/").rpartition("/")[2])
     return base.rpartition(".")[0] or base
 
 
@@ -136,7 +144,7 @@ def open_elsewhere(path: Any, *, field: str) -> Iterator[Opened]:
 
 def unzipped(opened: Opened, name: str, *, field: str) -> Opened:
     """The content of a file that is compressed by gzip; other files as they are."""
-    if not name.lower().endswith(".gz"):
+    if without_gz(name) == name:
         return opened
     return Opened(cast("BinaryIO", _Named(gzip.GzipFile(fileobj=opened.file), name, field, None)), None)
 

@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from tuneway._escape import path_shown
+from tuneway._folders import expanded
 from tuneway.data import LineBlocks, open_file, unreadable_file
 from tuneway.dataset._blocks import TOO_LONG, Chunk, FileBlock
 from tuneway.dataset._report import Fingerprint
@@ -271,7 +272,7 @@ def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
 def path_text(path: str | os.PathLike[str], field: str) -> str:
     """Turn a path into a string."""
     try:
-        return os.fsdecode(path)
+        return str(expanded(path))
     except TypeError:
         raise InvalidSpec(f"{field}: a {type(path).__name__} is not a path", field=field) from None
 

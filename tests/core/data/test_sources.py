@@ -7,17 +7,23 @@ import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from io import BytesIO
+from pathlib import Path, PurePath
 from threading import Thread
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.fault_server import FaultServer
+from support.quick_service import QuickService
 
-from tuneway.data import encode
-from tuneway.dataset import validate
+from tuneway import Recipe
+from tuneway.data import GivenData, encode, name_of, stem_of, write_place
+from tuneway.dataset import fingerprint, validate
+from tuneway.dataset.ready import data_of_report
 from tuneway.errors import InvalidInput, InvalidSpec
+from tuneway.registry import questions_in
 
 ROWS = [
     {
@@ -114,10 +120,54 @@ def test_rows_give_the_bytes_of_the_file(train, kind):
     assert validate(GIVEN[kind]()).sha256 == validate(train).sha256
 
 
-def test_a_text_may_begin_with_the_home_folder(train, monkeypatch):
+def test_every_path_may_begin_with_the_home_folder(train, monkeypatch):
     monkeypatch.setenv("HOME", str(train.parent))
+    held_out = written(train.parent, ROWS[:2], "held-out.jsonl")
+    (train.parent / "prices.json").write_text('{"base": 1.0}')
+    digest = validate(train).sha256
 
-    assert validate(f"~/{train.name}").sha256 == validate(train).sha256
+    for kind in (str, Path, PurePath):
+        place = kind(f"~/{train.name}")
+        report = validate(place)
+        assert (report.sha256, report.path, name_of(place)) == (digest, str(train), str(train))
+        assert validate(place, order="content").rows == len(ROWS)
+        assert Recipe(model="base", training_data=place).training_data == train
+        assert fingerprint(place).sha256 == digest
+        assert validate(train, model="base", prices=kind("~/prices.json")).cost.usd_per_million == 1
+        assert write_place(kind("~/page.html"), b"page", field="to") == str(train.parent / "page.html")
+        with data_of_report(GivenData(training_data=place), report) as ready:
+            assert ready.files[0].file == train
+        if kind is not PurePath:
+            assert questions_in(kind(f"~/{held_out.name}")) == questions_in(held_out)
+    assert (train.parent / "page.html").read_bytes() == b"page"
+
+
+def test_a_file_that_is_sent_as_it_is_may_begin_with_the_home_folder(train, monkeypatch, connect):
+    monkeypatch.setenv("HOME", str(train.parent))
+    with FaultServer(QuickService()) as server, connect(base_url=server.base_url) as client:
+        assert client.files.create(f"~/{train.name}").bytes == train.stat().st_size
+
+
+@pytest.mark.parametrize("text", ["~no-such-user/train.jsonl", "~\0/train.jsonl"])
+def test_a_home_that_nobody_has_is_no_file(text):
+    with pytest.raises(InvalidSpec, match=r"there is no file|is not a path"):
+        validate(text)
+
+
+@pytest.mark.parametrize("name", ["train.jsonl.gz", "TRAIN.JSONL.GZ", "train.parquet.GZ", "train.CSV.Gz", "t.Arrow.gZ"])
+def test_the_end_of_a_name_may_be_in_capitals(tmp_path, name):
+    polars = pytest.importorskip("polars")
+    pytest.importorskip("pyarrow")
+    frame = polars.DataFrame([{"prompt": f"{number}", "completion": "x"} for number in range(20)])
+    kind = name.lower().split(".")[1]
+    write = {"jsonl": "ndjson", "arrow": "ipc"}.get(kind, kind)
+    file = BytesIO()
+    getattr(frame, f"write_{write}")(file)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(file.getvalue()))
+
+    assert validate(path).sha256 == validate(frame).sha256
+    assert stem_of(name) == name.partition(".")[0]
 
 
 def test_a_zipped_file_that_is_damaged_is_named(tmp_path):
