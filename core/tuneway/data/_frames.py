@@ -160,9 +160,13 @@ def _readable(name: str) -> Iterator[None]:
     """Turn the errors of a file's reader into ours. Their texts may have values of rows in them."""
     try:
         yield
+    except TunewayError:  # of the store that it lies in
+        raise
     except UnicodeDecodeError as error:
         raise NotReadable(f"{name} isn't UTF-8", f"Byte {error.start:,} of a block can't be decoded.") from None
-    except (ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
+    except (ValueError, OSError, csv.Error) as error:  # pyarrow's errors are these
+        if getattr(error, "strerror", None):
+            raise
         kind = suffix_of(name).removeprefix(".")
         raise NotReadable(
             f"{name} isn't a {kind} file that can be read", f"{type(error).__name__} was raised."
