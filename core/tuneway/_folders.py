@@ -1,10 +1,19 @@
-"""Say when a folder with data is open to others who use this machine."""
+"""Paths in the home folder, and folders with data that are open to others who use this machine."""
 
 from __future__ import annotations
 
 import os
 import stat
 from pathlib import Path
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path as it is meant: `~` at its start is the home folder. Without a home it stays as it is."""
+    text = os.fsdecode(path)
+    try:
+        return Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib's raises without a home
+    except ValueError:  # a null character: no path, which is told where it is opened
+        return Path(text)
 
 
 def open_to_others(folder: Path) -> str | None:

@@ -73,9 +73,11 @@ def budget_result(report: DatasetReport, max_usd: float, *, refused: bool) -> As
 def _counts(report: DatasetReport) -> str:
     if report.ok:
         return f"{report.rows:,} rows without errors"
-    first = next((problem for one in report.reports for problem in one.errors), None)
+    some = ((one.unit, problem) for one in report.reports for problem in one.errors)
+    unit, first = next(some)
     total = sum(one.error_count for one in report.reports)
-    return f"{total:,} error{'s' * (total != 1)} in the data, first: {'line ' * bool(first and first.line)}{first}"
+    place = "" if first.line is None else f"{unit} "
+    return f"{total:,} error{'s' * (total != 1)} in the data, first: {place}{first}"
 
 
 # --- of the model

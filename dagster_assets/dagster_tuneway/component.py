@@ -3,6 +3,7 @@
 Dagster reads the annotations of a component as they are, so none of them is text here.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -276,7 +277,7 @@ def _data(given: Data | float | None, folder: Path) -> Any:
 
 
 def _path(given: str, folder: Path) -> str:
-    return str(folder / given)
+    return str(folder / os.path.expanduser(given))  # noqa: PTH111 - pathlib's raises without a home
 
 
 def _retry_policy(given: Retries | None) -> RetryPolicy | None:

@@ -378,6 +378,7 @@ def test_an_asset_of_ones_own_gets_the_checks_too(run, instance, data, rows):
     bad = run([tickets, used, check], fails=True)
 
     assert {name: one.passed for name, one in checks(good).items()} == {"valid_data": True, "within_budget": True}
+    assert "first: row " in checks(bad)["valid_data"].description
     assert not checks(bad)["valid_data"].passed
     assert checks(bad)["valid_data"].metadata["errors"].records[0].data["line"] == 2  # the row of the list
     assert "used" not in materializations(bad)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from tuneway._folders import expanded
 from tuneway.choices import Order
 from tuneway.cli._options import group
 from tuneway.errors import InvalidInput
 
 DATA = "A path or URL of JSONL, Parquet, Arrow or CSV"
+
+ValidationData = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="The validation data, or a share such as 0.1 to split off. The two are checked as a pair.",
+    ),
+]
 
 _COLUMN = re.compile(r"[\w.-]+")
 
@@ -23,7 +31,7 @@ def validation_of(text: str | None) -> str | float | None:
         share = float(text or "")
     except ValueError:
         return text
-    return text if Path(str(text)).exists() else share
+    return text if expanded(str(text)).exists() else share
 
 
 @group("Data")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tuneway._escape import excerpt
+from tuneway._folders import expanded
 from tuneway.choices import Reuse
 from tuneway.cli._options import group
 from tuneway.errors import InvalidInput, InvalidSpec
@@ -155,7 +156,7 @@ def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
 def read_json(path: Path, option: str) -> dict[str, Any]:
     """A JSON object from a file, or from standard input for `-`."""
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        text = sys.stdin.read() if str(path) == "-" else expanded(path).read_text(encoding="utf-8")
         value = json.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{option} {path} can't be read: {getattr(error, 'strerror', None) or error}") from None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from tuneway._folders import expanded
 from tuneway.errors import InvalidInput
 
 StepOutput: TypeAlias = str | dict[str, Any]
@@ -56,8 +56,8 @@ def job_id_in(text: str) -> str:
 
 def _in_file(text: str) -> dict[str, Any] | None:
     """The output of a step from a file; None if there is no such file."""
-    path = Path(text)
     try:
+        path = expanded(text)
         if not path.is_file():
             return None
         found = json.loads(path.read_bytes()) if path.stat().st_size <= _LONGEST else None

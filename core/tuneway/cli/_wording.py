@@ -51,7 +51,7 @@ def lines_about(report: DatasetReport) -> Iterator[Line]:
     for one in report.reports:
         yield "checked", summary(one)
         for problem in one.warnings[:WARNINGS]:
-            yield "warning", f"{one.path}:{problem}"
+            yield "warning", one.placed(problem)
         if one.warning_count > WARNINGS:
             more = count(one.warning_count - WARNINGS, "more warning")
             yield "warning", f"{more}: tuneway validate {one.path}"

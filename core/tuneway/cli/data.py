@@ -14,7 +14,7 @@ from tuneway.cli._connect import Connection
 from tuneway.cli._exits import ExitCode
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
-from tuneway.cli._reading import DATA, RowOptions, validation_of
+from tuneway.cli._reading import DATA, RowOptions, ValidationData, validation_of
 from tuneway.cli._spec import Prices, read_json
 from tuneway.errors import InvalidInput
 
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 
 TrainingData = Annotated[
     str | None, typer.Argument(metavar="DATA", help=f"The training data. {DATA}.", show_default=False)
-]
-ValidationData = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DATA",
-        help="The validation data, or a share such as 0.1 to split off. The two are checked as a pair.",
-    ),
 ]
 Model = Annotated[
     str | None, typer.Option("--model", "-m", metavar="NAME", help="The base model, for its limits and its price.")
@@ -126,26 +119,30 @@ def _print_report(report: DatasetReport, output: Output) -> None:
         output.result("No problems.")
         return
     if output.out.is_terminal:
-        _print_table(problems, output)
+        _print_table(problems, report.unit, output)
     else:
         for problem in problems:
-            place = f"{report.path}:{problem.line}" if problem.line else report.path
-            output.result(f"{place}: {problem.severity}: {problem.rule}: {_what(problem)}")
+            output.result(f"{report.place_of(problem)}: {problem.severity}: {problem.rule}: {_what(problem)}")
     hidden = report.error_count + report.warning_count - len(problems)
     found = f"{count(report.error_count, 'error')}, {count(report.warning_count, 'warning')}"
     output.result(f"{found}{f'; {hidden:,} of them not shown' if hidden else ''}.")
 
 
-def _print_table(problems: list[Problem], output: Output) -> None:
+def _print_table(problems: list[Problem], unit: str, output: Output) -> None:
     from rich.text import Text
 
     styles = {"error": "red", "warning": "yellow"}
     rows = [
-        (problem.line or "", Text(problem.severity, styles[problem.severity]), problem.rule, _what(problem))
+        (
+            "" if problem.line is None else problem.line,
+            Text(problem.severity, styles[problem.severity]),
+            problem.rule,
+            _what(problem),
+        )
         for problem in problems
     ]
     output.out.print()
-    output.table(["line", "", "rule", "what"], rows, right=["line"])
+    output.table([unit, "", "rule", "what"], rows, right=[unit])
     for rule, hint in {problem.rule: problem.hint for problem in problems if problem.hint}.items():
         output.out.print(Text.assemble("\n", (f"{rule}: ", "bold"), printable(hint)), end="")
     output.out.print("\n")
@@ -161,6 +158,7 @@ def estimate(
         str, typer.Argument(metavar="TRAINING_DATA", help=f"The training data. {DATA}.", show_default=False)
     ],
     *,
+    validation_data: ValidationData = None,
     model: Model = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, max=50, metavar="N", help="How often training goes over the data.")
@@ -171,35 +169,44 @@ def estimate(
 ) -> None:
     """Estimate the tokens and the cost of a training.
 
-    Without a model, for every model whose price is known.
+    Without a model, for every model whose price is known. Validation data costs nothing: what is split off isn't
+    trained.
 
     Examples:
         tuneway estimate train.jsonl
+        tuneway estimate train.jsonl --validation-data 0.1
         tuneway estimate train.jsonl --model gpt-4o-mini --epochs 2
         tuneway estimate train.jsonl --model my-model --prices prices.json
     """
     report = _check(
-        output, training_data, model=model, n_epochs=epochs, prices=prices, **reading.fields(), **reading.checking()
-    )
+        output, training_data, validation_data=validation_of(validation_data), model=model, n_epochs=epochs,
+        prices=prices, **reading.fields(), **reading.checking(),
+    )  # fmt: skip
     costs = list(_costs(report))
     if output.json:
-        output.record(
-            report.model_dump(
-                mode="json", include={"path", "rows", "model", "n_epochs", "tokens", "trained_tokens", "cost"}
-            )
-            | {"costs": costs}
-        )
+        output.record(_counted(report) | report.model_dump(mode="json", include=_ESTIMATED) | {"costs": costs})
     else:
         _print_estimate(report, costs, output, chosen=epochs is not None)
-    if report.error_count:
-        errors = count(report.error_count, "error")
-        output.note(f"The data has {errors}: see tuneway validate {training_data}", style="yellow")
+    if not report.ok:
+        errors = count(sum(one.error_count for one in report.reports), "error")
+        output.note(f"The data has {errors}: tuneway validate shows them.", style="yellow")
+
+
+_COUNTED = {"path", "rows", "tokens"}
+_ESTIMATED = {"model", "n_epochs", "trained_tokens", "cost"}
+
+
+def _counted(report: DatasetReport) -> dict[str, Any]:
+    """What there is of training data, and of the validation data beside it."""
+    beside = {"validation": _counted(report.validation)} if report.validation else {}
+    return report.model_dump(mode="json", include=_COUNTED) | beside
 
 
 def _print_estimate(report: DatasetReport, costs: list[dict[str, Any]], output: Output, *, chosen: bool) -> None:
     from tuneway.cli._wording import summary
 
-    output.result(summary(report))
+    for one in report.reports:
+        output.result(summary(one))
     trained = report.trained_tokens
     epochs = f"{count(report.n_epochs, 'epoch')}{'' if chosen else ', the number that services choose'}"
     output.result(f"{count(trained, 'trained token')} in {epochs}." if trained else "Nothing to train on.")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuneway._folders import expanded
 from tuneway._words import moment
 from tuneway.cli._connect import Connection
 from tuneway.cli._live import showing
@@ -223,7 +223,7 @@ def lineage(
 def _hash_of(what: str) -> str | None:
     if _SHA256.fullmatch(what):
         return what.lower()
-    if Path(what).is_file():
+    if expanded(what).is_file():
         from tuneway.dataset import fingerprint
 
         return fingerprint(what).sha256

@@ -11,6 +11,7 @@ import typer
 from tuneway.cli._connect import Connection
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
+from tuneway.cli._reading import DATA, RowOptions, ValidationData, validation_of
 from tuneway.cli._registry import Place
 from tuneway.cli._steps import JobArgument, job_id_in
 from tuneway.errors import InvalidInput, RegistryError
@@ -33,11 +34,13 @@ def report(
         ),
     ] = "report.html",
     training_data: Annotated[
-        str | None, typer.Option(metavar="DATA", help="The training data, to describe it.")
+        str | None, typer.Option(metavar="DATA", help=f"The training data, to describe it. {DATA}.")
     ] = None,
+    validation_data: ValidationData = None,
     held_out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Data whose questions both models are asked.")
     ] = None,
+    reading: RowOptions,
     place: Place,
     connection: Connection,
     output: Output,
@@ -62,8 +65,11 @@ def report(
         show.begin("gathering", job_id)
         found = client.jobs.retrieve(job_id)
         more: dict[str, Any] = {}
-        if training_data is not None:
-            more["data"] = client.validate(training_data, model=found.model, on_event=show.hear)
+        if training_data is not None or validation_data is not None:
+            more["data"] = client.validate(
+                training_data, validation_data=validation_of(validation_data), model=found.model, on_event=show.hear,
+                **reading.fields(), **reading.checking(),
+            )  # fmt: skip
         if held_out is not None:
             show.begin("asking", "both models")
             more["evaluation"] = _evaluation(client, found, held_out)

@@ -10,7 +10,7 @@ import typer
 from tuneway.cli._connect import Connection
 from tuneway.cli._live import showing
 from tuneway.cli._output import Output
-from tuneway.cli._reading import DATA, RowOptions, validation_of
+from tuneway.cli._reading import DATA, RowOptions, ValidationData, validation_of
 from tuneway.cli._registry import Gates, Place, Reason, Registering, registration
 from tuneway.cli._spec import Budget, ReuseOption, Training
 from tuneway.cli._waiting import Waiting
@@ -27,10 +27,7 @@ def run(
         str | None,
         typer.Option("--name", "-n", metavar="NAME", help="The model's name in the registry. Default: the file's."),
     ] = None,
-    validation_data: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="Validation data, measured during training; or a share to split off: 0.1."),
-    ] = None,
+    validation_data: ValidationData = None,
     key: Annotated[
         str | None,
         typer.Option(metavar="WORDS", help="Who asks; the same on every retry. Default: the model's name."),

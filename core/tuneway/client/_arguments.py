@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tuneway._escape import excerpt
+from tuneway._folders import expanded
 from tuneway.calls import segment
 from tuneway.client._checks import TrainingPlan
 from tuneway.errors import InvalidSpec
@@ -24,7 +25,8 @@ def file_source(file: str | PathLike[str] | bytes, filename: str | None) -> tupl
     """The source of an upload's bytes, and its file name."""
     if isinstance(file, bytes):
         return file, filename or "data.jsonl"
-    return Path(file), filename or Path(file).name
+    path = expanded(file)
+    return path, filename or path.name
 
 
 def specification(spec: object) -> JobSpec:

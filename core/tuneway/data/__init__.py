@@ -4,11 +4,12 @@ from tuneway.data._encoding import WrittenLines, chat_texts, encode, is_plain_ch
 from tuneway.data._given import GivenData
 from tuneway.data._inputs import is_frame, is_place, shown_input
 from tuneway.data._joined import joined
-from tuneway.data._local import open_file, unreadable_file
+from tuneway.data._local import changed, open_file, stamp_of, unreadable_file
 from tuneway.data._sources import ROWS, name_of, normal
 from tuneway.data._spool import Spool
 from tuneway.data._stores import stem_of
 from tuneway.data._stream import HeldOut, LineBlocks, LineStream, Readable, Unit, stream_of
+from tuneway.data._temporary import room_needed, temporary_file
 from tuneway.data._writing import place_name, write_place
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Spool",
     "Unit",
     "WrittenLines",
+    "changed",
     "chat_texts",
     "encode",
     "is_frame",
@@ -31,9 +33,12 @@ __all__ = [
     "normal",
     "open_file",
     "place_name",
+    "room_needed",
     "shown_input",
+    "stamp_of",
     "stem_of",
     "stream_of",
+    "temporary_file",
     "unreadable_file",
     "write_place",
 ]

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, time
-from decimal import Decimal
+from collections.abc import Iterator, Mapping
 from typing import Any
-from uuid import UUID
 
 from pydantic_core import to_json
 
+from tuneway.data._values import object_of
+
 _DUMPS = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _SOME = 2**17
-_KEPT = (str, bool, int)
-
-
-class NotJson(ValueError):
-    """A value that JSON doesn't have. Its text says where it stands, and its type, but never the value."""
 
 
 def encode(row: Mapping[str, Any]) -> bytes:
@@ -30,9 +23,9 @@ def encode(row: Mapping[str, Any]) -> bytes:
     Raises:
         NotJson: A value can't be written as JSON.
     """
-    made = row if _is_text(row) else _object(row, "")
+    made = row if _is_text(row) else object_of(row)
     try:
-        return to_json(made, inf_nan_mode="constants") + b"\n"
+        return to_json(made) + b"\n"
     except ValueError:  # half a character: written as its escape, which the check of the data finds
         return _DUMPS(made).encode("utf-8", "backslashreplace") + b"\n"
 
@@ -116,67 +109,3 @@ def _is_text(row: Any) -> bool:
         if type(key) is not str:
             return False
     return True
-
-
-def plain(value: Any, where: str = "") -> Any:
-    """Make a value one of JSON's: frames bring their own kinds of numbers, lists and times."""
-    kind = type(value)
-    if kind in _KEPT or value is None:
-        return value
-    if kind is float:
-        return int(value) if value.is_integer() else value
-    if isinstance(value, Mapping):
-        return _object(value, where)
-    if kind is list or kind is tuple:
-        return [
-            None if is_null(item) else item if type(item) is str else plain(item, f"{where}[{place}]")
-            for place, item in enumerate(value)
-        ]
-    return _converted(value, where)
-
-
-def is_null(value: Any) -> bool:
-    """Whether a value stands for nothing: null, NaN, or what pandas has for them."""
-    if value is None:
-        return True
-    kind = type(value)
-    if kind in _KEPT or kind is dict or kind is list:
-        return False
-    if kind is float:
-        return math.isnan(value)
-    if kind.__name__ in ("NAType", "NaTType"):
-        return True
-    return hasattr(value, "item") and not getattr(value, "shape", ()) and bool(value != value)  # noqa: PLR0124  # NaN
-
-
-def _object(row: Mapping[Any, Any], where: str) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for key, value in row.items():
-        if type(value) is str:  # most are
-            made[key] = value
-        elif not is_null(value):
-            made[key] = plain(value, f"{where}.{key}" if where else str(key))
-    if any(type(key) is not str for key in made):
-        raise NotJson(f"{where or 'the row'} has keys that aren't text")
-    return made
-
-
-def _converted(value: Any, where: str) -> Any:
-    match value:
-        case str() | bool() | int():
-            return value
-        case datetime() | date() | time():
-            return value.isoformat()
-        case UUID():
-            return str(value)
-        case Decimal():
-            return int(value) if value == value.to_integral_value() else float(value)
-        case bytes() | bytearray() | memoryview():
-            raise NotJson(f"{where} is bytes; give text, for example base64")
-        case Sequence():
-            return plain(list(value), where)
-    for method in ("model_dump", "tolist", "item"):  # a pydantic model; an array and a number of numpy
-        found = getattr(value, method, None)
-        if callable(found):
-            return plain(found(mode="json") if method == "model_dump" else found(), where)
-    raise NotJson(f"{where} is a {type(value).__name__}, which JSON doesn't have")

@@ -14,10 +14,9 @@ from functools import cached_property, partial
 from itertools import islice
 from typing import Any, BinaryIO
 
-from tuneway.data._native import ChatBatch, arrow_batch, polars_batch
+from tuneway.data._native import Batch, ChatBatch, arrow_batch, arrow_values, polars_batch
 from tuneway.data._stores import reader_of, suffix_of
-
-Batch = Iterable[Mapping[str, Any]]
+from tuneway.errors import TunewayError
 
 BATCH_ROWS = 1024
 _POLARS_ROWS = 4096  # it spends a third of a millisecond on each batch
@@ -161,12 +160,43 @@ def _readable(name: str) -> Iterator[None]:
     """Turn the errors of a file's reader into ours. Their texts may have values of rows in them."""
     try:
         yield
+    except TunewayError:  # of the store that it lies in
+        raise
     except UnicodeDecodeError as error:
         raise NotReadable(f"{name} isn't UTF-8", f"Byte {error.start:,} of a block can't be decoded.") from None
-    except (ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
+    except (ValueError, OSError, csv.Error) as error:  # pyarrow's errors are these
+        if getattr(error, "strerror", None):
+            raise
         kind = suffix_of(name).removeprefix(".")
         raise NotReadable(
             f"{name} isn't a {kind} file that can be read", f"{type(error).__name__} was raised."
+        ) from None
+
+
+def _query(name: str, columns: Callable[[], Iterable[object]], batches: Callable[[], Iterator[Batch]]) -> FrameRows:
+    """A frame whose library may run a query when it is read."""
+
+    def its_columns() -> Iterable[object]:
+        with _running(name):
+            return columns()
+
+    def its_batches() -> Iterator[Batch]:
+        with _running(name):
+            yield from batches()
+
+    return FrameRows(name, its_columns, its_batches)
+
+
+@contextmanager
+def _running(name: str) -> Iterator[None]:
+    """Turn the errors of a query into ours. Their texts may have values of rows in them."""
+    try:
+        yield
+    except (NotReadable, TunewayError, OSError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001  # each library has its own
+        raise NotReadable(
+            f"{name} can't be read: {type(error).__name__} was raised", "Run its query alone to see why."
         ) from None
 
 
@@ -178,7 +208,7 @@ def _pandas(data: Any) -> FrameRows | None:
     def batches() -> Iterator[Batch]:
         for start in range(0, len(data), BATCH_ROWS):
             part = data.iloc[start : start + BATCH_ROWS]
-            values = [part.iloc[:, place].tolist() for place in range(len(columns))]
+            values = [_pandas_values(part.iloc[:, place]) for place in range(len(columns))]
             if columns == ["messages"]:
                 yield ChatBatch(values[0], partial(_rows_of_messages, values[0]))
             elif len(columns) == 1:
@@ -187,6 +217,13 @@ def _pandas(data: Any) -> FrameRows | None:
                 yield [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
 
     return FrameRows("a pandas DataFrame", lambda: columns, batches)
+
+
+def _pandas_values(column: Any) -> list[Any]:
+    if hasattr(column.dtype, "pyarrow_dtype"):  # Arrow's types have more kinds of values than pandas' own
+        return arrow_values(column.array.__arrow_array__())
+    values: list[Any] = column.tolist()
+    return values
 
 
 def _rows_of_messages(messages: list[Any]) -> Batch:
@@ -201,7 +238,7 @@ def _polars(data: Any) -> FrameRows | None:
                 return map(polars_batch, data.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True))
             return map(polars_batch, data.collect().iter_slices(BATCH_ROWS))
 
-        return FrameRows("a polars LazyFrame", lambda: data.collect_schema().names(), batches)
+        return _query("a polars LazyFrame", lambda: data.collect_schema().names(), batches)
     if not hasattr(data, "iter_slices"):
         return None
     rows = min(_POLARS_ROWS, max(1, data.height * _BATCH_BYTES // max(1, data.estimated_size())))
@@ -217,9 +254,7 @@ def _pyarrow(data: Any) -> FrameRows | None:
     if hasattr(data, "read_next_batch"):
         return _arrow(lambda: data, name=name)
     if hasattr(data, "scanner"):  # a dataset of several files
-        return FrameRows(
-            name, lambda: data.schema.names, lambda: map(arrow_batch, data.to_batches(batch_size=BATCH_ROWS))
-        )
+        return _query(name, lambda: data.schema.names, lambda: map(arrow_batch, data.to_batches(batch_size=BATCH_ROWS)))
     return None
 
 
@@ -234,7 +269,7 @@ def _arrow(make: Callable[[], Any], *, name: str) -> FrameRows:
     def batches() -> Iterator[Batch]:
         yield from _parts(readers.pop() if readers else make())
 
-    return FrameRows(name, columns, batches)
+    return _query(name, columns, batches)
 
 
 def _parts(batches: Iterable[Any]) -> Iterator[Batch]:
@@ -273,7 +308,7 @@ def _ibis(data: Any) -> FrameRows | None:
     def batches() -> Iterator[Batch]:
         return _parts(data.to_pyarrow_batches(chunk_size=BATCH_ROWS))
 
-    return FrameRows("an Ibis table", lambda: data.schema().names, batches)
+    return _query("an Ibis table", lambda: data.schema().names, batches)
 
 
 def _narwhals(data: Any) -> FrameRows | None:
@@ -286,7 +321,7 @@ def _narwhals(data: Any) -> FrameRows | None:
         whole = found.collect() if isinstance(found, narwhals.LazyFrame) else found  # only now: it runs the query
         return iter([whole.iter_rows(named=True, buffer_size=BATCH_ROWS)])
 
-    return FrameRows(_kind(data), lambda: found.collect_schema().names(), batches)
+    return _query(_kind(data), lambda: found.collect_schema().names(), batches)
 
 
 _MAKERS: dict[str, Callable[[Any], FrameRows | None]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from tuneway.errors import InvalidSpec
 
 @contextmanager
 def open_file(path: str, *, field: str) -> Iterator[io.FileIO]:
-    """Open a regular file, unbuffered; anything else is an `InvalidSpec`."""
+    """Open a regular file, unbuffered; anything else is an `InvalidSpec`, as is a file that changes meanwhile."""
     try:
         mode = Path(path).stat().st_mode
         if not stat.S_ISREG(mode):
@@ -31,8 +32,24 @@ def open_file(path: str, *, field: str) -> Iterator[io.FileIO]:
         if isinstance(error, InvalidSpec):
             raise
         raise InvalidSpec(f"{field}: {path_shown(path)} is not a path", field=field) from None
-    with raw:
+    with raw, io.FileIO(os.dup(raw.fileno())) as watched:  # what buffers the file may close it
+        before = stamp_of(watched)
         yield raw
+        if stamp_of(watched) != before:
+            raise changed(path_shown(path), field)
+
+
+def stamp_of(raw: io.FileIO) -> tuple[int, int]:
+    """The size of an open file, and when it was last written."""
+    found = os.fstat(raw.fileno())
+    return found.st_size, found.st_mtime_ns
+
+
+def changed(name: str, field: str) -> InvalidSpec:
+    """The error for data that isn't what it was when it was opened: parts of both may have been read."""
+    return InvalidSpec(
+        f"{name} changed while it was being read", field=field, hint="Try again when the file is complete."
+    )
 
 
 def unreadable_file(path: str, error: OSError, field: str) -> InvalidSpec:

@@ -13,6 +13,9 @@ from typing import Any
 from pydantic_core import to_json
 
 from tuneway.data._encoding import ROLES, WrittenLines, is_plain_chat
+from tuneway.data._values import NoValue
+
+Batch = Iterable[Mapping[str, Any]]
 
 _LARGEST = 2**28  # an escape has up to six characters, and an Arrow array of text up to 2 GiB
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -93,12 +96,62 @@ class ChatBatch(NativeBatch):
 
 def arrow_batch(batch: Any) -> NativeBatch:
     """A record batch of pyarrow."""
-    return NativeBatch(batch.to_pylist, lambda: _arrow_lines(batch), lambda: _arrow_plain(batch))
+    return NativeBatch(lambda: _arrow_rows(batch), lambda: _arrow_lines(batch), lambda: _arrow_plain(batch))
 
 
 def polars_batch(frame: Any) -> NativeBatch:
     """A data frame of polars."""
     return NativeBatch(frame.to_dicts, lambda: _polars_lines(frame), lambda: _polars_plain(frame))
+
+
+def _arrow_rows(batch: Any) -> Batch:
+    columns = map(arrow_values, batch.columns)
+    return [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def arrow_values(array: Any) -> list[Any]:
+    """The values of an Arrow array as Python's own: maps are mappings, and times have microseconds."""
+    kind = _in_microseconds(array.type)
+    if kind != array.type:
+        array = array.cast(kind, safe=False)
+    try:
+        values: list[Any] = array.to_pylist(maps_as_pydicts="strict")
+    except (KeyError, ValueError, OverflowError):  # of one value, or some
+        return [_value(array.slice(place, 1)) for place in range(len(array))]
+    return values
+
+
+def _value(array: Any) -> Any:
+    kind = str(array.type).partition("<")[0]
+    try:
+        return array.to_pylist(maps_as_pydicts="strict")[0]
+    except KeyError:
+        return NoValue(f"is a {kind} that has a key twice")
+    except (ValueError, OverflowError):
+        return NoValue(f"is a {kind} that Python has no value for")
+
+
+def _in_microseconds(kind: Any) -> Any:
+    """A type with microseconds in place of nanoseconds, which Python's times don't have."""
+    import pyarrow as pa
+
+    def inner(field: Any) -> Any:
+        return field.with_type(_in_microseconds(field.type))
+
+    types, made = pa.types, kind
+    if types.is_timestamp(kind) and kind.unit == "ns":
+        made = pa.timestamp("us", kind.tz)
+    elif types.is_time64(kind):
+        made = pa.time64("us")
+    elif types.is_struct(kind):
+        made = pa.struct([inner(kind.field(place)) for place in range(kind.num_fields)])
+    elif types.is_map(kind):
+        made = pa.map_(inner(kind.key_field), inner(kind.item_field))
+    elif types.is_fixed_size_list(kind):
+        made = pa.list_(inner(kind.value_field), kind.list_size)
+    elif types.is_list(kind) or types.is_large_list(kind):
+        made = (pa.list_ if types.is_list(kind) else pa.large_list)(inner(kind.value_field))
+    return made
 
 
 def _arrow_lines(batch: Any) -> bytes:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import heapq
 import struct
-import tempfile
 from collections.abc import Iterable, Iterator
 from typing import IO
 
-from tuneway.errors import InvalidInput
+from tuneway.data._temporary import room_needed, temporary_file
 
 Numbered = tuple[int, bytes]
 """A line, after the number of the row that it comes from."""
@@ -24,7 +23,7 @@ _Entry = tuple[bytes, bytes, int]
 
 def by_content(lines: Iterable[Numbered], *, run_bytes: int = RUN_BYTES) -> Iterator[Numbered]:
     """Give the lines sorted by their hash."""
-    with tempfile.TemporaryFile(prefix="tuneway-", buffering=0) as spool:
+    with temporary_file(buffered=False) as spool:
         runs: list[tuple[int, int]] = []
         entries: list[_Entry] = []
         size = 0
@@ -43,12 +42,10 @@ def _write(spool: IO[bytes], entries: list[_Entry]) -> tuple[int, int]:
     entries.sort()
     begin = spool.tell()
     data = b"".join(_HEAD.pack(digest, number, len(line)) + line for digest, line, number in entries)
-    try:
+    with room_needed():
         written = 0
         while written < len(data):
             written += spool.write(memoryview(data)[written:])
-    except OSError as error:
-        raise no_room(error) from error
     return begin, begin + len(data)
 
 
@@ -69,11 +66,3 @@ def _read(spool: IO[bytes], begin: int, end: int) -> Iterator[_Entry]:
             yield digest, buffer[start : start + length], number
             place = start + length
         buffer = buffer[place:]
-
-
-def no_room(error: OSError) -> InvalidInput:
-    """The error for a temporary file that can't be written."""
-    return InvalidInput(
-        f"the temporary file for the data can't be written: {error.strerror}",
-        hint=f"Free disk space in {tempfile.gettempdir()}, or set TMPDIR.",
-    )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
 from typing import Any
 
 from tuneway._escape import columns_shown
-from tuneway.data._encoding import NotJson, WrittenLines, encode_some
+from tuneway.data._encoding import WrittenLines, encode_some
 from tuneway.data._frames import BATCH_ROWS, FrameRows, NotReadable
 from tuneway.data._native import ChatBatch, NativeBatch
 from tuneway.data._template import RowTemplate
+from tuneway.data._values import NotJson
 from tuneway.errors import InvalidSpec
 
 FORMATS = "messages (chat, reinforcement), prompt and completion, or input, preferred_output and non_preferred_output"
@@ -64,7 +66,7 @@ def lines_of(frame: FrameRows, template: RowTemplate | None, *, field: str) -> I
                 yield lines
                 number += len(lines)
     except NotJson as error:
-        raise _refused(frame.name, number + len(lines), str(error), field) from None
+        raise _refused(frame.name, number + len(lines), str(error), field, hint=error.hint) from None
     except NotReadable as error:
         raise InvalidSpec(f"{field}: {error}", field=field, hint=error.hint) from None
 
@@ -120,12 +122,20 @@ def check_columns(columns: Iterable[str], name: str, field: str) -> None:
 def _mapping(row: Any, number: int, field: str) -> Mapping[str, Any]:
     if isinstance(row, Mapping):
         return row
-    dumped = getattr(row, "model_dump", None)  # a pydantic model
-    if callable(dumped):
-        made: Mapping[str, Any] = dumped(mode="json")
+    made = getattr(row, "_mapping", None)  # of SQLAlchemy
+    if isinstance(made, Mapping):
         return made
-    raise _refused(field, number, f"is a {type(row).__name__}, not a mapping such as {{'messages': […]}}", field)
+    with suppress(ValueError, TypeError):  # such as a model that contains itself
+        for method in ("model_dump", "_asdict"):  # a pydantic model, a named tuple
+            convert = getattr(row, method, None)
+            if callable(convert) and isinstance(made := convert(), Mapping):
+                return made
+        if callable(getattr(row, "keys", None)) and not hasattr(row, "columns"):  # a row of sqlite3 or asyncpg
+            return dict(row)
+    what = f"is a {type(row).__name__}, not a mapping such as {{'messages': […]}}"
+    hint = "Let the cursor give mappings: with sqlite3 by row_factory = sqlite3.Row." if type(row) is tuple else None
+    raise _refused(field, number, what, field, hint=hint)
 
 
-def _refused(name: str, number: int, what: str, field: str) -> InvalidSpec:
-    return InvalidSpec(f"{name}, row {number}: {what}", field=field)
+def _refused(name: str, number: int, what: str, field: str, *, hint: str | None) -> InvalidSpec:
+    return InvalidSpec(f"{name}, row {number}: {what}", field=field, hint=hint)

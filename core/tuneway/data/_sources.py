@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tuneway._folders import expanded
 from tuneway.data import _stores
 from tuneway.data._frames import READ_IN_ORDER, SUFFIXES, FrameRows, NotReadable, frame_file, frame_of
 from tuneway.data._local import open_file
@@ -19,7 +20,6 @@ from tuneway.errors import InvalidSpec
 ROWS = "rows"
 """The name of data that has none: a list, an iterator or a function."""
 
-_ZIPPED = ".gz"
 _BLOCK = 2**20
 
 
@@ -52,10 +52,12 @@ def normal(data: Any) -> Any:
         if "\n" in data or len(data) > 4096 or data.lstrip()[:1] in ("{", "["):
             raise ValueError(f"a text of {len(data):,} characters is neither a path nor a URL; rows are mappings")
         _stores.check_address(data)
-        return data if _stores.is_url(data) else Path(os.path.expanduser(data))  # noqa: PTH111 - no error without a home
+        return data if _stores.is_url(data) else expanded(data)
     data = _on_this_machine(data)
-    if isinstance(data, os.PathLike | OnceRows) or _opens_itself(data) or callable(data):
+    if isinstance(data, OnceRows) or _opens_itself(data) or callable(data):
         return data
+    if isinstance(data, os.PathLike):
+        return expanded(data)
     if isinstance(data, bytes | bytearray | Mapping | int | float):
         raise ValueError(f"a {type(data).__name__} is not data; give a path, a URL, rows or a frame")  # noqa: TRY004
     if frame_of(data) is not None:
@@ -71,11 +73,11 @@ def name_of(data: Any) -> str:
     """What data is called in messages; without secrets, and without rows."""
     data = _on_this_machine(data)
     if isinstance(data, str):
-        return _stores.shown(data)
+        return _stores.shown(data if _stores.is_url(data) or not data.startswith("~") else str(expanded(data)))
     if _opens_itself(data):
         return _stores.shown(str(data)) if _stores.is_url(str(data)) else str(data)
     if isinstance(data, os.PathLike):
-        return os.fsdecode(data)
+        return str(expanded(data))
     frame = frame_of(data) if not isinstance(data, list | tuple | OnceRows) and not callable(data) else None
     return frame.name if frame else ROWS
 
@@ -113,7 +115,7 @@ def _readable(field: str) -> Iterator[None]:
 
 
 def _local(stack: ExitStack, path: Path, field: str) -> OpenedData:
-    if not path.name.lower().endswith((*SUFFIXES, _ZIPPED)):
+    if not path.name.lower().endswith((*SUFFIXES, _stores.ZIPPED)):
         return LocalLines(str(path))
     raw = stack.enter_context(open_file(str(path), field=field))
     file = stack.enter_context(_stores.reader_of(raw))
@@ -121,7 +123,7 @@ def _local(stack: ExitStack, path: Path, field: str) -> OpenedData:
 
 
 def _file(stack: ExitStack, opened: _stores.Opened, name: str, field: str, *, local: bool = False) -> OpenedData:
-    inner = name.removesuffix(_ZIPPED)
+    inner = _stores.without_gz(name)
     file, size = _stores.unzipped(opened, name, field=field)
     suffix = _stores.suffix_of(inner)
     if suffix not in SUFFIXES:

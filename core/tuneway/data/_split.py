@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from tuneway.data._encoding import plain
+from tuneway.data._values import NotJson, plain
 
 
 def is_held_out(line: bytes, share: float) -> bool:
@@ -24,8 +24,11 @@ def is_held_out(line: bytes, share: float) -> bool:
         return False
     if not isinstance(row, dict):
         return False
-    # as rows are written: without what is null, and with one way to write a number
-    text = json.dumps(plain(input_of(row)), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    try:  # as rows are written: without what is null, and with one way to write a number
+        asked = plain(input_of(row))
+    except NotJson:
+        return False
+    text = json.dumps(asked, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") < share * 2**64
 
 

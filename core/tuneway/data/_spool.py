@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 from typing import IO, Any, Self
 
-from tuneway.data._order import no_room
+from tuneway.data._temporary import room_needed, temporary_file
 
 _BLOCK = 2**20
 
@@ -55,14 +54,12 @@ class Spool:
         self._buffer.clear()
 
     def _append(self, data: bytes) -> None:
-        try:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="tuneway-", buffering=0)  # noqa: SIM115  # closed by close()
+        if self._file is None:
+            self._file = temporary_file(buffered=False)
+        with room_needed():
             left = memoryview(data)
             while left:
                 left = left[self._file.write(left) :]
-        except OSError as error:
-            raise no_room(error) from error
 
 
 class _Positioned(io.RawIOBase):

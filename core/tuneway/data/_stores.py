@@ -14,10 +14,15 @@ from urllib.parse import unquote, urlsplit
 
 from tuneway._escape import one_line
 from tuneway._hiding import hide_in_logs
+from tuneway.data._local import changed
 from tuneway.errors import InvalidInput, InvalidSpec
+
+ZIPPED = ".gz"
+"""The end of the names of compressed files, also in capitals."""
 
 _BLOCK = 2**20
 _TIMEOUT = 60.0
+_AS_IT_IS = {"accept-encoding": "identity"}
 _IN_URL = re.compile(rb"(://)(?:[^/\s\"'@?]*@)?([^\s\"'?]*)(?:\?[^\s\"']*)?")
 _QUERY = re.compile(r"[?#]")
 _HOST = re.compile(r"[^:]*(:\d*)?")
@@ -99,9 +104,14 @@ def suffix_of(source: str) -> str:
     return f".{source.rpartition('.')[2].lower()}"
 
 
+def without_gz(source: str) -> str:
+    """The name of what a compressed file contains."""
+    return source[: -len(ZIPPED)] if source.lower().endswith(ZIPPED) else source
+
+
 def stem_of(source: str) -> str:
     """The name of the file that a path or URL ends in, without its suffix."""
-    base = source.replace("\\", "/").rpartition("/")[2].removesuffix(".gz")
+    base = without_gz(source.replace("\\", "/").rpartition("/")[2])
     return base.rpartition(".")[0] or base
 
 
@@ -125,18 +135,23 @@ def open_elsewhere(path: Any, *, field: str) -> Iterator[Opened]:
     with ExitStack() as stack:
         try:
             with _told(name, field):
-                size = getattr(path.stat(), "st_size", None)
+                before = path.stat()
+                size = getattr(before, "st_size", None)
                 file = stack.enter_context(path.open("rb"))
         except InvalidInput:
             raise
         except (ValueError, ImportError) as error:  # the library for this store isn't there
             raise InvalidSpec(f"{name} can't be opened: {one_line(error)}", field=field) from None
         yield Opened(cast("BinaryIO", _Named(file, name, field, size)), size)
+        with _told(name, field):
+            after = path.stat()
+        if any(getattr(after, one, None) != getattr(before, one, None) for one in ("st_size", "st_mtime")):
+            raise changed(name, field)
 
 
 def unzipped(opened: Opened, name: str, *, field: str) -> Opened:
     """The content of a file that is compressed by gzip; other files as they are."""
-    if not name.lower().endswith(".gz"):
+    if without_gz(name) == name:
         return opened
     return Opened(cast("BinaryIO", _Named(gzip.GzipFile(fileobj=opened.file), name, field, None)), None)
 
@@ -155,12 +170,16 @@ def _open_web(url: str, field: str) -> Iterator[Opened]:
     hide_in_logs(secrets)  # as long as `secrets` lives
     with ExitStack() as stack:
         with _told(name, field):
-            reply = stack.enter_context(httpx.stream("GET", url, follow_redirects=True, timeout=_TIMEOUT))
+            reply = stack.enter_context(
+                httpx.stream("GET", url, follow_redirects=True, timeout=_TIMEOUT, headers=_AS_IT_IS)
+            )
         if reply.status_code != 200:
             raise unreadable(name, f"it answered {reply.status_code} {reply.reason_phrase}", field)
         length = reply.headers.get("content-length", "")
         size = int(length) if length.isdigit() and "content-encoding" not in reply.headers else None
-        file = io.BufferedReader(cast("io.RawIOBase", _Pieces(reply.iter_bytes(_BLOCK))), _BLOCK)
+        # some servers say of a compressed file that its transfer is compressed
+        pieces = reply.iter_bytes(_BLOCK) if without_gz(name) == name else reply.iter_raw(_BLOCK)
+        file = io.BufferedReader(cast("io.RawIOBase", _Pieces(pieces)), _BLOCK)
         yield Opened(cast("BinaryIO", _Named(file, name, field, size)), size)
 
 
@@ -178,6 +197,15 @@ def _open_store(url: str, field: str) -> Iterator[Opened]:
             size = about.get("size")
             file = stack.enter_context(system.open(path, "rb", block_size=4 * _BLOCK))
         yield Opened(cast("BinaryIO", _Named(file, name, field, size)), size)
+        with _told(name, field):
+            after = system.info(path)
+        if _stamp(after) != _stamp(about):
+            raise changed(name, field)
+
+
+def _stamp(about: Any) -> list[object]:
+    """What tells whether an object of a store was replaced: each store has a few of these."""
+    return [about.get(name) for name in _VERSIONS]
 
 
 def write_url(url: str, content: bytes, *, field: str) -> None:
@@ -267,7 +295,7 @@ class _Named:
         self._whole = True
 
     def read(self, size: int = -1) -> bytes:
-        with _told(self._name, self._field):
+        with _told(self._name, self._field, done=self._read):
             block = cast("bytes", self._file.read(size))
         self._read += len(block)
         if not block and size and self._whole and self._size is not None and self._read < self._size:
@@ -291,8 +319,15 @@ class _Named:
 
 
 @contextmanager
-def _told(name: str, field: str, *, to: str = "read") -> Iterator[None]:
-    """Turn the errors of stores into one that says who refused. Their texts may have credentials in them."""
+def _told(name: str, field: str, *, to: str = "read", done: int | None = None) -> Iterator[None]:
+    """Turn the errors of stores into one that says who refused. Their texts may have credentials in them.
+
+    Args:
+        name: What is opened, as it may be shown.
+        field: The name of the argument.
+        to: What is to be done with it.
+        done: How many bytes were read before; None where nothing is read yet.
+    """
     try:
         yield
     except (InvalidInput, GeneratorExit):
@@ -302,13 +337,20 @@ def _told(name: str, field: str, *, to: str = "read") -> Iterator[None]:
         raise unreadable(name, missing, field, to=to) from None
     except PermissionError:
         raise unreadable(name, "the store refused these credentials", field, to=to) from None
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        reason = "what is compressed in it is damaged, or not whole"
+        raise unreadable(name, reason, field, hint="Write the file again.") from None
     except Exception as error:
-        if not (
-            isinstance(error, OSError | EOFError | zlib.error) or type(error).__module__.partition(".")[0] in _FOREIGN
-        ):
+        if not (isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _FOREIGN):
             raise
-        raise unreadable(name, _system_error(error) or type(error).__name__, field, to=to) from None
+        reason = _system_error(error) or type(error).__name__
+        if done is not None:
+            reason, hint = f"it broke off after {done:,} bytes: {reason}", "Nothing was sent. Try again."
+            raise unreadable(name, reason, field, hint=hint) from None
+        raise unreadable(name, reason, field, to=to) from None
 
+
+_VERSIONS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "mtime", "created", "size")
 
 _FOREIGN = {
     "httpx",
@@ -334,9 +376,11 @@ def _system_error(error: BaseException | None) -> str | None:
     return None
 
 
-def unreadable(name: str, reason: str, field: str, *, to: str = "read") -> InvalidSpec:
+def unreadable(
+    name: str, reason: str, field: str, *, to: str = "read", hint: str = "Check the address and your permissions."
+) -> InvalidSpec:
     """The error for a file that can't be read, or written."""
-    return InvalidSpec(f"{name} can't be {to}: {reason}", field=field, hint="Check the address and your permissions.")
+    return InvalidSpec(f"{name} can't be {to}: {reason}", field=field, hint=hint)
 
 
 def _missing(name: str, package: str | None, field: str, *, hint: str = "") -> InvalidSpec:

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from pydantic_core import from_json
 
 from tuneway.choices import Order, check_word
-from tuneway.data._encoding import NotJson, WrittenLines, encode
+from tuneway.data._encoding import WrittenLines, encode
 from tuneway.data._frames import FrameRows
 from tuneway.data._local import open_file
 from tuneway.data._order import Numbered, by_content
@@ -25,6 +25,7 @@ from tuneway.data._split import is_held_out
 from tuneway.data._spool import Spool
 from tuneway.data._stores import reader_of
 from tuneway.data._template import RowTemplate
+from tuneway.data._values import NotJson
 from tuneway.errors import InvalidSpec
 
 Unit = Literal["line", "row"]
@@ -196,7 +197,7 @@ def _made(template: RowTemplate, columns: Mapping[str, object], place: str) -> b
     try:
         return encode(template(columns))
     except NotJson as error:
-        raise InvalidSpec(f"{place}: {error}", field="row") from None
+        raise InvalidSpec(f"{place}: {error}", field="row", hint=error.hint) from None
 
 
 def _columns(line: bytes) -> dict[str, object] | None:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from pydantic_core import to_json
+
 from tuneway._escape import columns_shown
-from tuneway.data._encoding import is_null, plain
+from tuneway.data._values import is_null, plain
 from tuneway.errors import InvalidSpec
 
 ROLES = ("system", "developer", "user", "assistant")
@@ -112,10 +114,13 @@ def _fill(pieces: list[_Piece], row: Mapping[str, Any]) -> str | None:
 
 
 def _message(role: str, value: Any, *, where: str) -> dict[str, Any]:
-    whole = value if is_null(value) or isinstance(value, list | tuple) else _text(value, where)
-    return {"role": role, "content": whole}
+    found = None if is_null(value) else plain(value, where)
+    return {"role": role, "content": found if found is None or isinstance(found, list) else _as_text(found)}
 
 
 def _text(value: Any, where: str) -> str:
-    found = plain(value, where)
-    return found if isinstance(found, str) else str(found).lower() if isinstance(found, bool) else str(found)
+    return _as_text(plain(value, where))
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else to_json(value).decode()

@@ -15,8 +15,9 @@ from contextlib import ExitStack, suppress
 from multiprocessing import Pipe
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from tuneway.data import temporary_file
 from tuneway.dataset._checking import Found
-from tuneway.dataset._seen import SeenPart, new_spool
+from tuneway.dataset._seen import SeenPart
 from tuneway.errors import TunewayError
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class _Helper:
         self.waiting = 0
         self._stack = ExitStack()
         with ExitStack() as stack:
-            self.spool = stack.enter_context(new_spool())
+            self.spool = stack.enter_context(temporary_file())
             self.connection, theirs = Pipe()
             stack.enter_context(self.connection)
             with theirs:

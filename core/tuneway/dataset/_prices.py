@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tuneway._folders import expanded
 from tuneway.errors import InvalidSpec
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def load_prices(prices: Mapping[str, float] | str | os.PathLike[str] | None) -> 
     table: Any = {} if prices is None else prices
     if not hasattr(table, "items"):
         try:
-            with open(table, encoding="utf-8") as file:  # noqa: PTH123  # one file, and no need of pathlib
+            with expanded(table).open(encoding="utf-8") as file:
                 table = json.load(file)
         except (OSError, ValueError, TypeError) as error:
             raise InvalidSpec(f"the price table {prices} can't be read: {error}", field="prices") from None

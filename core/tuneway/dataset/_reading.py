@@ -12,7 +12,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from tuneway._escape import path_shown
-from tuneway.data import LineBlocks, open_file, unreadable_file
+from tuneway._folders import expanded
+from tuneway.data import LineBlocks, changed, open_file, stamp_of, unreadable_file
 from tuneway.dataset._blocks import TOO_LONG, Chunk, FileBlock
 from tuneway.dataset._report import Fingerprint
 from tuneway.errors import InvalidSpec
@@ -114,7 +115,7 @@ class Reader:
         self._spool = spool
         self._limit = max(_BLOCK, max_line_bytes)
         self._file = _HashedFile(raw or stream.raw, stream.name, None if kept else spool)
-        self._stamp = _stamp(raw) if raw is not None else None
+        self._stamp = stamp_of(raw) if raw is not None else None
         self._again: io.BufferedReader | None = None
 
     def __enter__(self) -> Self:
@@ -209,12 +210,8 @@ class Reader:
         digest, size = self._file.sha256.hexdigest(), self._file.size
         if self._raw is None or self._stamp is None:
             return Fingerprint(digest, size)
-        if _stamp(self._raw) != self._stamp or size != self.total_bytes:
-            raise InvalidSpec(
-                f"{path_shown(self.path)} changed while it was being read",
-                field="path",
-                hint="Try again when the file is complete.",
-            )
+        if stamp_of(self._raw) != self._stamp or size != self.total_bytes:
+            raise changed(path_shown(self.path), "path")
         return Fingerprint(digest, size, self._stamp[1])
 
     def drain(self) -> Fingerprint:
@@ -261,7 +258,7 @@ def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
     name = path_text(path, "path")
     with open_file(name, field="path") as raw:
         try:
-            modified_ns = _stamp(raw)[1]
+            modified_ns = stamp_of(raw)[1]
             digest = hashlib.file_digest(raw, "sha256")
             return Fingerprint(digest.hexdigest(), raw.tell(), modified_ns)
         except OSError as error:
@@ -271,11 +268,6 @@ def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
 def path_text(path: str | os.PathLike[str], field: str) -> str:
     """Turn a path into a string."""
     try:
-        return os.fsdecode(path)
+        return str(expanded(path))
     except TypeError:
         raise InvalidSpec(f"{field}: a {type(path).__name__} is not a path", field=field) from None
-
-
-def _stamp(raw: io.FileIO) -> tuple[int, int]:
-    found = os.fstat(raw.fileno())
-    return found.st_size, found.st_mtime_ns

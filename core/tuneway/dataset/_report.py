@@ -154,9 +154,17 @@ class DatasetReport(_Frozen):
 
     def placed(self, problem: Problem) -> str:
         """A problem with the place where it is: the source, and the line or row."""
+        return f"{self.path}{self._beside(problem)}{problem}"
+
+    def place_of(self, problem: Problem) -> str:
+        """The place of a problem alone."""
+        return self.path if problem.line is None else f"{self.path}{self._beside(problem)}{problem.line}"
+
+    def _beside(self, problem: Problem) -> str:
+        """What stands between the source and the number of a line or row."""
         if problem.line is None:
-            return f"{self.path}: {problem}"
-        return f"{self.path}{':' if self.unit == 'line' else ', row '}{problem}"
+            return ": "
+        return ":" if self.unit == "line" else ", row "
 
     def budget_problem(self, max_usd: float) -> str | None:
         """Say why the training may not start with this budget; None if it may."""

@@ -8,13 +8,11 @@ each reported duplicate really is one.
 
 from __future__ import annotations
 
-import tempfile
 from array import array
 from collections import Counter
-from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from tuneway.errors import InvalidInput
+from tuneway.data import room_needed, temporary_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -94,8 +92,8 @@ class Seen:
         for row in zip(self._digests, self._lines, self._offsets, strict=True):
             buckets[row[0] % _BUCKETS].extend(row)
         if not self._spools:
-            self._spools.append(new_spool())
-        with _told():
+            self._spools.append(temporary_file())
+        with room_needed():
             spool = self._spools[0]
             for bucket, index in zip(buckets, self._index, strict=True):
                 index.append((0, spool.tell(), len(bucket)))
@@ -104,7 +102,7 @@ class Seen:
 
     def part(self) -> SeenPart:
         """The rows, for the process that gave the temporary file."""
-        with _told():
+        with room_needed():
             for spool in self._spools:
                 spool.flush()
         places = [[(position, length) for _, position, length in index] for index in self._index]
@@ -113,7 +111,7 @@ class Seen:
     def merge(self, part: SeenPart, spool: IO[bytes]) -> None:
         """Add what another process has seen. `spool` is the temporary file that it was given."""
         if not self._spools:
-            self._spools.append(new_spool())
+            self._spools.append(temporary_file())
         number = len(self._spools)
         self._spools.append(spool)
         for index, places in zip(self._index, part.places, strict=True):
@@ -137,24 +135,6 @@ class Seen:
         """Delete the temporary files."""
         for spool in self._spools:
             spool.close()
-
-
-def new_spool() -> IO[bytes]:
-    """Make a temporary file without a name."""
-    with _told():
-        return tempfile.TemporaryFile(prefix="tuneway-")
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Say where there is no room."""
-    try:
-        yield
-    except OSError as error:
-        raise InvalidInput(
-            f"the temporary file for finding duplicates can't be written: {error.strerror}",
-            hint=f"Free disk space in {tempfile.gettempdir()}, or set TMPDIR.",
-        ) from error
 
 
 def duplicates(seen: Seen) -> Iterator[tuple[int, int]]:

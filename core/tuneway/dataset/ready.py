@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuneway._folders import expanded
 from tuneway.data import ROWS, GivenData, HeldOut, LineStream, Spool, name_of, stem_of, stream_of
 from tuneway.dataset._plan import Plan, plan_of
 from tuneway.dataset._reading import Reader, open_reader
@@ -181,7 +182,7 @@ def _given_size(given: GivenData, reader: Reader) -> int:
     if beside is None:
         return total
     try:
-        return total + Path(beside).stat().st_size
+        return total + expanded(beside).stat().st_size
     except (OSError, TypeError, ValueError):
         return 0
 

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tuneway._folders import warning_about
+from tuneway._folders import expanded, warning_about
 from tuneway.errors import RegistryError, RegistryUnavailable
 from tuneway.models._curve import CurveRow
 from tuneway.registry._backend import Entry, Ledger, Mark, Outdated, read
@@ -34,7 +34,7 @@ class SqliteBackend:
     """
 
     def __init__(self, path: Path, *, busy_timeout: float = BUSY_SECONDS) -> None:
-        self.path = path.expanduser().absolute()
+        self.path = expanded(path).absolute()
         self.uri = f"sqlite:///{self.path}"
         self._busy_timeout = busy_timeout
         self._ready = False

@@ -24,6 +24,7 @@ from typing import Any, TypeAlias
 from pydantic import Field
 
 from tuneway._escape import path_shown
+from tuneway._folders import expanded
 from tuneway.choices import Scoring, check_word
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway.registry.records import Kept, Verdict
@@ -185,7 +186,7 @@ def _ask_all(ask: Ask, calls: Sequence[tuple[str, Question]], parallel: int) -> 
 def _rows(examples: str | Path | Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, Any]]:
     if not isinstance(examples, str | Path):
         return ((f"example {number}", row) for number, row in enumerate(examples, start=1))
-    path = Path(examples)
+    path = expanded(examples)
     try:
         with path.open(encoding="utf-8") as lines:
             return [_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]

@@ -55,7 +55,7 @@ def _problems(data: DatasetReport) -> Markup:
     shown = [_row(problem) for problem in chain(data.errors[:MOST], data.warnings[:MOST])]
     left = total - len(shown)
     more = h("p", f"and {left:,} more", class_="note") if left > 0 else None
-    return join(table(["", "Line", "Problem"], shown), more)
+    return join(table(["", data.unit.capitalize(), "Problem"], shown), more)
 
 
 def _row(problem: Problem) -> Markup:

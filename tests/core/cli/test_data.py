@@ -221,3 +221,56 @@ def test_every_command_checks_data_with_two_processes_or_as_many_as_said(
     model = ["--model", "gpt-4o-mini"] if command == "run" else []
     tuneway(command, train, *model, *options, code=ExitCode.USAGE)
     assert asked == [expected]
+
+
+@pytest.fixture
+def table(here):
+    path = here / "table.csv"
+    path.write_text("q,a\n" + "".join(f"Question {number}?,Answer {number}.\n" for number in range(60)))
+    return path
+
+
+ROW = ("--row", "user=q", "--row", "assistant=a")
+
+
+@pytest.mark.parametrize("command", ["validate", "estimate", "upload", "run", "report"])
+def test_every_command_that_takes_data_takes_the_pair(tuneway, table, service, monkeypatch, command):
+    given = []
+
+    def read(what, *_):
+        given.append(what)
+        raise InvalidInput("enough")
+
+    monkeypatch.setattr("tuneway.dataset.ready._readings", read)
+    service.add_job()
+    start = {"run": ["run", table, "-m", "base"], "report": ["report", "ftjob-1", "--training-data", table]}
+    words = start.get(command, [command, table])
+
+    tuneway(*words, "--validation-data", "0.3", *ROW, "--order", "content", code=ExitCode.USAGE)
+
+    (one,) = given
+    assert (str(one.training_data), one.validation_data, one.order) == (str(table), 0.3, "content")
+    assert one.row == {"user": "{q}", "assistant": "{a}"}
+
+
+def test_an_estimate_counts_what_is_split_off_and_does_not_pay_for_it(tuneway, table):
+    (whole,) = lines_of(tuneway("estimate", table, *ROW, "--epochs", 1, "--json"))
+    (split,) = lines_of(tuneway("estimate", table, *ROW, "--epochs", 1, "--validation-data", 0.4, "--json"))
+
+    assert split["rows"] + split["validation"]["rows"] == whole["rows"] == 60
+    assert split["trained_tokens"] == whole["trained_tokens"] - split["validation"]["tokens"]["total"]
+    assert "validation" not in whole
+
+
+def test_an_estimate_of_a_pair_with_errors_says_so(tuneway, train, valid):
+    assert "has 20 errors" not in tuneway("estimate", train, "--validation-data", valid).stderr
+    assert "The data has 20 errors" in tuneway("estimate", train, "--validation-data", train).stderr
+
+
+def test_a_problem_of_a_table_names_its_row_counted_from_0(tuneway, table):
+    text = table.read_text().replace("Question 0?", "").replace("Question 7?", "")
+    table.write_text(text)
+    result = tuneway("validate", table, "--row", "user=q", "--row", "assistant=a", "--row", "weight={q}")
+
+    assert f"{table}, row 0: " in result.stdout
+    assert f"{table}, row 7: " in result.stdout

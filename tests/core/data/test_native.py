@@ -25,7 +25,7 @@ odd_texts = [
 texts = st.none() | st.text(max_size=6) | st.sampled_from(odd_texts)
 whole = st.none() | st.integers(-(2**40), 2**40)
 floats = st.none() | st.sampled_from([0.0, -0.0, 1.0, 3.0, 2.0**40])
-odd_floats = floats | st.sampled_from([0.5, 1e300, float("nan"), float("inf"), 1e16])
+odd_floats = floats | st.sampled_from([0.5, 1e300, float("nan"), 1e16])
 messages = st.fixed_dictionaries(
     {}, optional={"role": texts, "content": texts, "weight": whole, "cut": st.none() | st.booleans()}
 )

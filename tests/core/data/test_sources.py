@@ -7,17 +7,23 @@ import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from io import BytesIO
+from pathlib import Path, PurePath
 from threading import Thread
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.fault_server import FaultServer
+from support.quick_service import QuickService
 
-from tuneway.data import encode
-from tuneway.dataset import validate
+from tuneway import Recipe
+from tuneway.data import GivenData, encode, name_of, stem_of, write_place
+from tuneway.dataset import fingerprint, validate
+from tuneway.dataset.ready import data_of_report
 from tuneway.errors import InvalidInput, InvalidSpec
+from tuneway.registry import questions_in
 
 ROWS = [
     {
@@ -114,10 +120,54 @@ def test_rows_give_the_bytes_of_the_file(train, kind):
     assert validate(GIVEN[kind]()).sha256 == validate(train).sha256
 
 
-def test_a_text_may_begin_with_the_home_folder(train, monkeypatch):
+def test_every_path_may_begin_with_the_home_folder(train, monkeypatch):
     monkeypatch.setenv("HOME", str(train.parent))
+    held_out = written(train.parent, ROWS[:2], "held-out.jsonl")
+    (train.parent / "prices.json").write_text('{"base": 1.0}')
+    digest = validate(train).sha256
 
-    assert validate(f"~/{train.name}").sha256 == validate(train).sha256
+    for kind in (str, Path, PurePath):
+        place = kind(f"~/{train.name}")
+        report = validate(place)
+        assert (report.sha256, report.path, name_of(place)) == (digest, str(train), str(train))
+        assert validate(place, order="content").rows == len(ROWS)
+        assert Recipe(model="base", training_data=place).training_data == train
+        assert fingerprint(place).sha256 == digest
+        assert validate(train, model="base", prices=kind("~/prices.json")).cost.usd_per_million == 1
+        assert write_place(kind("~/page.html"), b"page", field="to") == str(train.parent / "page.html")
+        with data_of_report(GivenData(training_data=place), report) as ready:
+            assert ready.files[0].file == train
+        if kind is not PurePath:
+            assert questions_in(kind(f"~/{held_out.name}")) == questions_in(held_out)
+    assert (train.parent / "page.html").read_bytes() == b"page"
+
+
+def test_a_file_that_is_sent_as_it_is_may_begin_with_the_home_folder(train, monkeypatch, connect):
+    monkeypatch.setenv("HOME", str(train.parent))
+    with FaultServer(QuickService()) as server, connect(base_url=server.base_url) as client:
+        assert client.files.create(f"~/{train.name}").bytes == train.stat().st_size
+
+
+@pytest.mark.parametrize("text", ["~no-such-user/train.jsonl", "~\0/train.jsonl"])
+def test_a_home_that_nobody_has_is_no_file(text):
+    with pytest.raises(InvalidSpec, match=r"there is no file|is not a path"):
+        validate(text)
+
+
+@pytest.mark.parametrize("name", ["train.jsonl.gz", "TRAIN.JSONL.GZ", "train.parquet.GZ", "train.CSV.Gz", "t.Arrow.gZ"])
+def test_the_end_of_a_name_may_be_in_capitals(tmp_path, name):
+    polars = pytest.importorskip("polars")
+    pytest.importorskip("pyarrow")
+    frame = polars.DataFrame([{"prompt": f"{number}", "completion": "x"} for number in range(20)])
+    kind = name.lower().split(".")[1]
+    write = {"jsonl": "ndjson", "arrow": "ipc"}.get(kind, kind)
+    file = BytesIO()
+    getattr(frame, f"write_{write}")(file)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(file.getvalue()))
+
+    assert validate(path).sha256 == validate(frame).sha256
+    assert stem_of(name) == name.partition(".")[0]
 
 
 def test_a_zipped_file_that_is_damaged_is_named(tmp_path):
@@ -165,17 +215,27 @@ def test_a_file_url_is_read_in_place(train):
 
 
 class Web(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
     content: bytes
-    breaks = False
+    breaks = chunks = False
+    headers_more: dict[str, str] = {}  # noqa: RUF012  # replaced, not changed
 
     def do_GET(self) -> None:
         if "missing" in self.path:
             self.send_error(403)
             return
+        content = self.content[: len(self.content) // 2] if self.breaks else self.content
         self.send_response(200)
-        self.send_header("content-length", str(len(self.content)))
+        for name, value in self.headers_more.items():
+            self.send_header(name, value)
+        if self.chunks:
+            self.send_header("transfer-encoding", "chunked")
+            content = b"%x\r\n%s\r\n" % (len(content), content)
+        else:
+            self.send_header("content-length", str(len(self.content)))
+        self.send_header("connection", "close")
         self.end_headers()
-        self.wfile.write(self.content[: len(self.content) // 2] if self.breaks else self.content)
+        self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -456,11 +516,70 @@ def test_a_table_at_a_web_address_is_read(web, train, tmp_path, name):
     assert validate(url.replace("train.jsonl", name)).sha256 == validate(train).sha256
 
 
-def test_a_table_at_a_web_address_that_breaks_off_is_named(web):
+@pytest.mark.parametrize("how", [{}, {"order": "content"}, {"validation_data": 0.5}, {"row": {"prompt": "{prompt}"}}])
+@pytest.mark.parametrize("name", ["train.jsonl", "train.csv", "train.jsonl.gz", "train.parquet"])
+@pytest.mark.parametrize("length", [True, False])
+def test_data_at_a_web_address_that_breaks_off_fails_whole(web, name, how, length):
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
     url, handler = web
-    handler.breaks = True
-    with pytest.raises(InvalidInput, match=r"train\.parquet can't be read"):
-        validate(url.replace("train.jsonl", "train.parquet"))
+    table = b"prompt,completion\n" + b"".join(b"%d %s,yes\n" % (number, b"x" * 200) for number in range(8000))
+    rows = b"".join(b'{"prompt":"%d","completion":"yes"}\n' % number for number in range(60_000))
+    handler.content = {"csv": table, "gz": gzip.compress(rows)}.get(name.rpartition(".")[2], rows)
+    handler.breaks, handler.chunks = True, not length
+    with pytest.raises(InvalidInput, match=rf"{name} (can't be read: it broke off after|ended early)") as caught:
+        validate(url.replace("train.jsonl", name), **how)
+    assert "Try again" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_a_compressed_file_is_read_whatever_a_server_says_of_its_transfer(web, train, says):
+    url, handler = web
+    handler.content = gzip.compress(train.read_bytes())
+    handler.headers_more = {"content-encoding": "gzip"} if says else {}
+
+    assert validate(url.replace("train.jsonl", "train.jsonl.gz")).sha256 == validate(train).sha256
+
+
+def test_a_transfer_that_is_compressed_is_read(web, train):
+    url, handler = web
+    handler.content = gzip.compress(train.read_bytes())
+    handler.headers_more = {"content-encoding": "gzip"}
+
+    assert validate(url).sha256 == validate(train).sha256
+
+
+@pytest.mark.parametrize("how", [{}, {"order": "content"}, {"validation_data": 0.5}, {"row": {"prompt": "{prompt}"}}])
+@pytest.mark.parametrize("name", ["train.jsonl", "train.csv", "train.csv.gz"])
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, name, how):
+    path = tmp_path / name
+    text = b"prompt,completion\n" + b"".join(b"%d %s,yes\n" % (number, b"x" * 200) for number in range(8000))
+    if "csv" not in name:
+        text = b"".join(b'{"prompt":"%d %s","completion":"yes"}\n' % (one, b"x" * 200) for one in range(8000))
+    path.write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+
+    def append(_: object) -> None:
+        with path.open("ab") as file:
+            file.write(gzip.compress(b"\n") if name.endswith("gz") else b"\n")
+
+    with pytest.raises(InvalidSpec, match=rf"{name} changed while it was being read"):
+        validate(path, on_progress=append, **how)
+
+
+@pytest.mark.parametrize("how", [{}, {"order": "content"}])
+@pytest.mark.parametrize("kind", ["parquet", "ipc"])
+def test_a_table_that_is_damaged_in_its_middle_is_named(tmp_path, kind, how):
+    polars = pytest.importorskip("polars")
+    pytest.importorskip("pyarrow")
+    path = tmp_path / f"train.{'arrow' if kind == 'ipc' else kind}"
+    frame = polars.DataFrame({"prompt": [f"{one} secret" for one in range(9000)], "completion": ["yes"] * 9000})
+    getattr(frame, f"write_{kind}")(path, compression="zstd")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 900] = bytes(900)
+    path.write_bytes(content)
+    with pytest.raises(InvalidSpec, match=rf"{path.name} isn't a \w+ file that can be read") as caught:
+        validate(path, **how)
+    assert "secret" not in f"{caught.value} {caught.value.hint}"
 
 
 def test_a_long_text_in_a_table_is_read(tmp_path):

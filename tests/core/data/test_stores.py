@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from support.reports import full_report
@@ -77,6 +77,37 @@ def test_a_parquet_file_in_a_store_is_read(bucket):
     frame.to_parquet("s3://tuneway/table.parquet")
 
     assert validate("s3://tuneway/table.parquet").sha256 == validate(frame).sha256
+
+
+def replaced(name: str) -> Callable[[object], None]:
+    """What replaces an object, when the check of it has begun."""
+    import boto3
+
+    def replace(_: object) -> None:
+        boto3.client("s3").put_object(Bucket="tuneway", Key=name, Body=LARGE.replace(b"x", b"y"))
+
+    return replace
+
+
+LARGE = b"".join(b'{"prompt":"%d %s","completion":"yes"}\n' % (number, b"x" * 200) for number in range(48_000))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("made", [str, "upath"])
+@pytest.mark.parametrize("how", [{}, {"order": "content"}, {"validation_data": 0.1}])
+def test_an_object_that_is_replaced_while_it_is_read_is_refused(bucket, made, how):
+    import boto3
+
+    path = pytest.importorskip("upath").UPath if made == "upath" else str
+    boto3.client("s3").put_object(Bucket="tuneway", Key="large.jsonl", Body=LARGE)
+    says = r"large\.jsonl (changed while it was being read|can't be read: it broke off after [\d,]+ bytes)"
+    with pytest.raises(InvalidSpec, match=says):
+        validate(path("s3://tuneway/large.jsonl"), on_progress=replaced("large.jsonl"), **how)
+
+
+def test_an_object_that_is_replaced_after_its_last_byte_was_read_is_refused(bucket):
+    with pytest.raises(InvalidSpec, match=r"train\.jsonl changed while it was being read"):
+        validate(f"{bucket}/train.jsonl", on_progress=replaced("nightly/train.jsonl"))
 
 
 def test_an_object_that_is_not_there_is_named(bucket):

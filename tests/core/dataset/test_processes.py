@@ -199,7 +199,7 @@ def test_a_disk_that_is_full_for_a_helper_is_told(path, monkeypatch):
     write(path, good_rows(count=100))
     with Path("/dev/full").open("wb", buffering=0) as full, helpers():
         monkeypatch.setattr(_helping, "Seen", lambda line_at, **_: Seen(line_at, limit=1, spool=full))
-        with pytest.raises(InvalidInput, match="temporary file for finding duplicates can't be written"):
+        with pytest.raises(InvalidInput, match="temporary file for the data can't be written"):
             validate(path, tokenizer="estimate", format="chat", processes=2)
 
 

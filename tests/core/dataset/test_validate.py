@@ -352,7 +352,7 @@ def test_no_room_for_the_temporary_file_is_our_error(tmp_path, monkeypatch):
     def full(**_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tuneway.dataset._seen.tempfile.TemporaryFile", full)
+    monkeypatch.setattr("tuneway.data._temporary.tempfile.TemporaryFile", full)
     path = write(tmp_path / "train.jsonl", [{"prompt": str(n), "completion": "x"} for n in range(140_000)])
     with pytest.raises(TunewayError, match="No space left"):
         validate(path)
