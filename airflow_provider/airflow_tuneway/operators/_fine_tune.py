@@ -10,7 +10,7 @@ from airflow_tuneway._literals import is_mapped
 from airflow_tuneway.links import store_job
 from airflow_tuneway.operators._create import SubmittingOperator
 from airflow_tuneway.operators._early import DATA, check_training_early
-from airflow_tuneway.operators._inputs import DataOperator, data_of
+from airflow_tuneway.operators._inputs import DataOperator, revealed
 from airflow_tuneway.operators._models import PUBLISHING_FIELDS, PublishingOperator
 from airflow_tuneway.operators._training import (
     DATA_FIELDS,
@@ -44,7 +44,13 @@ class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, Publish
             and the model can't be registered here: leave out the name.
     """
 
-    template_fields: Sequence[str] = (*SubmittingOperator.template_fields, *PUBLISHING_FIELDS, "timeout", "poll")
+    template_fields: Sequence[str] = (
+        *SubmittingOperator.template_fields,
+        *DataOperator.template_fields,
+        *PUBLISHING_FIELDS,
+        "timeout",
+        "poll",
+    )
 
     def __init__(self, *, wait_for_completion: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -64,7 +70,9 @@ class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, Publish
         self._check_that_it_waits()
         known = self.go_on(client, context)
         if known is None:
-            known = self.start(client, asked_training(self.training(context)), context, **self.registration())
+            asked = asked_training(self.training(context))
+            asked = asked._replace(what=self._located(asked.what))
+            known = self.start(client, asked, context, **self.registration())
         self._known = known
         self.describe_inputs(known)
         if not self.wait_for_completion:
@@ -72,6 +80,13 @@ class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, Publish
             return known
         context["ti"].xcom_push(key=ASKED, value=known)
         return self.await_job(client, context, known["job_id"])
+
+    def _located(self, what: Recipe | JobSpec) -> Recipe | JobSpec:
+        """What to train, with its data to be read."""
+        given = {name: data for name in DATA if (data := getattr(what, name, None)) is not None}
+        found = dict(zip(given, self.located(*given.values()), strict=True))
+        moved = {name: data for name, data in found.items() if data is not given[name]}
+        return what.model_copy(update=moved) if moved else what
 
     def _check_that_it_waits(self) -> None:
         if self.name is not None and not self.wait_for_completion:
@@ -118,8 +133,8 @@ class FineTuneOperator(OneStepOperator):
         fields: The other fields of `tuneway.Recipe`: `method`, `suffix`, `seed`, `metadata`, `integrations`,
             `hyperparameters`, `extra_body`.
 
-    All of them are template fields. For the other arguments see `SubmittingOperator`, `WaitingOperator` and
-    `PublishingOperator`.
+    All of them are template fields. For the other arguments see `SubmittingOperator`, `WaitingOperator`,
+    `PublishingOperator` and, for `data_conn_id`, `DataOperator`.
     """
 
     template_fields: Sequence[str] = (*OneStepOperator.template_fields, *FIELDS)
@@ -134,4 +149,4 @@ class FineTuneOperator(OneStepOperator):
     def training(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """The fields, as they are after rendering."""
         given = fields_of(self, FIELDS)
-        return given | {name: data_of(given[name]) for name in DATA if name in given}
+        return given | {name: revealed(given[name]) for name in DATA if name in given}
