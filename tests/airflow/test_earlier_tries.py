@@ -34,9 +34,13 @@ class Tries:
         self.service = service
         self.stores = {}
         self.max_tries = 2
+        self.run_id = "r"
 
     def clear(self):
         self.max_tries += 1
+
+    def start_run(self):
+        self.run_id, self.stores = "another", {}
 
     def run(self, kind=FineTuneOperator, *, index=-1, keeps=True, **arguments):
         """Try once; gives the output."""
@@ -46,9 +50,13 @@ class Tries:
             arguments |= {"wait_for_completion": False}
         pushed = {}
         ti = SimpleNamespace(
-            dag_id="d", run_id="r", task_id="t", map_index=index, max_tries=self.max_tries, xcom_push=pushed.__setitem__
+            dag_id="d",
+            run_id=self.run_id,
+            task_id="t",
+            map_index=index,
+            max_tries=self.max_tries,
+            xcom_push=lambda key, value: pushed.update({key: value}),
         )
-        ti.xcom_push = lambda key, value: pushed.update({key: value})
         store = {"task_state_store": self.stores.setdefault(index, Store())} if keeps else {}
         tried = kind(task_id="t", retries=2, **arguments)
         return tried.execute({"ti": ti} | store)
@@ -291,3 +299,37 @@ def test_airflow_itself_keeps_the_job_over_tries(run, service, data):
 
     assert state == "success"
     assert told["tune", "return_value"]["job_id"] == told["tune", "job_id"]
+
+
+CASES = {
+    "a retry": {"run": 1, "content": 1, "never": 1},
+    "a clear, or a backfill of a date that has been run": {"run": 1, "content": 1, "never": 2},
+    "another run, or a backfill of a new date": {"run": 2, "content": 1, "never": 2},
+    "mapped, different content": {"run": 2, "content": 2, "never": 2},
+    "mapped, the same content": {"run": 1, "content": 1, "never": 1},
+    "mapped, the same content, each with a key": {"run": 2, "content": 1, "never": 2},
+}
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["kept", "not kept"])
+@pytest.mark.parametrize("reuse", ["run", "content", "never"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_guides_table_tells_how_many_jobs_there_are_in_each_case(tries, data, case, reuse, keeps):
+    how = {"training_data": data, "reuse": reuse, "keeps": keeps}
+    first, second = {}, {}
+    if case.startswith("mapped"):
+        first, second = {"index": 0}, {"index": 1}
+    if case == "mapped, different content":
+        second |= {"seed": 1}
+    if case.endswith("with a key"):
+        first, second = first | {"key": "one"}, second | {"key": "two"}
+
+    made = [tries.run(**how | first)["job_id"]]
+    if case.startswith("a clear"):
+        tries.clear()
+    elif case.startswith("another run"):
+        tries.start_run()
+    made.append(tries.run(**how | second)["job_id"])
+
+    assert len(set(made)) == CASES[case][reuse]
+    assert tries.run(**how | second)["job_id"] == made[1]  # and each of them is retried
