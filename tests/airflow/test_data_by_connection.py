@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from zlib import crc32
 
+import httpx
 import pytest
 from airflow.sdk import DAG, BaseHook, ObjectStoragePath, task
 from support.support_chats import chats
 
+from airflow_tuneway._compat import AirflowNotFoundException
 from airflow_tuneway._places import DEFAULTS, located
 from airflow_tuneway.operators import FineTuneOperator, UploadTrainingFileOperator, ValidateTrainingDataOperator
 from tuneway import Recipe
@@ -29,6 +32,7 @@ def endpoint():
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
+    httpx.post(f"http://{host}:{port}/moto-api/reset-auth", content=b"inf").raise_for_status()
     server.stop()
 
 
@@ -36,7 +40,6 @@ def endpoint():
 def account(endpoint):
     """The key of a user who may read; the server lets nobody else in."""
     import boto3
-    import httpx
 
     anyone = {"endpoint_url": endpoint, "region_name": "us-east-1", "aws_access_key_id": "a"}
     anyone |= {"aws_secret_access_key": "b"}
@@ -66,7 +69,7 @@ def url(endpoint, account, tmp_path, monkeypatch):
         "s3", endpoint_url=endpoint, region_name="us-east-1",
         aws_access_key_id=account["login"], aws_secret_access_key=account["password"],
     )  # fmt: skip
-    rows = "\n".join(map(json.dumps, chats(24, seed=abs(hash(str(tmp_path))) % 1_000_000))) + "\n"
+    rows = "\n".join(map(json.dumps, chats(24, seed=crc32(tmp_path.name.encode())))) + "\n"
     client.put_object(Bucket="lake", Key=f"{tmp_path.name}.jsonl", Body=rows.encode())
     yield f"s3://lake/{tmp_path.name}.jsonl"
     _STORE_CACHE.clear()
@@ -137,12 +140,14 @@ def test_a_path_keeps_the_connection_that_it_names(run, service, url, connection
     connection("lake")
     connection("other", password="wrong")
     path = ObjectStoragePath(url, conn_id="lake") if given == "with_its_connection" else url.replace("//", "//lake@")
+    by = {"training_data": path, "data_conn_id": "other"}
     with DAG(given, schedule=None) as dag:
-        ValidateTrainingDataOperator(task_id="validate", training_data=path, data_conn_id="other")
+        UploadTrainingFileOperator(task_id="upload", **by)
+        FineTuneOperator(task_id="tune", **by, model="gpt-4o-mini", method=SHORT, wait_for_completion=False)
 
     state, told = run(dag)
 
-    assert (state, told["validate", "rows"]) == ("success", 24)
+    assert (state, told["upload", "rows"], told["tune", "data"][0]["rows"]) == ("success", 24, 24)
 
 
 def test_a_path_without_a_connection_takes_the_named_one(run, service, url, connection):
@@ -163,6 +168,27 @@ def test_a_refused_key_is_told_without_the_key(run, service, url, connection, ca
     told = capsys.readouterr()
     assert f"{url} can't be read" in told.out
     assert SECRET not in told.out + told.err
+
+
+def test_a_connection_that_is_not_there_is_told_and_the_store_is_not_asked_without_it(run, service, url, connection):
+    connection("aws_default")
+    with DAG("no_connection", schedule=None) as dag:
+        ValidateTrainingDataOperator(task_id="validate", training_data=url, data_conn_id="lke")
+
+    state, _ = run(dag)
+
+    assert state == "failed"
+    with pytest.raises(AirflowNotFoundException, match="lke"):
+        located([url], "lke")
+
+
+def test_a_key_in_a_url_is_no_connection():
+    given = f"s3://key:{SECRET}@lake/train.jsonl"
+
+    assert located([given], None) == [given]
+    with pytest.raises(InvalidSpec, match="data_conn_id") as caught:
+        located([given], "lake")
+    assert SECRET not in str(caught.value)
 
 
 def test_nothing_asks_for_a_connection_when_a_dag_is_parsed(monkeypatch):
