@@ -54,9 +54,19 @@ def account(endpoint):
 
 
 @pytest.fixture
-def url(endpoint, account, tmp_path, monkeypatch):
-    """The URL of training data of this test's own. The environment has no key for it."""
+def store(endpoint, account):
+    """The store, for one who may read and write."""
     import boto3
+
+    return boto3.client(
+        "s3", endpoint_url=endpoint, region_name="us-east-1",
+        aws_access_key_id=account["login"], aws_secret_access_key=account["password"],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def url(store, tmp_path, monkeypatch):
+    """The URL of training data of this test's own. The environment has no key for it."""
     import s3fs
     from airflow.sdk.io.store import _STORE_CACHE
 
@@ -65,12 +75,8 @@ def url(endpoint, account, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     _STORE_CACHE.clear()
     s3fs.S3FileSystem.clear_instance_cache()
-    client = boto3.client(
-        "s3", endpoint_url=endpoint, region_name="us-east-1",
-        aws_access_key_id=account["login"], aws_secret_access_key=account["password"],
-    )  # fmt: skip
     rows = "\n".join(map(json.dumps, chats(24, seed=crc32(tmp_path.name.encode())))) + "\n"
-    client.put_object(Bucket="lake", Key=f"{tmp_path.name}.jsonl", Body=rows.encode())
+    store.put_object(Bucket="lake", Key=f"{tmp_path.name}.jsonl", Body=rows.encode())
     yield f"s3://lake/{tmp_path.name}.jsonl"
     _STORE_CACHE.clear()
 
@@ -156,6 +162,23 @@ def test_a_path_without_a_connection_takes_the_named_one(run, service, url, conn
         ValidateTrainingDataOperator(task_id="validate", training_data=ObjectStoragePath(url), data_conn_id="lake")
 
     assert run(dag)[0] == "success"
+
+
+@pytest.mark.parametrize("place", ["s3://by_name@lake/reports/{job_id}.html", "s3://lake/reports/{job_id}.html"])
+def test_a_report_is_written_into_a_store_by_a_connection(run, service, url, connection, store, place):
+    connection("by_name" if "@" in place else "aws_default")
+    with DAG("report_in_a_store", schedule=None) as dag:
+        FineTuneOperator(
+            task_id="tune", training_data=chats(24, seed=31), model="gpt-4o-mini", method=SHORT, timeout=60,
+            report_to=place,
+        )  # fmt: skip
+
+    state, told = run(dag)
+
+    assert state == "success"
+    written = store.get_object(Bucket="lake", Key=f"reports/{told['tune', 'job_id']}.html")
+    assert written["Body"].read().startswith(b"<!doctype html>")
+    store.delete_object(Bucket="lake", Key=f"reports/{told['tune', 'job_id']}.html")
 
 
 def test_a_refused_key_is_told_without_the_key(run, service, url, connection, capsys):

@@ -20,7 +20,7 @@ from airflow_tuneway.operators._training import (
     fields_of,
     with_fields,
 )
-from airflow_tuneway.operators._wait import WaitingOperator
+from airflow_tuneway.operators._wait import WAITING_FIELDS, WaitingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -48,8 +48,7 @@ class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, Publish
         *SubmittingOperator.template_fields,
         *DataOperator.template_fields,
         *PUBLISHING_FIELDS,
-        "timeout",
-        "poll",
+        *WAITING_FIELDS,
     )
 
     def __init__(self, *, wait_for_completion: bool = True, **kwargs: Any) -> None:
@@ -66,7 +65,7 @@ class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, Publish
         """Do all that comes before the wait, then wait."""
         from tuneway.steps import asked_training
 
-        self._budget()  # a wrong time-out is refused before anything is sent
+        self.check_wait()  # what is wrong in it is refused before anything is sent
         self._check_that_it_waits()
         known = self.go_on(client, context)
         if known is None:
@@ -89,14 +88,16 @@ class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, Publish
         return what.model_copy(update=moved) if moved else what
 
     def _check_that_it_waits(self) -> None:
-        if self.name is not None and not self.wait_for_completion:
-            from tuneway.errors import InvalidSpec
+        if self.wait_for_completion or (self.name is None and self.report_to is None):
+            return
+        from tuneway.errors import InvalidSpec
 
-            raise InvalidSpec(
-                "wait_for_completion: a model can't be registered before its job has ended",
-                field="wait_for_completion",
-                hint="Leave out the name, and register in a step after the sensor.",
-            )
+        what = "a model can't be registered" if self.name is not None else "a report can't be written"
+        raise InvalidSpec(
+            f"wait_for_completion: {what} before its job has ended",
+            field="wait_for_completion",
+            hint="Leave out name and report_to; register in a step after the sensor.",
+        )
 
     def created(self, ti: Any) -> Any:
         """What was asked for, and what is known of the job: kept over a deferral."""

@@ -67,7 +67,7 @@ class DataOperator(BaseOperator):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in DATA:
-            value = _hidden(value)
+            value = hidden(value)
             if isinstance(value, HiddenData):
                 self.overwrite_rtif_after_execution = True  # then rows and hash are known
         super().__setattr__(name, value)
@@ -97,8 +97,8 @@ def with_rows_hidden(value: Any) -> Any:
     return HiddenData(value) if is_frame(value) else value
 
 
-def _hidden(value: Any) -> Any:
-    """Data that isn't to be stored, in a `HiddenData`; templates, outputs of other tasks and places as they are."""
+def hidden(value: Any) -> Any:
+    """Wrap what isn't to be stored in a `HiddenData`; templates, outputs of other tasks and places stay as they are."""
     if value is None or isinstance(value, HiddenData) or _is_plain(value) or _is_known_later(value):
         return value
     from tuneway.data import is_place
