@@ -23,7 +23,7 @@ nox.options.sessions = ["lint", "types", "core", "service", "extras", "airflow",
 PYTHONS = ["3.11", "3.12", "3.13"]
 LIGHT = ("--extra", "local", "--extra", "report", "--extra", "tokens")
 EVERY = (*LIGHT, "--extra", "mlflow", "--extra", "wandb")
-AIRFLOW = ("--group", "airflow-test")
+AIRFLOW = ("--extra", "mlflow", "--group", "airflow-test")
 OLDER_AIRFLOWS = {"3.1": "2026-03-15", "3.2": "2026-06-01"}  # and days after their last patches
 DATA = ("--extra", "frames", "--extra", "stores", "--group", "data-test")
 WAREHOUSE = ("--extra", "frames", "--group", "warehouse")
@@ -246,7 +246,7 @@ def train(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """What takes minutes: kill sweeps, real training, long simulations, many examples of each property."""
-    install(session, *EVERY)
+    install(session, *EVERY, "--group", "mlflow-test")
     session.env["HYPOTHESIS_PROFILE"] = "ci"
     # these have sessions of their own
     elsewhere = ("--ignore=tests/whole/docs", "--ignore=tests/whole/packaging")

@@ -19,4 +19,4 @@ def is_literal(value: object) -> bool:
         return all(map(is_literal, value.values()))
     if isinstance(value, list | tuple):
         return all(map(is_literal, value))
-    return not hasattr(value, "resolve")
+    return not hasattr(value, "iter_references")  # a path has `resolve`, too

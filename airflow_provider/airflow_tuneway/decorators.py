@@ -73,7 +73,7 @@ def fine_tune_task(python_callable: Callable[..., Any] | None = None, **kwargs: 
 
     Args:
         python_callable: The function.
-        kwargs: The arguments of `SubmittingOperator`, `WaitingOperator` and `PublishingOperator`, and
+        kwargs: The arguments of `SubmittingOperator`, `WaitingOperator` and `PublishingOperator`, `data_conn_id`, and
             `wait_for_completion`.
     """
     return task_decorator_factory(

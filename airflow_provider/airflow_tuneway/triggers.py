@@ -11,6 +11,7 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 from airflow_tuneway._clients import lease
 from airflow_tuneway._errors import as_payload
+from airflow_tuneway._measures import Measures
 from airflow_tuneway._registries import registry_of
 from airflow_tuneway._runs import is_over, is_own, run_of
 from airflow_tuneway._telling import task_log
@@ -115,6 +116,7 @@ class FineTuningJobTrigger(BaseTrigger):
                 return
             job = await client.cancel(job_id)
         self.log.info("The task was ended: %s is %s", one_line(job_id), one_line(job.status))
+        await in_thread(Measures(self.task_instance, type(self).__name__).cancelled, job)
 
     async def _end_quietly(self) -> None:
         """Run `on_kill`. Log an error instead of raising it, so that the cancellation goes on."""

@@ -34,7 +34,7 @@ def wait(
     """The step `wait_for_fine_tuning_job`."""
     from tuneway.errors import WaitTimeout
     from tuneway.progress import Summarised
-    from tuneway.report import check_report_place
+    from tuneway.report import check_report_place, write_report_of
     from tuneway.steps import job_summary
 
     if report_to is not None:
@@ -61,23 +61,9 @@ def wait(
     )
     told = f"{one_line(ended.phase)}, {markdown(ended.fine_tuned_model or ended.id)}"
     yield Here(lambda: progress.show(100.0, told))
-    report = (yield Here(lambda: write_report_of(outcome, report_to))) if with_log else None
+    report = (yield Here(lambda: write_report_of(outcome, report_to, _runs.logger()))) if with_log else None
     yield Here(lambda: _notes.show_outcome(outcome, report))
     return job_summary(ended, job)
-
-
-def write_report_of(outcome: Outcome, to: Place) -> str | None:
-    """Write the report of a training; gives where, or None: a missing report is no reason to fail a training."""
-    from tuneway.errors import TunewayError
-    from tuneway.report import Report, write_report
-
-    try:
-        where = write_report(Report.of(outcome), to, field="report_to")
-    except TunewayError as error:
-        _runs.logger().warning("There is no report: %s", one_line(error, 1000))
-        return None
-    _runs.logger().info("The report of %s is written to %s", one_line(outcome.job.id), one_line(where, 1000))
-    return where
 
 
 def _cancel_own(settings: Mapping[str, Any], job_id: str) -> Step[None]:

@@ -170,3 +170,29 @@ def tries_of(dag_id):
             select(TaskInstance.task_id, TaskInstance.try_number).where(TaskInstance.dag_id == dag_id)
         ).all()
     return dict(rows)
+
+
+class Heard:
+    """What is told to Airflow's metrics."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.timings: dict[str, float] = {}
+        self.tags: dict[str, dict[str, str]] = {}
+
+    def incr(self, stat, count=1, rate=1, *, tags=None):
+        self.counts[stat] = self.counts.get(stat, 0) + count
+        self.tags[stat] = tags
+
+    def timing(self, stat, dt, *, tags=None):
+        self.timings[stat] = dt
+        self.tags[stat] = tags
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    made = Heard()
+    from airflow_tuneway import _measures
+
+    monkeypatch.setattr(_measures, "Stats", made)
+    return made

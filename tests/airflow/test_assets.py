@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset
 
+from airflow_tuneway.assets import model_asset
 from airflow_tuneway.operators import FineTuneOperator, RegisterModelOperator
 from tuneway import Client, JobSpec, Supervised
 
@@ -82,3 +84,42 @@ def test_outlets_of_ones_own_are_kept_as_they_are():
     assert (
         RegisterModelOperator(task_id="register", job="ftjob-1", name="{{ params.name }}", outlets=own).outlets == own
     )
+
+
+def queued(dag_id):
+    """Whether Airflow is to run a DAG because of an asset."""
+    from airflow.models.asset import AssetDagRunQueue
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        return session.execute(select(AssetDagRunQueue).where(AssetDagRunQueue.target_dag_id == dag_id)).all() != []
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "given", "mapped"),
+    [
+        ("starts_by_template", {"name": "{{ params.of }}", "params": {"of": "of-template"}}, {}),
+        ("starts_by_map", {}, {"name": ["of-map", "of-map-too"]}),
+    ],
+)
+def test_a_name_that_is_known_only_at_run_time_starts_the_dags_of_its_model(run, job_id, dag_id, given, mapped):
+    from support.any_airflow import DagBag, sync_bag_to_db
+
+    of = "of-map" if mapped else "of-template"
+    bag = DagBag(dag_folder="/dev/null")
+    for name in (of, "of-another"):
+        with DAG(f"on_{name}", start_date=START, schedule=model_asset(name), is_paused_upon_creation=False) as started:
+            EmptyOperator(task_id="start")
+        bag.bag_dag(started)
+    sync_bag_to_db(bag, "dags-folder", None)
+    with DAG(dag_id, start_date=START, schedule=None) as dag:
+        given = {"task_id": "register", "job": job_id} | given
+        if mapped:
+            RegisterModelOperator.partial(**given).expand(**mapped)
+        else:
+            RegisterModelOperator(**given)
+
+    assert run(dag)[0] == "success"
+
+    assert (queued(f"on_{of}"), queued("on_of-another")) == (True, False)

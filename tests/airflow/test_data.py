@@ -33,51 +33,6 @@ def test_a_path_of_object_storage_is_the_data_that_it_names(run, service, data):
     assert told["validate", "return_value"]["rows"] == told["upload", "return_value"]["rows"]
 
 
-@pytest.fixture(scope="module")
-def store():
-    """A real S3 server: one for all tests, since Airflow keeps what it has opened by a connection."""
-    pytest.importorskip("airflow.providers.amazon", reason="needs the group airflow-test")
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
-
-
-@pytest.fixture
-def bucket(store, monkeypatch):
-    """A bucket whose credentials only Airflow's connection has."""
-    import boto3
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    extra = {"endpoint_url": store, "region_name": "eu-west-1"}
-    connection = {"conn_type": "aws", "login": "one", "password": "two", "extra": extra}
-    monkeypatch.setenv("AIRFLOW_CONN_LAKE", json.dumps(connection))
-    client = boto3.client(
-        "s3", endpoint_url=store, region_name="us-east-1", aws_access_key_id="one", aws_secret_access_key="two"
-    )
-    client.create_bucket(Bucket="tickets")
-    return client
-
-
-@pytest.mark.parametrize("how", [str, ObjectStoragePath], ids=["url", "object"])
-def test_data_in_a_store_is_opened_by_the_connection_that_its_url_names(run, service, data, bucket, how):
-    bucket.put_object(Bucket="tickets", Key="2026-01-01/train.jsonl", Body=data.read_bytes())
-    with DAG("store", schedule=None) as dag:
-        FineTuneOperator(
-            task_id="tune", training_data=how("s3://lake@tickets/2026-01-01/train.jsonl"), model="gpt-4o-mini"
-        )
-        UploadTrainingFileOperator(task_id="upload", training_data=how("s3://lake@tickets/2026-01-01/train.jsonl"))
-
-    state, told = run(dag)
-
-    assert state == "success"
-    assert told["upload", "return_value"]["sha256"] == validate(data).sha256
-
-
 def test_a_store_without_its_provider_is_named(monkeypatch):
     with pytest.raises(
         InvalidSpec, match=r"gs://bucket/train.jsonl can't be opened: No filesystem registered"

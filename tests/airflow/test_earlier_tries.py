@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -34,9 +36,13 @@ class Tries:
         self.service = service
         self.stores = {}
         self.max_tries = 2
+        self.run_id = "r"
 
     def clear(self):
         self.max_tries += 1
+
+    def start_run(self):
+        self.run_id, self.stores = "another", {}
 
     def run(self, kind=FineTuneOperator, *, index=-1, keeps=True, **arguments):
         """Try once; gives the output."""
@@ -44,11 +50,14 @@ class Tries:
             arguments |= {"model": "gpt-4o-mini"}
         if kind is not CreateFineTuningJobOperator:
             arguments |= {"wait_for_completion": False}
-        pushed = {}
         ti = SimpleNamespace(
-            dag_id="d", run_id="r", task_id="t", map_index=index, max_tries=self.max_tries, xcom_push=pushed.__setitem__
+            dag_id="d",
+            run_id=self.run_id,
+            task_id="t",
+            map_index=index,
+            max_tries=self.max_tries,
+            xcom_push=lambda key, value: None,
         )
-        ti.xcom_push = lambda key, value: pushed.update({key: value})
         store = {"task_state_store": self.stores.setdefault(index, Store())} if keeps else {}
         tried = kind(task_id="t", retries=2, **arguments)
         return tried.execute({"ti": ti} | store)
@@ -291,3 +300,50 @@ def test_airflow_itself_keeps_the_job_over_tries(run, service, data):
 
     assert state == "success"
     assert told["tune", "return_value"]["job_id"] == told["tune", "job_id"]
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "airflow.md"
+COUNTS = {
+    "its own job": 1, "the job of that run": 1, "the job of this content": 1, "one job": 1,
+    "a new job": 2, "a job each": 2,
+}  # fmt: skip
+CHANGES = {
+    "a task is retried": {},
+    "a task is cleared": {"before": Tries.clear},
+    "another run, or a backfill of a new date": {"before": Tries.start_run},
+    "a backfill of a date that has been run": {"before": Tries.clear},
+    "mapped tasks with different content": {"first": {"index": 0}, "second": {"index": 1, "seed": 1}},
+    "mapped tasks with the same content": {"first": {"index": 0}, "second": {"index": 1}},
+    "the same, each with a `key` of its own": {
+        "first": {"index": 0, "key": "one"},
+        "second": {"index": 1, "key": "two"},
+    },
+}
+
+
+def cells_of_the_guide():
+    """Each cell of the guide's table of jobs: what happens, `reuse`, and what becomes of it."""
+    lines = GUIDE.read_text(encoding="utf-8").splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith('| What happens | `reuse="run"`'))
+    for line in itertools.takewhile(lambda line: line.startswith("|"), lines[first + 2 :]):
+        what, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        yield from ((what, *cell) for cell in zip(("run", "content", "never"), cells, strict=True))
+
+
+def test_the_guides_table_of_jobs_has_the_cases_that_are_tried():
+    assert {what for what, _, _ in cells_of_the_guide()} == set(CHANGES)
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["kept", "not kept"])
+@pytest.mark.parametrize(("what", "reuse", "says"), list(cells_of_the_guide()))
+def test_each_cell_of_the_guides_table_of_jobs_holds(tries, data, what, reuse, says, keeps):
+    change = CHANGES[what]
+    how = {"training_data": data, "reuse": reuse, "keeps": keeps}
+    second = how | change.get("second", {})
+
+    made = [tries.run(**how | change.get("first", {}))["job_id"]]
+    change.get("before", lambda _: None)(tries)
+    made.append(tries.run(**second)["job_id"])
+
+    assert len(set(made)) == COUNTS[says]
+    assert tries.run(**second)["job_id"] == made[1]  # and each of them is retried

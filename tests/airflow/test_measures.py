@@ -7,36 +7,11 @@ from datetime import datetime
 import pytest
 from airflow.sdk import DAG
 
-from airflow_tuneway import _measures
 from airflow_tuneway.operators import FineTuneOperator, RegisterModelOperator
 
 pytestmark = pytest.mark.usefixtures("database")
 
 START = datetime(2026, 1, 1)  # noqa: DTZ001 - Airflow takes it for UTC
-
-
-class Heard:
-    """What is told to Airflow's metrics."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.timings: dict[str, float] = {}
-        self.tags: dict[str, dict[str, str]] = {}
-
-    def incr(self, stat, count=1, rate=1, *, tags=None):
-        self.counts[stat] = self.counts.get(stat, 0) + count
-        self.tags[stat] = tags
-
-    def timing(self, stat, dt, *, tags=None):
-        self.timings[stat] = dt
-        self.tags[stat] = tags
-
-
-@pytest.fixture
-def heard(monkeypatch):
-    made = Heard()
-    monkeypatch.setattr(_measures, "Stats", made)
-    return made
 
 
 def tuning(data, **more):

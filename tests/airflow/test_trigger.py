@@ -200,6 +200,17 @@ def test_only_a_task_that_is_over_takes_its_job_along(stuck, data, supervisor, s
     assert status_of(stuck, job_id) == status
 
 
+@pytest.mark.parametrize(("maker", "counts"), [(MAKER, 1), (MAKER | {"run": "other"}, 0)])
+def test_a_job_that_a_kill_cancels_is_counted(stuck, data, supervisor, heard, maker, counts):
+    job_id = made(stuck, data, seed=1002)
+    supervisor.state = "failed"
+
+    in_a_loop_that_nothing_blocks(deferred(job_id, maker=maker).on_kill())
+
+    assert heard.counts == ({"tuneway.job.cancelled": counts} if counts else {})
+    assert heard.tags == ({"tuneway.job.cancelled": {"dag_id": "dag", "task_id": "wait"}} if counts else {})
+
+
 def test_a_job_lives_on_after_a_kill_if_so_configured(stuck, data, supervisor):
     job_id = made(stuck, data, seed=1001)
     supervisor.state = "failed"

@@ -5,6 +5,7 @@ Needs Debian's `postgresql` package, or `initdb` on the path; the tests skip whe
 
 from __future__ import annotations
 
+import importlib
 import os
 import pwd
 import shutil
@@ -68,6 +69,14 @@ def running_postgres(programs: Path) -> Iterator[str]:
             process.wait()
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def new_database(place: str, name: str) -> str:
+    """Make an empty database; gives its address. Needs the driver psycopg."""
+    psycopg = importlib.import_module("psycopg")
+    with psycopg.connect(f"postgresql://{place}", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"{place.rsplit('/', 1)[0]}/{name}"
 
 
 def _until_it_answers(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from datetime import datetime
+from pathlib import Path
 
 import httpx
 from support.stack import Stack, free_port
@@ -12,12 +14,27 @@ from support.stack import Stack, free_port
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 
+def jobs_of(client, run_id):
+    """The jobs of a run, by the metadata that its task gives them."""
+    return list(client.jobs.list(metadata={"run": run_id}))
+
+
+def deferred_on_a_job(airflow, client, dag_id="stuck_deferred"):
+    """Start a run, and wait until its task has made a job and waits for it; gives the ids of both."""
+    run_id = airflow.trigger(dag_id)
+    airflow.until_task(dag_id, run_id, "tune", "deferred")
+    [job] = jobs_of(client, run_id)
+    assert airflow.xcom(dag_id, run_id, "tune", "job_id") == job.id
+    return run_id, job.id
+
+
 class Airflow(Stack):
     """A whole Airflow on a folder of its own, and what a person does with it over its API."""
 
     engine = "airflow"
 
-    def __init__(self, home, connections, *, database=None):
+    def __init__(self, home, connections, *, database=None, broker=None, statsd=None):
+        self.homes = [home]
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         (home / "dags").mkdir()
@@ -44,7 +61,15 @@ class Airflow(Stack):
             "AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE": "True",
         }
         if database:
-            environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = database
+            environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"postgresql+psycopg2://{database}"
+        if broker:
+            environment["AIRFLOW__CORE__EXECUTOR"] = "LocalExecutor,CeleryExecutor"
+            environment["AIRFLOW__CELERY__BROKER_URL"] = f"sqla+postgresql+psycopg2://{broker}"
+            environment["AIRFLOW__CELERY__RESULT_BACKEND"] = f"db+postgresql+psycopg2://{broker}"
+        if statsd:
+            environment["AIRFLOW__METRICS__STATSD_ON"] = "True"
+            environment["AIRFLOW__METRICS__STATSD_PORT"] = str(statsd)
+            environment["AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED"] = "True"
         for conn_id, connection in connections.items():
             environment[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
         super().__init__(home, environment)
@@ -58,7 +83,25 @@ class Airflow(Stack):
             self.start(component)
         self.until(self._healthy, seconds=240)
 
+    def start_worker(self, name, home):
+        """Start a Celery worker of the queue of its name. It has a home, logs and DAGs of its own, and one process."""
+        self.homes.append(home)
+        shutil.copytree(self.home / "dags", home / "dags")
+        options = ("--queues", name, "--celery-hostname", f"{name}@%h", "--concurrency", "1")
+        self.spawn(
+            name,
+            self.command("celery", "worker", *options, "--without-mingle", "--without-gossip"),
+            HOME=str(home),
+            PWD=str(home),
+            XDG_DATA_HOME="",
+            AIRFLOW_HOME=str(home),
+            AIRFLOW__CORE__DAGS_FOLDER=str(home / "dags"),
+            AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT=str(free_port()),
+            C_FORCE_ROOT="1",  # where the tests are root's
+        )
+
     def _healthy(self):
+        assert not self.ended(), self.logs()
         reply = self.answers(f"{self.url}/api/v2/monitor/health")
         parts = ("scheduler", "triggerer", "dag_processor")
         return reply and all(reply.json()[part]["status"] == "healthy" for part in parts)
@@ -116,37 +159,54 @@ class Airflow(Stack):
 
         return self.until(there, what=lambda: self.task(dag_id, run_id, task_id))
 
-    def until_run(self, dag_id, run_id, state):
+    def until_run(self, dag_id, run_id, state, *, seconds=180.0):
         """Wait until a whole run is in this state: a task that ends is not yet a run that has ended."""
 
         def now():
             return self.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
 
-        self.until(lambda: now() == state, what=now)
+        self.until(lambda: now() == state, what=now, seconds=seconds)
+
+    def triggerers(self):
+        """The numbers of the triggerers that look alive."""
+        return {job["id"] for job in self.api("GET", "/jobs?job_type=TriggererJob&is_alive=true")["jobs"]}
 
     def set_state(self, dag_id, run_id, task_id, state):
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
         self.api("PATCH", path, new_state=state)
 
-    def clear(self, dag_id, run_id, task_id):
+    def clear(self, dag_id, run_id, *task_ids):
+        """Clear these tasks, every one that is mapped from them too; without any, the whole run."""
         self.api(
             "POST",
             f"/dags/{dag_id}/clearTaskInstances",
             dry_run=False,
             dag_run_id=run_id,
-            task_ids=[task_id],
+            task_ids=list(task_ids) or None,
             only_failed=False,
             reset_dag_runs=True,
         )
 
-    def xcom(self, dag_id, run_id, task_id, key):
-        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
+    def xcom(self, dag_id, run_id, task_id, key, *, map_index=-1):
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}?map_index={map_index}"
         return self.api("GET", path)["value"]
 
     def log(self, dag_id, run_id, task_id, attempt=1):
-        """All that a task's files of one attempt say, those of the triggerer included."""
-        folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
-        return "\n".join(path.read_text() for path in sorted(folder.glob(f"attempt={attempt}.log*")))
+        """All that a task's files of one attempt say, those of the triggerer and of workers included."""
+        folder = Path("logs", f"dag_id={dag_id}", f"run_id={run_id}", f"task_id={task_id}")
+        paths = [path for home in self.homes for path in sorted((home / folder).glob(f"attempt={attempt}.log*"))]
+        return "\n".join(path.read_text() for path in paths)
+
+    def until_logged(self, dag_id, run_id, text, *, task_id="tune", times=1):
+        """Wait until a text is in a task's log, so many times."""
+        log = lambda: self.log(dag_id, run_id, task_id)  # noqa: E731
+        self.until(lambda: log().count(text) >= times, what=log)
+
+    def outputs(self, dag_id, task_id, key):
+        """What a task has left in all the runs of its DAG that it ended well in."""
+        runs = [run["dag_run_id"] for run in self.api("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]]
+        done = [run for run in runs if self.task(dag_id, run, task_id)["state"] == "success"]
+        return [self.xcom(dag_id, run, task_id, key) for run in done]
 
     def lines(self, dag_id, run_id, task_id, attempt=1):
         """The same as pairs of moment and text, in the order of moments."""

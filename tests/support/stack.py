@@ -105,6 +105,10 @@ class Stack:
         self.send(name, signal.SIGKILL)
         self.processes.pop(name).wait()
 
+    def rename(self, name: str, new: str) -> None:
+        """Call a process by another name: it stands in for one that has ended."""
+        self.processes[new] = self.processes.pop(name)
+
     def answers(self, url: str) -> httpx.Response | None:
         """What a server answers if it does, and if all is well."""
         with suppress(httpx.TransportError):
@@ -114,10 +118,15 @@ class Stack:
 
     def until(self, condition, *, seconds: float = 180.0, what=None):
         """Wait for something that others do; gives what the condition gave. A failure shows `what`, and the logs."""
-        told = lambda: f"{what() if what else condition}\n{self._logs()}"  # noqa: E731
+        told = lambda: f"{what() if what else condition}\n{self.logs()}"  # noqa: E731
         return until(condition, seconds=seconds, every=0.25, told=told)
 
-    def _logs(self) -> str:
-        gone = {name: process.poll() for name, process in self.processes.items() if process.poll() is not None}
+    def ended(self) -> dict[str, int]:
+        """What has ended by itself, with its exit status."""
+        statuses = {name: process.poll() for name, process in self.processes.items()}
+        return {name: status for name, status in statuses.items() if status is not None}
+
+    def logs(self) -> str:
+        """The end of each log."""
         logs = [f"{path}\n{path.read_text(errors='replace')[-4000:]}" for path in sorted(self.home.glob("*.log"))]
-        return "\n".join([f"ended by themselves: {gone or 'none'}", *logs])
+        return "\n".join([f"ended by themselves: {self.ended() or 'none'}", *logs])

@@ -9,7 +9,7 @@ from airflow_tuneway._errors import airflow_errors
 from airflow_tuneway._telling import log_news
 from airflow_tuneway.operators._base import TunewayOperator
 from airflow_tuneway.operators._early import check_word_early
-from airflow_tuneway.operators._inputs import DataOperator, data_of
+from airflow_tuneway.operators._inputs import DataOperator
 from tuneway.choices import Order
 
 if TYPE_CHECKING:
@@ -36,9 +36,11 @@ class ValidateTrainingDataOperator(DataOperator):
         order: "content" sorts the rows by their hash, so that the same set of rows is the same file.
         model: The model to train, for its limits and prices.
         data_options: Further arguments of `tuneway.dataset.validate`.
+
+    For `data_conn_id` see `DataOperator`.
     """
 
-    template_fields: Sequence[str] = (*DATA, "model")
+    template_fields: Sequence[str] = (*DataOperator.template_fields, *DATA, "model")
     template_fields_renderers = RENDERED_AS_JSON
 
     def __init__(
@@ -69,9 +71,10 @@ class ValidateTrainingDataOperator(DataOperator):
         from tuneway.steps import data_summary
 
         with airflow_errors():
+            training_data, validation_data = self.located(self.training_data, self.validation_data)
             report = validate(
-                data_of(self.training_data),
-                validation_data=data_of(self.validation_data),
+                training_data,
+                validation_data=validation_data,
                 row=self.row,
                 order=self.order,
                 model=self.model,
@@ -101,9 +104,16 @@ class UploadTrainingFileOperator(DataOperator, TunewayOperator):
         purpose: What the files are for; it is sent to the service.
         expires_after: Seconds after which the service deletes them.
         data_options: Further arguments of `tuneway.dataset.validate`.
+
+    For `data_conn_id` see `DataOperator`.
     """
 
-    template_fields: Sequence[str] = (*TunewayOperator.template_fields, *DATA, "purpose")
+    template_fields: Sequence[str] = (
+        *TunewayOperator.template_fields,
+        *DataOperator.template_fields,
+        *DATA,
+        "purpose",
+    )
     template_fields_renderers = RENDERED_AS_JSON
 
     def __init__(
@@ -135,9 +145,10 @@ class UploadTrainingFileOperator(DataOperator, TunewayOperator):
         """Upload, or find what is there."""
         from tuneway.steps import file_summary
 
+        training_data, validation_data = self.located(self.training_data, self.validation_data)
         uploaded = client.upload(
-            data_of(self.training_data),
-            validation_data=data_of(self.validation_data),
+            training_data,
+            validation_data=validation_data,
             row=self.row,
             order=self.order,
             validate=self.validate,

@@ -66,6 +66,15 @@ def check_wait_early(timeout: Any, poll: Any) -> None:
         schedule(as_schedule(poll), Poll())
 
 
+def check_report_early(report_to: Any) -> None:
+    """Refuse a wrong place of a report."""
+    if report_to is None or not is_literal(report_to) or _is_report(report_to):
+        return
+    from tuneway.report import check_report_place
+
+    check_report_place(report_to, field="report_to")
+
+
 def _place(value: Any) -> Any:
     """Replace data or a model by a placeholder: the core checks the other fields, and reads no data."""
     known = isinstance(value, int | float) or (isinstance(value, str) and not value)
@@ -78,6 +87,9 @@ def _place(value: Any) -> Any:
 def _matches(pattern: str) -> Callable[[Any], bool]:
     compiled = re.compile(pattern)
     return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
+
+
+_is_report = _matches(r"[\w./:{}-]+\.(html|svg|png)")
 
 
 def _is_whole(value: Any, least: int, most: int) -> bool:

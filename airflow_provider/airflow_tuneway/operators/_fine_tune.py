@@ -10,7 +10,7 @@ from airflow_tuneway._literals import is_mapped
 from airflow_tuneway.links import store_job
 from airflow_tuneway.operators._create import SubmittingOperator
 from airflow_tuneway.operators._early import DATA, check_training_early
-from airflow_tuneway.operators._inputs import DataOperator, data_of
+from airflow_tuneway.operators._inputs import DataOperator, revealed
 from airflow_tuneway.operators._models import PUBLISHING_FIELDS, PublishingOperator
 from airflow_tuneway.operators._training import (
     DATA_FIELDS,
@@ -20,7 +20,7 @@ from airflow_tuneway.operators._training import (
     fields_of,
     with_fields,
 )
-from airflow_tuneway.operators._wait import WaitingOperator
+from airflow_tuneway.operators._wait import WAITING_FIELDS, WaitingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,7 +44,12 @@ class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, Publish
             and the model can't be registered here: leave out the name.
     """
 
-    template_fields: Sequence[str] = (*SubmittingOperator.template_fields, *PUBLISHING_FIELDS, "timeout", "poll")
+    template_fields: Sequence[str] = (
+        *SubmittingOperator.template_fields,
+        *DataOperator.template_fields,
+        *PUBLISHING_FIELDS,
+        *WAITING_FIELDS,
+    )
 
     def __init__(self, *, wait_for_completion: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -60,11 +65,13 @@ class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, Publish
         """Do all that comes before the wait, then wait."""
         from tuneway.steps import asked_training
 
-        self._budget()  # a wrong time-out is refused before anything is sent
+        self.check_wait()  # what is wrong in it is refused before anything is sent
         self._check_that_it_waits()
         known = self.go_on(client, context)
         if known is None:
-            known = self.start(client, asked_training(self.training(context)), context, **self.registration())
+            asked = asked_training(self.training(context))
+            asked = asked._replace(what=self._located(asked.what))
+            known = self.start(client, asked, context, **self.registration())
         self._known = known
         self.describe_inputs(known)
         if not self.wait_for_completion:
@@ -73,15 +80,24 @@ class OneStepOperator(DataOperator, WaitingOperator, SubmittingOperator, Publish
         context["ti"].xcom_push(key=ASKED, value=known)
         return self.await_job(client, context, known["job_id"])
 
-    def _check_that_it_waits(self) -> None:
-        if self.name is not None and not self.wait_for_completion:
-            from tuneway.errors import InvalidSpec
+    def _located(self, what: Recipe | JobSpec) -> Recipe | JobSpec:
+        """What to train, with its data to be read."""
+        given = {name: data for name in DATA if (data := getattr(what, name, None)) is not None}
+        found = dict(zip(given, self.located(*given.values()), strict=True))
+        moved = {name: data for name, data in found.items() if data is not given[name]}
+        return what.model_copy(update=moved) if moved else what
 
-            raise InvalidSpec(
-                "wait_for_completion: a model can't be registered before its job has ended",
-                field="wait_for_completion",
-                hint="Leave out the name, and register in a step after the sensor.",
-            )
+    def _check_that_it_waits(self) -> None:
+        if self.wait_for_completion or (self.name is None and self.report_to is None):
+            return
+        from tuneway.errors import InvalidSpec
+
+        what = "a model can't be registered" if self.name is not None else "a report can't be written"
+        raise InvalidSpec(
+            f"wait_for_completion: {what} before its job has ended",
+            field="wait_for_completion",
+            hint="Leave out name and report_to; register in a step after the sensor.",
+        )
 
     def created(self, ti: Any) -> Any:
         """What was asked for, and what is known of the job: kept over a deferral."""
@@ -118,8 +134,8 @@ class FineTuneOperator(OneStepOperator):
         fields: The other fields of `tuneway.Recipe`: `method`, `suffix`, `seed`, `metadata`, `integrations`,
             `hyperparameters`, `extra_body`.
 
-    All of them are template fields. For the other arguments see `SubmittingOperator`, `WaitingOperator` and
-    `PublishingOperator`.
+    All of them are template fields. For the other arguments see `SubmittingOperator`, `WaitingOperator`,
+    `PublishingOperator` and, for `data_conn_id`, `DataOperator`.
     """
 
     template_fields: Sequence[str] = (*OneStepOperator.template_fields, *FIELDS)
@@ -134,4 +150,4 @@ class FineTuneOperator(OneStepOperator):
     def training(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """The fields, as they are after rendering."""
         given = fields_of(self, FIELDS)
-        return given | {name: data_of(given[name]) for name in DATA if name in given}
+        return given | {name: revealed(given[name]) for name in DATA if name in given}

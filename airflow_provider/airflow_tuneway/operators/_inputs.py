@@ -6,17 +6,14 @@ URLs with secrets are kept in a `HiddenData`, which shows a description of itsel
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import BaseOperator
 
 from airflow_tuneway._literals import is_literal
+from airflow_tuneway._places import located
 from airflow_tuneway.operators._early import DATA
-
-# of other stores' URLs, what stands before an @ isn't the name of a connection
-_BY_CONNECTION = re.compile(r"(s3[an]?|gc?s)://[^/@:?#]+@[^/@]+/")
 
 
 class HiddenData:
@@ -49,22 +46,28 @@ def revealed(value: Any) -> Any:
     return {key: revealed(item) for key, item in value.items()} if type(value) is dict else value
 
 
-def data_of(value: Any) -> Any:
-    """The data of a step. A URL with the name of a connection, as Airflow writes it, is opened by that connection."""
-    data = revealed(value)
-    if isinstance(data, str) and _BY_CONNECTION.match(data):
-        from airflow.sdk import ObjectStoragePath
-
-        return ObjectStoragePath(data)
-    return data
-
-
 class DataOperator(BaseOperator):
-    """A step that is given training and validation data, or only has room for them."""
+    """A step that is given training and validation data, or only has room for them.
+
+    Args:
+        data_conn_id: The Airflow connection by which data at a URL is opened, such as `s3://bucket/train.jsonl`: with
+            the store's provider, when the task runs. Without it, `s3` takes `aws_default` and `gs` takes
+            `google_cloud_default` if they are there, and else what the environment has.
+    """
+
+    template_fields: Sequence[str] = ("data_conn_id",)
+
+    def __init__(self, *, data_conn_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.data_conn_id = data_conn_id
+
+    def located(self, *given: Any) -> list[Any]:
+        """Training and validation data, to be read: rows as they are, URLs with their connection."""
+        return located([revealed(data) for data in given], self.data_conn_id)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in DATA:
-            value = _hidden(value)
+            value = hidden(value)
             if isinstance(value, HiddenData):
                 self.overwrite_rtif_after_execution = True  # then rows and hash are known
         super().__setattr__(name, value)
@@ -94,8 +97,8 @@ def with_rows_hidden(value: Any) -> Any:
     return HiddenData(value) if is_frame(value) else value
 
 
-def _hidden(value: Any) -> Any:
-    """Data that isn't to be stored, in a `HiddenData`; templates, outputs of other tasks and places as they are."""
+def hidden(value: Any) -> Any:
+    """Wrap what isn't to be stored in a `HiddenData`; templates, outputs of other tasks and places stay as they are."""
     if value is None or isinstance(value, HiddenData) or _is_plain(value) or _is_known_later(value):
         return value
     from tuneway.data import is_place

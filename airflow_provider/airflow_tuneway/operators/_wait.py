@@ -21,24 +21,30 @@ from airflow_tuneway._connection import poll_of
 from airflow_tuneway._errors import airflow_errors, refuse
 from airflow_tuneway._literals import is_mapped
 from airflow_tuneway._measures import Measures
+from airflow_tuneway._places import located
 from airflow_tuneway._runs import as_arguments, run_of
 from airflow_tuneway._telling import repeat_end
 from airflow_tuneway.hooks import FineTuningHook
 from airflow_tuneway.links import JOB_ID, store_job
 from airflow_tuneway.operators._base import JobOperator
-from airflow_tuneway.operators._early import check_wait_early
+from airflow_tuneway.operators._early import check_report_early, check_wait_early
 from airflow_tuneway.operators._ending import EndingOperator
+from airflow_tuneway.operators._inputs import hidden, revealed
 from tuneway._escape import one_line
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from tuneway import Client, Job, Requester
+    from tuneway.report import Place
 
 GRACE = timedelta(minutes=5)
 """How much later than our own deadline Airflow ends a deferral, in case no triggerer does."""
 
 LEAST_SECONDS = 0.001
+
+WAITING_FIELDS = ("timeout", "poll", "report_to")
+"""The arguments that are template fields."""
 
 
 class WaitingOperator(EndingOperator):
@@ -54,6 +60,11 @@ class WaitingOperator(EndingOperator):
         poll: How often to look: fields of `tuneway.Poll`, in place of those of the connection.
         poll_interval: Seconds between two looks; short for `poll={"minimum": s, "maximum": s}`. A job that says when
             it will be done is looked at less often until then.
+        report_to: Where the report of the training is written, if at all: a path, a URL of an object store such as
+            `s3://reports/{job_id}.html`, or an `ObjectStoragePath`. In a text, `{job_id}` is the job's id. A URL is
+            opened by `aws_default` or `google_cloud_default` if they are there, or by the connection that it names:
+            `s3://conn_id@reports/{job_id}.html`. A report that can't be written is told in the log, and fails
+            nothing.
     """
 
     def __init__(
@@ -64,6 +75,7 @@ class WaitingOperator(EndingOperator):
         cancel_on_timeout: bool = False,
         poll: Mapping[str, float] | None = None,
         poll_interval: float | None = None,
+        report_to: Place | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("multiple_outputs", True)
@@ -76,6 +88,12 @@ class WaitingOperator(EndingOperator):
         self.poll = poll_of(poll, poll_interval)
         if not is_mapped(self):
             check_wait_early(self.timeout, self.poll)
+            check_report_early(report_to)
+        self.report_to = report_to
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # a URL may have a secret, which Airflow is not to store
+        super().__setattr__(name, hidden(value) if name == "report_to" else value)
 
     def await_job(self, client: Client, context: Context, job_id: str) -> Any:
         """Wait: in the triggerer, or here."""
@@ -85,7 +103,7 @@ class WaitingOperator(EndingOperator):
         ti = context["ti"]
         self._job_id = job_id
         store_job(context, job_id, client.base_url, self.conn_id)
-        budget = self._budget()
+        budget = self.check_wait()
         token = WaitToken(job_id=job_id, deadline=None if budget is None else time.time() + budget)
         if self.deferrable and not _has_ended(client, job_id):
             from airflow_tuneway.triggers import TOLD, FineTuningJobTrigger
@@ -119,7 +137,7 @@ class WaitingOperator(EndingOperator):
             refuse(error, final=timed_out and self._time_is_up(context["ti"], event["job_id"]))
         try:
             with airflow_errors(), measures.span():
-                return self.done(context, cast("Job", job))
+                return self._finish(self.hook.client, context, cast("Job", job))
         finally:
             self.hook.close()
 
@@ -148,6 +166,15 @@ class WaitingOperator(EndingOperator):
             if self._time_is_up(ti, token.job_id):
                 raise AirflowFailException(f"{one_line(token.job_id)} didn't end in time, and was cancelled") from error
             raise
+        return self._finish(client, context, job)
+
+    def _finish(self, client: Client, context: Context, job: Job) -> Any:
+        """Write the report, if one is wanted, and make the step's output."""
+        if self.report_to is not None:
+            from tuneway.report import report_place, write_report_of
+
+            [place] = located([report_place(revealed(self.report_to), job.id)], None)
+            write_report_of(client.outcome(job, log=True, forgiving=True), place, self.log)
         return self.done(context, job)
 
     def _time_is_up(self, ti: Any, job_id: str) -> bool:
@@ -164,8 +191,12 @@ class WaitingOperator(EndingOperator):
             raise AirflowException(f"{one_line(job_id)} didn't end in time, and can't be cancelled: {error}") from error
         return job is not None and job.phase is not Phase.SUCCEEDED
 
-    def _budget(self) -> float | None:
-        """Seconds to wait."""
+    def check_wait(self) -> float | None:
+        """Check how the job is waited for; gives the seconds to wait."""
+        if self.report_to is not None:
+            from tuneway.report import check_report_place
+
+            check_report_place(revealed(self.report_to), field="report_to")
         given = [_seconds(self.timeout)] if self.timeout is not None else []
         if self.execution_timeout is not None:
             given.append(self.execution_timeout.total_seconds())
@@ -186,7 +217,7 @@ class WaitForFineTuningJobOperator(WaitingOperator, JobOperator):
         job: The output of the step that created it, or its id.
     """
 
-    template_fields: Sequence[str] = (*JobOperator.template_fields, "timeout", "poll")
+    template_fields: Sequence[str] = (*JobOperator.template_fields, *WAITING_FIELDS)
 
     def work(self, client: Client, context: Context) -> Any:
         """Wait."""

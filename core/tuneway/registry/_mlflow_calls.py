@@ -28,6 +28,15 @@ _NOT_NOW = {
 _NO_ENTRY = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
 # MLflow sets a tag or an alias by a read and an insert. If two processes do so at once, one fails; a retry succeeds.
 _RACE, _SETS = re.compile(r"IntegrityError|UniqueViolation|[Dd]uplicate key"), 5
+# The number of the advisory lock in PostgreSQL: the first bytes of the SHA-256 of "tuneway".
+_LOCK = 1629218630
+_DRIVERS = {
+    "psycopg": "psycopg[binary]",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+    "pymysql": "pymysql",
+    "pyodbc": "pyodbc",
+}
 MISSING, EXISTS = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
 
 
@@ -85,9 +94,11 @@ class Calls:
             with _alone(target):
                 return tracking.MlflowClient(tracking_uri=target, registry_uri=target)
         except ImportError as error:
+            driver = _DRIVERS.get(error.name or "")
+            needed = "its database's driver" if driver else "MLflow's client"
             raise RegistryError(
-                f"{self.uri} needs MLflow's client: {error}",
-                hint="Install it: pip install 'tuneway[mlflow]'.",
+                f"{self.uri} needs {needed}: {error}",
+                hint=f"Install it: pip install '{driver or 'tuneway[mlflow]'}'.",
                 registry=self.uri,
             ) from None
         except Exception as error:  # noqa: BLE001 - see __call__
@@ -106,18 +117,34 @@ class Calls:
         return RegistryError(text, code=code, registry=self.uri)
 
 
+def _alone(target: str) -> contextlib.AbstractContextManager[None]:
+    """Lock a database while it is opened. If two processes initialise an empty one at once, one of them fails.
+
+    An SQLite file then stays broken.
+    """
+    if target.startswith("sqlite:///"):
+        return _file_locked(Path(target.removeprefix("sqlite:///")))
+    return _postgresql_locked(target) if target.startswith("postgresql") else contextlib.nullcontext()
+
+
 @contextlib.contextmanager
-def _alone(target: str) -> Iterator[None]:
-    """Lock an SQLite file while it is opened. If two processes initialise an empty file at once, it stays broken."""
-    path = target.removeprefix("sqlite:///")
+def _file_locked(path: Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
-        if path != target:
-            # some systems and folders have no locks; then the file is opened without one
-            with contextlib.suppress(ImportError, OSError):
-                fcntl = importlib.import_module("fcntl")
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-                lock = held.enter_context(Path(f"{path}.lock").open("w", encoding="utf-8"))
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        # some systems and folders have no locks; then the file is opened without one
+        with contextlib.suppress(ImportError, OSError):
+            fcntl = importlib.import_module("fcntl")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context(Path(f"{path}.lock").open("w", encoding="utf-8"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _postgresql_locked(target: str) -> Iterator[None]:
+    sql = importlib.import_module("sqlalchemy")
+    # the end of the transaction releases the lock: a pool between here and the database may keep the connection
+    with sql.create_engine(target, poolclass=sql.NullPool).begin() as connection:
+        connection.execute(sql.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
         yield
 
 

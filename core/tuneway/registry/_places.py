@@ -23,7 +23,8 @@ def open_registry(uri: str | None = None, *, busy_timeout: float = BUSY_SECONDS)
 
     Args:
         uri: `sqlite:///models.db` (a relative path), `sqlite:////data/models.db` (an absolute path),
-            `mlflow:https://tracking.example` or `mlflow:sqlite:///mlflow.db`. The default is `default_uri()`.
+            `mlflow:https://tracking.example`, or a database that MLflow uses directly:
+            `mlflow:postgresql://user@host/database`, `mlflow:sqlite:///mlflow.db`. The default is `default_uri()`.
         busy_timeout: The seconds to wait while another process writes; for SQLite only.
     """
     return Registry(_backend(uri or default_uri(), busy_timeout))
@@ -93,7 +94,10 @@ def _invalid_uri() -> InvalidSpec:
     return InvalidSpec(
         "this is not the URI of a registry",
         field="registry",
-        hint="Write sqlite:///models.db, sqlite:////absolute/models.db, mlflow:https://… or mlflow:sqlite:///…",
+        hint=(
+            "Write sqlite:///models.db, sqlite:////absolute/models.db, mlflow:https://…, mlflow:postgresql://… "
+            "or mlflow:sqlite:///…"
+        ),
     )
 
 

@@ -6,7 +6,7 @@ from tuneway.report._inputs import Report, SampleAnswer
 from tuneway.report._page import render_html
 from tuneway.report._svg import curve_svg
 from tuneway.report._terminal import sparkline, terminal_curve
-from tuneway.report._writing import KINDS, Place, check_report_place, write_report
+from tuneway.report._writing import KINDS, Place, check_report_place, report_place, write_report, write_report_of
 
 __all__ = [
     "KINDS",
@@ -19,7 +19,9 @@ __all__ = [
     "data_uri",
     "gather",
     "render_html",
+    "report_place",
     "sparkline",
     "terminal_curve",
     "write_report",
+    "write_report_of",
 ]

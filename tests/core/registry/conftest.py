@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import time
@@ -13,6 +14,7 @@ from functools import partial
 
 import httpx
 import pytest
+from support.postgres import new_database, programs, running_postgres
 from support.registries import make_record
 from support.stack import free_port
 
@@ -28,6 +30,7 @@ BACKENDS = [
     "sqlite",
     pytest.param("mlflow database", marks=needs_mlflow),
     pytest.param("mlflow server", marks=[needs_mlflow, pytest.mark.slow]),
+    pytest.param("mlflow postgresql", marks=[needs_mlflow, pytest.mark.slow]),
 ]
 
 SERVER_STARTS_IN = 60
@@ -88,11 +91,28 @@ def mlflow_database(tmp_path_factory):
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
 
 
+@pytest.fixture(scope="session")
+def postgres():
+    """A real PostgreSQL."""
+    if programs() is None:
+        pytest.skip("no PostgreSQL here: there is no initdb (Debian: postgresql)")
+    pytest.importorskip("psycopg")
+    with running_postgres(programs()) as place:
+        yield place
+
+
 @pytest.fixture(params=BACKENDS)
 def uri(request, tmp_path):
     """The address of an empty registry, or of a shared one: names keep tests apart."""
+    if request.param == "new mlflow database":
+        return f"mlflow:sqlite:///{tmp_path}/mlflow.db"
+    if request.param == "new mlflow postgresql":
+        name = f"tuneway_{secrets.token_hex(4)}"
+        return f"mlflow:postgresql+psycopg://{new_database(request.getfixturevalue('postgres'), name)}"
     if request.param == "mlflow database":
         return f"mlflow:{request.getfixturevalue('mlflow_database')}"
+    if request.param == "mlflow postgresql":
+        return f"mlflow:postgresql+psycopg://{request.getfixturevalue('postgres')}"
     if request.param == "mlflow server":
         return f"mlflow:{request.getfixturevalue('mlflow_server')}"
     return f"sqlite:///{tmp_path}/models.db"

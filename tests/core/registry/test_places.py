@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from support.registries import make_record
 
-from tuneway.errors import InvalidSpec
+from tuneway.errors import InvalidSpec, RegistryError
 from tuneway.registry import default_uri, open_registry, own_file_warning
 
 
@@ -85,3 +86,19 @@ def test_the_default_registry_is_a_file_of_one_machine_wherever_its_folder_is(mo
     monkeypatch.delenv("TUNEWAY_REGISTRY_URI", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", "/elsewhere")
     assert "/elsewhere/tuneway/models.db" in str(own_file_warning(None, setting="it"))
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [("psycopg", "pip install 'psycopg[binary]'"), ("psycopg2", "pip install 'psycopg2-binary'")],
+)
+def test_a_database_whose_driver_is_missing_names_the_driver(monkeypatch, module, package):
+    for needed in ("mlflow", "sqlalchemy"):
+        pytest.importorskip(needed)
+    monkeypatch.setitem(sys.modules, module, None)
+
+    with pytest.raises(RegistryError, match="database's driver") as caught:
+        open_registry(f"mlflow:postgresql+{module}://ann:hunter2@127.0.0.1/models")
+
+    assert package in caught.value.hint
+    assert "hunter2" not in str(caught.value)

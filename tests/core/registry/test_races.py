@@ -55,3 +55,10 @@ def test_processes_that_promote_at_once_agree_on_the_champion(uri, name, rounds)
     assert registry.aliases(name) == moved[-1].moves
     # whoever asks MLflow itself hears the same
     assert open_registry(uri).get(f"{name}@champion").version == moved[-1].version
+
+
+@pytest.mark.parametrize("uri", ["new mlflow database", "new mlflow postgresql"], indirect=True)
+def test_processes_that_open_an_empty_database_at_once_all_register(uri, name):
+    answers = at_once(register_rounds, [(uri, name, [str(process)]) for process in range(PROCESSES)])
+
+    assert sorted(version for answer in answers for version, _ in answer) == [1, 2, 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 from support.reports import full_report
 
 from tuneway.errors import InvalidSpec
-from tuneway.report import check_report_place, write_report
+from tuneway.flows import Trained
+from tuneway.outcome import Outcome
+from tuneway.report import check_report_place, report_place, write_report, write_report_of
 
 REPORT = full_report("router")
 
@@ -43,6 +46,26 @@ def test_a_report_is_written_to_a_path_that_opens_itself():
 def test_a_place_may_name_the_job(tmp_path):
     shown = write_report(full_report("ft/job 1"), f"{tmp_path}/{{job_id}}.html")
     assert [str(path) for path in tmp_path.iterdir()] == [shown]
+
+
+@pytest.mark.parametrize(
+    ("to", "named"), [("{job_id}.html", "ft%2Fjob%201.html"), (Path("{job_id}"), Path("{job_id}"))]
+)
+def test_only_in_a_text_the_jobs_id_is_put_in(to, named):
+    assert report_place(to, "ft/job 1") == named
+
+
+@pytest.mark.parametrize(("folder", "written"), [("", True), ("nowhere", False)])
+def test_a_report_beside_a_training_is_told_in_the_log_and_fails_nothing(tmp_path, caplog, folder, written):
+    place = tmp_path / folder / "page.html"
+    outcome = Outcome(trained=Trained(job=REPORT.job), service_url="http://127.0.0.1:9/v1")
+    caplog.set_level("INFO")
+
+    where = write_report_of(outcome, place, logging.getLogger(__name__))
+
+    assert where == (str(place) if written else None)
+    assert place.exists() == written
+    assert (f"is written to {place}" if written else f"There is no report: {place} can't be written") in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ CORE = Package(
         "dataset": frozenset({"splintr"}),
         "dialects": frozenset({"azure"}),
         "drivers": frozenset({"anyio", "httpcore"}),
-        "registry": frozenset({"mlflow"}),
+        "registry": frozenset({"mlflow", "sqlalchemy"}),
         "report": frozenset({"resvg_py"}),
     },
 )

@@ -80,6 +80,21 @@ with DAG("stuck_in_its_settle_window", start_date=START, schedule=None):
 with DAG("never_reused", start_date=START, schedule=None, default_args=RETRIED):
     FineTuneOperator(**TUNE, reuse="never", deferrable=True, timeout=120)
 
+with DAG("many_files", start_date=START, schedule=None):
+
+    @task
+    def files():
+        """Give the training files, in the order of their names."""
+        return sorted(map(str, Path(DATA).with_name("many").glob("*.jsonl")))
+
+    of_any = {name: value for name, value in TUNE.items() if name != "training_data"}
+    mapped = FineTuneOperator.partial(**of_any, conn_id="settled", wait_for_completion=False)
+    mapped.expand(training_data=files())
+
+with DAG("repeated", start_date=START, schedule=None):
+    mapped = FineTuneOperator.partial(**TUNE, conn_id="settled", wait_for_completion=False)
+    mapped.expand(key=["first", "second", "third"])
+
 with DAG("with_lineage", start_date=START, schedule=None) as with_lineage:
     RegisterModelOperator(task_id="register", job="{{ dag_run.conf['job'] }}", name="told-of")
 if find_spec("airflow.providers.openlineage"):
