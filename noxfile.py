@@ -37,6 +37,7 @@ TRAIN = [
         "trainers/test_hf_batches.py",
         "trainers/test_hf_preparing.py",
         "trainers/test_hf_training.py",
+        "trainers/test_hf_memory.py",
         "trainers/test_hf_sampling.py",
         "test_hf.py",
         "trainers/test_gguf_files.py",

@@ -8,7 +8,8 @@
   rises over the first tenth of the steps (at most 100), then falls linearly to 0.
 - `lora`: true; false trains all weights. `lora_r`: 16; the adapters' alpha is twice the rank.
 - `context_length`: the model's own. The end of longer examples is cut off.
-- `gradient_checkpointing`: "auto" switches it on when the memory doesn't suffice without it.
+- `gradient_checkpointing`: "auto" switches it on when the estimate of `memory`, or what happens later, says that the
+  memory doesn't suffice without it.
 - dpo: `beta` is 0.1.
 - reinforcement: `compute_multiplier` is 1, which means 8 answers to each question; `eval_interval` is the steps of an
   epoch; `eval_samples` is 1; `reasoning_effort` sets the longest answer: low 128 tokens, default 256, medium 512,

@@ -131,14 +131,19 @@ def load_to_tune(base: Base, start: Path | None, settings: Mapping[str, Any], se
         on_base = False
     elif not isinstance(model, PeftModel):
         torch.manual_seed(seed)
-        rank = settings["lora_r"]
-        adapter = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-        with peft_s_own_warnings_ignored():
-            model = get_peft_model(model, adapter)
-        # by the last parts of their names, sorted: the file is the same every time, and other programs can read it
-        found = model.peft_config["default"].target_modules
-        model.peft_config["default"].target_modules = sorted({name.rpartition(".")[2] for name in found})
+        model = with_adapter(model, settings["lora_r"])
     return _whole(model, base, device, on_base=on_base)
+
+
+def with_adapter(model: Any, rank: int) -> PeftModel:
+    """The model with a new adapter of random weights."""
+    adapter = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    with peft_s_own_warnings_ignored():
+        made = get_peft_model(model, adapter)
+    # by the last parts of their names, sorted: the file is the same every time, and other programs can read it
+    config: Any = made.peft_config["default"]
+    config.target_modules = sorted({name.rpartition(".")[2] for name in config.target_modules})
+    return made
 
 
 def load_for_answers(base: Base, folder: Path | None) -> tuple[Tuned, int]:

@@ -97,6 +97,8 @@ class RowsPart:
 class PreparedRows:
     """The examples of rows, in a folder that `RowsPart.finish` completed.
 
+    `longest` is the number of tokens of the longest example, `most_examples` the largest number of them in a row.
+
     Raises:
         ValueError: The folder was made from something else, or is damaged.
         OSError: It can't be read.
@@ -116,6 +118,8 @@ class PreparedRows:
         self._positions = rows[:, 1].copy()
         self._ends = np.cumsum(examples[:, 0])
         self._lost = examples[:, 1].copy()
+        self.longest = int(examples[:, 0].max(initial=0))
+        self.most_examples = int(rows[:, 0].max(initial=0))
 
     def __len__(self) -> int:
         return len(self._positions)

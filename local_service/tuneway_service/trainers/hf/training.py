@@ -12,8 +12,10 @@ import torch
 
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway_service.trainers.base import CheckpointDue, Progress, Remark, Step
-from tuneway_service.trainers.hf.hyperparameters import base_rate, rate_at
-from tuneway_service.trainers.hf.models import export, load_to_tune, written_whole
+from tuneway_service.trainers.hf.free import free_memory
+from tuneway_service.trainers.hf.hyperparameters import ANSWER_TOKENS, base_rate, group_size, rate_at
+from tuneway_service.trainers.hf.memory import SHORT, DoesNotFit, LargestRows, checked, forecast, remark
+from tuneway_service.trainers.hf.models import best_device, export, half, load_to_tune, written_whole
 from tuneway_service.trainers.hf.preference import HfPreference
 from tuneway_service.trainers.hf.preparing import Preparer
 from tuneway_service.trainers.hf.reinforcement import HfReinforcement
@@ -47,6 +49,11 @@ class HfTraining:
         settings = run.hyperparameters
         self._base = base
         self._run = run
+        device = best_device()
+        # before the weights are loaded, which takes memory
+        free, need = free_memory(device), forecast(base.folder(), settings, kind=device.type, half=half(device))
+        if need is not None:
+            checked(need, LargestRows(1, SHORT), free)
         self._tuned: Tuned = load_to_tune(base, run.base, settings, run.seed)
         self._tuned.ranks = run.ranks
         # a job of an earlier version has no such setting
@@ -54,6 +61,9 @@ class HfTraining:
         self._tuned.room = Room(self._tuned.model, self._tuned.device.type, checkpointing)
         self._tuned.model.train()
         self._objective: HfObjective = self._make_objective()
+        if need is not None and (plan := checked(need, self._largest(), free)):
+            self._tuned.room.begin(plan.room, checkpointing=plan.checkpointing)
+            run.tell(remark(plan, free))
         self._batch_size: int = settings["batch_size"]
         self._steps_per_epoch = math.ceil(len(self._objective.train) / self._batch_size)
         self.total_steps = self._steps_per_epoch * int(settings["n_epochs"])
@@ -78,6 +88,17 @@ class HfTraining:
         if run.method == "reinforcement":
             return HfReinforcement(*rows, run=run)
         return HfSupervised(*rows)
+
+    def _largest(self) -> LargestRows:
+        """The largest of what is computed as a whole: two answers of dpo, or a question and its answer."""
+        settings, train = self._run.hyperparameters, self._objective.train
+        batch: int = settings["batch_size"]
+        if self._run.method == "dpo":
+            return LargestRows(2, train.longest, batch)
+        if self._run.method == "reinforcement":
+            longest = train.longest + ANSWER_TOKENS[settings["reasoning_effort"]]
+            return LargestRows(1, longest, batch * group_size(settings["compute_multiplier"]))
+        return LargestRows(1, train.longest, batch * train.most_examples)
 
     @property
     def trained_tokens(self) -> int:
@@ -234,6 +255,8 @@ def _memory(run: TrainingRun) -> Iterator[None]:
     """Replace the libraries' out-of-memory errors by a `MemoryError` that says what to change."""
     try:
         yield
+    except DoesNotFit:
+        raise  # it says so itself
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
