@@ -21,7 +21,11 @@ BEGIN, END = "<!-- memory: scripts/memory_table.py -->", "<!-- memory ends -->"
 BATCH = 32
 LENGTHS = (1024, 4096)
 GPUS = (24, 48, 80)
-METHODS = {"LoRA": True, "all weights": False}
+METHODS: dict[str, dict[str, Any]] = {
+    "LoRA": {"lora": True},
+    "LoRA, 4 bits": {"lora": True, "quantization": "4bit"},
+    "all weights": {"lora": False},
+}
 MODELS: dict[str, dict[str, Any]] = {
     "0.14 billion": {
         "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
@@ -55,8 +59,8 @@ def lines_of(model: str) -> list[list[str]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         LlamaConfig(**MODELS[model], max_position_embeddings=max(LENGTHS)).save_pretrained(folder)
-        for method, lora in METHODS.items():
-            need = Forecast(folder, {"lora": lora, "lora_r": 16}, kind="cuda", half=True)
+        for method, settings in METHODS.items():
+            need = Forecast(folder, settings | {"lora_r": 16}, kind="cuda", half=True)
             for length in LENGTHS:
                 rows = LargestRows(1, length, BATCH)
                 least = [need_of(need, rows, checkpointing=on) for on in (False, True)]
@@ -69,7 +73,7 @@ def need_of(need: Forecast, rows: LargestRows, *, checkpointing: bool) -> int:
     """The bytes for one row at once."""
     parts = need.parts(rows, checkpointing=checkpointing)
     assert parts is not None
-    return need.weights + need.learning + parts.first
+    return need.weights + need.learning + parts.alone
 
 
 def fit(need: Forecast, rows: LargestRows, free: int) -> str:

@@ -93,6 +93,24 @@ def test_the_need_grows_with_the_rows_and_shrinks_with_gradient_checkpointing(fo
     assert found.parts(LargestRows(2, 256), checkpointing=False).first == pytest.approx(2 * plain.first, rel=0.05)
 
 
+def test_the_largest_layer_is_counted_where_something_is_learned(forecast):
+    few, every = (forecast().parts(LargestRows(1, 256, learned=n), checkpointing=False) for n in (8, None))
+    assert few.alone < 0.95 * every.alone
+    assert every.alone == every.first
+    assert (few.first, few.more) == (every.first, every.more)  # of many rows some learn at each place
+    assert few.fitting(few.alone) == 1
+    assert few.fitting(few.alone - 1) == 0
+    assert few.fitting(few.bytes(3)) == 3
+
+
+def test_the_rows_say_what_is_learned_from_them(start):
+    training, _ = start(24 * GIB)
+    dataset = training._objective.train
+    examples = [example for number in range(len(dataset)) for example in dataset[number]]
+    assert dataset.longest == max(map(len, examples))
+    assert dataset.most_learned == max(example.learned for example in examples)
+
+
 def test_a_device_that_computes_in_half_precision_needs_less(forecast):
     full, half = (forecast(half=half).parts(LargestRows(1, 256), checkpointing=False).first for half in (False, True))
     assert 0.4 * full < half < 0.9 * full
@@ -158,7 +176,7 @@ watcher.start()
 learn(1024)
 running = False
 watcher.join()
-print(structure.activations(2, 1024), most - before)
+print(structure.activations(2, 1024, 1024), most - before)
 """
 
 

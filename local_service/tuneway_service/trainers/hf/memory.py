@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tuneway_service.trainers.base import Remark
+from tuneway_service.trainers.hf import quantised
+from tuneway_service.trainers.hf.hyperparameters import ANSWER_TOKENS, group_size
 from tuneway_service.trainers.hf.room import AT_ONCE, ENOUGH
 from tuneway_service.trainers.hf.structure import Structure
 
@@ -37,32 +39,69 @@ class LargestRows:
         count: How many sequences it has.
         length: The tokens of each.
         batch: How many of them a step learns from.
+        learned: The tokens that are learned from each; None for all of them.
     """
 
     count: int
     length: int
     batch: int = 1
+    learned: int | None = None
 
     @property
     def tokens(self) -> int:
         """Its tokens."""
         return self.count * self.length
 
+    @property
+    def kept(self) -> int:
+        """At how many places the largest layer, the last one, is computed."""
+        return self.length if self.learned is None else min(self.length, self.count * self.learned)
+
+    def shortened(self, length: int) -> LargestRows:
+        """The same, cut off."""
+        return replace(self, length=length)
+
+
+def largest_rows(
+    method: str, settings: Mapping[str, Any], longest: int, *, learned: int | None = None, examples: int = 1
+) -> LargestRows:
+    """The largest of what a method computes as a whole: two answers of dpo, or a question and its answer.
+
+    Args:
+        method: The method.
+        settings: The hyperparameters.
+        longest: The tokens of the longest example.
+        learned: The tokens that are learned from an example at the most; None if it isn't known.
+        examples: How many examples a row has at the most.
+    """
+    batch: int = settings["batch_size"]
+    if method == "dpo":
+        return LargestRows(2, longest, batch, learned)
+    if method == "reinforcement":
+        answer = ANSWER_TOKENS[settings["reasoning_effort"]]
+        return LargestRows(1, longest + answer, batch * group_size(settings["compute_multiplier"]), answer)
+    return LargestRows(1, longest, batch * examples, learned)
+
 
 @dataclass(frozen=True)
 class Parts:
-    """What it takes to compute the first of `LargestRows`, and each one more beside it."""
+    """The bytes to compute one of `LargestRows`, the first of several, and each one more beside it.
 
+    Several together learn at more places than each alone.
+    """
+
+    alone: int
     first: int
     more: int
 
     def fitting(self, space: float) -> int:
         """How many fit."""
-        return 0 if space < self.first else 1 + int((space - self.first) // max(1, self.more))
+        several = 1 + int((space - self.first) // max(1, self.more))
+        return max(several, int(space >= self.alone))
 
     def bytes(self, count: int) -> int:
         """The bytes of so many."""
-        return self.first + (count - 1) * self.more
+        return self.alone if count == 1 else self.first + (count - 1) * self.more
 
 
 @dataclass(frozen=True)
@@ -106,7 +145,7 @@ class Forecast:
         self._settings = settings
         self._kind = kind
         self._half = half
-        self._parts: dict[tuple[int, int, bool], Parts | None] = {}
+        self._parts: dict[tuple[int, int, int, bool], Parts | None] = {}
 
     @cached_property
     def _structure(self) -> Structure:
@@ -129,7 +168,7 @@ class Forecast:
 
     def parts(self, rows: LargestRows, *, checkpointing: bool) -> Parts | None:
         """What it takes to compute rows; None if the model has no gradient checkpointing."""
-        key = (rows.count, rows.length, checkpointing)
+        key = (rows.count, rows.length, rows.kept, checkpointing)
         if key not in self._parts:
             structure = self._checkpointed if checkpointing else self._structure
             self._parts[key] = None if structure is None else _measured(structure, rows)
@@ -165,19 +204,19 @@ class Forecast:
         used = min(count, rows.batch)
         return MemoryPlan(room, used * rows.tokens, checkpointing, self.weights, self.learning, parts.bytes(used))
 
+    def least(self, rows: LargestRows) -> int:
+        """The bytes with which rows can be computed, one at once."""
+        parts = [self.parts(rows, checkpointing=checkpointing) for checkpointing in (False, True)]
+        return self.weights + self.learning + min(found.alone for found in parts if found is not None)
+
     def refusal(self, rows: LargestRows, free: int) -> str:
         """What to say of a training that doesn't fit: what it needs, and the changes with which it fits."""
-        needs = [
-            self.weights + self.learning + parts.first
-            for checkpointing in (False, True)
-            if (parts := self.parts(rows, checkpointing=checkpointing)) is not None
-        ]
         changes = list(self._changes(rows, free))
         what = "one row of" if rows.count == 1 else f"{rows.count} rows together, each of"
         advice = f"It fits with {', or with '.join(changes)}." if changes else "No setting makes it fit."
         return (
-            f"The training needs about {gib(min(needs))} of memory to learn from {what} {rows.length:,} tokens, and"
-            f" {gib(free)} are free. {advice} A smaller model or more memory helps as well."
+            f"The training needs about {gib(self.least(rows))} of memory to learn from {what} {rows.length:,} tokens,"
+            f" and {gib(free)} are free. {advice} A smaller model or more memory helps as well."
         )
 
     def _changes(self, rows: LargestRows, free: int) -> Iterator[str]:
@@ -186,17 +225,15 @@ class Forecast:
             changes.append({"gradient_checkpointing": "auto"})
         if not self._settings["lora"]:
             changes.append({"lora": True})
-        if len(changes) > 1:
-            changes.append(changes[0] | changes[1])
+        elif not quantised.is_asked(self._settings) and quantised.is_installed():
+            changes.append({"quantization": quantised.FOUR_BITS})
+        together = dict(pair for change in changes for pair in change.items())
         found = [change for change in changes if self._with(change).plan(rows, free)]
+        if not found and len(changes) > 1 and self._with(together).plan(rows, free):
+            found.append(together)
         yield from (_written(change) for change in found)
-        if found:
-            return
-        easiest = changes[-1] if changes else {}
-        other = self._with(easiest)
-        shorter = other.longest(rows, free)
-        if shorter:
-            yield _written(easiest | {"context_length": shorter})
+        if not found and (shorter := self._with(together).longest(rows, free)):
+            yield _written(together | {"context_length": shorter})
 
     def _with(self, changes: Mapping[str, Any]) -> Forecast:
         return Forecast(self._folder, {**self._settings, **changes}, kind=self._kind, half=self._half)
@@ -207,18 +244,19 @@ class Forecast:
         for checkpointing in (False, True):
             parts = self.parts(rows, checkpointing=checkpointing)
             if parts is not None:
-                share = (free - self.weights - self.learning) / parts.first
+                share = (free - self.weights - self.learning) / parts.alone
                 most = max(most, min(rows.length - 1, int(share * rows.length)))
         for length in range(most // SHORT * SHORT, 0, -SHORT):
-            if self.plan(LargestRows(rows.count, length, rows.batch), free):
+            if self.plan(rows.shortened(length), free):
                 return length
         return 0
 
 
 def _measured(structure: Structure, rows: LargestRows) -> Parts:
     # the optimiser's step, which comes after, needs a copy of what it trains
-    one, two = (structure.activations(rows.count * times, rows.length) for times in (1, 2))
-    return Parts(max(one, structure.trained), two - one)
+    alone = structure.activations(rows.count, rows.length, rows.kept)
+    one, two = (structure.activations(rows.count * times, rows.length, rows.length) for times in (1, 2))
+    return Parts(max(alone, structure.trained), max(one, structure.trained), two - one)
 
 
 def _written(changes: Mapping[str, Any]) -> str:
@@ -250,7 +288,7 @@ def forecast(folder: Path, settings: Mapping[str, Any], *, kind: str, half: bool
 
 def _runs(structure: Structure) -> bool:
     try:
-        structure.activations(1, SHORT)
+        structure.activations(1, SHORT, SHORT)
     except Exception:  # noqa: BLE001 - as in `forecast`
         traceback.print_exc()
         return False

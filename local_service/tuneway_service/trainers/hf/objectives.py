@@ -123,6 +123,11 @@ class HfDataset(Generic[T]):
         return self._prepared.longest
 
     @property
+    def most_learned(self) -> int:
+        """The largest number of tokens that is learned from an example."""
+        return self._prepared.most_learned
+
+    @property
     def most_examples(self) -> int:
         """The largest number of examples that a row has."""
         return self._prepared.most_examples

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForCausalLM
 from trl.trainer.utils import selective_log_softmax
 
+from tuneway_service.trainers.hf import quantised
 from tuneway_service.trainers.hf.models import Tuned, with_adapter
 from tuneway_service.trainers.hf.room import switch_on_checkpointing
 
@@ -43,6 +45,7 @@ class Structure:
         kind = torch.bfloat16 if half and settings["lora"] else torch.float32
         with META:
             self._model = AutoModelForCausalLM.from_config(config, dtype=kind)
+            self._rounded = _rounded(self._model) if quantised.is_asked(settings) else []
             if settings["lora"]:
                 self._model = with_adapter(self._model, settings["lora_r"])
         self._model.train()
@@ -52,7 +55,10 @@ class Structure:
     @property
     def weights(self) -> int:
         """The bytes of all weights."""
-        return sum(int(tensor.nbytes) for tensor in self._tensors())
+        whole = sum(int(tensor.nbytes) for tensor in self._tensors())
+        return whole - sum(
+            int(weight.nbytes) - int(weight.numel() * quantised.BYTES_PER_WEIGHT) for weight in self._rounded
+        )
 
     @property
     def trained(self) -> int:
@@ -67,19 +73,32 @@ class Structure:
         """Compute with gradient checkpointing from now on; False if the model has none."""
         return switch_on_checkpointing(self._model)
 
-    def activations(self, rows: int, length: int) -> int:
-        """The bytes that it takes to learn from rows of this length at once, besides weights and their gradients."""
+    def activations(self, rows: int, length: int, kept: int) -> int:
+        """The bytes that it takes to learn from rows at once, besides weights and their gradients.
+
+        Args:
+            rows: How many rows.
+            length: The tokens of each.
+            kept: At how many places something is learned.
+        """
         for weight in self._trained:
             weight.grad = torch.zeros_like(weight)
         known = [*self._tensors(), *(weight.grad for weight in self._trained if weight.grad is not None)]
         ids = torch.zeros((rows, length), dtype=torch.int64, device=META)
         with _as_on_the_device(half=self.half), Living(known) as living:
-            logits = self._tuned.logits(ids, length)
-            loss = -selective_log_softmax(logits, ids).sum()
+            logits = self._tuned.logits(ids, kept)
+            loss = -selective_log_softmax(logits, ids[:, :kept]).sum()
             del logits
             loss.backward()
         self._model.zero_grad(set_to_none=True)
-        return int(living.most)
+        # a layer in 4 bits is computed with a copy in full size
+        return int(living.most) + max((int(weight.nbytes) for weight in self._rounded), default=0)
+
+
+def _rounded(model: Any) -> list[torch.Tensor]:
+    """The weights that bitsandbytes would round: all linear layers but the last one."""
+    last = model.get_output_embeddings()
+    return [part.weight for part in model.modules() if isinstance(part, nn.Linear) and part is not last]
 
 
 class Living(TorchDispatchMode):  # type: ignore[misc]  # the library has no types here

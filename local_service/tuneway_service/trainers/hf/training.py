@@ -13,8 +13,8 @@ import torch
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway_service.trainers.base import CheckpointDue, Progress, Remark, Step
 from tuneway_service.trainers.hf.free import free_memory
-from tuneway_service.trainers.hf.hyperparameters import ANSWER_TOKENS, base_rate, group_size, rate_at
-from tuneway_service.trainers.hf.memory import SHORT, DoesNotFit, LargestRows, checked, forecast, remark
+from tuneway_service.trainers.hf.hyperparameters import base_rate, rate_at
+from tuneway_service.trainers.hf.memory import SHORT, DoesNotFit, LargestRows, checked, forecast, largest_rows, remark
 from tuneway_service.trainers.hf.models import best_device, export, half, load_to_tune, written_whole
 from tuneway_service.trainers.hf.preference import HfPreference
 from tuneway_service.trainers.hf.preparing import Preparer
@@ -90,15 +90,10 @@ class HfTraining:
         return HfSupervised(*rows)
 
     def _largest(self) -> LargestRows:
-        """The largest of what is computed as a whole: two answers of dpo, or a question and its answer."""
-        settings, train = self._run.hyperparameters, self._objective.train
-        batch: int = settings["batch_size"]
-        if self._run.method == "dpo":
-            return LargestRows(2, train.longest, batch)
-        if self._run.method == "reinforcement":
-            longest = train.longest + ANSWER_TOKENS[settings["reasoning_effort"]]
-            return LargestRows(1, longest, batch * group_size(settings["compute_multiplier"]))
-        return LargestRows(1, train.longest, batch * train.most_examples)
+        train, run = self._objective.train, self._run
+        return largest_rows(
+            run.method, run.hyperparameters, train.longest, learned=train.most_learned, examples=train.most_examples
+        )
 
     @property
     def trained_tokens(self) -> int:
@@ -266,7 +261,6 @@ def _memory(run: TrainingRun) -> Iterator[None]:
             lower.append(f"lora_r (now {settings['lora_r']})")
         else:
             lower.insert(0, "what is trained: lora=true instead of all weights")
-        lower.append(f"batch_size (now {settings['batch_size']})")
         raise MemoryError(
             f"The training needs more memory than there is. Lower {', '.join(lower)}, or take a smaller model."
             f" ({str(error).splitlines()[0][:300]})"
