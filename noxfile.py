@@ -37,6 +37,9 @@ TRAIN = [
         "trainers/test_hf_batches.py",
         "trainers/test_hf_preparing.py",
         "trainers/test_hf_training.py",
+        "trainers/test_hf_memory.py",
+        "trainers/test_hf_quantised.py",
+        "test_memory_estimate.py",
         "trainers/test_hf_sampling.py",
         "test_hf.py",
         "trainers/test_gguf_files.py",
@@ -230,7 +233,7 @@ def install_trainer(session: nox.Session) -> None:
     """
     session.run("python", "scripts/install_pinned.py", "torch")
     wanted = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test", "train-test")
-    session.install("--quiet", "--editable", ".[local,train]", *wanted)
+    session.install("--quiet", "--editable", ".[local,train-4bit]", *wanted)
     session.run("python", "scripts/install_pinned.py", "smollm2")
 
 
@@ -365,6 +368,14 @@ def bench_gang(session: nox.Session) -> None:
     measure(session, "bench/bench_gang.py")
 
 
+@nox.session(venv_backend="venv")
+def bench_memory(session: nox.Session) -> None:
+    """The memory of a training with gradient checkpointing, beside the same without."""
+    install_trainer(session)
+    measure(session, "bench/bench_memory.py")
+
+
+@nox.session(venv_backend="venv")
 def bench_rows(session: nox.Session) -> None:
     """Preparing the rows of a job, beside the bare tokenizer."""
     install_trainer(session)

@@ -36,7 +36,7 @@ TOLD = HERE.parent / "docs" / "explanation" / "figures.md"
 NAMED = (
     *("tuneway", "httpx", "pydantic", "tenacity", "numpy", "starlette", "uvicorn", "matplotlib", "openai", "together"),
     *("apache-airflow", "apache-airflow-providers-openai", "prefect", "dagster", "mlflow-skinny"),
-    *("torch", "transformers", "peft", "trl", "ray"),
+    *("torch", "transformers", "peft", "trl", "bitsandbytes", "ray"),
     *("pandas", "polars", "pyarrow", "fsspec", "datasets"),
 )
 

@@ -89,6 +89,19 @@ class CreateJob(_Body):
         return wire
 
 
+class EstimateMemory(_Body):
+    """`POST /fine_tuning/memory`: a training of so many rows, the longest of which has so many tokens."""
+
+    model: Name
+    method: Annotated[Method | None, BeforeValidator(exact_method)] = None
+    rows: int = Field(ge=1)
+    longest_row: int = Field(ge=1)
+
+    def settled_method(self) -> dict[str, Any]:
+        """The method as JSON."""
+        return (self.method or Supervised()).model_dump(mode="json", exclude_none=True)
+
+
 class ExpiresAfter(_Body):
     """When a file expires."""
 

@@ -54,6 +54,7 @@ class Service:
         self.expiry = Expiry(self.database)
         # threads of their own: graders may be slow, and everything else needs threads too
         self.grading = anyio.CapacityLimiter(GRADINGS)
+        self.estimating = anyio.CapacityLimiter(1)
         self.sender = Sender(self.database, link_local=settings.link_local_webhooks)
         self.supervisor = Supervisor(
             self.database, executor or make_executor(settings), self.catalogue, settings, on_end=self.sender.wake

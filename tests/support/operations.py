@@ -200,6 +200,10 @@ ONE_TO_ONE = [
         theirs=lambda c: c.models.delete("ft:base:org:a:id"),
     ),
     Operation(
+        "models.memory", lambda c: c.models.memory("m", rows=9, longest_row=70, method={"type": "dpo"}), "POST",
+        "/fine_tuning/memory", {"model": "m", "rows": 9, "longest_row": 70, "method": {"type": "dpo"}},
+    ),
+    Operation(
         "ask", lambda c: c.ask("ft:base", MESSAGES, temperature=0), "POST", "/chat/completions",
         {"model": "ft:base", "messages": MESSAGES, "temperature": 0},
         theirs=lambda c: c.chat.completions.create(model="ft:base", messages=MESSAGES, temperature=0),

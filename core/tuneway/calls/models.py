@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from tuneway.calls._http import Call, Request, Response, bad_reply, reading, segment
-from tuneway.models import Deleted, Model, Page, page_of
+from tuneway.models import Deleted, MemoryEstimate, Model, Page, page_of
 
 
 def listing() -> Call[Page[Model]]:
@@ -22,6 +22,14 @@ def retrieve(model_id: str) -> Call[Model]:
 def delete(model_id: str) -> Call[Deleted]:
     """Delete a fine-tuned model."""
     return Call(Request("DELETE", f"/models/{segment(model_id)}"), reading(Deleted))
+
+
+def memory(
+    model_id: str, *, rows: int, longest_row: int, method: Mapping[str, Any] | None = None
+) -> Call[MemoryEstimate]:
+    """Ask a local service how much memory a training would need."""
+    body = {"model": model_id, "rows": rows, "longest_row": longest_row} | ({"method": method} if method else {})
+    return Call(Request("POST", "/fine_tuning/memory", json=body), reading(MemoryEstimate))
 
 
 class ChatAnswer(str):

@@ -16,10 +16,11 @@ from tuneway.cli._live import showing
 from tuneway.cli._output import Output
 from tuneway.cli._reading import DATA, RowOptions, ValidationData, validation_of
 from tuneway.cli._spec import Prices, read_json
-from tuneway.errors import InvalidInput
+from tuneway.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from tuneway.dataset import DatasetReport, Problem
+    from tuneway.models import MemoryEstimate
 
 TrainingData = Annotated[
     str | None, typer.Argument(metavar="DATA", help=f"The training data. {DATA}.", show_default=False)
@@ -164,10 +165,21 @@ def estimate(
         int | None, typer.Option(min=1, max=50, metavar="N", help="How often training goes over the data.")
     ] = None,
     prices: Prices = None,
+    service: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The address of a local service, which says how much memory the training needs there. Needs --model.",
+        ),
+    ] = None,
+    spec: Annotated[
+        Path | None,
+        typer.Option(metavar="JSON", help="With --service: a file with a job's `method`, as for `create`."),
+    ] = None,
     reading: RowOptions,
     output: Output,
 ) -> None:
-    """Estimate the tokens and the cost of a training.
+    """Estimate the tokens and the cost of a training, and on a local service its memory.
 
     Without a model, for every model whose price is known. Validation data costs nothing: what is split off isn't
     trained.
@@ -177,16 +189,25 @@ def estimate(
         tuneway estimate train.jsonl --validation-data 0.1
         tuneway estimate train.jsonl --model gpt-4o-mini --epochs 2
         tuneway estimate train.jsonl --model my-model --prices prices.json
+        tuneway estimate train.jsonl --model qwen --service http://127.0.0.1:8765/v1
     """
+    if service is not None and model is None:
+        raise InvalidInput("--service needs --model", hint="The memory depends on the model.")
+    if spec is not None and service is None:
+        raise InvalidInput("--spec needs --service", hint="Only the memory depends on the method.")
     report = _check(
         output, training_data, validation_data=validation_of(validation_data), model=model, n_epochs=epochs,
         prices=prices, **reading.fields(), **reading.checking(),
     )  # fmt: skip
     costs = list(_costs(report))
+    memory = _memory(report, service, read_json(spec, "--spec") if spec else {}) if service and model else None
     if output.json:
-        output.record(_counted(report) | report.model_dump(mode="json", include=_ESTIMATED) | {"costs": costs})
+        estimated = _counted(report) | report.model_dump(mode="json", include=_ESTIMATED) | {"costs": costs}
+        output.record(estimated | ({"memory": memory.model_dump(mode="json")} if memory else {}))
     else:
-        _print_estimate(report, costs, output, chosen=epochs is not None)
+        _print_estimate(report, costs, output, chosen=epochs is not None, local=memory is not None)
+        if memory is not None and memory.message:
+            output.result(f"{memory.message.rstrip('.')}.")
     if not report.ok:
         errors = count(sum(one.error_count for one in report.reports), "error")
         output.note(f"The data has {errors}: tuneway validate shows them.", style="yellow")
@@ -202,7 +223,27 @@ def _counted(report: DatasetReport) -> dict[str, Any]:
     return report.model_dump(mode="json", include=_COUNTED) | beside
 
 
-def _print_estimate(report: DatasetReport, costs: list[dict[str, Any]], output: Output, *, chosen: bool) -> None:
+def _memory(report: DatasetReport, service: str, spec: dict[str, Any]) -> MemoryEstimate:
+    """What a local service says of the memory that a training needs."""
+    from tuneway.client import Client
+    from tuneway.models import JobSpec
+
+    how = {name: spec[name] for name in ("method", "hyperparameters") if name in spec}
+    asked = JobSpec(model=report.model or "", training_file="-", **how)
+    wire = asked.to_wire().get("method") or {"type": "supervised", "supervised": {"hyperparameters": asked.requested}}
+    with Client(base_url=service) as client:
+        try:
+            return client.models.memory(
+                asked.model, rows=max(1, report.rows), longest_row=max(1, report.tokens.max), method=wire
+            )
+        except NotFound as error:
+            why = "only the local service, `tuneway serve`, does that"
+            raise InvalidInput(f"{service} doesn't estimate the memory of a training", hint=f"{why}.") from error
+
+
+def _print_estimate(
+    report: DatasetReport, costs: list[dict[str, Any]], output: Output, *, chosen: bool, local: bool
+) -> None:
     from tuneway.cli._wording import summary
 
     for one in report.reports:
@@ -214,7 +255,7 @@ def _print_estimate(report: DatasetReport, costs: list[dict[str, Any]], output: 
         output.result("")
         rows = [(one["model"], money(one["usd_per_million"]), money(one["usd"])) for one in costs]
         output.table(["model", "a million tokens", "this training"], rows, right=["a million tokens", "this training"])
-    elif report.model:
+    elif report.model and not local:
         output.note(f"No price is known for {report.model}: give yours with --prices.")
     day = next((one["prices_as_of"] for one in costs if one["prices_as_of"]), None)
     if day:

@@ -21,6 +21,7 @@ from tuneway.models import (
     GraderValidation,
     Job,
     JobSpec,
+    MemoryEstimate,
     Model,
     Page,
     Permission,
@@ -163,6 +164,19 @@ class Models(_Namespace):
     def delete(self, model_id: str) -> Deleted:
         """Delete a fine-tuned model."""
         return self._call(calls.models.delete(model_id))
+
+    def memory(
+        self, model_id: str, *, rows: int, longest_row: int, method: Mapping[str, Any] | None = None
+    ) -> MemoryEstimate:
+        """Ask a local service how much memory a training of this model would need.
+
+        Args:
+            model_id: The base model.
+            rows: The number of examples.
+            longest_row: The tokens of the longest one.
+            method: The method with its hyperparameters, as in a job.
+        """
+        return self._call(calls.models.memory(model_id, rows=rows, longest_row=longest_row, method=method))
 
 
 class Permissions(_Namespace):

@@ -262,6 +262,30 @@ class Model(WireModel):
         return tunable if isinstance(tunable, bool) else None
 
 
+class MemoryEstimate(WireModel):
+    """The memory that a training would need, as a local service estimates it.
+
+    Args:
+        bytes: All of it, or the least if it doesn't fit.
+        free_bytes: What is free where it would be trained; None if the service doesn't know.
+        fits: Whether that suffices.
+        weights_bytes: The part of the weights.
+        learning_bytes: The part of the gradients and the optimiser.
+        tokens_at_once: How many tokens would be computed at once.
+        gradient_checkpointing: Whether gradient checkpointing would be on.
+        message: The same in a sentence; if it doesn't fit, what to change.
+    """
+
+    bytes: Soft[int] = None
+    free_bytes: Soft[int] = None
+    fits: Soft[bool] = None
+    weights_bytes: Soft[int] = None
+    learning_bytes: Soft[int] = None
+    tokens_at_once: Soft[int] = None
+    gradient_checkpointing: Soft[bool] = None
+    message: Soft[str] = None
+
+
 class Deleted(WireModel):
     """The answer to a delete."""
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute, Mount, Route, Router
 
-from tuneway_service.routes import chat, files, graders, health, jobs, models, page, permissions, uploads, webhooks
+from tuneway_service.routes import (
+    chat,
+    files,
+    graders,
+    health,
+    jobs,
+    memory,
+    models,
+    page,
+    permissions,
+    uploads,
+    webhooks,
+)
 
 
 def all_routes() -> list[BaseRoute]:
@@ -15,6 +27,7 @@ def all_routes() -> list[BaseRoute]:
         *jobs.routes,
         *permissions.routes,
         *graders.routes,
+        *memory.routes,
         *models.routes,
         *chat.routes,
         *webhooks.routes,

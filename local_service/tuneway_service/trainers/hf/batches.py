@@ -196,12 +196,15 @@ class Starts:
     @classmethod
     def of(cls, text: str, ids: array[int], segments: Segments) -> Starts | None:
         """Find them; None if the text has others than the tokens."""
-        found = list(segments.starts.finditer(text))
-        tokens = np.flatnonzero(segments.is_special[np.frombuffer(ids, np.intc)]).tolist() if ids else []
-        written = [segments.special[match[0]] for match in found]
-        if written != [ids[token] for token in tokens]:
+        numbers = np.array(ids, np.intc)
+        tokens = np.flatnonzero(segments.is_special[numbers])
+        spans, written = [], []
+        for match in segments.starts.finditer(text):
+            spans.append(match.span())
+            written.append(segments.special[match[0]])
+        if written != numbers[tokens].tolist():
             return None
-        return cls([match.start() for match in found], [match.end() for match in found], tokens)
+        return cls([start for start, _ in spans], [end for _, end in spans], tokens.tolist())
 
 
 def _index(ids: array[int], token: int, start: int) -> int:

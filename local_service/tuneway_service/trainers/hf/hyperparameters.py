@@ -2,13 +2,15 @@
 
 - `n_epochs`: by `auto_epochs`, the hosted service's rule.
 - `batch_size`: a hundredth of the examples (for dpo and reinforcement a fiftieth), between 1 and 32, so that few
-  examples still make many steps. Memory hardly depends on it: a batch is computed in parts (see `room`).
+  examples still make many steps. How much of a batch is computed at once follows from the memory (see `memory`).
 - `learning_rate_multiplier`: 1, which is the rate of `base_rate`: for LoRA 1e-3 below a billion weights, and 2e-4
   from there; for all weights a tenth of that. dpo and reinforcement use a tenth of the supervised rate. The rate
   rises over the first tenth of the steps (at most 100), then falls linearly to 0.
 - `lora`: true; false trains all weights. `lora_r`: 16; the adapters' alpha is twice the rank.
 - `context_length`: the model's own. The end of longer examples is cut off.
-- `gradient_checkpointing`: "auto" switches it on when the memory doesn't suffice without it.
+- `gradient_checkpointing`: "auto" switches it on when the estimate of `memory`, or what happens later, says that the
+  memory doesn't suffice without it.
+- `quantization`: "none"; "4bit" trains an adapter on a base whose weights are rounded (see `quantised`).
 - dpo: `beta` is 0.1.
 - reinforcement: `compute_multiplier` is 1, which means 8 answers to each question; `eval_interval` is the steps of an
   epoch; `eval_samples` is 1; `reasoning_effort` sets the longest answer: low 128 tokens, default 256, medium 512,
@@ -22,6 +24,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tuneway.errors import InvalidSpec
+from tuneway_service.trainers.hf import quantised
 from tuneway_service.trainers.hyperparameters import auto_epochs, settle
 
 if TYPE_CHECKING:
@@ -49,6 +52,7 @@ def resolve_hyperparameters(method: str, requested: Mapping[str, Any], n_example
         "lora_r": 16,
         "context_length": base.context_length,
         "gradient_checkpointing": "auto",
+        "quantization": "none",
     }
     if method == "dpo":
         defaults["beta"] = 0.1
@@ -76,6 +80,7 @@ def _check(settled: Mapping[str, Any], base: Base) -> None:
             field="gradient_checkpointing",
             hint='"auto" switches it on when the memory doesn\'t suffice.',
         )
+    quantised.check(settled)
     for name, most in (("lora_r", 256), ("context_length", base.context_length)):
         value = settled[name]
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:

@@ -36,9 +36,11 @@ def for_template(messages: Sequence[Message], tools: Iterable[Message], template
 
 
 def _worded(message: Message, *, knows_calls: bool, developer: bool) -> Message:
-    role = {"function": "tool", "developer": "developer" if developer else "system"}.get(
-        message["role"], message["role"]
-    )
+    role = message["role"]
+    if role == "function":
+        role = "tool"
+    elif role == "developer" and not developer:
+        role = "system"
     plain: dict[str, Any] = {"role": role, "content": _text(message)}
     calls = list(message.get("tool_calls") or ())
     if message.get("function_call"):  # the deprecated spelling

@@ -7,25 +7,34 @@ import copy
 import inspect
 import json
 import shutil
+import tempfile
 import warnings
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from tuneway_service.folder import replace
+from tuneway_service.trainers.hf import quantised
 from tuneway_service.trainers.hf.facts import ADAPTER, FACTS, read_facts
 from tuneway_service.trainers.hf.room import Room
 from tuneway_service.trainers.ranks import Ranks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from tuneway_service.trainers.hf.base import Base
 
@@ -45,6 +54,7 @@ class Tuned:
         device: The device that it is on.
         stops: The tokens that end an answer.
         on_base: Whether only an adapter of the trainer's base model is tuned, so that the base needn't be written.
+        full: Loads the model in full precision, without its adapter, if it is in 4 bits.
         ranks: The processes that have the same model, and train it together.
         room: How much is computed at once.
     """
@@ -54,6 +64,7 @@ class Tuned:
     device: torch.device
     stops: frozenset[int]
     on_base: bool
+    full: Callable[[], Any] | None = None
     ranks: Ranks = field(default_factory=Ranks)
     room: Room = field(init=False)
 
@@ -125,46 +136,67 @@ def load_to_tune(base: Base, start: Path | None, settings: Mapping[str, Any], se
     device = best_device()
     # bfloat16 is enough for frozen weights, but not for trained ones
     kind = torch.bfloat16 if half(device) and settings["lora"] else torch.float32
-    model, on_base = _assembled(base, start, kind, device, rank=settings["lora_r"] if settings["lora"] else None)
+    rank = settings["lora_r"] if settings["lora"] else None
+    rounded = quantised.is_asked(settings)
+    load = partial(quantised.load if rounded else load_plain, kind=kind, device=device)
+    model, on_base = _assembled(base, start, load, rank=rank, rounded=rounded)
     if not settings["lora"]:
         model.requires_grad_(True)
         on_base = False
     elif not isinstance(model, PeftModel):
         torch.manual_seed(seed)
-        rank = settings["lora_r"]
-        adapter = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-        with peft_s_own_warnings_ignored():
-            model = get_peft_model(model, adapter)
-        # by the last parts of their names, sorted: the file is the same every time, and other programs can read it
-        found = model.peft_config["default"].target_modules
-        model.peft_config["default"].target_modules = sorted({name.rpartition(".")[2] for name in found})
-    return _whole(model, base, device, on_base=on_base)
+        model = with_adapter(model, settings["lora_r"])
+    return _whole(model, base, device, on_base=on_base, full=partial(_in_full, base, start, rank) if rounded else None)
+
+
+def with_adapter(model: Any, rank: int) -> PeftModel:
+    """The model with a new adapter of random weights."""
+    adapter = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    with peft_s_own_warnings_ignored():
+        made = get_peft_model(model, adapter)
+    # by the last parts of their names, sorted: the file is the same every time, and other programs can read it
+    config: Any = made.peft_config["default"]
+    config.target_modules = sorted({name.rpartition(".")[2] for name in config.target_modules})
+    return made
 
 
 def load_for_answers(base: Base, folder: Path | None) -> tuple[Tuned, int]:
     """A model for answers, and the length of its context."""
     device = best_device()
-    model, on_base = _assembled(base, folder, torch.bfloat16 if half(device) else torch.float32, device, rank=None)
+    load = partial(load_plain, kind=torch.bfloat16 if half(device) else torch.float32, device=device)
+    model, on_base = _assembled(base, folder, load, rank=None)
     return _whole(model.eval(), base, device, on_base=on_base), base.context_length
 
 
 def _assembled(
-    base: Base, start: Path | None, kind: torch.dtype, device: torch.device, *, rank: int | None
+    base: Base, start: Path | None, load: Callable[[Path], Any], *, rank: int | None, rounded: bool = False
 ) -> tuple[Any, bool]:
     """The model, and whether it is the base model with at most an adapter.
 
-    An adapter of this rank is kept and trained further; any other is merged into the weights.
+    An adapter of this rank is kept and trained further; any other is merged into the weights. Where `load` rounds
+    weights, it is merged before.
     """
     if start is None or not (start / ADAPTER).exists():
         if start is not None:
             read_facts(start)
-        return load_plain(start or base.folder(), kind, device), start is None
+        return load(start or base.folder()), start is None
     read_facts(start)
-    model = load_plain(base.folder(), kind, device)
     keep = PeftConfig.from_pretrained(str(start)).r == rank
+    if not keep and rounded:
+        with tempfile.TemporaryDirectory(prefix="tuneway-merged-") as name:
+            _in_full(base, start, rank).save_pretrained(name)
+            return load(Path(name)), False
+    model = load(base.folder())
     with peft_s_own_warnings_ignored():
         model = PeftModel.from_pretrained(model, str(start), is_trainable=keep)
     return (model, True) if keep else (model.merge_and_unload(), False)
+
+
+def _in_full(base: Base, start: Path | None, rank: int | None) -> Any:
+    """The model in full precision, without the adapter that is trained further."""
+    if start is not None and (start / ADAPTER).exists() and PeftConfig.from_pretrained(str(start)).r == rank:
+        start = None
+    return _assembled(base, start, partial(load_plain, kind=torch.float32), rank=None)[0]
 
 
 def load_plain(folder: Path, kind: torch.dtype | str, device: torch.device | str = "cpu") -> Any:
@@ -177,12 +209,14 @@ def load_tokenizer(base: Base) -> Any:
     return AutoTokenizer.from_pretrained(base.folder(), local_files_only=True)
 
 
-def _whole(model: Any, base: Base, device: torch.device, *, on_base: bool) -> Tuned:
+def _whole(
+    model: Any, base: Base, device: torch.device, *, on_base: bool, full: Callable[[], Any] | None = None
+) -> Tuned:
     tokenizer = load_tokenizer(base)
     model.config.use_cache = False
     ends = model.generation_config.eos_token_id if model.generation_config else None
     stops = {*_as_list(ends), *_as_list(tokenizer.eos_token_id)}
-    return Tuned(model, tokenizer, device, frozenset(stops), on_base)
+    return Tuned(model, tokenizer, device, frozenset(stops), on_base, full)
 
 
 def _as_list(value: int | Iterable[int] | None) -> list[int]:
@@ -219,7 +253,7 @@ def export(tuned: Tuned, folder: Path, facts: Mapping[str, Any]) -> None:
 
 def _write(tuned: Tuned, unfinished: Path) -> None:
     if isinstance(tuned.model, PeftModel) and not tuned.on_base:
-        write_whole(merged(tuned.model), tuned.tokenizer, unfinished)
+        write_whole(merged(tuned), tuned.tokenizer, unfinished)
     elif isinstance(tuned.model, PeftModel):
         # the default, "auto", would use the network to find out whether the vocabulary has grown
         tuned.model.save_pretrained(unfinished, save_embedding_layers=False)
@@ -229,9 +263,13 @@ def _write(tuned: Tuned, unfinished: Path) -> None:
         write_whole(tuned.model, tuned.tokenizer, unfinished)
 
 
-def merged(model: Any) -> Any:
+def merged(tuned: Tuned) -> Any:
     """A copy of the model with its adapter merged; unmerging the model itself would lose precision."""
-    return copy.deepcopy(model).merge_and_unload()
+    if tuned.full is None:
+        return copy.deepcopy(tuned.model).merge_and_unload()
+    whole = with_adapter(tuned.full(), tuned.model.peft_config["default"].r)
+    set_peft_model_state_dict(whole, get_peft_model_state_dict(tuned.model, save_embedding_layers=False))
+    return whole.merge_and_unload().to(torch.bfloat16 if half(tuned.device) else torch.float32)
 
 
 def write_whole(model: Any, tokenizer: Any, folder: Path) -> None:

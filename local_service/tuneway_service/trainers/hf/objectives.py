@@ -117,6 +117,21 @@ class HfDataset(Generic[T]):
     def __len__(self) -> int:
         return len(self._prepared)
 
+    @property
+    def longest(self) -> int:
+        """The tokens of the longest example."""
+        return self._prepared.longest
+
+    @property
+    def most_learned(self) -> int:
+        """The largest number of tokens that is learned from an example."""
+        return self._prepared.most_learned
+
+    @property
+    def most_examples(self) -> int:
+        """The largest number of examples that a row has."""
+        return self._prepared.most_examples
+
     def __getitem__(self, row: int) -> T:
         if row >= len(self):
             raise IndexError(row)

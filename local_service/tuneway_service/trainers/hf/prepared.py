@@ -97,6 +97,9 @@ class RowsPart:
 class PreparedRows:
     """The examples of rows, in a folder that `RowsPart.finish` completed.
 
+    `longest` is the number of tokens of the longest example, `most_learned` the largest number that is learned from
+    one, `most_examples` the largest number of examples in a row.
+
     Raises:
         ValueError: The folder was made from something else, or is damaged.
         OSError: It can't be read.
@@ -116,6 +119,11 @@ class PreparedRows:
         self._positions = rows[:, 1].copy()
         self._ends = np.cumsum(examples[:, 0])
         self._lost = examples[:, 1].copy()
+        self.longest = int(examples[:, 0].max(initial=0))
+        starts = (self._ends - examples[:, 0])[examples[:, 0] > 0]
+        found = np.add.reduceat(self._learned, starts, dtype=np.int64) if len(starts) else starts
+        self.most_learned = int(found.max(initial=0))
+        self.most_examples = int(rows[:, 0].max(initial=0))
 
     def __len__(self) -> int:
         return len(self._positions)

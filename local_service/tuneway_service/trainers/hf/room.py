@@ -28,7 +28,7 @@ ENOUGH = 4096
 
 
 class Room:
-    """What fits into memory, found by trying.
+    """What fits into memory: begun with an estimate, then found by trying.
 
     Args:
         model: The model, with its adapter if it has one.
@@ -48,6 +48,12 @@ class Room:
                 field="gradient_checkpointing",
                 hint='Leave it at "auto".',
             )
+
+    def begin(self, tokens: int, *, checkpointing: bool) -> None:
+        """Begin with what was estimated to fit."""
+        self.tokens = min(self.tokens, tokens)
+        if checkpointing and self._may_switch_on and self._switch_on():
+            self._may_switch_on = False
 
     def fit(self, work: Callable[[], T], sizes: Sequence[int], *, learning: bool = False) -> T:
         """Do work, and do it again in smaller parts as long as it doesn't fit into memory.
@@ -87,12 +93,8 @@ class Room:
         return True
 
     def _switch_on(self) -> bool:
-        plain = self._model.get_base_model() if hasattr(self._model, "get_base_model") else self._model
-        if not getattr(plain, "supports_gradient_checkpointing", False):
+        if not switch_on_checkpointing(self._model):
             return False
-        # Transformers 5.24 renamed it
-        enable = getattr(plain, "activation_checkpointing_enable", None) or plain.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
         self.checkpointing = True
         return True
 
@@ -110,6 +112,17 @@ class Room:
         self.tokens = min(self.tokens, saved["tokens"])
         if saved["checkpointing"] and not self.checkpointing and self._may_switch_on:
             self._switch_on()
+
+
+def switch_on_checkpointing(model: Any) -> bool:
+    """Have a model compute with gradient checkpointing from now on; False if it has none."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if not getattr(plain, "supports_gradient_checkpointing", False):
+        return False
+    # Transformers 5.24 renamed it
+    enable = getattr(plain, "activation_checkpointing_enable", None) or plain.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+    return True
 
 
 def out_of_memory(error: BaseException) -> bool:

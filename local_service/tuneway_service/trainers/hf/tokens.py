@@ -14,6 +14,8 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tuneway.errors import InvalidInput
 from tuneway_service.trainers.conversation import asked_in, is_learned
 from tuneway_service.trainers.hf.messages import conversation
@@ -54,7 +56,7 @@ class Example:
     @property
     def learned(self) -> int:
         """The number of learned tokens. The first token isn't one, because nothing comes before it."""
-        return max(0, len(self.labels) - 1) - self.labels[1:].count(UNLEARNED)
+        return int(np.count_nonzero(np.array(self.labels, np.intc)[1:] != UNLEARNED))
 
     @classmethod
     def of(cls, ids: Sequence[int], labels: Sequence[int], limit: int) -> Example:

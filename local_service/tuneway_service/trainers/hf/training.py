@@ -12,8 +12,10 @@ import torch
 
 from tuneway.errors import InvalidInput, InvalidSpec
 from tuneway_service.trainers.base import CheckpointDue, Progress, Remark, Step
+from tuneway_service.trainers.hf.free import free_memory
 from tuneway_service.trainers.hf.hyperparameters import base_rate, rate_at
-from tuneway_service.trainers.hf.models import export, load_to_tune, written_whole
+from tuneway_service.trainers.hf.memory import SHORT, DoesNotFit, LargestRows, checked, forecast, largest_rows, remark
+from tuneway_service.trainers.hf.models import best_device, export, half, load_to_tune, written_whole
 from tuneway_service.trainers.hf.preference import HfPreference
 from tuneway_service.trainers.hf.preparing import Preparer
 from tuneway_service.trainers.hf.reinforcement import HfReinforcement
@@ -47,6 +49,11 @@ class HfTraining:
         settings = run.hyperparameters
         self._base = base
         self._run = run
+        device = best_device()
+        # before the weights are loaded, which takes memory
+        free, need = free_memory(device), forecast(base.folder(), settings, kind=device.type, half=half(device))
+        if need is not None:
+            checked(need, LargestRows(1, SHORT), free)
         self._tuned: Tuned = load_to_tune(base, run.base, settings, run.seed)
         self._tuned.ranks = run.ranks
         # a job of an earlier version has no such setting
@@ -54,6 +61,9 @@ class HfTraining:
         self._tuned.room = Room(self._tuned.model, self._tuned.device.type, checkpointing)
         self._tuned.model.train()
         self._objective: HfObjective = self._make_objective()
+        if need is not None and (plan := checked(need, self._largest(), free)):
+            self._tuned.room.begin(plan.room, checkpointing=plan.checkpointing)
+            run.tell(remark(plan, free))
         self._batch_size: int = settings["batch_size"]
         self._steps_per_epoch = math.ceil(len(self._objective.train) / self._batch_size)
         self.total_steps = self._steps_per_epoch * int(settings["n_epochs"])
@@ -78,6 +88,12 @@ class HfTraining:
         if run.method == "reinforcement":
             return HfReinforcement(*rows, run=run)
         return HfSupervised(*rows)
+
+    def _largest(self) -> LargestRows:
+        train, run = self._objective.train, self._run
+        return largest_rows(
+            run.method, run.hyperparameters, train.longest, learned=train.most_learned, examples=train.most_examples
+        )
 
     @property
     def trained_tokens(self) -> int:
@@ -234,6 +250,8 @@ def _memory(run: TrainingRun) -> Iterator[None]:
     """Replace the libraries' out-of-memory errors by a `MemoryError` that says what to change."""
     try:
         yield
+    except DoesNotFit:
+        raise  # it says so itself
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -243,7 +261,6 @@ def _memory(run: TrainingRun) -> Iterator[None]:
             lower.append(f"lora_r (now {settings['lora_r']})")
         else:
             lower.insert(0, "what is trained: lora=true instead of all weights")
-        lower.append(f"batch_size (now {settings['batch_size']})")
         raise MemoryError(
             f"The training needs more memory than there is. Lower {', '.join(lower)}, or take a smaller model."
             f" ({str(error).splitlines()[0][:300]})"
