@@ -9,7 +9,6 @@ from typing import Any, Unpack
 
 from dagster import (
     AssetCheckSpec,
-    AssetIn,
     AssetKey,
     AssetsDefinition,
     AssetSpec,
@@ -17,20 +16,20 @@ from dagster import (
     PartitionsDefinition,
     RetryPolicy,
     asset_check,
-    multi_asset,
 )
 
 from dagster_tuneway import _checks, _ops
 from dagster_tuneway._data import DataSource
-from dagster_tuneway._recipe import AssetRecipe, Keys, Waiting
+from dagster_tuneway._keys import Keys, marked
+from dagster_tuneway._recipe import AssetRecipe, Waiting
+from dagster_tuneway._values import IO_MANAGER, reported_with_values, step_with_values
 from dagster_tuneway.fields import AssetFields
 from tuneway.errors import InvalidSpec
 
-_Made = list[AssetsDefinition | AssetSpec]
 Translation = Callable[[AssetSpec], AssetSpec]
 
 
-class FineTunedModelAssets(list[AssetsDefinition | AssetSpec]):
+class FineTunedModelAssets(list[AssetsDefinition]):
     """The definitions of one model, and their keys, for assets that depend on them.
 
     Args:
@@ -38,7 +37,7 @@ class FineTunedModelAssets(list[AssetsDefinition | AssetSpec]):
         made: The definitions.
     """
 
-    def __init__(self, recipe: AssetRecipe, made: _Made) -> None:
+    def __init__(self, recipe: AssetRecipe, made: Iterable[AssetsDefinition]) -> None:
         super().__init__(made)
         self.recipe = recipe
 
@@ -148,14 +147,14 @@ class _Specs:
     def make(self, deps: Sequence[Any], code_version: str | None, freshness_policy: Any) -> dict[str, AssetSpec]:
         """The specs as they were asked for, each with those before it as its dependencies."""
         recipe, keys = self._recipe, self._recipe.keys
-        sources = [source.asset for source in (recipe.training, recipe.validation) if source and source.asset]
+        sources = [dep for source in (recipe.training, recipe.validation) if source and (dep := source.dep)]
         data = self._spec(
             keys.training_file,
             "Training data, checked and uploaded.",
             kinds={"tuneway", "jsonl"},
             deps=[*sources, *deps],
         )
-        words = f"`{recipe.base}`, tuned on `{data.key.to_user_string()}`"
+        words = f"`{recipe.base}`, tuned on the uploaded data"
         job = self._spec(
             keys.job,
             f"The fine-tuning job for {words}.",
@@ -183,14 +182,15 @@ class _Specs:
         spec = AssetSpec(
             key, description=description, partitions_def=self._recipe.partitions_def, **self._common, **given
         )
+        spec = spec.with_io_manager_key(IO_MANAGER)
         if self._translation is None:
-            return spec
+            return marked(spec)
         translated: object = self._translation(spec)
         if not isinstance(translated, AssetSpec):
             raise InvalidSpec(
                 f"translation: it gave a {type(translated).__name__}, and has to give an AssetSpec", field="translation"
             )
-        return translated
+        return marked(translated)
 
 
 class _Workshop:
@@ -213,7 +213,7 @@ class _Workshop:
         self._pool = pool
         self._resources = {*resources}
 
-    def build(self) -> _Made:
+    def build(self) -> list[AssetsDefinition]:
         specs = self._specs
         training = self._training(specs["job"], specs["model"])
         return [self._uploading(specs["training_file"]), *training, self._registering(specs["registered"])]
@@ -223,11 +223,10 @@ class _Workshop:
         sources = [source for source in (recipe.training, recipe.validation) if source and source.asset]
 
         checks = _checks.data_check_specs(data.key, recipe.max_usd)
-        return self._step("upload", [data], checks=checks, sources=sources, resources=self._resources)(
-            _ops.uploading(recipe)
-        )
+        step = self._step("upload", [data], checks=checks, sources=sources, resources=self._resources, can_subset=True)
+        return step(_ops.uploading(recipe))
 
-    def _training(self, job: AssetSpec, model: AssetSpec) -> _Made:
+    def _training(self, job: AssetSpec, model: AssetSpec) -> list[AssetsDefinition]:
         recipe = self._recipe
         in_step = recipe.wait == "step"
 
@@ -241,15 +240,14 @@ class _Workshop:
             description="The job has succeeded. The sensor reports it.",
             required_resource_keys={recipe.resource_key},
         )
-        return [train, model, trained(_ops.looking(recipe))]
+        return [train, reported_with_values(model), trained(_ops.looking(recipe))]
 
     def _registering(self, registered: AssetSpec) -> AssetsDefinition:
         recipe = self._recipe
         checks = _checks.model_check_specs(registered.key, recipe.gates, held_out=recipe.held_out is not None)
 
-        # with a sensor, the run that submits has nothing to register yet: the step gives nothing then
-        later = recipe.wait == "sensor"
-        return self._step("register", [registered], checks=checks, can_subset=later)(_ops.registering(recipe))
+        # checks can be left out, and with a sensor the run that submits has nothing to register yet
+        return self._step("register", [registered], checks=checks, can_subset=True)(_ops.registering(recipe))
 
     def _step(
         self,
@@ -263,12 +261,12 @@ class _Workshop:
         can_subset: bool = False,
     ) -> Callable[[Callable[..., Any]], AssetsDefinition]:
         recipe = self._recipe
-        return multi_asset(
+        return step_with_values(
             name=f"{self._place}__{verb}",
             specs=specs,
             check_specs=checks,
             can_subset=can_subset,
-            ins={source.name: AssetIn(key=source.asset) for source in sources},
+            ins={source.name: source.input for source in sources},
             required_resource_keys={recipe.resource_key, *resources},
             partitions_def=recipe.partitions_def,
             pool=pool,

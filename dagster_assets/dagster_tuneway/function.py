@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from dagster import AssetExecutionContext, Failure, MaterializeResult
 
+from dagster_tuneway._keys import Keys
 from dagster_tuneway._log import OUTPUT, told_to_dagster
-from dagster_tuneway._recipe import AssetRecipe, Keys
+from dagster_tuneway._recipe import AssetRecipe
 from dagster_tuneway.fields import AssetFields
 from dagster_tuneway.resource import FineTuningResource
 
