@@ -81,6 +81,16 @@ class DataSource:
         )
 
     @property
+    def is_file(self) -> bool:
+        """Whether it is a path or URL, whose content may change."""
+        return isinstance(self.given, str | PathLike)
+
+    @property
+    def place(self) -> str:
+        """The path or URL."""
+        return str(fspath(self.given))
+
+    @property
     def dep(self) -> AssetDep | None:
         """The asset as a dependency, if it is one."""
         return AssetDep(self.asset, partition_mapping=self.partition_mapping) if self.asset else None
@@ -126,13 +136,15 @@ class DataSource:
         """The data of all partitions in their order, where an I/O manager gives each partition's value by its key."""
         step = context.op_execution_context
         try:
-            step.asset_partitions_def_for_input(self.name)
+            partitions = step.asset_partitions_def_for_input(self.name)
         except DagsterInvariantViolationError:  # the asset has no partitions
             return given
-        keys = step.asset_partition_keys_for_input(self.name)
-        if not given or not given.keys() <= {*keys}:
+        keys = {*step.asset_partition_keys_for_input(self.name)}
+        if not given or not given.keys() <= keys:
             return given
-        parts = [given[key] for key in keys if key in given]
+        # the keys of the input come in no order where they are of several dimensions
+        order = partitions.get_partition_keys(dynamic_partitions_store=context.instance)
+        parts = [given[key] for key in order if key in given]
         return joined([_place(part) for part in parts], field=self.name)
 
 

@@ -26,6 +26,17 @@ def uploading(recipe: AssetRecipe) -> Function:
     return upload
 
 
+def observing(source: DataSource) -> Function:
+    """The step that looks at a file."""
+
+    def observe(context: AssetExecutionContext) -> Any:
+        from dagster_tuneway import _observing
+
+        yield from _observing.observe(context, source)
+
+    return observe
+
+
 def training(recipe: AssetRecipe) -> Function:
     """The step that submits and waits."""
 

@@ -231,6 +231,10 @@ class FineTunedModelComponent(Component, Model, Resolvable):
         AutomationCondition[Any] | None,
         Resolver.default(model_field_type=str | None, description='"{{ automation_condition.eager() }}"'),
     ] = None
+    observe: str | None = Field(
+        default="*/15 * * * *",
+        description="When a path or URL is looked at, if there is a condition: a cron schedule. null: never.",
+    )
     freshness_policy: Annotated[
         FreshnessPolicy | None,
         Resolver.default(model_field_type=str | None, description="How old the model may get."),

@@ -13,6 +13,7 @@ from dagster import (
     AssetsDefinition,
     AssetSpec,
     AutomationCondition,
+    BackfillPolicy,
     PartitionsDefinition,
     RetryPolicy,
     asset_check,
@@ -20,6 +21,7 @@ from dagster import (
 
 from dagster_tuneway import _checks, _ops
 from dagster_tuneway._data import DataSource
+from dagster_tuneway._files import ObservedFiles
 from dagster_tuneway._keys import Keys, marked
 from dagster_tuneway._recipe import AssetRecipe, Waiting
 from dagster_tuneway._values import IO_MANAGER, reported_with_values, step_with_values
@@ -70,7 +72,9 @@ def fine_tuned_model_assets(
     key_prefix: str | Sequence[str] | None = None,
     partitions_def: PartitionsDefinition[str] | None = None,
     automation_condition: AutomationCondition[Any] | None = None,
+    observe: str | None = "*/15 * * * *",
     freshness_policy: Any = None,
+    backfill_policy: BackfillPolicy | None = None,
     retry_policy: RetryPolicy | None = None,
     pool: str | None = None,
     op_tags: Mapping[str, Any] | None = None,
@@ -100,7 +104,13 @@ def fine_tuned_model_assets(
         key_prefix: Comes before the name in the assets' keys.
         partitions_def: One model for each partition.
         automation_condition: Of each asset: `AutomationCondition.eager()` trains when the data is new.
+        observe: When the file is looked at that `training_data` or `validation_data` names by a path or URL: a cron
+            schedule, if there is an automation condition. Such a file is one more asset, of the name of that field,
+            whose data version changes with its content, so that `eager()` trains when the file has changed. With None
+            there is no such asset.
         freshness_policy: Of `fine_tuned_model`: how old the model may get.
+        backfill_policy: Of each asset. Each partition has a model of its own, so a run is about one partition:
+            `BackfillPolicy.multi_run()`, which is Dagster's own choice as well.
         retry_policy: Of each step; an error that no retry cures isn't retried.
         pool: The concurrency pool of the step that trains: its limit is how many jobs run at once.
         op_tags: Of each step: what its executor reads, such as `dagster-k8s/config`.
@@ -109,9 +119,8 @@ def fine_tuned_model_assets(
         tags: Of the assets.
         code_version: By default a hash of the fields that say how to train.
         deps: Further assets that `training_file` depends on.
-        translation: Changes the spec of each of the four assets: its key, description, group, metadata, tags, owners.
+        translation: Changes the spec of each asset: its key, description, group, metadata, tags, owners, I/O manager.
             It is given a spec and gives one: `lambda spec: spec.merge_attributes(metadata={"team": "support"})`.
-            Keys are to be changed here; the steps and the sensor look for those that they have then.
         resource_key: The resource's name.
         required_resource_keys: Further resources, which `training_data` needs if it is a function of the context.
         fields: What to train, and what shall happen with the model: see `AssetFields`.
@@ -128,12 +137,24 @@ def fine_tuned_model_assets(
         "tags": tags,
         "automation_condition": automation_condition,
     }
-    specs = _Specs(recipe, common, translation).make(deps, code_version, freshness_policy)
+    maker = _Specs(recipe, common, translation)
+    files = ObservedFiles(recipe, [*prefix, name], observe if automation_condition else None, common, maker.spec)
+    specs = maker.make([*files.deps, *deps], code_version, freshness_policy)
     recipe = replace(recipe, keys=Keys(**{role: spec.key for role, spec in specs.items()}))
     place = AssetKey([*prefix, name]).to_python_identifier()
-    steps = {"retry_policy": retry_policy, "op_tags": op_tags}
+    steps = {"retry_policy": retry_policy, "op_tags": op_tags, "backfill_policy": _one_by_one(backfill_policy)}
     workshop = _Workshop(recipe, specs, place, steps, pool=pool, resources=required_resource_keys)
-    return FineTunedModelAssets(recipe, workshop.build())
+    return FineTunedModelAssets(recipe, [*files.assets(place), *workshop.build()])
+
+
+def _one_by_one(policy: BackfillPolicy | None) -> BackfillPolicy | None:
+    if policy is not None and policy.max_partitions_per_run != 1:
+        raise InvalidSpec(
+            "backfill_policy: each partition has a model of its own, so a run is about one partition",
+            field="backfill_policy",
+            hint="Give BackfillPolicy.multi_run(), or none. How many jobs run at once is the pool's limit.",
+        )
+    return policy
 
 
 class _Specs:
@@ -179,18 +200,19 @@ class _Specs:
 
     def _spec(self, key: AssetKey, description: str, **more: Any) -> AssetSpec:
         given = {name: value for name, value in more.items() if value is not None}
-        spec = AssetSpec(
-            key, description=description, partitions_def=self._recipe.partitions_def, **self._common, **given
-        )
-        spec = spec.with_io_manager_key(IO_MANAGER)
+        wanted = {"description": description, "partitions_def": self._recipe.partitions_def, **self._common, **given}
+        return marked(self.spec(AssetSpec(key, **wanted).with_io_manager_key(IO_MANAGER)))
+
+    def spec(self, spec: AssetSpec) -> AssetSpec:
+        """A spec as the translation makes it."""
         if self._translation is None:
-            return marked(spec)
+            return spec
         translated: object = self._translation(spec)
         if not isinstance(translated, AssetSpec):
             raise InvalidSpec(
                 f"translation: it gave a {type(translated).__name__}, and has to give an AssetSpec", field="translation"
             )
-        return marked(translated)
+        return translated
 
 
 class _Workshop:

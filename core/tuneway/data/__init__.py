@@ -9,6 +9,7 @@ from tuneway.data._sources import ROWS, name_of, normal
 from tuneway.data._spool import Spool
 from tuneway.data._stores import stem_of
 from tuneway.data._stream import HeldOut, LineBlocks, LineStream, Readable, Unit, stream_of
+from tuneway.data._version import version_of
 from tuneway.data._writing import place_name, write_place
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "stem_of",
     "stream_of",
     "unreadable_file",
+    "version_of",
     "write_place",
 ]
