@@ -199,7 +199,9 @@ def test_the_yaml_can_say_which_partitions_of_an_asset_are_read_and_by_what(load
         backfill_policy={"type": "multi_run"},
     )
 
-    defs = dg.Definitions.merge(defs, dg.Definitions(resources={"warehouse": dg.InMemoryIOManager()}))
+    tickets = dg.AssetSpec(["raw", "tickets"], partitions_def=dg.StaticPartitionsDefinition(["old", "new"]))
+    more = dg.Definitions(assets=[tickets], resources={"warehouse": dg.InMemoryIOManager()})
+    defs = dg.Definitions.merge(defs, more)
     step = defs.resolve_assets_def(dg.AssetKey(["router", "training_file"]))
     (dep,) = step.get_asset_spec().deps
     assert (dep.asset_key.to_user_string(), dep.partition_mapping) == ("raw/tickets", dg.LastPartitionMapping())
