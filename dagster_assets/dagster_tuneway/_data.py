@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
-from dagster import AssetKey, AssetsDefinition, AssetSpec, DagsterInvariantViolationError, SourceAsset
+from dagster import (
+    AssetDep,
+    AssetIn,
+    AssetKey,
+    AssetsDefinition,
+    AssetSpec,
+    DagsterInvariantViolationError,
+    SourceAsset,
+)
 
 from dagster_tuneway._names import filled
 from dagster_tuneway._runs import partition_of
@@ -15,15 +23,15 @@ from tuneway.data import joined, normal
 from tuneway.errors import InvalidInput, InvalidSpec
 
 if TYPE_CHECKING:
-    from dagster import AssetCheckExecutionContext, AssetExecutionContext
+    from dagster import AssetCheckExecutionContext, AssetExecutionContext, PartitionMapping
 
 Row: TypeAlias = Mapping[str, Any]
-AssetLike: TypeAlias = AssetKey | AssetsDefinition | AssetSpec | SourceAsset
+AssetLike: TypeAlias = AssetKey | AssetsDefinition | AssetSpec | SourceAsset | AssetDep | AssetIn
 Data: TypeAlias = Any
 """A path or URL, in which `{partition_key}` stands for the partition; rows; a frame; or a function of the context that
 gives one of these."""
 
-_ASSETS = (AssetKey, AssetsDefinition, AssetSpec, SourceAsset)
+_ASSETS = (AssetKey, AssetsDefinition, AssetSpec, SourceAsset, AssetDep, AssetIn)
 
 
 @dataclass(frozen=True)
@@ -34,11 +42,15 @@ class DataSource:
         name: `training_data` or `validation_data`.
         asset: The asset, if it is one.
         given: What was given, if it isn't.
+        partition_mapping: Which of the asset's partitions are read, where it isn't Dagster's own choice.
+        input_manager_key: The I/O manager that loads the asset's value, if it isn't the asset's own.
     """
 
     name: str
     asset: AssetKey | None = None
     given: Any = None
+    partition_mapping: PartitionMapping | None = None
+    input_manager_key: str | None = None
 
     @classmethod
     def of(cls, name: str, given: Data | AssetLike) -> DataSource:
@@ -47,7 +59,46 @@ class DataSource:
             return cls(name, given=given)
         if isinstance(given, AssetKey):
             return cls(name, asset=given)
+        if isinstance(given, AssetDep):
+            return cls(name, asset=given.asset_key, partition_mapping=given.partition_mapping)
+        if isinstance(given, AssetIn):
+            return cls._of_input(name, given)
         return cls(name, asset=given.key)
+
+    @classmethod
+    def _of_input(cls, name: str, given: AssetIn) -> DataSource:
+        if given.key is None:
+            raise InvalidSpec(f"{name}: this AssetIn has no key", field=name, hint="Give the asset's whole key.")
+        more = {"metadata": given.metadata, "key_prefix": given.key_prefix}
+        if wrong := next((field for field, value in more.items() if value), None):
+            raise InvalidSpec(
+                f"{name}: {wrong} of an AssetIn can't be used here",
+                field=name,
+                hint="key, partition_mapping and input_manager_key can.",
+            )
+        return cls(
+            name, asset=given.key, partition_mapping=given.partition_mapping, input_manager_key=given.input_manager_key
+        )
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a path or URL, whose content may change."""
+        return isinstance(self.given, str | PathLike)
+
+    @property
+    def place(self) -> str:
+        """The path or URL."""
+        return str(fspath(self.given))
+
+    @property
+    def dep(self) -> AssetDep | None:
+        """The asset as a dependency, if it is one."""
+        return AssetDep(self.asset, partition_mapping=self.partition_mapping) if self.asset else None
+
+    @property
+    def input(self) -> AssetIn:
+        """The asset as an input of a step; which partitions are read is the dependency's."""
+        return AssetIn(key=self.asset, input_manager_key=self.input_manager_key)
 
     def data(self, context: AssetExecutionContext | AssetCheckExecutionContext, loaded: Mapping[str, Any]) -> Any:
         """The data, as the core takes it."""
@@ -70,23 +121,30 @@ class DataSource:
         try:
             return normal(given)
         except ValueError as error:
-            whose = f"the asset {self.asset.to_user_string()}" if self.asset else self.name
+            whose = f"the asset {self._key(context).to_user_string()}" if self.asset else self.name
             raise InvalidInput(
                 f"{whose} gave data that can't be used: {error}",
                 hint="Give a path or URL, rows (an iterable of dictionaries), or a frame.",
             ) from None
 
+    def _key(self, context: AssetExecutionContext | AssetCheckExecutionContext) -> AssetKey:
+        """The asset's key as it is called now: it may have been renamed."""
+        key: AssetKey = context.op_execution_context.asset_key_for_input(self.name)
+        return key
+
     def _of_partitions(self, context: AssetExecutionContext | AssetCheckExecutionContext, given: Any) -> Any:
         """The data of all partitions in their order, where an I/O manager gives each partition's value by its key."""
         step = context.op_execution_context
         try:
-            step.asset_partitions_def_for_input(self.name)
+            partitions = step.asset_partitions_def_for_input(self.name)
         except DagsterInvariantViolationError:  # the asset has no partitions
             return given
-        keys = step.asset_partition_keys_for_input(self.name)
-        if not given or not given.keys() <= {*keys}:
+        keys = {*step.asset_partition_keys_for_input(self.name)}
+        if not given or not given.keys() <= keys:
             return given
-        parts = [given[key] for key in keys if key in given]
+        # the keys of the input come in no order where they are of several dimensions
+        order = partitions.get_partition_keys(dynamic_partitions_store=context.instance)
+        parts = [given[key] for key in order if key in given]
         return joined([_place(part) for part in parts], field=self.name)
 
 

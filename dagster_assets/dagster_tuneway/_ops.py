@@ -21,9 +21,20 @@ def uploading(recipe: AssetRecipe) -> Function:
     def upload(context: AssetExecutionContext, **loaded: Any) -> Any:
         from dagster_tuneway import _uploading
 
-        yield from _uploading.upload(context, recipe, loaded)
+        yield from _uploading.upload(context, recipe.in_step(context), loaded)
 
     return upload
+
+
+def observing(source: DataSource) -> Function:
+    """The step that looks at a file."""
+
+    def observe(context: AssetExecutionContext) -> Any:
+        from dagster_tuneway import _observing
+
+        yield from _observing.observe(context, source)
+
+    return observe
 
 
 def training(recipe: AssetRecipe) -> Function:
@@ -32,7 +43,7 @@ def training(recipe: AssetRecipe) -> Function:
     def train(context: AssetExecutionContext) -> Any:
         from dagster_tuneway import _training
 
-        yield from _training.train(context, recipe)
+        yield from _training.train(context, recipe.in_step(context))
 
     return train
 
@@ -43,7 +54,7 @@ def registering(recipe: AssetRecipe) -> Function:
     def register(context: AssetExecutionContext) -> Any:
         from dagster_tuneway import _registering
 
-        yield from _registering.register(context, recipe)
+        yield from _registering.register(context, recipe.in_step(context))
 
     return register
 
@@ -54,7 +65,7 @@ def looking(recipe: AssetRecipe) -> Function:
     def trained(context: AssetCheckExecutionContext) -> AssetCheckResult:
         from dagster_tuneway import _training
 
-        return _training.look(context, recipe)
+        return _training.look(context, recipe.in_check(context))
 
     return trained
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike, fspath
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dagster import (
-    AssetKey,
     MultiPartitionKey,
     MultiPartitionsDefinition,
     PartitionsDefinition,
@@ -21,13 +21,14 @@ from dagster import (
 
 from dagster_tuneway._checks import model_check_names
 from dagster_tuneway._data import DataSource
+from dagster_tuneway._keys import Keys, keys_in_check, keys_in_step
 from dagster_tuneway._names import PARTITION, filled, with_partition
 from dagster_tuneway._runs import partition_of
 from tuneway.choices import Choice, Reuse, Scoring, check_word
 from tuneway.errors import InvalidSpec
 
 if TYPE_CHECKING:
-    from dagster import AssetExecutionContext
+    from dagster import AssetCheckExecutionContext, AssetExecutionContext
 
     from dagster_tuneway.fields import AssetFields
     from dagster_tuneway.resource import FineTuningResource
@@ -40,26 +41,6 @@ _LATER = "known-at-run-time.jsonl"
 _ANY_PARTITION = "known-at-run-time"
 _ANY_REGISTRY = "sqlite:///known-at-run-time.db"
 """Stand in for what only a step knows, so that everything else can be checked when the definitions are loaded."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Keys:
-    """The four assets of a group."""
-
-    training_file: AssetKey
-    job: AssetKey
-    model: AssetKey
-    registered: AssetKey
-
-    @classmethod
-    def of(cls, prefix: Sequence[str]) -> Keys:
-        """Name them below a prefix."""
-        return cls(
-            training_file=AssetKey([*prefix, "training_file"]),
-            job=AssetKey([*prefix, "job"]),
-            model=AssetKey([*prefix, "fine_tuned_model"]),
-            registered=AssetKey([*prefix, "registered_model"]),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +122,20 @@ class AssetRecipe:
         then = self.then(_ANY_PARTITION if self.partitions_def else None, registry=_ANY_REGISTRY)
         check_registration(**then, training=recipe, validated=self.validation is not None)
         _ = self.check_names
+
+    def with_keys(self, keys: Keys) -> Self:
+        """The same with other keys; it isn't checked again."""
+        same = copy(self)
+        object.__setattr__(same, "keys", keys)
+        return same
+
+    def in_step(self, context: AssetExecutionContext) -> Self:
+        """The same with the keys that its assets have where this step runs."""
+        return self.with_keys(keys_in_step(context, self.keys))
+
+    def in_check(self, context: AssetCheckExecutionContext) -> Self:
+        """The same with the keys that its assets have where the check of a reported model runs."""
+        return self.with_keys(keys_in_check(context, self.keys))
 
     def resource(self, context: Any) -> FineTuningResource:
         """The resource, in a step, a check or a sensor."""

@@ -15,7 +15,16 @@ from dagster_tuneway._runs import partition_of, requester_of
 from dagster_tuneway.resource import FineTuningResource
 from tuneway._escape import one_line
 from tuneway.errors import GateRefused, NotRegistered
-from tuneway.registry import CHAMPION, GateLike, ModelRecord, ModelVersion, Verdict, default_uri, open_registry
+from tuneway.registry import (
+    CHAMPION,
+    GateLike,
+    ModelRecord,
+    ModelVersion,
+    Registry,
+    Verdict,
+    default_uri,
+    open_registry,
+)
 from tuneway.registry.gates import judge
 from tuneway.steps import data_facts, version_summary
 
@@ -27,15 +36,21 @@ def register(
     context: AssetExecutionContext, recipe: AssetRecipe
 ) -> Iterator[MaterializeResult[Any] | AssetCheckResult]:
     """Register the model, and say what the gates say; a refusal blocks everything after it."""
-    job = _job_to_register(context, recipe)
-    if job is None:
-        context.log.info("No run waits for the job: the sensor asks for this step when the job has ended.")
-        return
     tuneway = recipe.resource(context)
-    with told_to_dagster(tuneway):
-        registration = AssetRegistration(context, recipe, tuneway)
-        registration.register(job)
-    yield registration.result()
+    if recipe.keys.registered not in context.selected_asset_keys:  # a person asks for the checks alone
+        version = required_output(context.instance, recipe.keys.registered, partition_of(context))
+        with told_to_dagster(tuneway):
+            registration = AssetRegistration(context, recipe, tuneway)
+            registration.look_at(version)
+    else:
+        job = _job_to_register(context, recipe)
+        if job is None:
+            context.log.info("No run waits for the job: the sensor asks for this step when the job has ended.")
+            return
+        with told_to_dagster(tuneway):
+            registration = AssetRegistration(context, recipe, tuneway)
+            registration.register(job)
+        yield registration.result()
     wanted = {key.name for key in context.selected_asset_check_keys}
     yield from (result for result in registration.check_results() if result.check_name in wanted)
 
@@ -99,13 +114,20 @@ class AssetRegistration:
         if not all(gate.verdict for gate in self._gates):
             self._ask_gates()
 
+    def look_at(self, version: Mapping[str, Any]) -> None:
+        """Evaluate all gates for a version that is registered already; `version` is the output of that step."""
+        self._version = self._registry.get(version["ref"])
+        self._ask_gates()
+
     def result(self) -> MaterializeResult[Any]:
         """The materialization of the registered version."""
+        output = version_summary(self.version)
         link = {"job": job_link(self.version.record.job_id, self._tuneway.client.base_url)}
         return MaterializeResult(
             asset_key=self._recipe.keys.registered,
-            metadata=version_metadata(self.version) | link | output_metadata(version_summary(self.version)),
+            metadata=version_metadata(self.version) | link | output_metadata(output),
             data_version=DataVersion(self.version.ref),
+            value=output,
         )
 
     def check_results(self) -> list[AssetCheckResult]:
@@ -123,11 +145,14 @@ class AssetRegistration:
         uploaded = output_of(self._context.instance, self._recipe.keys.training_file, partition_of(self._context))
         return [uploaded] if uploaded else []
 
+    @property
+    def _registry(self) -> Registry:
+        return open_registry(self._tuneway.registry or default_uri())
+
     def _ask_gates(self) -> None:
         """Evaluate the gates that the registry skipped because no alias moves."""
         try:
-            registry = open_registry(self._tuneway.registry or default_uri())
-            champion = registry.get(f"{self.version.name}@{CHAMPION}").record
+            champion = self._registry.get(f"{self.version.name}@{CHAMPION}").record
         except NotRegistered:
             champion = None
         for gate in self._gates:

@@ -118,16 +118,19 @@ class Attempt:
             asset_key=self._recipe.keys.job,
             metadata=known(facts) | output_metadata(output),
             data_version=DataVersion(content or job.id),
+            value=output,
         )
 
     def trained(self) -> MaterializeResult[Any]:
         """The materialization of the model."""
         outcome = self._tuneway.client.outcome(self.job, log=True, forgiving=True)
         facts = model_metadata(outcome, self._tuneway, self._context.instance)
+        output = self.output
         return MaterializeResult(
             asset_key=self._recipe.keys.model,
-            metadata=facts | output_metadata(self.output),
+            metadata=facts | output_metadata(output),
             data_version=DataVersion(model_version(self.job)),
+            value=output,
         )
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dagster import (
@@ -39,29 +39,33 @@ def upload(
         heard = _Heard(context.log)
         failure: TunewayError | None = None
         file: UploadedFile | None = None
+        what = (given, requester_of(context, recipe.keys.training_file, keep_origin=recipe.cancel_on_termination))
+        how: dict[str, Any] = {
+            "reuse": reuse_in(context, recipe.reuse),
+            "on_event": heard,
+            **recipe.then(partition_of(context), registry=tuneway.registry),
+        }
+        uploads = recipe.keys.training_file in context.selected_asset_keys
         try:
-            file = tuneway.client.send(
-                given,
-                requester_of(context, recipe.keys.job, keep_origin=recipe.cancel_on_termination),
-                reuse=reuse_in(context, recipe.reuse),
-                on_event=heard,
-                **recipe.then(partition_of(context), registry=tuneway.registry),
-            ).file
+            if uploads:
+                file = tuneway.client.send(*what, **how).file
+            else:  # a person asks for the checks alone
+                tuneway.client.check(*what, **how)
         except TunewayError as error:
             failure = error
-        if heard.report is not None:
-            yield _checks.valid_data_result(heard.report)
-            if heard.report.ok and given.max_usd is not None:
-                yield _checks.budget_result(heard.report, given.max_usd, refused=isinstance(failure, OverBudget))
+        yield from _selected(context, _results(heard.report, given.max_usd, failure))
         if failure is not None:
             raise failure
-        assert file is not None
-        assert heard.report is not None
-        output = file_summary(file)
+    if not uploads:
+        return
+    assert file is not None
+    assert heard.report is not None
+    output = file_summary(file)
     yield MaterializeResult(
         asset_key=recipe.keys.training_file,
         metadata=uploaded_metadata(heard.report, output["file_id"]) | output_metadata(output),
         data_version=DataVersion(_version(heard.report)),
+        value=output,
     )
 
 
@@ -77,9 +81,29 @@ def check(
 
     with told_to_dagster(None):
         report = validate(source.data(context, loaded), **options)
-    yield _checks.valid_data_result(report)
+    results = [_checks.valid_data_result(report)]
     if max_usd is not None:
-        yield _checks.budget_result(report, max_usd, refused=report.budget_problem(max_usd) is not None)
+        results.append(_checks.budget_result(report, max_usd, refused=report.budget_problem(max_usd) is not None))
+    yield from _selected(context, results)
+
+
+def _results(
+    report: DatasetReport | None, max_usd: float | None, failure: TunewayError | None
+) -> Iterator[AssetCheckResult]:
+    """What the checks found, as far as the data was read."""
+    if report is None:
+        return
+    yield _checks.valid_data_result(report)
+    if report.ok and max_usd is not None:
+        yield _checks.budget_result(report, max_usd, refused=isinstance(failure, OverBudget))
+
+
+def _selected(
+    context: AssetExecutionContext | AssetCheckExecutionContext, results: Iterable[AssetCheckResult]
+) -> Iterator[AssetCheckResult]:
+    """The results of the checks that this run is about."""
+    wanted = {key.name for key in context.op_execution_context.selected_asset_check_keys}
+    return (result for result in results if result.check_name in wanted)
 
 
 class _Heard(Teller):

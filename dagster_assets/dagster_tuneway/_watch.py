@@ -24,6 +24,7 @@ from dagster import (
 from dagster_tuneway._asking import Asking, is_there
 from dagster_tuneway._checks import TRAINED
 from dagster_tuneway._cursor import SETTLED, Cursor, Unregistered, WatchedJob
+from dagster_tuneway._keys import made_as
 from dagster_tuneway._log import output_in, output_metadata
 from dagster_tuneway._metadata import in_words, job_link, model_metadata
 from dagster_tuneway._training import model_version
@@ -47,6 +48,18 @@ SUBMISSION = "submission"
 """The name of the metadata entry that says which submission a report is about."""
 
 Event = AssetMaterialization | AssetCheckEvaluation
+
+
+def in_graph(context: SensorEvaluationContext, recipes: Sequence[AssetRecipe]) -> list[AssetRecipe]:
+    """The groups with the keys that their assets have in these definitions."""
+    if context.repository_def is None:
+        return list(recipes)
+    graph = context.repository_def.asset_graph
+    return [
+        recipe.with_keys(recipe.keys.now(graph, [registered]))
+        for recipe in recipes
+        for registered in made_as(graph, recipe.keys.registered)
+    ]
 
 
 class Tick:

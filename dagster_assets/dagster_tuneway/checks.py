@@ -36,6 +36,11 @@ def training_data_check(
     define = multi_asset_check(
         name=f"{key.to_python_identifier()}__training_data_check",
         specs=_checks.data_check_specs(key, max_usd),
-        ins={source.name: AssetIn(key=key)},
+        ins={
+            source.name: AssetIn(
+                key=key, partition_mapping=source.partition_mapping, input_manager_key=source.input_manager_key
+            )
+        },
+        can_subset=True,
     )
     return define(_ops.checking(source, max_usd, options))

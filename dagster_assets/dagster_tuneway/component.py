@@ -9,16 +9,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dagster import (
+    AllPartitionMapping,
+    AssetIn,
     AssetKey,
     AutomationCondition,
+    BackfillPolicy,
     Backoff,
     Component,
     ComponentLoadContext,
     Definitions,
     DynamicPartitionsDefinition,
     FreshnessPolicy,
+    IdentityPartitionMapping,
     Jitter,
+    LastPartitionMapping,
     Model,
+    PartitionMapping,
     PartitionsDefinition,
     ResolutionContext,
     Resolvable,
@@ -32,9 +38,12 @@ from dagster import (
 from dagster.components.resolved.core_models import (
     DailyPartitionsDefinitionModel,
     HourlyPartitionsDefinitionModel,
+    MultiRunBackfillPolicyModel,
+    SingleRunBackfillPolicyModel,
     StaticPartitionsDefinitionModel,
     TimeWindowPartitionsDefinitionModel,
     WeeklyPartitionsDefinitionModel,
+    resolve_backfill_policy,
     resolve_partitions_def,
 )
 from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
@@ -45,12 +54,20 @@ from dagster_tuneway.factory import Translation, fine_tuned_model_assets
 from dagster_tuneway.resource import FineTuningResource
 from dagster_tuneway.sensor import fine_tuning_sensor
 from tuneway.choices import Choice, Order, Reuse, Scoring
+from tuneway.errors import InvalidSpec
 
 
 class FromAsset(Model, Resolvable):
     """Data that an asset yields: a path, or rows."""
 
     asset: str = Field(description="The asset's key: raw/tickets.")
+    partition_mapping: Any = Field(
+        default=None,
+        description='Which of its partitions are read: all, last, the same, or "{{ name }}" of a template variable.',
+    )
+    input_manager_key: str | None = Field(
+        default=None, description="The I/O manager that loads the value, if it isn't the asset's own."
+    )
 
 
 class ModelGate(Model, Resolvable):
@@ -94,6 +111,15 @@ class DynamicPartitions(Model, Resolvable):
 
 
 Data = str | FromAsset
+_MAPPINGS: dict[str, type[PartitionMapping]] = {
+    "all": AllPartitionMapping, "last": LastPartitionMapping, "the same": IdentityPartitionMapping,
+}  # fmt: skip
+
+
+def _resolve_data(context: ResolutionContext, given: Any) -> Any:
+    if not isinstance(given, FromAsset):
+        return context.resolve_value(given)
+    return FromAsset(**{name: context.resolve_value(value) for name, value in vars(given).items()})
 
 
 def _resolve_partitions(context: ResolutionContext, model: Any) -> PartitionsDefinition[str] | None:
@@ -146,12 +172,22 @@ class FineTunedModelComponent(Component, Model, Resolvable):
 
     name: str = Field(description="The name of the group, of its keys and of the registered model.")
     base_model: str = Field(description="The model to start from.")
-    training_data: Data = Field(
-        description="The path or URL of JSONL, Parquet, Arrow or CSV, or the asset that yields data."
-    )
-    validation_data: Data | float | None = Field(
-        default=None, description="Likewise, or the share of the training data that is split off for it: 0.1."
-    )
+    training_data: Annotated[
+        Data,
+        Resolver(
+            _resolve_data,
+            model_field_type=Data,
+            description="The path or URL of JSONL, Parquet, Arrow or CSV, or the asset that yields data.",
+        ),
+    ]
+    validation_data: Annotated[
+        Data | float | None,
+        Resolver(
+            _resolve_data,
+            model_field_type=Data | float | None,
+            description="Likewise, or the share of the training data that is split off for it: 0.1.",
+        ),
+    ] = None
     row: Mapping[str, str] | None = Field(
         default=None, description='How each row is made of columns: {user: "{question}", assistant: "{answer}"}.'
     )
@@ -232,6 +268,18 @@ class FineTunedModelComponent(Component, Model, Resolvable):
         AutomationCondition[Any] | None,
         Resolver.default(model_field_type=str | None, description='"{{ automation_condition.eager() }}"'),
     ] = None
+    observe: str | None = Field(
+        default="*/15 * * * *",
+        description="When a path or URL is looked at, if there is a condition: a cron schedule. null: never.",
+    )
+    backfill_policy: Annotated[
+        BackfillPolicy | None,
+        Resolver(
+            resolve_backfill_policy,
+            model_field_type=MultiRunBackfillPolicyModel | SingleRunBackfillPolicyModel,
+            description="{type: multi_run}: a run is about one partition, as without it.",
+        ),
+    ] = None
     freshness_policy: Annotated[
         FreshnessPolicy | None,
         Resolver.default(model_field_type=str | None, description="How old the model may get."),
@@ -272,8 +320,23 @@ _PASSED_ON = set(FineTunedModelComponent.model_fields) - {
 
 def _data(given: Data | float | None, folder: Path) -> Any:
     if isinstance(given, FromAsset):
-        return AssetKey.from_user_string(given.asset)
+        return AssetIn(
+            AssetKey.from_user_string(given.asset),
+            partition_mapping=_partition_mapping(given.partition_mapping),
+            input_manager_key=given.input_manager_key,
+        )
     return _path(given, folder) if isinstance(given, str) and "://" not in given else given
+
+
+def _partition_mapping(given: Any) -> PartitionMapping | None:
+    if given is None or isinstance(given, PartitionMapping):
+        return given
+    if given not in _MAPPINGS:
+        words = ", ".join(_MAPPINGS)
+        raise InvalidSpec(
+            f"partition_mapping: it is neither one of {words} nor a mapping of Dagster", field="partition_mapping"
+        )
+    return _MAPPINGS[given]()
 
 
 def _path(given: str, folder: Path) -> str:

@@ -9,28 +9,29 @@ from typing import Any, Unpack
 
 from dagster import (
     AssetCheckSpec,
-    AssetIn,
     AssetKey,
     AssetsDefinition,
     AssetSpec,
     AutomationCondition,
+    BackfillPolicy,
     PartitionsDefinition,
     RetryPolicy,
     asset_check,
-    multi_asset,
 )
 
 from dagster_tuneway import _checks, _ops
 from dagster_tuneway._data import DataSource
-from dagster_tuneway._recipe import AssetRecipe, Keys, Waiting
+from dagster_tuneway._files import ObservedFiles
+from dagster_tuneway._keys import Keys, marked
+from dagster_tuneway._recipe import AssetRecipe, Waiting
+from dagster_tuneway._values import IO_MANAGER, reported_with_values, step_with_values
 from dagster_tuneway.fields import AssetFields
 from tuneway.errors import InvalidSpec
 
-_Made = list[AssetsDefinition | AssetSpec]
 Translation = Callable[[AssetSpec], AssetSpec]
 
 
-class FineTunedModelAssets(list[AssetsDefinition | AssetSpec]):
+class FineTunedModelAssets(list[AssetsDefinition]):
     """The definitions of one model, and their keys, for assets that depend on them.
 
     Args:
@@ -38,7 +39,7 @@ class FineTunedModelAssets(list[AssetsDefinition | AssetSpec]):
         made: The definitions.
     """
 
-    def __init__(self, recipe: AssetRecipe, made: _Made) -> None:
+    def __init__(self, recipe: AssetRecipe, made: Iterable[AssetsDefinition]) -> None:
         super().__init__(made)
         self.recipe = recipe
 
@@ -71,7 +72,9 @@ def fine_tuned_model_assets(
     key_prefix: str | Sequence[str] | None = None,
     partitions_def: PartitionsDefinition[str] | None = None,
     automation_condition: AutomationCondition[Any] | None = None,
+    observe: str | None = "*/15 * * * *",
     freshness_policy: Any = None,
+    backfill_policy: BackfillPolicy | None = None,
     retry_policy: RetryPolicy | None = None,
     pool: str | None = None,
     op_tags: Mapping[str, Any] | None = None,
@@ -101,7 +104,13 @@ def fine_tuned_model_assets(
         key_prefix: Comes before the name in the assets' keys.
         partitions_def: One model for each partition.
         automation_condition: Of each asset: `AutomationCondition.eager()` trains when the data is new.
+        observe: When the file is looked at that `training_data` or `validation_data` names by a path or URL: a cron
+            schedule, if there is an automation condition. Such a file is one more asset, of the name of that field,
+            whose data version changes with its content, so that `eager()` trains when the file has changed. With None
+            there is no such asset.
         freshness_policy: Of `fine_tuned_model`: how old the model may get.
+        backfill_policy: Of each asset. Each partition has a model of its own, so a run is about one partition:
+            `BackfillPolicy.multi_run()`, which is Dagster's own choice as well.
         retry_policy: Of each step; an error that no retry cures isn't retried.
         pool: The concurrency pool of the step that trains: its limit is how many jobs run at once.
         op_tags: Of each step: what its executor reads, such as `dagster-k8s/config`.
@@ -110,9 +119,8 @@ def fine_tuned_model_assets(
         tags: Of the assets.
         code_version: By default a hash of the fields that say how to train.
         deps: Further assets that `training_file` depends on.
-        translation: Changes the spec of each of the four assets: its key, description, group, metadata, tags, owners.
+        translation: Changes the spec of each asset: its key, description, group, metadata, tags, owners, I/O manager.
             It is given a spec and gives one: `lambda spec: spec.merge_attributes(metadata={"team": "support"})`.
-            Keys are to be changed here; the steps and the sensor look for those that they have then.
         resource_key: The resource's name.
         required_resource_keys: Further resources, which `training_data` needs if it is a function of the context.
         fields: What to train, and what shall happen with the model: see `AssetFields`.
@@ -129,12 +137,24 @@ def fine_tuned_model_assets(
         "tags": tags,
         "automation_condition": automation_condition,
     }
-    specs = _Specs(recipe, common, translation).make(deps, code_version, freshness_policy)
+    maker = _Specs(recipe, common, translation)
+    files = ObservedFiles(recipe, [*prefix, name], observe if automation_condition else None, common, maker.spec)
+    specs = maker.make([*files.deps, *deps], code_version, freshness_policy)
     recipe = replace(recipe, keys=Keys(**{role: spec.key for role, spec in specs.items()}))
     place = AssetKey([*prefix, name]).to_python_identifier()
-    steps = {"retry_policy": retry_policy, "op_tags": op_tags}
+    steps = {"retry_policy": retry_policy, "op_tags": op_tags, "backfill_policy": _one_by_one(backfill_policy)}
     workshop = _Workshop(recipe, specs, place, steps, pool=pool, resources=required_resource_keys)
-    return FineTunedModelAssets(recipe, workshop.build())
+    return FineTunedModelAssets(recipe, [*files.assets(place), *workshop.build()])
+
+
+def _one_by_one(policy: BackfillPolicy | None) -> BackfillPolicy | None:
+    if policy is not None and policy.max_partitions_per_run != 1:
+        raise InvalidSpec(
+            "backfill_policy: each partition has a model of its own, so a run is about one partition",
+            field="backfill_policy",
+            hint="Give BackfillPolicy.multi_run(), or none. How many jobs run at once is the pool's limit.",
+        )
+    return policy
 
 
 class _Specs:
@@ -148,14 +168,14 @@ class _Specs:
     def make(self, deps: Sequence[Any], code_version: str | None, freshness_policy: Any) -> dict[str, AssetSpec]:
         """The specs as they were asked for, each with those before it as its dependencies."""
         recipe, keys = self._recipe, self._recipe.keys
-        sources = [source.asset for source in (recipe.training, recipe.validation) if source and source.asset]
+        sources = [dep for source in (recipe.training, recipe.validation) if source and (dep := source.dep)]
         data = self._spec(
             keys.training_file,
             "Training data, checked and uploaded.",
             kinds={"tuneway", "jsonl"},
             deps=[*sources, *deps],
         )
-        words = f"`{recipe.base}`, tuned on `{data.key.to_user_string()}`"
+        words = f"`{recipe.base}`, tuned on the uploaded data"
         job = self._spec(
             keys.job,
             f"The fine-tuning job for {words}.",
@@ -180,9 +200,11 @@ class _Specs:
 
     def _spec(self, key: AssetKey, description: str, **more: Any) -> AssetSpec:
         given = {name: value for name, value in more.items() if value is not None}
-        spec = AssetSpec(
-            key, description=description, partitions_def=self._recipe.partitions_def, **self._common, **given
-        )
+        wanted = {"description": description, "partitions_def": self._recipe.partitions_def, **self._common, **given}
+        return marked(self.spec(AssetSpec(key, **wanted).with_io_manager_key(IO_MANAGER)))
+
+    def spec(self, spec: AssetSpec) -> AssetSpec:
+        """A spec as the translation makes it."""
         if self._translation is None:
             return spec
         translated: object = self._translation(spec)
@@ -213,7 +235,7 @@ class _Workshop:
         self._pool = pool
         self._resources = {*resources}
 
-    def build(self) -> _Made:
+    def build(self) -> list[AssetsDefinition]:
         specs = self._specs
         training = self._training(specs["job"], specs["model"])
         return [self._uploading(specs["training_file"]), *training, self._registering(specs["registered"])]
@@ -223,11 +245,10 @@ class _Workshop:
         sources = [source for source in (recipe.training, recipe.validation) if source and source.asset]
 
         checks = _checks.data_check_specs(data.key, recipe.max_usd)
-        return self._step("upload", [data], checks=checks, sources=sources, resources=self._resources)(
-            _ops.uploading(recipe)
-        )
+        step = self._step("upload", [data], checks=checks, sources=sources, resources=self._resources, can_subset=True)
+        return step(_ops.uploading(recipe))
 
-    def _training(self, job: AssetSpec, model: AssetSpec) -> _Made:
+    def _training(self, job: AssetSpec, model: AssetSpec) -> list[AssetsDefinition]:
         recipe = self._recipe
         in_step = recipe.wait == "step"
 
@@ -241,15 +262,14 @@ class _Workshop:
             description="The job has succeeded. The sensor reports it.",
             required_resource_keys={recipe.resource_key},
         )
-        return [train, model, trained(_ops.looking(recipe))]
+        return [train, reported_with_values(model), trained(_ops.looking(recipe))]
 
     def _registering(self, registered: AssetSpec) -> AssetsDefinition:
         recipe = self._recipe
         checks = _checks.model_check_specs(registered.key, recipe.gates, held_out=recipe.held_out is not None)
 
-        # with a sensor, the run that submits has nothing to register yet: the step gives nothing then
-        later = recipe.wait == "sensor"
-        return self._step("register", [registered], checks=checks, can_subset=later)(_ops.registering(recipe))
+        # checks can be left out, and with a sensor the run that submits has nothing to register yet
+        return self._step("register", [registered], checks=checks, can_subset=True)(_ops.registering(recipe))
 
     def _step(
         self,
@@ -263,12 +283,12 @@ class _Workshop:
         can_subset: bool = False,
     ) -> Callable[[Callable[..., Any]], AssetsDefinition]:
         recipe = self._recipe
-        return multi_asset(
+        return step_with_values(
             name=f"{self._place}__{verb}",
             specs=specs,
             check_specs=checks,
             can_subset=can_subset,
-            ins={source.name: AssetIn(key=source.asset) for source in sources},
+            ins={source.name: source.input for source in sources},
             required_resource_keys={recipe.resource_key, *resources},
             partitions_def=recipe.partitions_def,
             pool=pool,

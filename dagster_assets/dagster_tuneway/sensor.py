@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dagster import (
-    AssetSelection,
     DefaultSensorStatus,
     SensorDefinition,
     SensorEvaluationContext,
     SensorResult,
 )
 
+from dagster_tuneway._keys import MadeAs
 from dagster_tuneway.factory import FineTunedModelAssets
 from tuneway.errors import InvalidSpec
 
@@ -61,9 +61,9 @@ def fine_tuning_sensor(
     (resource_key,) = keys
 
     def evaluate(context: SensorEvaluationContext) -> SensorResult:
-        from dagster_tuneway._watch import Tick
+        from dagster_tuneway._watch import Tick, in_graph
 
-        return Tick(context, recipes, getattr(context.resources, resource_key), time_limit).run()
+        return Tick(context, in_graph(context, recipes), getattr(context.resources, resource_key), time_limit).run()
 
     return SensorDefinition(
         name=name,
@@ -71,6 +71,6 @@ def fine_tuning_sensor(
         minimum_interval_seconds=minimum_interval_seconds,
         description=description or "Looks at all open fine-tuning jobs, and reports those that have ended.",
         default_status=default_status,
-        asset_selection=AssetSelection.assets(*(recipe.keys.registered for recipe in recipes)),
+        asset_selection=MadeAs(recipe.keys.registered for recipe in recipes),
         required_resource_keys=keys,
     )

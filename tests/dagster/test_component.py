@@ -189,6 +189,33 @@ def test_the_yaml_can_name_an_asset_partitions_a_pool_and_a_condition(load):
     assert node.owners == ["team:ml"]
 
 
+def test_the_yaml_can_say_which_partitions_of_an_asset_are_read_and_by_what(load):
+    defs, _ = load(
+        training_data={
+            "asset": "raw/tickets",
+            "partition_mapping": "last",
+            "input_manager_key": "warehouse",
+        },
+        backfill_policy={"type": "multi_run"},
+    )
+
+    tickets = dg.AssetSpec(["raw", "tickets"], partitions_def=dg.StaticPartitionsDefinition(["old", "new"]))
+    more = dg.Definitions(assets=[tickets], resources={"warehouse": dg.InMemoryIOManager()})
+    defs = dg.Definitions.merge(defs, more)
+    step = defs.resolve_assets_def(dg.AssetKey(["router", "training_file"]))
+    (dep,) = step.get_asset_spec().deps
+    assert (dep.asset_key.to_user_string(), dep.partition_mapping) == ("raw/tickets", dg.LastPartitionMapping())
+    assert step.op.input_dict["training_data"].input_manager_key == "warehouse"
+    assert step.backfill_policy == dg.BackfillPolicy.multi_run()
+
+
+def test_the_yaml_can_say_when_a_file_is_looked_at(load):
+    defs, _ = load(automation_condition="{{ dg.AutomationCondition.eager() }}", observe="0 7 * * *")
+
+    file = defs.resolve_asset_graph().get(dg.AssetKey(["router", "training_data"]))
+    assert (file.is_observable, "0 7 * * *" in file.automation_condition.get_label()) == (True, True)
+
+
 def test_dynamic_partitions_can_be_named(load):
     defs, _ = load(partitions_def={"type": "dynamic", "name": "customers"})
 
@@ -218,6 +245,7 @@ def test_the_key_stays_in_the_environment(load):
         ({"gates": [{"metric": "loss"}]}, "has no bound"),
         ({"method": {"type": "supervised", "epochs": 3}}, "n_epochs"),
         ({"partitions_def": {"type": "monthly"}}, "partitions_def"),
+        ({"training_data": {"asset": "tickets", "partition_mapping": "newest"}}, "partition_mapping"),
     ],
 )
 def test_a_mistake_is_named(load, wrong, words):

@@ -51,3 +51,12 @@ def test_each_step_has_the_tags_that_its_executor_reads(data):
     assets = assets_of("tagged", str(data), op_tags={"dagster-k8s/config": "{}"})
 
     assert [one.op.tags.get("dagster-k8s/config") for one in assets] == ["{}"] * 3
+
+
+def test_a_run_is_about_one_partition_whatever_the_policy_of_backfills(data):
+    parts = dg.StaticPartitionsDefinition(["acme", "globex"])
+    assets = assets_of("router", str(data), partitions_def=parts, backfill_policy=dg.BackfillPolicy.multi_run())
+
+    assert {asset.backfill_policy for asset in assets} == {dg.BackfillPolicy.multi_run()}
+    with pytest.raises(InvalidSpec, match="backfill_policy: each partition has a model of its own"):
+        assets_of("router", str(data), partitions_def=parts, backfill_policy=dg.BackfillPolicy.single_run())

@@ -23,6 +23,7 @@ from tuneway.registry import open_registry
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 SHOP = Path(__file__).parent / "shop.py"
+ASSETS = ("training_file", "job", "fine_tuned_model", "registered_model")
 PARTITIONS = [f"customer-{number:02}" for number in range(20)]
 
 
@@ -53,7 +54,9 @@ def dagster(server, real, registry, tmp_path_factory):
         "SHOP_SERVICE": server.base_url,
         "SHOP_REAL_SERVICE": real.base_url,
         "SHOP_REGISTRY": registry,
+        "SHOP_FILE": str(data.with_name("noticed.jsonl")),
     }
+    write(data.with_name("noticed.jsonl"), chats(24, seed=6))
     with Dagster.running(SHOP, **environment) as dagster:
         run = dagster.launch(key("lasting", "training_file"), key("ended", "training_file"))
         dagster.until_run(run, dg.DagsterRunStatus.SUCCESS)
@@ -84,6 +87,34 @@ def step_worker(dagster, run, step):
         if event and event.step_key == step and event.event_type_value == "STEP_WORKER_STARTED":
             return int(event.engine_event_data.metadata["pid"].value)
     return None
+
+
+def test_what_comes_before_and_after_a_model_may_be_of_any_kind_and_checks_can_be_left_out(dagster, real):
+    before = {name: len(jobs_on(real, name)) for name in ("last/job", "queried/job", "nightly/tune")}
+    days = [dagster.launch(dg.AssetKey("tickets"), tags={"dagster/partition": day}) for day in ("monday", "tuesday")]
+    ops = dagster.launch(job="nightly")
+    queried = dagster.launch(*(key("queried", name) for name in ASSETS))
+    for run in days:
+        dagster.until_run(run, dg.DagsterRunStatus.SUCCESS)
+    last = dagster.launch(*(key("last", name) for name in ASSETS), checks=False)
+    for run in (ops, queried, last):
+        dagster.until_run(run, dg.DagsterRunStatus.SUCCESS)
+
+    assert {name: len(jobs_on(real, name)) - count for name, count in before.items()} == dict.fromkeys(before, 1)
+    assert "uses by_op:1" in dagster.messages(ops)
+    (file,) = dagster.made(key("last", "training_file"))
+    assert file.metadata["rows"].value == 20
+    assert dagster.made(key("last", "registered_model")), "the gate that would refuse it was left out"
+    assert dagster.checked(key("last", "registered_model"), "train_loss_max_0") == []
+
+
+def test_a_file_is_noticed_and_the_model_of_renamed_assets_is_used_by_the_next_one(dagster, server):
+    (job,) = dagster.until(lambda: jobs_on(server, "ml/noticed/job"))
+    server.service.train(job.id)
+    (used,) = dagster.until(lambda: dagster.made(dg.AssetKey(["ml", "answers"])))
+
+    assert used.metadata["ref"].value == "noticed:1"
+    write(Path(dagster.environment["SHOP_FILE"]), chats(24, seed=7))  # what becomes of it shows in the last test
 
 
 def test_a_terminated_run_leaves_its_job_and_a_re_execution_adopts_it(dagster, server):
@@ -144,7 +175,7 @@ def retry_of(dagster, run):
 
 
 def test_a_backfill_of_twenty_partitions_makes_twenty_jobs_and_never_more_at_once_than_the_pool(dagster, real):
-    keys = [key("customers", name) for name in ("training_file", "job", "fine_tuned_model", "registered_model")]
+    keys = [key("customers", name) for name in ASSETS]
     backfill = dagster.backfill(keys, PARTITIONS)
     dagster.until(lambda: len(dagster.made(keys[1])) >= 3, seconds=300)
 
@@ -209,6 +240,19 @@ def test_the_sensor_reports_once_wherever_its_daemon_is_killed(dagster, server, 
     assert sorted(registered) == sorted(made)
     assert {check.passed for check in dagster.checked(key("watched", "registered_model"), "train_loss_max_9")} == {True}
     assert len(open_registry(registry).models()) >= 3
+
+
+def test_a_file_that_has_changed_has_trained_its_model_again(dagster, server):
+    dagster.until(lambda: len(jobs_on(server, "ml/noticed/job")) > 1)
+    server.service.train(jobs_on(server, "ml/noticed/job")[-1].id)
+    dagster.until(lambda: len(dagster.made(dg.AssetKey(["ml", "answers"]))) > 1)
+
+    assert len(jobs_on(server, "ml/noticed/job")) == 2
+    used = [one.metadata["ref"].value for one in dagster.made(dg.AssetKey(["ml", "answers"]))]
+    assert sorted(used) == ["noticed:1", "noticed:2"]
+    file = dg.AssetKey(["ml", "noticed", "training_data"])
+    seen = dagster.instance.fetch_observations(file, limit=100).records
+    assert len({one.asset_observation.tags["dagster/data_version"] for one in seen}) == 2
 
 
 def watcher(dagster):

@@ -75,14 +75,15 @@ class Dagster(Stack):
         assert "Error" not in answer["__typename"], answer
         return answer
 
-    def launch(self, *keys, job="__ASSET_JOB", tags=None):
-        """Materialize assets; gives the run's id."""
+    def launch(self, *keys, job="__ASSET_JOB", tags=None, checks=True):
+        """Materialize assets, with their checks or without; gives the run's id."""
         params = {
             "selector": {
                 "repositoryLocationName": "shop",
                 "repositoryName": "__repository__",
                 "jobName": job,
                 "assetSelection": [{"path": key.path} for key in keys] or None,
+                **({} if checks else {"assetCheckSelection": []}),
             },
             "mode": "default",
             "runConfigData": {},

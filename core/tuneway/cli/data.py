@@ -169,7 +169,7 @@ def estimate(
         str | None,
         typer.Option(
             metavar="URL",
-            help="The address of a local service, which says how much memory the training needs there. Needs --model.",
+            help="A local service, which says how much memory the training of --model needs.",
         ),
     ] = None,
     spec: Annotated[

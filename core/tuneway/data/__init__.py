@@ -10,6 +10,7 @@ from tuneway.data._spool import Spool
 from tuneway.data._stores import stem_of
 from tuneway.data._stream import HeldOut, LineBlocks, LineStream, Readable, Unit, stream_of
 from tuneway.data._temporary import room_needed, temporary_file
+from tuneway.data._version import version_of
 from tuneway.data._writing import place_name, write_place
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "stream_of",
     "temporary_file",
     "unreadable_file",
+    "version_of",
     "write_place",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import re
 import zlib
@@ -206,6 +207,38 @@ def _open_store(url: str, field: str) -> Iterator[Opened]:
 def _stamp(about: Any) -> list[object]:
     """What tells whether an object of a store was replaced: each store has a few of these."""
     return [about.get(name) for name in _VERSIONS]
+
+
+def version_of_url(url: str, *, field: str) -> str | None:
+    """The word by which a store or a web server tells a file's versions apart.
+
+    It is None if there is no such file, and empty if nothing is said of it without reading the file.
+    """
+    if urlsplit(url).scheme.lower() in ("http", "https"):
+        return _version_in_web(url, field)
+    system, path = _system_of(url, field)
+    try:
+        with _told(shown(url), field):
+            system.invalidate_cache()
+            word = str(system.ukey(path)) if system.exists(path) else None
+    except NotImplementedError:
+        return ""
+    return None if word is None else hashlib.sha256(word.encode()).hexdigest()
+
+
+def _version_in_web(url: str, field: str) -> str | None:
+    import httpx
+
+    secrets = _UrlSecrets()
+    hide_in_logs(secrets)  # as long as `secrets` lives
+    with _told(shown(url), field):
+        reply = httpx.head(url, follow_redirects=True, timeout=_TIMEOUT)
+    if reply.status_code in (404, 410):
+        return None
+    said = reply.headers
+    word = said.get("etag") or " ".join(filter(None, (said.get("last-modified"), said.get("content-length"))))
+    known = reply.status_code == 200 and ("etag" in said or "last-modified" in said)
+    return hashlib.sha256(word.encode()).hexdigest() if known else ""
 
 
 def write_url(url: str, content: bytes, *, field: str) -> None:
