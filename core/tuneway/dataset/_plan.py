@@ -26,7 +26,7 @@ class Plan(NamedTuple):
     prices: dict[str, float]
     tokenizer: str | Callable[[str], int] | None
     max_shown: int
-    held_out: bool = False
+    validation: bool = False
     """Whether this is validation data. It may be small, and isn't trained on."""
     row_keys: Mapping[str, frozenset[str]] | None = None
     """The keys that a row of each format may have, where the service refuses data with others."""

@@ -139,7 +139,7 @@ class Scan:
         if not self.rows:
             report("file.empty", None, Words("no example"))
         elif self.rows < MIN_ROWS:
-            rule = "file.few_validation_rows" if self._plan.held_out else "file.too_few_rows"
+            rule = "file.few_validation_rows" if self._plan.validation else "file.too_few_rows"
             report(rule, None, Words(f"{self.rows} example{'s' * (self.rows != 1)}"))
         if self._reader.bom:
             self._findings.line = 1
@@ -170,7 +170,7 @@ class Scan:
         """Make the report."""
         tokens = self._lines.tally.total()
         n_epochs = self._plan.n_epochs or auto_epochs(self.rows)
-        billed = not self._plan.held_out and self.format is not None and self.format != "reinforcement"
+        billed = not self._plan.validation and self.format is not None and self.format != "reinforcement"
         trained = max(0, tokens.total - self._lines.cut_tokens) * n_epochs if billed else None
         findings = self._findings
         return DatasetReport(

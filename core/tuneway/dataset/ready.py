@@ -62,7 +62,7 @@ def checked_data(
         readings = _readings(given, stack, spools, max_line_bytes)
         ready = Prepared()
         reading = next(readings)
-        plan = plan._replace(held_out=given.training_data is None)
+        plan = plan._replace(validation=given.training_data is None)
         progress = Progress(on_progress, _given_size(given, reading.reader))
         train = stack.enter_context(closing(Scan(reading.reader, plan)))
         ready.files.append(reading.ready(train.run(progress)))
@@ -70,7 +70,7 @@ def checked_data(
         if held is None:
             ready.report = train.report()
         else:
-            plan = plan._replace(format=train.format, held_out=True)
+            plan = plan._replace(format=train.format, validation=True)
             beside = stack.enter_context(closing(Scan(held.reader, plan, train=train)))
             ready.files.append(held.ready(beside.run(progress)))
             ready.report = train.report(validation=beside.report())
