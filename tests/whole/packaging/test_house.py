@@ -42,7 +42,7 @@ CORE = Package(
         "report": frozenset({"resvg_py"}),
     },
 )
-TRAINING = {"gguf", "jinja2", "peft", "safetensors", "tokenizers", "torch", "transformers", "trl"}
+TRAINING = {"bitsandbytes", "gguf", "jinja2", "peft", "safetensors", "tokenizers", "torch", "transformers", "trl"}
 SERVICE = Package(
     ROOT / "local_service" / "tuneway_service",
     ours=OF_THE_CORE,
