@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_a_store_is_asked_for_its_own_word():
 @pytest.fixture
 def web():
     """A web server, and what it says of its file: `{"etag": …}`, the content, and which methods it knows."""
-    state = {"headers": {}, "content": b"one", "heads": True, "status": 200, "asked": []}
+    state: dict[str, Any] = {"headers": {}, "content": b"one", "heads": True, "status": 200, "asked": []}
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self, content):
