@@ -17,9 +17,9 @@ from dagster import (
     SourceAsset,
 )
 
-from dagster_tuneway._names import filled
+from dagster_tuneway._names import PARTITION, filled
 from dagster_tuneway._runs import partition_of
-from tuneway.data import joined, normal
+from tuneway.data import is_place, joined, normal
 from tuneway.errors import InvalidInput, InvalidSpec
 
 if TYPE_CHECKING:
@@ -83,12 +83,20 @@ class DataSource:
     @property
     def is_file(self) -> bool:
         """Whether it is a path or URL, whose content may change."""
-        return isinstance(self.given, str | PathLike)
+        if isinstance(self.given, int | float) or self.given is None:
+            return False
+        return isinstance(self.given, str | PathLike) or is_place(self.given)
 
     @property
-    def place(self) -> str:
-        """The path or URL."""
-        return str(fspath(self.given))
+    def has_partition(self) -> bool:
+        """Whether each partition has a path or URL of its own."""
+        return PARTITION in str(self.given)
+
+    def file(self, partition: str | None) -> Any:
+        """The path or URL, for a partition."""
+        given = self.given
+        plain = isinstance(given, str) or type(given).__module__.startswith("pathlib")
+        return filled(fspath(given), partition) if plain else given
 
     @property
     def dep(self) -> AssetDep | None:

@@ -17,7 +17,6 @@ from dagster import (
 )
 
 from dagster_tuneway import _ops
-from dagster_tuneway._names import PARTITION
 
 if TYPE_CHECKING:
     from dagster_tuneway._recipe import AssetRecipe
@@ -50,7 +49,7 @@ class ObservedFiles:
                     AssetKey([*prefix, source.name]),
                     description="The file that the data comes from. Its data version changes with its content.",
                     kinds={"file"},
-                    partitions_def=recipe.partitions_def if PARTITION in source.place else None,
+                    partitions_def=recipe.partitions_def if source.has_partition else None,
                     skippable=True,
                     **{**common, "automation_condition": _on_schedule(str(cron))},
                 )

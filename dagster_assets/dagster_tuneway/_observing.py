@@ -8,7 +8,6 @@ from dagster import AssetExecutionContext, AssetObservation, DataVersion, Metada
 
 from dagster_tuneway._data import DataSource
 from dagster_tuneway._log import told_to_dagster
-from dagster_tuneway._names import filled
 from tuneway.data import name_of, version_of
 
 DATA_VERSION = "dagster/data_version"
@@ -19,7 +18,7 @@ def observe(context: AssetExecutionContext, source: DataSource) -> Iterator[Obse
     partitioned = context.has_partition_key or context.has_partition_key_range
     partitions: list[str | None] = [*context.partition_keys] if partitioned else [None]
     for partition in partitions:
-        place = filled(source.place, partition)
+        place = source.file(partition)
         with told_to_dagster(None):
             version = version_of(place, field=source.name)
         if version is None:

@@ -32,7 +32,9 @@ Translation = Callable[[AssetSpec], AssetSpec]
 
 
 class FineTunedModelAssets(list[AssetsDefinition]):
-    """The definitions of one model, and their keys, for assets that depend on them.
+    """The definitions of one model, and their keys as they were made, for assets that depend on them.
+
+    Where keys are changed afterwards, Dagster changes them in the assets that are loaded together.
 
     Args:
         recipe: What to train and how.

@@ -20,8 +20,9 @@ class AssetFields(TrainingFields, DataCheckFields, total=False):
 
     Attributes:
         training_data: The path or URL of JSONL, Parquet, Arrow or CSV; rows; a frame; or a function of the context
-            that gives one of these. For `fine_tuned_model_assets` also the asset that yields one of these. In a path or
-            URL, `{partition_key}` stands for the partition.
+            that gives one of these. For `fine_tuned_model_assets` also the asset that yields one of these; as an
+            `AssetDep` or `AssetIn` with a `partition_mapping` or, of an `AssetIn`, an `input_manager_key`. In a path
+            or URL, `{partition_key}` stands for the partition.
         validation_data: Likewise; measured during training, required for reinforcement. A number such as 0.1 is the
             share of the training data that is split off for it.
         reuse: Which existing jobs will do. "content", the default: whatever trains the same data in the same way,

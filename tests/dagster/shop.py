@@ -47,7 +47,7 @@ loaded.noticed, loaded.answers = noticed, answers
 renamed = dg.load_assets_from_modules([loaded], key_prefix="ml")
 renamed_checks = dg.load_asset_checks_from_modules([loaded], asset_key_prefix="ml")
 automation = dg.AutomationConditionSensorDefinition(
-    "automation", target=renamed, default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=2
+    "automation", target=renamed, default_status=dg.DefaultSensorStatus.RUNNING, minimum_interval_seconds=5
 )
 
 

@@ -114,7 +114,7 @@ def test_a_file_is_noticed_and_the_model_of_renamed_assets_is_used_by_the_next_o
     (used,) = dagster.until(lambda: dagster.made(dg.AssetKey(["ml", "answers"])))
 
     assert used.metadata["ref"].value == "noticed:1"
-    write(Path(dagster.environment["SHOP_FILE"]), chats(24, seed=7))  # what becomes of it shows in the last test
+    write(Path(dagster.environment["SHOP_FILE"]), chats(24, seed=7))  # what becomes of it shows in a test below
 
 
 def test_a_terminated_run_leaves_its_job_and_a_re_execution_adopts_it(dagster, server):
@@ -205,6 +205,19 @@ def most_at_once(dagster, step):
     return most
 
 
+def test_a_file_that_has_changed_has_trained_its_model_again(dagster, server):
+    dagster.until(lambda: len(jobs_on(server, "ml/noticed/job")) > 1)
+    server.service.train(jobs_on(server, "ml/noticed/job")[-1].id)
+    dagster.until(lambda: len(dagster.made(dg.AssetKey(["ml", "answers"]))) > 1)
+
+    assert len(jobs_on(server, "ml/noticed/job")) == 2
+    used = [one.metadata["ref"].value for one in dagster.made(dg.AssetKey(["ml", "answers"]))]
+    assert sorted(used) == ["noticed:1", "noticed:2"]
+    file = dg.AssetKey(["ml", "noticed", "training_data"])
+    seen = dagster.instance.fetch_observations(file, limit=100).records
+    assert len({one.asset_observation.tags["dagster/data_version"] for one in seen}) == 2
+
+
 def test_the_sensor_reports_once_wherever_its_daemon_is_killed(dagster, server, registry):
     watched = PARTITIONS[:4]
     dagster.kill("daemon")  # nobody looks while these are submitted
@@ -240,19 +253,6 @@ def test_the_sensor_reports_once_wherever_its_daemon_is_killed(dagster, server, 
     assert sorted(registered) == sorted(made)
     assert {check.passed for check in dagster.checked(key("watched", "registered_model"), "train_loss_max_9")} == {True}
     assert len(open_registry(registry).models()) >= 3
-
-
-def test_a_file_that_has_changed_has_trained_its_model_again(dagster, server):
-    dagster.until(lambda: len(jobs_on(server, "ml/noticed/job")) > 1)
-    server.service.train(jobs_on(server, "ml/noticed/job")[-1].id)
-    dagster.until(lambda: len(dagster.made(dg.AssetKey(["ml", "answers"]))) > 1)
-
-    assert len(jobs_on(server, "ml/noticed/job")) == 2
-    used = [one.metadata["ref"].value for one in dagster.made(dg.AssetKey(["ml", "answers"]))]
-    assert sorted(used) == ["noticed:1", "noticed:2"]
-    file = dg.AssetKey(["ml", "noticed", "training_data"])
-    seen = dagster.instance.fetch_observations(file, limit=100).records
-    assert len({one.asset_observation.tags["dagster/data_version"] for one in seen}) == 2
 
 
 def watcher(dagster):

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from tuneway.data import _stores
 from tuneway.data._local import open_file
-from tuneway.data._sources import normal
+from tuneway.data._sources import is_path, normal
 from tuneway.errors import InvalidSpec
 
 _BLOCK = 2**20
@@ -27,13 +27,15 @@ def version_of(data: Any, *, field: str) -> str | None:
     if local is None:
         word = _stores.version_of_url(data, field=field)
         return word if word != "" else _read_url(data, field)
-    if not isinstance(local, os.PathLike):
+    if not is_path(local):
         raise InvalidSpec(f"{field}: a {type(local).__name__} is no path and no URL", field=field)
-    if hasattr(local, "exists") and not local.exists():
-        return None
     if isinstance(data, str) or type(local).__module__.startswith("pathlib"):
+        if not os.path.exists(local):  # noqa: PTH110 - any kind of path
+            return None
         with open_file(os.fspath(local), field=field) as file:
             return _hash(file)
+    if not local.exists():
+        return None
     with _stores.open_elsewhere(local, field=field) as opened:
         return _hash(opened.file)
 

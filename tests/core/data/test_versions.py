@@ -42,6 +42,16 @@ def test_a_store_is_asked_for_its_own_word():
     assert version(place) != first
 
 
+def test_a_path_of_a_store_is_read():
+    path = pytest.importorskip("upath").UPath("memory://versions/path.jsonl")
+    assert version(path) is None
+    path.write_bytes(b"one")
+    first = version(path)
+    path.write_bytes(b"another")
+
+    assert version(path) not in {None, first}
+
+
 @pytest.fixture
 def web():
     """A web server, and what it says of its file: `{"etag": …}`, the content, and which methods it knows."""
