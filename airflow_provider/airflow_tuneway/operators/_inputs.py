@@ -7,6 +7,7 @@ URLs with secrets are kept in a `HiddenData`, which shows a description of itsel
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Asset, BaseOperator
@@ -14,6 +15,9 @@ from airflow.sdk import Asset, BaseOperator
 from airflow_tuneway._literals import is_literal
 from airflow_tuneway._places import located
 from airflow_tuneway.operators._early import DATA
+
+_PATH = type(Path())
+"""A path of this machine. Airflow 3.1 takes whatever has `resolve` for an output, and so fails where no file is yet."""
 
 
 class HiddenData:
@@ -110,6 +114,8 @@ def with_rows_hidden(value: Any) -> Any:
 
 def hidden(value: Any) -> Any:
     """Wrap what isn't to be stored in a `HiddenData`; templates, outputs of other tasks and places stay as they are."""
+    if type(value) is _PATH:
+        return str(value)
     if value is None or isinstance(value, HiddenData) or _is_plain(value) or _is_known_later(value):
         return value
     from tuneway.data import is_place
