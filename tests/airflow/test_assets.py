@@ -9,7 +9,12 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset
 
 from airflow_tuneway.assets import model_asset
-from airflow_tuneway.operators import FineTuneOperator, RegisterModelOperator
+from airflow_tuneway.operators import (
+    FineTuneOperator,
+    RegisterModelOperator,
+    UploadTrainingFileOperator,
+    ValidateTrainingDataOperator,
+)
 from tuneway import Client, JobSpec, Supervised
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -84,6 +89,21 @@ def test_outlets_of_ones_own_are_kept_as_they_are():
     assert (
         RegisterModelOperator(task_id="register", job="ftjob-1", name="{{ params.name }}", outlets=own).outlets == own
     )
+
+
+@pytest.mark.parametrize("kind", [FineTuneOperator, UploadTrainingFileOperator, ValidateTrainingDataOperator])
+def test_data_that_is_an_asset_is_read_at_its_uri_and_is_an_inlet(run, service, data, kind):
+    tickets, another = Asset(uri=data.as_uri(), name=f"tickets of {kind.__name__}"), Asset("another")
+    more = {"model": "gpt-4o-mini", "wait_for_completion": False} if kind is FineTuneOperator else {}
+    with DAG(f"reads_{kind.__name__}", start_date=START, schedule=tickets) as dag:
+        step = kind(task_id="step", training_data=tickets, inlets=[another], **more)
+        EmptyOperator(task_id="other", inlets=[another])
+
+    state, told = run(dag)
+
+    assert state == "success"
+    assert step.inlets == [another, tickets]
+    assert (told["step", "data"][0] if more else told["step", "return_value"])["rows"] == 24
 
 
 def queued(dag_id):

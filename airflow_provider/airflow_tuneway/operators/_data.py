@@ -29,7 +29,8 @@ class ValidateTrainingDataOperator(DataOperator):
     the validation data. Errors fail the task at once, and name their lines.
 
     Args:
-        training_data: The path or URL of JSONL, Parquet, Arrow or CSV; an `ObjectStoragePath`; rows; or a frame.
+        training_data: The path or URL of JSONL, Parquet, Arrow or CSV; an `ObjectStoragePath`; an `Asset`; rows; or a
+            frame.
         validation_data: Likewise, or the share of the training data that is split off: 0.1. Given both, they are
             checked as a pair: a row that is in both is an error.
         row: How each row is made of columns: `{"user": "{question}", "assistant": "{answer}"}`.
@@ -93,7 +94,8 @@ class UploadTrainingFileOperator(DataOperator, TunewayOperator):
     says the file's id, rows and tokens; `validation` says the same of the validation file.
 
     Args:
-        training_data: The path or URL of JSONL, Parquet, Arrow or CSV; an `ObjectStoragePath`; rows; or a frame.
+        training_data: The path or URL of JSONL, Parquet, Arrow or CSV; an `ObjectStoragePath`; an `Asset`; rows; or a
+            frame.
         validation_data: Likewise, or the share of the training data that is split off: 0.1. Given both, they are
             checked as a pair: a row that is in both is an error. Files that are uploaded separately are not
             compared.

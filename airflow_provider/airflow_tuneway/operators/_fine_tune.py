@@ -121,7 +121,8 @@ class FineTuneOperator(OneStepOperator):
 
     Args:
         model: The model to start from.
-        training_data: The path or URL of JSONL, Parquet, Arrow or CSV; an `ObjectStoragePath`; rows; or a frame.
+        training_data: The path or URL of JSONL, Parquet, Arrow or CSV; an `ObjectStoragePath`; an `Asset`; rows; or a
+            frame.
         validation_data: Likewise; checked with the training data as a pair, and measured during training. A number
             such as 0.1 is the share of the training data that is split off for it.
         row: How each row is made of columns: `{"user": "{question}", "assistant": "{answer}"}`.

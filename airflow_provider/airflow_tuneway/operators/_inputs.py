@@ -7,13 +7,17 @@ URLs with secrets are kept in a `HiddenData`, which shows a description of itsel
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Asset, BaseOperator
 
 from airflow_tuneway._literals import is_literal
 from airflow_tuneway._places import located
 from airflow_tuneway.operators._early import DATA
+
+_PATH = type(Path())
+"""A path of this machine. Airflow 3.1 takes whatever has `resolve` for an output, and so fails where no file is yet."""
 
 
 class HiddenData:
@@ -49,6 +53,8 @@ def revealed(value: Any) -> Any:
 class DataOperator(BaseOperator):
     """A step that is given training and validation data, or only has room for them.
 
+    Data that is an `Asset` is read at its URI, and becomes an inlet of the task.
+
     Args:
         data_conn_id: The Airflow connection by which data at a URL is opened, such as `s3://bucket/train.jsonl`: with
             the store's provider, when the task runs. Without it, `s3` takes `aws_default` and `gs` takes
@@ -59,6 +65,7 @@ class DataOperator(BaseOperator):
 
     def __init__(self, *, data_conn_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.add_inlets(self.__dict__.pop("_assets", ()))
         self.data_conn_id = data_conn_id
 
     def located(self, *given: Any) -> list[Any]:
@@ -67,10 +74,18 @@ class DataOperator(BaseOperator):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in DATA:
-            value = hidden(value)
+            value = hidden(self._place_of(value) if isinstance(value, Asset) else value)
             if isinstance(value, HiddenData):
                 self.overwrite_rtif_after_execution = True  # then rows and hash are known
         super().__setattr__(name, value)
+
+    def _place_of(self, asset: Asset) -> str:
+        """Where an asset is. It becomes an inlet, at once or when the operator has its own."""
+        if "inlets" in self.__dict__:
+            self.add_inlets([asset])
+        else:
+            self.__dict__.setdefault("_assets", []).append(asset)
+        return asset.uri
 
     def describe_inputs(self, known: object) -> None:
         """Add rows and hash to what Airflow shows of the data.
@@ -99,6 +114,8 @@ def with_rows_hidden(value: Any) -> Any:
 
 def hidden(value: Any) -> Any:
     """Wrap what isn't to be stored in a `HiddenData`; templates, outputs of other tasks and places stay as they are."""
+    if type(value) is _PATH:
+        return str(value)
     if value is None or isinstance(value, HiddenData) or _is_plain(value) or _is_known_later(value):
         return value
     from tuneway.data import is_place

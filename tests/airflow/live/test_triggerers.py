@@ -57,7 +57,7 @@ def test_a_triggerer_that_is_killed_and_comes_back_renews_no_deadline(airflow, s
     first, *_, again = [at for at, text in lines if " starting" in text]
     [end] = [at for at, text in lines if "Trigger fired event" in text]
     assert (again - first).total_seconds() > SHORT
-    assert (end - again).total_seconds() < SHORT / 2  # at its first look, not after another so many seconds
+    assert (end - again).total_seconds() < SHORT  # at its first look, not after another so many seconds
     assert "didn't end before the deadline" in airflow.log("short_of_time", run_id, "tune")
     [job] = jobs_of(stuck, run_id)
     assert not job.done
