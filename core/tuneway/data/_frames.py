@@ -8,6 +8,8 @@ from __future__ import annotations
 import codecs
 import csv
 import importlib
+import mmap
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -15,12 +17,15 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from tuneway.data._native import Batch, ChatBatch, arrow_batch, arrow_values, polars_batch
+from tuneway.data._spool import Spool
 from tuneway.data._stores import reader_of, suffix_of
 from tuneway.errors import TunewayError
 
 BATCH_ROWS = 1024
-_POLARS_ROWS = 4096  # it spends a third of a millisecond on each batch
+_LIBRARY_ROWS = 4096  # polars spends a third of a millisecond on each batch
 _BATCH_BYTES = 2**22
+_LARGE_BATCH = 2**24
+_COPIED = 2**20
 _PAGES_BYTES = 2**16
 _FREED_BATCHES = 8
 _CELL_CHARACTERS = 2**23
@@ -152,7 +157,33 @@ def _ipc(file: BinaryIO, name: str) -> tuple[Iterable[str], Iterable[Batch]]:
         file.seek(0)
         opened = ipc.open_stream(file)
         return opened.schema.names, _parts(opened)
-    return opened.schema.names, _parts(map(opened.get_batch, range(opened.num_record_batches)))
+    count = opened.num_record_batches
+    if file.seek(0, os.SEEK_END) <= count * _LARGE_BATCH:
+        return opened.schema.names, _parts(map(opened.get_batch, range(count)))
+    mapped = _mapped(file)
+    opened = ipc.open_file(_needs("pyarrow", name).BufferReader(mapped))
+    return opened.schema.names, _unloaded(mapped, _parts(map(opened.get_batch, range(count))))
+
+
+def _mapped(file: BinaryIO) -> mmap.mmap:
+    """A file of large batches as memory, of which the system loads the parts that are used.
+
+    It is a copy: if the file itself were mapped, and then cut by another process, the system would end this one.
+    """
+    file.seek(0)
+    with Spool() as copy:
+        while block := file.read(_COPIED):
+            copy.write(block)
+        with copy.open() as opened:
+            return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _unloaded(mapped: mmap.mmap, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Batches that lie in mapped memory; what was used is unloaded again."""
+    for number, batch in enumerate(batches):
+        if not number % _FREED_BATCHES and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
+        yield batch
 
 
 @contextmanager
@@ -241,7 +272,7 @@ def _polars(data: Any) -> FrameRows | None:
         return _query("a polars LazyFrame", lambda: data.collect_schema().names(), batches)
     if not hasattr(data, "iter_slices"):
         return None
-    rows = min(_POLARS_ROWS, max(1, data.height * _BATCH_BYTES // max(1, data.estimated_size())))
+    rows = min(_LIBRARY_ROWS, max(1, data.height * _BATCH_BYTES // max(1, data.estimated_size())))
     return FrameRows("a polars DataFrame", lambda: data.columns, lambda: map(polars_batch, data.iter_slices(rows)))
 
 
@@ -254,8 +285,17 @@ def _pyarrow(data: Any) -> FrameRows | None:
     if hasattr(data, "read_next_batch"):
         return _arrow(lambda: data, name=name)
     if hasattr(data, "scanner"):  # a dataset of several files
-        return _query(name, lambda: data.schema.names, lambda: map(arrow_batch, data.to_batches(batch_size=BATCH_ROWS)))
+        return _query(name, lambda: data.schema.names, lambda: _dataset(data))
     return None
+
+
+def _dataset(data: Any) -> Iterator[Batch]:
+    """The batches of a data set of several files. Arrow would read many of them ahead."""
+    options: dict[str, Any] = {"batch_readahead": 0, "fragment_readahead": 0, "use_threads": False}
+    if getattr(getattr(data, "format", None), "default_extname", "") == "parquet":
+        parquet = importlib.import_module("pyarrow.dataset").ParquetFragmentScanOptions
+        options["fragment_scan_options"] = parquet(use_buffered_stream=True, buffer_size=_PAGES_BYTES, pre_buffer=False)
+    return _freed(data.to_batches(batch_size=BATCH_ROWS, **options))
 
 
 def _arrow(make: Callable[[], Any], *, name: str) -> FrameRows:
@@ -298,7 +338,13 @@ def _stream(data: Any, *, name: str) -> FrameRows:
 
 
 def _duckdb(data: Any) -> FrameRows | None:
-    return _stream(data, name="a DuckDB relation") if hasattr(data, "__arrow_c_stream__") else None
+    """A relation. By Arrow's C interface, it would give a million rows in one batch."""
+    name = "a DuckDB relation"
+    reader = getattr(data, "to_arrow_reader", None) or getattr(data, "fetch_record_batch", None)
+    if reader is None or not hasattr(data, "columns"):
+        return None
+    _needs("pyarrow", name)
+    return _arrow(lambda: reader(_LIBRARY_ROWS), name=name)
 
 
 def _ibis(data: Any) -> FrameRows | None:
