@@ -42,6 +42,7 @@ TRAIN = [
         "test_memory_estimate.py",
         "trainers/test_hf_sampling.py",
         "test_hf.py",
+        "test_llamacpp.py",
         "trainers/test_gguf_files.py",
         "trainers/test_modelfile.py",
         "test_gang.py",

@@ -21,6 +21,11 @@ GRADER_KEY = "TUNEWAY_GRADER_KEY"
 """The variable with the API key for graders that are models."""
 
 
+AUTO = "auto"
+ENGINES = (AUTO, "transformers", "llamacpp")
+"""What `--serve-with` takes."""
+
+
 def is_loopback(host: str) -> bool:
     """Whether an address is a loopback address."""
     try:
@@ -70,6 +75,7 @@ class Settings:
         gpus: The devices that jobs and answers use (see `devices`); None if the service doesn't choose any.
         gpus_per_job: How many of them a job gets that doesn't say so itself.
         ray: The Ray cluster that runs the jobs; this machine when there is none.
+        serve_with: The engine that answers: "auto", "transformers" or "llamacpp".
         models: Names that jobs may ask for, and the trainer that each stands for.
         faults: Faults to make, such as "drop=0.1,503=0.1".
         fault_seed: The same seed makes the same faults.
@@ -91,6 +97,7 @@ class Settings:
     gpus: tuple[str, ...] | None = None
     gpus_per_job: int = 1
     ray: RaySettings | None = None
+    serve_with: str = AUTO
     models: Mapping[str, str] = field(default_factory=dict)
     faults: str = ""
     fault_seed: int = 0
@@ -107,6 +114,12 @@ class Settings:
             there = f"there are {len(self.gpus)}" if self.gpus else "the service has none"
             raise InvalidSpec(
                 f"a job can't have {self.gpus_per_job} GPUs: {there}", field="gpus_per_job", hint="At least 1."
+            )
+        if self.serve_with not in ENGINES:
+            raise InvalidSpec(
+                f"there is no engine {self.serve_with[:100]!r}",
+                field="serve_with",
+                hint=f"One of: {', '.join(ENGINES)}.",
             )
         if self.gpus is not None and self.ray is not None:
             raise InvalidSpec(
@@ -157,6 +170,11 @@ class Settings:
     def scratch_dir(self) -> Path:
         """What is being received or created now; see `sweeping`."""
         return self.data_dir / "scratch"
+
+    @property
+    def gguf_dir(self) -> Path:
+        """Models as llama.cpp reads them, made from the job folders and the base models."""
+        return self.data_dir / "gguf"
 
     @property
     def records_dir(self) -> Path:
