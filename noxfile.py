@@ -43,6 +43,7 @@ TRAIN = [
         "trainers/test_hf_sampling.py",
         "test_hf.py",
         "test_llamacpp.py",
+        "test_llamacpp_options.py",
         "trainers/test_gguf_files.py",
         "trainers/test_modelfile.py",
         "test_gang.py",

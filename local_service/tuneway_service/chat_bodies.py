@@ -69,6 +69,7 @@ _Penalty = TypeAdapter[Any](Annotated[float, Field(ge=-2, le=2, allow_inf_nan=Fa
 _Token = Annotated[str, StringConstraints(pattern=r"^\d{1,9}$")]
 _Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 LIMITS: dict[str, TypeAdapter[Any]] = {
+    "completions.logprobs": TypeAdapter(Annotated[int, Field(ge=0, le=5)], config=ConfigDict(strict=True)),
     "frequency_penalty": _Penalty,
     "logit_bias": TypeAdapter(Annotated[dict[_Token, _Bias], Field(max_length=1024)]),
     "logprobs": TypeAdapter(bool, config=ConfigDict(strict=True)),
@@ -146,7 +147,7 @@ class CompletionBody(BaseModel):
     def _check(self, engine: str, offers: Container[str], name: str, value: Any) -> None:
         option = self._option(name)
         if option in offers:
-            _check_value(name, value)
+            _check_value(option, name, value)
         elif name not in self.neutral():
             raise Refusal(f"Unknown parameter: '{name[:100]}'.", param=name[:100], code="unknown_parameter")
         elif any(option in other for other in OFFERS.values()):
@@ -166,16 +167,16 @@ class CompletionBody(BaseModel):
         return OF_BOTH | OF_COMPLETIONS
 
 
-def _check_value(name: str, value: Any) -> None:
+def _check_value(option: str, name: str, value: Any) -> None:
     """Refuse a value that an option of some engines can't have."""
     if name == "response_format":
         wrong_at = response_format.problem(value)
         if wrong_at is not None:
             where = ".".join(filter(None, (name, wrong_at[0])))
             raise Refusal(f"Invalid value for '{where}': {wrong_at[1]}.", param=where, code="invalid_value")
-    elif name in LIMITS:
+    elif option in LIMITS:
         try:
-            LIMITS[name].validate_python(value)
+            LIMITS[option].validate_python(value)
         except ValidationError as error:
             found = error.errors(include_url=False)[0]
             where = ".".join([name, *map(str, found["loc"])])[:100]

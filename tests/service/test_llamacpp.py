@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import httpx
 import openai
 import pytest
 from openai import OpenAI
 from support.answerers import LLAMA, answerers, busy
+from support.datasets import to_bytes
 from support.openai_jobs import TEAMS, chats, openai_for, submit, wait_for
 from support.service import RunningService, running_service, until
 
@@ -22,16 +25,27 @@ pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("peft", reason="needs the extra `train`")
 pytest.importorskip("xllamacpp", reason="needs the extra `llamacpp`")
 
-from support.tiny_llama import make_tiny_llama, make_tokenizer
+from support.tiny_llama import MERGES, make_tiny_llama, make_tokenizer
 
+from tuneway_service.answers import ModelQuestion
+from tuneway_service.answers.llamacpp.files import GgufFiles
+from tuneway_service.answers.llamacpp.model import LlamaModel
+from tuneway_service.answers.shelf import Shelf
+from tuneway_service.settings import Settings
+from tuneway_service.slots import Slots
 from tuneway_service.trainers import Chat, make_trainer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-MERGES = [("t", "h"), ("th", "e"), ("l", "l"), ("Ġ", "the"), ("i", "n"), ("1", "2"), ("12", "3")]
 BASE, OTHER, PLAIN = "gpt-4o-mini", "no-merges", "plain"
 # the token that ends an answer never comes
 NO_END = {"2": -100}
+CALL = {"name": "route", "arguments": '{"team": "mobile"}'}
+CALLING = {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": CALL}]}
+ROUTE = {"type": "function", "function": {"name": "route", "parameters": {"type": "object"}}}
+BILLING = {"type": "object", "properties": {"team": {"enum": ["billing"]}}, "required": ["team"]}
+# what the model has learned to call it with doesn't fit
+STRICT = {"type": "function", "function": {"name": "route", "parameters": BILLING, "strict": True}}
 QUESTIONS = [[{"role": "user", "content": f"Ticket {n}: the {thing} is in trouble"}] for n, thing in enumerate(TEAMS)]
 
 
@@ -53,11 +67,15 @@ def client(service: RunningService) -> Iterator[OpenAI]:
 
 @pytest.fixture(scope="module")
 def tuned(client: OpenAI) -> list[str]:
-    """Two tuned models of one base."""
-    file = client.files.create(file=("train.jsonl", chats(24)), purpose="fine-tune").id
-    method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "learning_rate_multiplier": 20}}}
-    jobs = [submit(client, file, method=method, seed=seed, model=BASE).id for seed in (1, 2)]
-    return [str(wait_for(client, job, seconds=200).fine_tuned_model) for job in jobs]
+    """Two tuned models of one base; the second calls a tool."""
+    calling = [{"messages": [*QUESTIONS[0], CALLING], "tools": [tool]} for tool in (ROUTE, STRICT)] * 6
+    names = []
+    for rows, epochs in ((chats(12), 2), (to_bytes(calling), 10)):
+        file = client.files.create(file=("train.jsonl", rows), purpose="fine-tune").id
+        knobs = {"n_epochs": epochs, "batch_size": 4, "learning_rate_multiplier": 5}
+        method = {"type": "supervised", "supervised": {"hyperparameters": knobs}}
+        names.append(submit(client, file, method=method, seed=1, model=BASE).id)
+    return [str(wait_for(client, job, seconds=200).fine_tuned_model) for job in names]
 
 
 def texts(client: Any, model: str, **options) -> list[str]:
@@ -99,6 +117,19 @@ def test_each_model_answers_as_transformers_does_and_all_share_one_process(servi
     assert len({str(found) for found in answered.values()}) == 3
     until(lambda: len(answerers(service.pid, LLAMA)) == 1)
     assert not answerers(service.pid)
+
+
+def test_a_tuned_model_calls_the_tool_that_it_was_tuned_to_call(client, tuned):
+    asked = {"model": tuned[1], "messages": QUESTIONS[0], "temperature": 0}
+    choice = client.chat.completions.create(**asked, tools=[ROUTE]).choices[0]
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+    assert [call.function.model_dump() for call in choice.message.tool_calls] == [CALL]
+    chunks = list(client.chat.completions.create(**asked, tools=[ROUTE], stream=True))
+    calls = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or ()]
+    assert [call.function.model_dump() for call in calls] == [CALL]
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+    choice = client.chat.completions.create(**asked, tools=[STRICT]).choices[0]
+    assert json.loads(choice.message.tool_calls[0].function.arguments)["team"] == "billing"
 
 
 def test_a_streamed_answer_has_the_same_text_and_its_usage(client, tuned):
@@ -182,6 +213,41 @@ def test_who_hangs_up_ends_their_own_answer_alone(service, client, tuned):
         assert texts(client, tuned[1]) == expected
         until(lambda: not busy(service.pid, LLAMA))
     assert list(answerers(service.pid, LLAMA)) == [process]
+
+
+async def test_a_new_adapter_takes_over_without_losing_an_answer(service, client, tuned):
+    trainer = card(client, BASE)["trainer"]["trainer"]
+    jobs = service.data_dir / "jobs"
+    folders = [jobs / card(client, name)["fine_tuning_job_id"] / "model" for name in tuned]
+    files, shelf = GgufFiles(Settings(data_dir=service.data_dir)), Shelf(Slots(None))
+    first, second = [LlamaModel(shelf, await files.of(trainer, folder)) for folder in folders]
+    question = ModelQuestion({"messages": QUESTIONS[0], "temperature": 0, "max_tokens": 300, "logit_bias": NO_END})
+    expected = texts(client, tuned[1])[0]
+    try:
+        async with aclosing(first.chunks(question)) as chunks:
+            pieces = [await anext(chunks)]
+            (before,) = answerers(os.getpid(), LLAMA)
+            reply = await second.whole(ModelQuestion(question.body | {"max_tokens": 12, "logit_bias": {}}))
+            assert reply["choices"][0]["message"]["content"] == expected
+            assert len(answerers(os.getpid(), LLAMA)) == 2
+            pieces += [chunk async for chunk in chunks]
+        assert pieces[-1]["usage"]["completion_tokens"] == 300
+        await anyio.to_thread.run_sync(lambda: until(lambda: before not in answerers(os.getpid(), LLAMA)))
+        text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in pieces[:-1])
+        whole = await first.whole(question)
+        assert whole["choices"][0]["message"]["content"].rstrip("\ufffd") == text.rstrip("\ufffd")
+        assert len(answerers(os.getpid(), LLAMA)) == 1
+    finally:
+        await shelf.close()
+    assert not answerers(os.getpid(), LLAMA)
+
+
+def test_what_was_made_of_a_model_goes_with_it(service, client, tuned):
+    texts(client, tuned[1])
+    there = set((service.data_dir / "gguf").glob("adapter-*"))
+    client.models.delete(tuned[1])
+    assert len(there - set((service.data_dir / "gguf").glob("adapter-*"))) == 1
+    assert texts(client, tuned[0])
 
 
 def test_no_process_is_left_when_the_service_is_stopped_or_killed(service, client):

@@ -13,6 +13,7 @@ LLAMACPP: Final = "llamacpp"
 
 OF_LLAMACPP: Final = frozenset(
     {
+        "completions.logprobs",
         "frequency_penalty",
         "logit_bias",
         "logprobs",

@@ -25,7 +25,7 @@ class Upstream:
     """An address that answers.
 
     Args:
-        url: The base URL, which ends with `/v1`.
+        url: The base URL; paths are relative to it.
         key: The API key to send.
         transport: What connects instead of the network, for tests.
     """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tuneway_service.answers.llamacpp.bases import MOST_SLOTS, LlamaBase
+from tuneway_service.answers.llamacpp.finished import Finished, finished, misfit, native, probabilities
 from tuneway_service.answers.llamacpp.wording import Worded, worded
 from tuneway_service.answers.offers import LLAMACPP
 from tuneway_service.answers.together import together
@@ -19,14 +21,17 @@ from tuneway_service.refusals import Refusal, model_died
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
-    from tuneway_service.answer_formats import CompletionFormat
     from tuneway_service.answers.llamacpp.files import GgufModel
     from tuneway_service.answers.llamacpp.server import LlamaServer
     from tuneway_service.answers.question import ModelQuestion
     from tuneway_service.answers.shelf import Shelf
 
-
 TOO_LONG = re.compile(r"request \((\d+) tokens\) exceeds the available context size \((\d+) tokens\)")
+CHAT_PATH = "/v1/chat/completions"
+TEXT_PATH = "/v1/completions"
+
+Piece: TypeAlias = tuple[dict[str, Any], str | None]
+Counting: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,12 @@ class LlamaModel:
 
     async def whole(self, question: ModelQuestion) -> dict[str, Any]:
         """The reply that isn't streamed; its answers are written at the same time."""
-        usage, path = Usage(question.each), question.path
+        usage = Usage(question.each)
 
         async def one(index: int, asked: Mapping[str, Any]) -> dict[str, Any]:
-            async with self._server(asked) as (server, body):
-                reply = await server.upstream.post(path, body.body)
-            counted = reply["usage"]
-            usage.add(index, counted["prompt_tokens"], counted["completion_tokens"])
-            return {"index": index, "logprobs": None} | _choice(question.form, reply["choices"][0])
+            answer = await self._finished(question, asked)
+            usage.add(index, answer.prompt_tokens, answer.completion_tokens)
+            return {"index": index, "logprobs": answer.logprobs, "finish_reason": answer.reason} | answer.content
 
         works = [partial(one, index, asked) for index, asked in enumerate(question.singly())]
         choices = await together(works, MOST_SLOTS)
@@ -65,50 +68,92 @@ class LlamaModel:
         """The events of the streamed reply."""
         usage = Usage(question.each)
         for index, asked in enumerate(question.singly()):
-            async with aclosing(self._pieces(question, asked, index, usage)) as pieces:
+            async with aclosing(self._pieces(question, asked, partial(usage.add, index))) as pieces:
                 async for content, end in pieces:
                     yield {"choices": [{"index": index, "logprobs": None, "finish_reason": end} | content]}
         yield {"choices": [], "usage": usage.wire()}
 
-    async def _pieces(
-        self, question: ModelQuestion, asked: Mapping[str, Any], index: int, usage: Usage
-    ) -> AsyncGenerator[tuple[dict[str, Any], str | None]]:
-        """The pieces of one answer as the API sends them, each with the finish reason if it is the last."""
-        form, held, reason = question.form, list[str](), "stop"
+    async def _finished(self, question: ModelQuestion, asked: Mapping[str, Any]) -> Finished:
+        """One answer, when it is whole."""
         async with self._server(asked) as (server, body):
-            # a tool call can only be recognised when the whole answer is there
-            holds = body.reads_calls and bool(asked.get("tools"))
-            streamed = {**body.body, "stream_options": {"include_usage": True}}
-            yield form.opening(), None
-            async with aclosing(server.upstream.stream(question.path, streamed)) as events:
+            if body.is_native:
+                return native(await server.upstream.post(CHAT_PATH, body.native()), body)
+            prompt = await _prompt(server, body)
+            reply = await server.upstream.post(TEXT_PATH, body.plain(prompt))
+            text, reason = reply["choices"][0]["text"], reply["choices"][0]["finish_reason"]
+            if name := misfit(asked, text, reason):
+                # `strict`: the call is written again, held to the parameters
+                again = body.choosing(name)
+                reply = await server.upstream.post(TEXT_PATH, again.plain(prompt))
+                return finished(question.form, again, reply)
+            return finished(question.form, body, reply)
+
+    async def _pieces(
+        self, question: ModelQuestion, asked: Mapping[str, Any], count: Counting
+    ) -> AsyncGenerator[Piece]:
+        """The pieces of one answer as the API sends them, each with the finish reason if it is the last."""
+        if asked.get("tools") and asked.get("tool_choice") != "none":
+            pieces = self._pieces_with_calls(question, asked, count)
+        else:
+            pieces = self._pieces_of_text(question, asked, count)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+
+    async def _pieces_with_calls(
+        self, question: ModelQuestion, asked: Mapping[str, Any], count: Counting
+    ) -> AsyncGenerator[Piece]:
+        form = question.form
+        # a tool call can only be recognised when the whole answer is there
+        answer = await self._finished(question, asked)
+        count(answer.prompt_tokens, answer.completion_tokens)
+        yield form.opening(), None
+        message = {name: value for name, value in answer.content["message"].items() if name not in ("role", "refusal")}
+        for number, call in enumerate(message.get("tool_calls", ())):
+            message["tool_calls"][number] = {"index": number} | call
+        yield {"delta": message, "logprobs": answer.logprobs}, None
+        yield form.closing(), answer.reason
+
+    async def _pieces_of_text(
+        self, question: ModelQuestion, asked: Mapping[str, Any], count: Counting
+    ) -> AsyncGenerator[Piece]:
+        form = question.form
+        text, reason = "", "stop"
+        counted: Mapping[str, int] = {}
+        async with self._server(asked) as (server, body):
+            options = {**body.plain(await _prompt(server, body)), "stream_options": {"include_usage": True}}
+            async with aclosing(server.upstream.stream(TEXT_PATH, options)) as events:
+                opened = False
                 async for event in events:
-                    if event.get("usage"):
-                        counted = event["usage"]
-                        usage.add(index, counted["prompt_tokens"], counted["completion_tokens"])
+                    if not opened:
+                        opened = True
+                        yield form.opening(), None
+                    counted = event.get("usage") or counted
                     for choice in event["choices"]:
-                        text = _text(choice)
-                        if holds:
-                            held.append(text)
-                        elif text:
-                            yield form.piece(text), None
                         reason = choice.get("finish_reason") or reason
-        if held:
-            content, reason = form.at_once("".join(held), reason)
-            yield content, None
+                        if choice["text"]:
+                            yield (
+                                form.piece(choice["text"]) | {"logprobs": probabilities(body, choice, len(text))},
+                                None,
+                            )
+                            text += choice["text"]
+            count(counted["prompt_tokens"], counted["completion_tokens"])
+            # refused here if it isn't what was asked for
+            finished(form, body, {"choices": [{"text": text, "finish_reason": reason}], "usage": counted})
         yield form.closing(), reason
 
     @asynccontextmanager
     async def _server(self, asked: Mapping[str, Any]) -> AsyncIterator[tuple[LlamaServer, Worded]]:
-        """The server that answers, and the body to send; it isn't ended before the block is."""
-        with self.shelf.use(("llamacpp", self.gguf.weights), self._make) as base:
+        """The server that answers, and the question for it; it isn't ended before the block is."""
+        with self.shelf.use((LLAMACPP, self.gguf.weights), self._make) as base:
             if not base.started:
                 await self.shelf.make_room(base)
             server = await base.server(self.gguf.adapter)
             place = None if self.gguf.adapter is None else server.adapters.index(self.gguf.adapter)
-            body = worded(asked, server.template, place, len(server.adapters))
             with server.answering():
+                _check_build(server, asked)
                 try:
-                    yield server, body
+                    yield server, worded(asked, server.template, place, len(server.adapters))
                 except BrokenOff:
                     raise model_died() from None
                 except Refusal as refusal:
@@ -116,6 +161,21 @@ class LlamaModel:
 
     def _make(self, device: Sequence[str] | None) -> LlamaBase:
         return LlamaBase(self.gguf, device)
+
+
+def _check_build(server: LlamaServer, asked: Mapping[str, Any]) -> None:
+    """Refuse what needs llguidance, with which the packages on PyPI are built."""
+    for name in ("response_format", "tool_choice"):
+        if not server.is_guided and asked.get(name) not in (None, "auto", "none"):
+            text = f"This build of llama.cpp can't heed '{name}': it is built without llguidance."
+            raise Refusal(text, param=name, code="unsupported_value")
+
+
+async def _prompt(server: LlamaServer, body: Worded) -> str:
+    """The prompt of a question; llama.cpp renders that of a conversation."""
+    if body.messages is None:
+        return str(body.asked["prompt"])
+    return str((await server.upstream.post("/apply-template", body.rendered()))["prompt"])
 
 
 def _worded_refusal(refusal: Refusal) -> Refusal:
@@ -127,14 +187,3 @@ def _worded_refusal(refusal: Refusal) -> Refusal:
         )
         return Refusal(text, param=refusal.param, code="context_length_exceeded")
     return refusal
-
-
-def _text(choice: Mapping[str, Any]) -> str:
-    if "text" in choice:
-        return str(choice["text"])
-    return str((choice.get("delta") or choice.get("message") or {}).get("content") or "")
-
-
-def _choice(form: CompletionFormat, choice: Mapping[str, Any]) -> dict[str, Any]:
-    """A finished answer as the API sends it."""
-    return form.answer(_text(choice), choice["finish_reason"])

@@ -1,8 +1,7 @@
 """The process that runs llama.cpp's server: `python -m tuneway_service.answers.llamacpp.process`.
 
-The first line of standard input is the order as JSON; the reply is a line with the address. Each later line asks for
-the grammar of a JSON schema. When standard input is closed, which it also is when the service is killed, the process
-ends.
+The first line of standard input is the order as JSON; the reply is a line with the address and a grammar. When
+standard input is closed, which it also is when the service is killed, the process ends.
 """
 
 from __future__ import annotations
@@ -49,12 +48,6 @@ def parameters(order: dict[str, Any]) -> Any:
     return found
 
 
-def say(**line: Any) -> None:
-    """Write one line to the service."""
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
-
-
 def main() -> None:
     """Serve until the service closes standard input."""
     # Ctrl-C in the service's terminal stops the service, which then ends this process
@@ -63,12 +56,11 @@ def main() -> None:
     import xllamacpp
 
     server = xllamacpp.Server(parameters(order))
-    say(address=server.listening_address)
-    for line in sys.stdin:
-        try:
-            say(grammar=xllamacpp.json_schema_to_grammar(json.loads(line)))
-        except Exception as error:  # noqa: BLE001 - whatever llama.cpp raises, the service needs an answer
-            say(refused=str(error))
+    # how this build of llama.cpp writes grammars
+    grammar = xllamacpp.json_schema_to_grammar({"type": "object"})
+    sys.stdout.write(json.dumps({"address": server.listening_address, "grammar": grammar}) + "\n")
+    sys.stdout.flush()
+    sys.stdin.read()
     # at once: answers that are still written are nobody's
     os._exit(0)
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from tuneway_service import devices
+from tuneway_service.answers.llamacpp.grammars import HEAD
 from tuneway_service.answers.upstream import Upstream
 from tuneway_service.executors.local import worker_environment
-from tuneway_service.refusals import Refusal, model_died
+from tuneway_service.refusals import model_died
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,9 +36,9 @@ class LlamaServer:
     def __init__(self, adapters: Sequence[Path]) -> None:
         self.adapters = tuple(adapters)
         self.upstream: Upstream
+        self.is_guided = False
         self.template = ""
         self._process: asyncio.subprocess.Process | None = None
-        self._line = anyio.Lock()
         self._running = 0
         self._retired = False
         self._ending: set[asyncio.Task[None]] = set()
@@ -59,19 +60,9 @@ class LlamaServer:
                 env=worker_environment() | ENVIRONMENT | devices.visible(device),
             )
             said = await self._exchange({**order, "key": key, "adapters": [str(path) for path in self.adapters]})
-            self.upstream = Upstream(f"{said['address']}/v1", key)
-            self.template = str((await self.upstream.get("../props"))["chat_template"])
-
-    async def grammar(self, schema: Mapping[str, Any]) -> str:
-        """The grammar of a JSON schema."""
-        async with self._line:
-            # the reply of one who has left would be taken for that of the next
-            with anyio.CancelScope(shield=True):
-                said = await self._exchange(schema)
-        if "refused" in said:
-            text = f"llama.cpp can't hold an answer to this schema: {said['refused'][:300]}"
-            raise Refusal(text, param="response_format", code="invalid_value")
-        return str(said["grammar"])
+            self.upstream = Upstream(said["address"], key)
+            self.is_guided = str(said["grammar"]).startswith(HEAD)
+            self.template = str((await self.upstream.get("/props"))["chat_template"])
 
     async def _exchange(self, line: Mapping[str, Any]) -> dict[str, Any]:
         assert self._process is not None
