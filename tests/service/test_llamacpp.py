@@ -28,12 +28,15 @@ pytest.importorskip("xllamacpp", reason="needs the extra `llamacpp`")
 from support.tiny_llama import MERGES, make_tiny_llama, make_tokenizer
 
 from tuneway_service.answers import ModelQuestion
-from tuneway_service.answers.llamacpp.files import GgufFiles
+from tuneway_service.answers.llamacpp.files import GgufFiles, GgufModel
 from tuneway_service.answers.llamacpp.model import LlamaModel
 from tuneway_service.answers.shelf import Shelf
+from tuneway_service.refusals import Refusal
 from tuneway_service.settings import Settings
 from tuneway_service.slots import Slots
 from tuneway_service.trainers import Chat, make_trainer
+from tuneway_service.trainers.hf.base import find_base
+from tuneway_service.trainers.hf.facts import PREFIX
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -220,7 +223,7 @@ async def test_a_new_adapter_takes_over_without_losing_an_answer(service, client
     jobs = service.data_dir / "jobs"
     folders = [jobs / card(client, name)["fine_tuning_job_id"] / "model" for name in tuned]
     files, shelf = GgufFiles(Settings(data_dir=service.data_dir)), Shelf(Slots(None))
-    first, second = [LlamaModel(shelf, await files.of(trainer, folder)) for folder in folders]
+    first, second = [LlamaModel(shelf, await files.of(trainer, folder), files.refuse) for folder in folders]
     question = ModelQuestion({"messages": QUESTIONS[0], "temperature": 0, "max_tokens": 300, "logit_bias": NO_END})
     expected = texts(client, tuned[1])[0]
     try:
@@ -239,6 +242,17 @@ async def test_a_new_adapter_takes_over_without_losing_an_answer(service, client
         assert len(answerers(os.getpid(), LLAMA)) == 1
     finally:
         await shelf.close()
+    assert not answerers(os.getpid(), LLAMA)
+
+
+async def test_a_model_that_llama_cpp_cannot_load_is_left_to_transformers(client, tmp_path):
+    weights, refused, shelf = tmp_path / "broken.gguf", [], Shelf(Slots(None))
+    weights.write_bytes(b"GGUF, but broken")
+    gguf = GgufModel(find_base(card(client, BASE)["trainer"]["trainer"].removeprefix(PREFIX)), weights, None)
+    with pytest.raises(Refusal, match="can't load this model") as caught:
+        await LlamaModel(shelf, gguf, refused.append).whole(ModelQuestion({"messages": QUESTIONS[0]}))
+    assert (caught.value.status, refused) == (503, [gguf])
+    await shelf.close()
     assert not answerers(os.getpid(), LLAMA)
 
 

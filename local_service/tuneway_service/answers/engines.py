@@ -83,7 +83,7 @@ class Engines:
         chosen = await anyio.to_thread.run_sync(self.choice, trainer, folder)
         if chosen.engine == LLAMACPP:
             try:
-                return LlamaModel(self._shelf, await self._files.of(trainer, folder))
+                return LlamaModel(self._shelf, await self._files.of(trainer, folder), self._files.refuse)
             except NotWritable as refused:
                 self._tell(trainer, str(refused))
         return TrainersModel(

@@ -40,6 +40,7 @@ class LlamaBase:
         self.device = device
         self.size = int(gguf.weights.stat().st_size * 1.1)
         self._server: LlamaServer | None = None
+        self._former: list[LlamaServer] = []
         self._turn = anyio.Lock()
 
     @property
@@ -60,6 +61,7 @@ class LlamaBase:
             await new.start(await anyio.to_thread.run_sync(self._order), self.device)
             self._server = new
             if current is not None:
+                self._former = [*(each for each in self._former if each.alive), current]
                 current.retire()
             return new
 
@@ -69,9 +71,10 @@ class LlamaBase:
         return {"weights": str(self._gguf.weights), "slots": slots, "context": context, "exact": exact}
 
     async def close(self) -> None:
-        """End the server."""
-        server, self._server = self._server, None
-        if server is not None:
+        """End the server, and those that still write answers."""
+        servers = [*self._former, *([self._server] if self._server is not None else [])]
+        self._former, self._server = [], None
+        for server in servers:
             await server.close()
 
 

@@ -49,6 +49,8 @@ class GgufFiles:
 
     def __init__(self, settings: Settings) -> None:
         self._folder = settings.gguf_dir
+        for unfinished in self._folder.glob("*.part"):  # of a process that was killed
+            unfinished.unlink(missing_ok=True)
         self._making: dict[Path, asyncio.Task[None]] = {}
         self._refused: dict[Path, str] = {}
         self._processes: set[asyncio.subprocess.Process] = set()
@@ -66,6 +68,10 @@ class GgufFiles:
         """Why a model can't be written, as far as that was found out. Blocks."""
         _, weights, adapter = self._plan(trainer, tuned)
         return self._refused.get(weights) or (self._refused.get(adapter) if adapter else None)
+
+    def refuse(self, model: GgufModel) -> None:
+        """Note that llama.cpp can't load a model."""
+        self._refused[model.adapter or model.weights] = "llama.cpp can't load it; the service's log has the details"
 
     def forget(self, tuned: Path) -> None:
         """Remove the files of a tuned model that is about to be deleted. Blocks."""

@@ -16,7 +16,7 @@ from tuneway_service.trainers.conversation import split_tool_calls
 
 
 @dataclass(frozen=True)
-class Finished:
+class WholeAnswer:
     """One answer.
 
     Args:
@@ -34,7 +34,7 @@ class Finished:
     completion_tokens: int
 
 
-def finished(form: CompletionFormat, body: Worded, reply: Mapping[str, Any]) -> Finished:
+def finished(form: CompletionFormat, body: Worded, reply: Mapping[str, Any]) -> WholeAnswer:
     """The answer in a reply of llama.cpp; refused if it doesn't have the form that it has to have."""
     choice = reply["choices"][0]
     text, reason = choice["text"], choice["finish_reason"]
@@ -49,7 +49,7 @@ def finished(form: CompletionFormat, body: Worded, reply: Mapping[str, Any]) -> 
     return _made(answer, body, reply)
 
 
-def native(reply: Mapping[str, Any], body: Worded) -> Finished:
+def native(reply: Mapping[str, Any], body: Worded) -> WholeAnswer:
     """The answer in a reply in which llama.cpp has read the calls itself."""
     choice = reply["choices"][0]
     found = choice["message"]
@@ -64,11 +64,11 @@ def native(reply: Mapping[str, Any], body: Worded) -> Finished:
     return _made({"message": message, "finish_reason": choice["finish_reason"]}, body, reply)
 
 
-def _made(answer: dict[str, Any], body: Worded, reply: Mapping[str, Any]) -> Finished:
+def _made(answer: dict[str, Any], body: Worded, reply: Mapping[str, Any]) -> WholeAnswer:
     reason = answer.pop("finish_reason")
     usage = reply["usage"]
     shown = probabilities(body, reply["choices"][0])
-    return Finished(answer, reason, shown, usage["prompt_tokens"], usage["completion_tokens"])
+    return WholeAnswer(answer, reason, shown, usage["prompt_tokens"], usage["completion_tokens"])
 
 
 def probabilities(body: Worded, choice: Mapping[str, Any], before: int = 0) -> dict[str, Any] | None:

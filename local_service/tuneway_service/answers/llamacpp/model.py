@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tuneway_service.answers.llamacpp.bases import MOST_SLOTS, LlamaBase
-from tuneway_service.answers.llamacpp.finished import Finished, finished, misfit, native, probabilities
+from tuneway_service.answers.llamacpp.finished import WholeAnswer, finished, misfit, native, probabilities
+from tuneway_service.answers.llamacpp.server import LoadFailed
 from tuneway_service.answers.llamacpp.wording import Worded, worded
 from tuneway_service.answers.offers import LLAMACPP
 from tuneway_service.answers.together import together
@@ -41,10 +42,12 @@ class LlamaModel:
     Args:
         shelf: The models that are loaded.
         gguf: The model's files.
+        unloadable: Called if llama.cpp can't load them.
     """
 
     shelf: Shelf
     gguf: GgufModel
+    unloadable: Callable[[GgufModel], None]
 
     @property
     def engine(self) -> str:
@@ -73,7 +76,7 @@ class LlamaModel:
                     yield {"choices": [{"index": index, "logprobs": None, "finish_reason": end} | content]}
         yield {"choices": [], "usage": usage.wire()}
 
-    async def _finished(self, question: ModelQuestion, asked: Mapping[str, Any]) -> Finished:
+    async def _finished(self, question: ModelQuestion, asked: Mapping[str, Any]) -> WholeAnswer:
         """One answer, when it is whole."""
         async with self._server(asked) as (server, body):
             if body.is_native:
@@ -148,19 +151,33 @@ class LlamaModel:
         with self.shelf.use((LLAMACPP, self.gguf.weights), self._make) as base:
             if not base.started:
                 await self.shelf.make_room(base)
-            server = await base.server(self.gguf.adapter)
+            try:
+                server = await base.server(self.gguf.adapter)
+            except LoadFailed:
+                self.unloadable(self.gguf)
+                raise _not_loaded() from None
             place = None if self.gguf.adapter is None else server.adapters.index(self.gguf.adapter)
             with server.answering():
                 _check_build(server, asked)
                 try:
                     yield server, worded(asked, server.template, place, len(server.adapters))
                 except BrokenOff:
+                    await server.notice_end()
                     raise model_died() from None
                 except Refusal as refusal:
                     raise _worded_refusal(refusal) from None
 
     def _make(self, device: Sequence[str] | None) -> LlamaBase:
         return LlamaBase(self.gguf, device)
+
+
+def _not_loaded() -> Refusal:
+    return Refusal(
+        "llama.cpp can't load this model; the service's log has the details. Ask again: Transformers answers now.",
+        status=503,
+        code="model_error",
+        headers={"retry-after": "1"},
+    )
 
 
 def _check_build(server: LlamaServer, asked: Mapping[str, Any]) -> None:

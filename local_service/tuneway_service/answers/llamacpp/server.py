@@ -15,7 +15,6 @@ from tuneway_service import devices
 from tuneway_service.answers.llamacpp.grammars import HEAD
 from tuneway_service.answers.upstream import Upstream
 from tuneway_service.executors.local import worker_environment
-from tuneway_service.refusals import model_died
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,11 @@ if TYPE_CHECKING:
 # threads that sleep while they wait: by default they spin, which takes many times as long on a busy machine
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 LINE_LIMIT = 2**24
+NOTICE_SECONDS = 1.0
+
+
+class LoadFailed(Exception):
+    """llama.cpp has not loaded a model."""
 
 
 class LlamaServer:
@@ -41,7 +45,7 @@ class LlamaServer:
         self._process: asyncio.subprocess.Process | None = None
         self._running = 0
         self._retired = False
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: asyncio.Task[None] | None = None
 
     @property
     def alive(self) -> bool:
@@ -59,24 +63,31 @@ class LlamaServer:
                 limit=LINE_LIMIT,
                 env=worker_environment() | ENVIRONMENT | devices.visible(device),
             )
-            said = await self._exchange({**order, "key": key, "adapters": [str(path) for path in self.adapters]})
+            said = await self._told({**order, "key": key, "adapters": [str(path) for path in self.adapters]})
             self.upstream = Upstream(said["address"], key)
             self.is_guided = str(said["grammar"]).startswith(HEAD)
             self.template = str((await self.upstream.get("/props"))["chat_template"])
 
-    async def _exchange(self, line: Mapping[str, Any]) -> dict[str, Any]:
+    async def _told(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the order, and read what the process says when it has loaded the model."""
         assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(ConnectionError):  # the end of the other side is noticed below
-            self._process.stdin.write(json.dumps(line).encode() + b"\n")
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
             await self._process.stdin.drain()
         text = await self._process.stdout.readline()
         if not text.endswith(b"\n"):
             await self.close()
-            raise model_died()
+            raise LoadFailed
         said: dict[str, Any] = json.loads(text)
         return said
+
+    async def notice_end(self) -> None:
+        """After an answer that broke off, wait until the process is known to have ended; it may not have."""
+        if self._process is not None:
+            with anyio.move_on_after(NOTICE_SECONDS):
+                await self._process.wait()
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -94,10 +105,8 @@ class LlamaServer:
         self._end_if_done()
 
     def _end_if_done(self) -> None:
-        if self._retired and not self._running:
-            task = asyncio.get_running_loop().create_task(self.close())
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
+        if self._retired and not self._running and self.alive:
+            self._ending = asyncio.get_running_loop().create_task(self.close())
 
     async def close(self) -> None:
         """End the process."""
