@@ -264,7 +264,7 @@ def test_jobs_are_paused_resumed_and_cancelled(server, credentials):
 
 
 def test_a_model_is_measured_beside_its_base(server, credentials, data):
-    told = evaluate_model({"fine_tuned_model": "ft:m"}, str(data), base="m", credentials=credentials, parallel=1)
+    told = evaluate_model({"fine_tuned_model": "ft:m"}, str(data), base="m", credentials=credentials, concurrency=1)
     assert (told["tuned"]["model"], told["base"]["model"], told["questions"]) == ("ft:m", "m", 24)
 
 
