@@ -60,8 +60,11 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 OF_COMPLETIONS = frozenset({"best_of", "echo", "suffix"})
 OF_BOTH = frozenset({"frequency_penalty", "logit_bias", "logprobs", "presence_penalty"})
-OWN_MEANING = OF_COMPLETIONS | {"logprobs"}
-"""The options that only `/completions` has, or that mean something else there."""
+OF_CHAT = frozenset(
+    {"chat_template_kwargs", "parallel_tool_calls", "reasoning_effort", "strict", "tool_choice", "top_logprobs"}
+)
+OWN_MEANING = OF_COMPLETIONS | OF_CHAT | {"logprobs"}
+"""The options that only one of the two has, or that mean something else in `/completions`."""
 UNHEEDED = frozenset({"prompt_cache_key", "prompt_cache_options", "safety_identifier", "user"})
 """The options on which no answer depends."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from tuneway.errors import MissingExtra, TunewayError
 from tuneway_service import gang
 from tuneway_service.answers.llamacpp.files import GgufFiles, NotWritable
 from tuneway_service.answers.llamacpp.model import LlamaModel
-from tuneway_service.answers.offers import BYTES, LLAMACPP, TRANSFORMERS
+from tuneway_service.answers.offers import BYTES, LLAMACPP, TRANSFORMERS, VLLM
 from tuneway_service.answers.processes import TrainersModel
 from tuneway_service.answers.shelf import Shelf
+from tuneway_service.answers.vllm import Vllm
 from tuneway_service.devices import is_gpu
-from tuneway_service.settings import AUTO
+from tuneway_service.settings import AUTO, VLLM_KEY
 from tuneway_service.trainers.hf.base import find_base
 from tuneway_service.trainers.hf.facts import PREFIX
 
@@ -63,7 +65,9 @@ class Engines:
         self._files = GgufFiles(settings)
         self._gpus = any(map(is_gpu, slots.devices or ()))
         self._told: set[str] = set()
-        self._no_llama = self._why_no_llama()
+        url = settings.vllm_url
+        self._vllm = None if url is None else Vllm(url, os.environ.get(VLLM_KEY))
+        self._no_llama = None if self._vllm else self._why_no_llama()
 
     def _why_no_llama(self) -> str | None:
         """Why llama.cpp answers for no model here; None if it does."""
@@ -78,9 +82,11 @@ class Engines:
             return "the xllamacpp that is installed has no support for GPUs, and there are some"
         return None
 
-    async def find(self, trainer: str, folder: Path | None) -> Answering:
+    async def find(self, name: str, trainer: str, folder: Path | None) -> Answering:
         """The model in an exported folder, or the trainer's base model, with what its engine needs made."""
         chosen = await anyio.to_thread.run_sync(self.choice, trainer, folder)
+        if chosen.engine == VLLM and self._vllm is not None:
+            return self._vllm.model(name, trainer, folder)
         if chosen.engine == LLAMACPP:
             try:
                 return LlamaModel(self._shelf, await self._files.of(trainer, folder), self._files.refuse)
@@ -94,6 +100,8 @@ class Engines:
         """The engine that answers for a model, as far as it is known before the first question. Blocks."""
         if gang.trains_alone(trainer):
             return EngineChoice(BYTES)
+        if self._vllm is not None:
+            return EngineChoice(VLLM)
         try:
             refusal = self._no_llama or self._files.refusal(trainer, folder)
         except (TunewayError, OSError) as error:
@@ -108,6 +116,8 @@ class Engines:
     def forget(self, folder: Path) -> None:
         """Remove what was made of a tuned model that is about to be deleted. Blocks."""
         self._files.forget(folder)
+        if self._vllm is not None:
+            self._vllm.forget(folder)
 
     async def close_idle(self) -> None:
         """End the models that have had no question for a while."""
@@ -117,6 +127,8 @@ class Engines:
         """End all models."""
         await self._files.close()
         await self._shelf.close()
+        if self._vllm is not None:
+            await self._vllm.close()
 
 
 def _size(trainer: str, *, gpus: bool) -> int:

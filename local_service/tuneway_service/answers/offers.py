@@ -10,6 +10,7 @@ from tuneway_service.refusals import Refusal
 TRANSFORMERS: Final = "transformers"
 BYTES: Final = "bytes"
 LLAMACPP: Final = "llamacpp"
+VLLM: Final = "vllm"
 
 OF_LLAMACPP: Final = frozenset(
     {
@@ -25,10 +26,27 @@ OF_LLAMACPP: Final = frozenset(
         "top_logprobs",
     }
 )
+OF_VLLM: Final = OF_LLAMACPP | {
+    "allowed_token_ids",
+    "bad_words",
+    "chat_template_kwargs",
+    "completions.echo",
+    "ignore_eos",
+    "include_stop_str_in_output",
+    "min_p",
+    "min_tokens",
+    "reasoning_effort",
+    "repetition_penalty",
+    "skip_special_tokens",
+    "stop_token_ids",
+    "structured_outputs",
+    "top_k",
+}
 OFFERS: Final[Mapping[str, Container[str]]] = {
     TRANSFORMERS: frozenset(),
     BYTES: frozenset(),
     LLAMACPP: OF_LLAMACPP,
+    VLLM: OF_VLLM,
 }
 """The options of each engine. Those of `/completions` alone, or of another meaning there, begin with `completions.`."""
 
@@ -40,5 +58,6 @@ def refuse_option(engine: str, option: str, param: str) -> Refusal:
     if others and engine == BYTES:
         text += f" Tune a language model, which `{others[0]}` answers for: it can."
     elif others:
-        text += f" `tuneway serve --serve-with {others[0]}` can."
+        with_url = "=URL" if others[0] == VLLM else ""
+        text += f" `tuneway serve --serve-with {others[0]}{with_url}` can."
     return Refusal(text, param=param, code="unsupported_value")

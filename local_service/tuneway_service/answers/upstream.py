@@ -21,6 +21,12 @@ class BrokenOff(Exception):
     """Nobody answers at the address, or the answer broke off."""
 
 
+class Missing(Refusal):
+    """The other side doesn't know the path or the model. `told` says whether it spoke of the model."""
+
+    told: bool = False
+
+
 class Upstream:
     """An address that answers.
 
@@ -93,8 +99,12 @@ def _read(status: int, content: bytes) -> Any:
 def refusal_of(status: int, content: Any) -> Refusal:
     """The refusal of a reply that is an error: the client's errors stay theirs, and others are the service's."""
     error = content.get("error") if isinstance(content, dict) else None
-    error = error if isinstance(error, dict) else {}
+    error = error if isinstance(error, dict) else {"message": error}
     message = str(error.get("message") or f"The engine answered with the status {status}.")
+    if status == 404:
+        missing = Missing(message, status=500, code="model_error")
+        missing.told = bool(error.get("message"))
+        return missing
     if status in (400, 422, 429):
         code = error.get("code")
         return Refusal(

@@ -59,8 +59,9 @@ class ServeOptions:
     serve_with: Annotated[
         str,
         typer.Option(
-            metavar="auto|transformers|llamacpp",
-            help="The engine that answers. auto: llama.cpp where it is installed and knows the model.",
+            metavar="auto|transformers|llamacpp|vllm=URL",
+            help="The engine that answers. auto: llama.cpp where it is installed and knows the model. vllm=URL: a vLLM"
+            " that runs there, with its API key in VLLM_API_KEY.",
         ),
     ] = AUTO
     max_connections: Annotated[

@@ -100,11 +100,11 @@ async def _with(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[byt
 async def find_model(service: Service, name: str) -> Answering:
     """A base or a tuned model; 404 if it doesn't exist."""
     if name in service.catalogue.bases:
-        return await service.engines.find(service.catalogue.bases[name], None)
+        return await service.engines.find(name, service.catalogue.bases[name], None)
     row = await service.database.read(models.find, name)
     if row is None:
         raise not_found("model", name, param="model")
-    return await service.engines.find(row["trainer"], service.catalogue.place(row))
+    return await service.engines.find(name, row["trainer"], service.catalogue.place(row))
 
 
 class _Reply:
