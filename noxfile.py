@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -28,6 +29,8 @@ OLDER_AIRFLOWS = {"3.1": "2026-03-15", "3.2": "2026-06-01"}  # and days after th
 DATA = ("--extra", "frames", "--extra", "stores", "--group", "data-test")
 WAREHOUSE = ("--extra", "frames", "--group", "warehouse")
 SERVICES = ("--extra", "azure", "--group", "services-test")
+CONSUMERS = ("instructor>=1.15", "langchain-openai>=1.1", "lm-eval[api]>=0.4.9")
+NODE_CONSUMER = "openai@6"
 DAGSTER = ("--extra", "report", "--group", "dagster")
 TRAIN = [
     f"tests/service/{name}"
@@ -42,6 +45,8 @@ TRAIN = [
         "test_memory_estimate.py",
         "trainers/test_hf_sampling.py",
         "test_hf.py",
+        "test_llamacpp.py",
+        "test_llamacpp_options.py",
         "trainers/test_gguf_files.py",
         "trainers/test_modelfile.py",
         "test_gang.py",
@@ -119,6 +124,20 @@ def services(session: nox.Session) -> None:
     install(session, *LIGHT, *SERVICES)
     marked = () if session.posargs else ("-m", "slow or not slow")
     pytest(session, "tests/services", *marked)
+
+
+@nox.session(venv_backend="venv")
+def consumers(session: nox.Session) -> None:
+    """Programs that ask models by OpenAI's API, beside the service with a genuine model."""
+    install_trainer(session)
+    # Not in the lock: Instructor holds back `openai`, which the other sessions have in its newest release.
+    session.install("--quiet", *CONSUMERS)
+    if shutil.which("npm"):
+        place = Path(session.virtualenv.location, "node")
+        session.run("npm", "install", "--silent", "--no-fund", "--prefix", str(place), NODE_CONSUMER, external=True)
+        session.env["NODE_PATH"] = str(place / "node_modules")
+    marked = () if session.posargs else ("-m", "slow or not slow")
+    pytest(session, "tests/consumers", *marked)
 
 
 @nox.session
@@ -373,6 +392,13 @@ def bench_memory(session: nox.Session) -> None:
     """The memory of a training with gradient checkpointing, beside the same without."""
     install_trainer(session)
     measure(session, "bench/bench_memory.py")
+
+
+@nox.session(venv_backend="venv")
+def bench_answers(session: nox.Session) -> None:
+    """How fast models answer through the service, beside llama.cpp's own server and beside Transformers."""
+    install_trainer(session)
+    measure(session, "bench/bench_answers.py")
 
 
 @nox.session(venv_backend="venv")

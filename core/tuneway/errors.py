@@ -102,6 +102,12 @@ class TunewayError(Exception):
         self.job_id = self.job_id or job_id
         return self
 
+    def at(self, where: str) -> Self:
+        """Put where it happened before the message."""
+        self.message = printable(f"{where}: {self.message}")
+        self.args = (self.message, *self.args[1:])
+        return self
+
 
 class InvalidInput(TunewayError, ValueError):
     """The client refused the input, before anything was sent."""

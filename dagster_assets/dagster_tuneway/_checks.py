@@ -88,7 +88,7 @@ class NoWorseThanBase:
 
     Args:
         held_out: Rows, or a JSONL file of them.
-        score: As in `tuneway.registry.evaluate`.
+        score: As in `client.evaluate`.
     """
 
     def __init__(self, held_out: Path | Sequence[Mapping[str, Any]], score: Any) -> None:
@@ -100,17 +100,10 @@ class NoWorseThanBase:
         """The gate, as a function that evaluates with this client."""
 
         def no_worse_than_base(candidate: ModelRecord, _champion: ModelRecord | None) -> Verdict:
-            from tuneway.registry import evaluate
-
             if candidate.base_model is None:
                 raise InvalidSpec("the job names no base model to compare with", field="held_out")
-            self.evaluation = evaluate(
-                self.held_out,
-                ask=client.ask,
-                base=candidate.base_model,
-                tuned=candidate.model_id,
-                score=self.score,
-                parallel=4,
+            self.evaluation = client.evaluate(
+                self.held_out, base=candidate.base_model, tuned=candidate.model_id, score=self.score
             )
             verdict: Verdict = self.evaluation.verdict(BASE)
             return verdict

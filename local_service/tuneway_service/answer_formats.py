@@ -14,8 +14,8 @@ class CompletionFormat:
     prefix = "cmpl-"
     kind = chunk_kind = "text_completion"
 
-    def answer(self, text: str, finish_reason: str) -> dict[str, Any]:
-        """A finished answer."""
+    def answer(self, text: str, finish_reason: str, *, calls: bool = True) -> dict[str, Any]:  # noqa: ARG002 - of chats
+        """A finished answer; `calls` says whether calls of tools are taken out of its text."""
         return {"text": text, "finish_reason": finish_reason}
 
     def opening(self) -> dict[str, Any]:
@@ -42,9 +42,9 @@ class ChatFormat(CompletionFormat):
     kind = "chat.completion"
     chunk_kind = "chat.completion.chunk"
 
-    def answer(self, text: str, finish_reason: str) -> dict[str, Any]:
-        """A finished answer."""
-        message, reason = _message(text, finish_reason)
+    def answer(self, text: str, finish_reason: str, *, calls: bool = True) -> dict[str, Any]:
+        """A finished answer; `calls` says whether calls of tools are taken out of its text."""
+        message, reason = _message(text, finish_reason) if calls else ({"content": text}, finish_reason)
         return {"message": {"role": "assistant", "refusal": None} | message, "finish_reason": reason}
 
     def opening(self) -> dict[str, Any]:

@@ -98,12 +98,12 @@ class ToolCall(Exact):
 
 
 class Function(Exact):
-    """A function that the model may call. `strict` promises arguments that fit its parameters: nothing here can."""
+    """A function that the model may call. `strict` promises arguments that fit its parameters: few engines can."""
 
     name: FunctionName
     description: str | None = None
     parameters: dict[str, Any] | None = None
-    strict: Literal[False] | None = None
+    strict: bool | None = None
 
 
 class Tool(Exact):
@@ -111,6 +111,19 @@ class Tool(Exact):
 
     type: Literal["function"]
     function: Function
+
+
+class ChosenFunction(Exact):
+    """The name of the function that the model has to call."""
+
+    name: FunctionName
+
+
+class ChosenTool(Exact):
+    """The tool that the model has to call."""
+
+    type: Literal["function"]
+    function: ChosenFunction
 
 
 # what a message of each role has beside its content

@@ -96,10 +96,15 @@ def visible(devices: Sequence[str] | None) -> dict[str, str]:
     """The environment variables that show a process these devices and no others; None leaves all visible."""
     if devices is None:
         return {}
-    return {VISIBLE: ",".join(name for name in devices if not _MADE_UP.fullmatch(name))}
+    return {VISIBLE: ",".join(filter(is_gpu, devices))}
+
+
+def is_gpu(device: str) -> bool:
+    """Whether a device is a GPU, and not made up on the processor."""
+    return not _MADE_UP.fullmatch(device)
 
 
 def said(devices: Sequence[str]) -> str:
     """Devices for people: "GPU 0 and GPU 3"."""
-    names = [name if _MADE_UP.fullmatch(name) else f"GPU {name}" for name in devices]
+    names = [f"GPU {name}" if is_gpu(name) else name for name in devices]
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -47,14 +47,22 @@ class Refusal(Exception):
 
     def response(self) -> JSONResponse:
         """The error reply."""
+        return JSONResponse(self.content(), self.status, self.headers)
+
+    def content(self) -> dict[str, Any]:
+        """The body of the error reply."""
         kind = "server_error" if self.status >= 500 else TYPES.get(self.status, "invalid_request_error")
-        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
-        return JSONResponse({"error": error}, self.status, self.headers)
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
 def not_found(kind: str, name: str, *, param: str | None = None) -> Refusal:
     """404 for a thing that doesn't exist."""
     return Refusal(f"No such {kind}: {name[:200]}", status=404, param=param, code=f"{kind}_not_found")
+
+
+def model_died() -> Refusal:
+    """500 for an answer whose process ended while it was written."""
+    return Refusal("The model's process ended; the service's log has the details.", status=500, code="model_error")
 
 
 async def on_refusal(_: Request, error: Exception) -> Response:

@@ -11,8 +11,8 @@ import anyio
 import anyio.to_thread
 
 from tuneway_service import faults, sweeping
+from tuneway_service.answers import Engines
 from tuneway_service.catalogue import Catalogue
-from tuneway_service.chats import Answerers
 from tuneway_service.executors import Executor, make_executor
 from tuneway_service.expiry import Expiry
 from tuneway_service.ids import now
@@ -59,7 +59,7 @@ class Service:
         self.supervisor = Supervisor(
             self.database, executor or make_executor(settings), self.catalogue, settings, on_end=self.sender.wake
         )
-        self.answerers = Answerers(self.supervisor.slots)
+        self.engines = Engines(settings, self.supervisor.slots)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -79,7 +79,7 @@ class Service:
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self.supervisor.stop)
-                await self.answerers.close()
+                await self.engines.close()
                 await anyio.to_thread.run_sync(self.database.close)
 
     def created(self, table: str, row_id: str) -> None:
@@ -101,7 +101,7 @@ class Service:
         while True:
             await anyio.sleep(TIDY_SECONDS)
             try:
-                await self.answerers.close_idle()
+                await self.engines.close_idle()
                 await anyio.to_thread.run_sync(self.tidy)
             except Exception:
                 log.exception("tidying failed")

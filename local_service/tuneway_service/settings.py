@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tuneway.errors import InvalidSpec
 from tuneway_service import webhook_addresses
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 
 GRADER_KEY = "TUNEWAY_GRADER_KEY"
 """The variable with the API key for graders that are models."""
+
+
+AUTO = "auto"
+ENGINES = (AUTO, "transformers", "llamacpp")
+"""What `--serve-with` takes, besides the address of a running vLLM."""
+VLLM = "vllm="
+VLLM_KEY = "VLLM_API_KEY"
+"""The variable with the API key of a running vLLM; vLLM reads the same one."""
 
 
 def is_loopback(host: str) -> bool:
@@ -49,6 +58,27 @@ def check_webhook(url: str, secret: str | None, *, link_local: bool) -> None:
         )
 
 
+def check_engine(word: str) -> None:
+    """Raise `InvalidSpec` for what `--serve-with` doesn't take."""
+    if word in ENGINES:
+        return
+    if not word.startswith(VLLM):
+        hint = f"One of: {', '.join(ENGINES)}, vllm=http://localhost:8000."
+        raise InvalidSpec(f"there is no engine {word[:100]!r}", field="serve_with", hint=hint)
+    try:
+        parts = urlsplit(word.removeprefix(VLLM))
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
+        good = good and "@" not in parts.netloc and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise InvalidSpec(
+            "vllm= needs the address of a running vLLM, without a user and a password",
+            field="serve_with",
+            hint=f"vllm=http://localhost:8000; {VLLM_KEY} holds its API key.",
+        )
+
+
 def default_data_dir() -> Path:
     """The data directory that is used unless another one is given."""
     home = os.environ.get("XDG_DATA_HOME")
@@ -70,6 +100,8 @@ class Settings:
         gpus: The devices that jobs and answers use (see `devices`); None if the service doesn't choose any.
         gpus_per_job: How many of them a job gets that doesn't say so itself.
         ray: The Ray cluster that runs the jobs; this machine when there is none.
+        serve_with: The engine that answers: "auto", "transformers", "llamacpp", or "vllm=" and the address of a running
+            vLLM; the variable VLLM_API_KEY holds its API key.
         models: Names that jobs may ask for, and the trainer that each stands for.
         faults: Faults to make, such as "drop=0.1,503=0.1".
         fault_seed: The same seed makes the same faults.
@@ -91,6 +123,7 @@ class Settings:
     gpus: tuple[str, ...] | None = None
     gpus_per_job: int = 1
     ray: RaySettings | None = None
+    serve_with: str = AUTO
     models: Mapping[str, str] = field(default_factory=dict)
     faults: str = ""
     fault_seed: int = 0
@@ -108,6 +141,7 @@ class Settings:
             raise InvalidSpec(
                 f"a job can't have {self.gpus_per_job} GPUs: {there}", field="gpus_per_job", hint="At least 1."
             )
+        check_engine(self.serve_with)
         if self.gpus is not None and self.ray is not None:
             raise InvalidSpec(
                 "jobs on Ray reserve GPUs there", field="gpus", hint="Give --ray-gpus instead, or none of the two."
@@ -130,6 +164,11 @@ class Settings:
             )
         if self.webhook_url is not None:
             check_webhook(self.webhook_url, self.webhook_secret, link_local=self.link_local_webhooks)
+
+    @property
+    def vllm_url(self) -> str | None:
+        """The address of the vLLM that answers, if one does."""
+        return self.serve_with.removeprefix(VLLM) if self.serve_with.startswith(VLLM) else None
 
     def own_url(self) -> str | None:
         """The base URL of this service; None before it listens."""
@@ -157,6 +196,11 @@ class Settings:
     def scratch_dir(self) -> Path:
         """What is being received or created now; see `sweeping`."""
         return self.data_dir / "scratch"
+
+    @property
+    def gguf_dir(self) -> Path:
+        """Models as llama.cpp reads them, made from the job folders and the base models."""
+        return self.data_dir / "gguf"
 
     @property
     def records_dir(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from prefect_tuneway import _runs
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 
 
 def log_news(batch: list[News]) -> None:
-    """Write news into the run's log."""
-    for news in batch:
-        log_one(news)
+    """Write news into the run's log. Of the answers of an evaluation, the last of a batch will do."""
+    from tuneway.progress import Answered
+
+    for news, after in zip_longest(batch, batch[1:]):
+        if not (isinstance(news, Answered) and isinstance(after, Answered)):
+            log_one(news)
 
 
 def log_one(news: News) -> None:

@@ -63,20 +63,19 @@ def register(
 
 
 def evaluate(
-    model: Output, examples: str, *, base: str, credentials: Credentials, score: Score, parallel: int
+    model: Output, examples: str, *, base: str, credentials: Credentials, score: Score, concurrency: int
 ) -> Step[dict[str, Any]]:
     """The step `evaluate_model`."""
     from tuneway.steps import model_id_of
 
     tuned = model_id_of(model)
     access: FineTuningCredentials = yield Here(lambda: resolve(credentials))
-
-    def ask_all() -> Evaluation:
-        from tuneway.registry import evaluate
-
-        with access.get_client() as client:
-            return evaluate(examples, ask=client.ask, base=base, tuned=tuned, score=score, parallel=parallel)
-
-    evaluation: Evaluation = yield Here(ask_all)
+    evaluation: Evaluation = yield AtService(
+        access.client_settings(),
+        lambda client, tell: client.evaluate(
+            examples, base=base, tuned=tuned, score=score, concurrency=concurrency, on_event=tell
+        ),
+        log_news,
+    )
     _runs.logger().info("%s", evaluation.verdict().why)
     return evaluation.model_dump(mode="json")

@@ -278,7 +278,7 @@ def evaluate_model(
     base: str,
     credentials: Credentials = None,
     score: Score = "exact",
-    parallel: int = 4,
+    concurrency: int = 8,
 ) -> dict[str, Any]:
     """Ask the tuned model and its base the same questions. The output has both scores, and a few answers.
 
@@ -288,10 +288,10 @@ def evaluate_model(
         base: The model to compare with.
         credentials: The service: a block, the name of a stored one, or None for what the environment says.
         score: "exact", "contains", or a function of answer and expected answer that gives 0 to 1.
-        parallel: How many questions are asked at once.
+        concurrency: The number of answers that are waited for at once.
     """
     return result_of(
-        _models.evaluate(model, examples, base=base, credentials=credentials, score=score, parallel=parallel)
+        _models.evaluate(model, examples, base=base, credentials=credentials, score=score, concurrency=concurrency)
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from types import SimpleNamespace
 
 import pytest
 from blockbuster import blockbuster_ctx
@@ -32,8 +33,10 @@ from prefect_tuneway import (
     wait_for_fine_tuning_job,
 )
 from prefect_tuneway import tasks as all_tasks
+from prefect_tuneway._data import log_news
 from prefect_tuneway._steps import Here, arun, run
-from tuneway.errors import InvalidDataset, InvalidSpec, JobFailed, Unauthorized, WaitTimeout
+from tuneway.errors import InvalidDataset, InvalidSpec, JobFailed, RateLimited, Unauthorized, WaitTimeout
+from tuneway.progress import Answered, Retrying
 from tuneway.registry import open_registry
 
 TASKS = [getattr(all_tasks, name) for name in all_tasks.__all__ if name != "worth_retrying"]
@@ -264,8 +267,18 @@ def test_jobs_are_paused_resumed_and_cancelled(server, credentials):
 
 
 def test_a_model_is_measured_beside_its_base(server, credentials, data):
-    told = evaluate_model({"fine_tuned_model": "ft:m"}, str(data), base="m", credentials=credentials, parallel=1)
+    told = evaluate_model({"fine_tuned_model": "ft:m"}, str(data), base="m", credentials=credentials, concurrency=1)
     assert (told["tuned"]["model"], told["base"]["model"], told["questions"]) == ("ft:m", "m", 24)
+
+
+def test_the_log_has_one_line_for_answers_that_come_together(monkeypatch):
+    lines = []
+    logger = SimpleNamespace(info=lambda _form, news: lines.append(str(news)))
+    monkeypatch.setattr("prefect_tuneway._runs.logger", lambda: logger)
+    retrying = Retrying(RateLimited("busy"), 1.0, 1)
+    log_news([Answered(1, 4), Answered(2, 4), retrying, Answered(3, 4)])
+    log_news([])
+    assert lines == ["2 of 4 answers", str(retrying), "3 of 4 answers"]
 
 
 def test_data_with_errors_fails_at_once_and_names_the_line(server, data, tmp_path):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support.openai_jobs import chats, submit, ticket, wait_for
+from support.pages import blocks
 from support.service import running_service
 
 pytest.importorskip("torch", reason="needs the extra `train`")
@@ -18,6 +20,12 @@ from support.tiny_llama import make_tiny_llama, make_tokenizer
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PATIENCE = 240.0
+GUIDE = [
+    line
+    for block in blocks(Path(__file__).parents[2] / "docs" / "guides" / "serving.md")
+    for line in block.code.splitlines()
+]
+"""The lines of code of the guide to Ollama, llama.cpp and vLLM."""
 QUESTION = ticket(3)["messages"][:1]
 ALONE = """
 import json, sys
@@ -98,6 +106,19 @@ def test_ollama_gets_a_modelfile_beside_the_weights(service, done, tmp_path, wor
     assert named == (["model.gguf"] if words else ["base.gguf", "adapter.gguf"])
     assert all((tmp_path / "out" / name).exists() for name in named)
     assert 'PARAMETER stop "<|im_end|>"' in lines
+
+
+def test_the_commands_of_the_guide_write_what_the_next_command_loads(service, done, tmp_path):
+    exports = [line.split() for line in GUIDE if line.startswith("tuneway export ")]
+    assert len(exports) >= 5
+    for _, _, _, to, folder, *words in exports:
+        assert to == "--to"
+        written = export(service, done.id, tmp_path / folder, *words)
+        assert written.returncode == 0, written.stderr
+    named = [word for line in GUIDE for word in line.split() if word.split("/")[0] in {one[4] for one in exports}]
+    assert [name for name in named if not (tmp_path / name).exists()] == []
+    for folder, file in (("merged", "config.json"), ("my-adapter", "adapter_config.json"), ("my-model", "config.json")):
+        assert (tmp_path / folder / file).exists()
 
 
 def test_a_checkpoint_is_exported_by_its_step(service, done, tmp_path):

@@ -16,7 +16,9 @@ from support.datasets import to_bytes
 from support.openai_jobs import openai_for, submit, wait_for
 from support.service import running_service, until
 
-from tuneway_service import chats
+from tuneway_service.answers import ModelQuestion
+from tuneway_service.answers.processes import TrainersModel
+from tuneway_service.answers.shelf import Shelf
 from tuneway_service.refusals import Refusal
 from tuneway_service.slots import Slots
 
@@ -114,38 +116,38 @@ def test_the_log_says_that_a_client_hung_up(tmp_path):
             assert client.chat.completions.create(model="base", messages=GO_ON).choices
 
 
+ABRUPT = ModelQuestion({"messages": GO_ON, "temperature": 0, "max_tokens": 3})
+
+
+def on(shelf: Shelf, trainer: str) -> TrainersModel:
+    return TrainersModel(shelf, trainer, None, lambda: 0)
+
+
 async def test_a_model_goes_on_loading_when_the_first_to_ask_leaves():
-    answering = chats.Answerers(Slots(None))
-    model = answering.of("bytes", None)
-    question = {"messages": GO_ON} | chats.answer_options(max_tokens=3)
+    shelf = Shelf(Slots(None))
+    model = on(shelf, "bytes")
     try:
         with anyio.move_on_after(0.05):
-            await _answer(model, question)
+            await model.whole(ABRUPT)
         with anyio.move_on_after(0.05):
-            await _answer(model, question)
+            await model.whole(ABRUPT)
         loading = set(answerers(os.getpid()))
         assert len(loading) == 1
-        assert await _answer(model, question) == "I a"
+        assert (await model.whole(ABRUPT))["choices"][0]["message"]["content"] == "I a"
         assert set(answerers(os.getpid())) == loading
     finally:
-        await answering.close()
+        await shelf.close()
     assert not answerers(os.getpid())
 
 
 @pytest.mark.slow
-async def test_no_process_is_left_when_more_models_are_asked_than_are_kept():
-    answering = chats.Answerers(Slots(None))
-    models = [answering.of("bytes", None) for _ in range(2)] + [answering.of(name, None) for name in ("no", "none")]
-    question = {"messages": GO_ON} | chats.answer_options(max_tokens=3)
+async def test_no_process_is_left_when_memory_is_short():
+    shelf = Shelf(Slots(None), memory=lambda device: (5, 100))
     try:
-        for model in models:
+        for name in ("bytes", "no", "none"):
             with suppress(Refusal):  # some can't be loaded
-                await _answer(model, question)
-        assert len(answerers(os.getpid())) <= chats.WARM
+                await on(shelf, name).whole(ABRUPT)
+            assert len(answerers(os.getpid())) <= 1
     finally:
-        await answering.close()
+        await shelf.close()
     assert not answerers(os.getpid())
-
-
-async def _answer(model, question) -> str:
-    return "".join([line["text"] async for line in model.ask(question) if "text" in line])

@@ -1,4 +1,4 @@
-"""The processes with models that a service has."""
+"""The processes with models that a service has: a trainer's own, or llama.cpp's servers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ import time
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+LLAMA = b"llamacpp.process"
 
 
-def answerers(pid: int) -> dict[int, float]:
+def answerers(pid: int, program: bytes = b"answerer") -> dict[int, float]:
     """The processes that answer for the service with this id, and the seconds of CPU time that each has used."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 stat = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(stat[1]) == pid and b"answerer" in (entry / "cmdline").read_bytes():
+                if int(stat[1]) == pid and program in (entry / "cmdline").read_bytes():
                     found[int(entry.name)] = (int(stat[11]) + int(stat[12])) / TICKS
             except OSError:
                 continue
     return found
 
 
-def busy(pid: int) -> bool:
+def busy(pid: int, program: bytes = b"answerer") -> bool:
     """Whether one of them computes."""
-    before = answerers(pid)
+    before = answerers(pid, program)
     time.sleep(0.1)
-    return answerers(pid) != before
+    return answerers(pid, program) != before

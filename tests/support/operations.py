@@ -232,5 +232,6 @@ def steps(path: Path) -> list[Operation]:
         Operation("cancel_marked", lambda c: c.cancel_marked("0" * 32)),
         Operation("result_metrics", lambda c: c.result_metrics(JOB)),
         Operation("doctor", lambda c: c.doctor()),
+        Operation("evaluate", lambda c: c.evaluate(path, base="m", tuned="ft:m")),
         Operation("register", lambda c: c.register(JOB, name="m", registry=f"sqlite:///{path.parent}/models.db")),
     ]

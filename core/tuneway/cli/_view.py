@@ -16,7 +16,7 @@ from tuneway._words import duration, figure, money, size
 from tuneway.cli._watch import Watch
 from tuneway.cli._wording import WIDTH
 from tuneway.models import Phase
-from tuneway.progress import Checking, News, Sent
+from tuneway.progress import Answered, Checking, News, Sent
 from tuneway.report import sparkline
 
 BAR = 32
@@ -34,11 +34,11 @@ class View:
         self._word = ""
         self._text = ""
         self._cost: float | None = None
-        self._bytes: tuple[int, int] | None = None
+        self._share: tuple[int, int, str] | None = None
 
     def begin(self, word: str, text: str = "", *, cost: float | None = None) -> None:
         """A part of the work begins; without a word, nothing is drawn any more."""
-        self._word, self._text, self._bytes = printable(word, lines=False), printable(text), None
+        self._word, self._text, self._share = printable(word, lines=False), printable(text), None
         if cost is not None:
             self._cost = cost
 
@@ -46,7 +46,9 @@ class View:
         """Take in news."""
         if isinstance(news, Checking | Sent):
             self._word = "checking" if isinstance(news, Checking) else "uploading"
-            self._bytes = (news.done, news.total)
+            self._share = (news.done, news.total, f"{size(news.done)} of {size(news.total)}")
+        elif isinstance(news, Answered):
+            self._share = (news.done, news.total, str(news))
         else:
             self._watch.hear(news)
 
@@ -68,11 +70,11 @@ class View:
             yield line
 
     def _far(self) -> Text:
-        """How much of a file is read or sent."""
-        if self._bytes is None or not self._bytes[1]:
+        """How much of a file is read or sent, or how many answers are there."""
+        if self._share is None or not self._share[1]:
             return Text(self._text.partition("\n")[0])
-        done, total = self._bytes
-        return _bar(done / total) + f"  {size(done)} of {size(total)}"
+        done, total, words = self._share
+        return _bar(done / total) + f"  {words}"
 
     def _steps(self) -> Text:
         """How many steps of the training are done."""

@@ -19,6 +19,7 @@ from tuneway.errors import InvalidInput, RegistryError
 if TYPE_CHECKING:
     from tuneway.client import Client
     from tuneway.models import Job
+    from tuneway.progress import Listener
     from tuneway.registry import Evaluation
 
 
@@ -72,7 +73,7 @@ def report(
             )  # fmt: skip
         if held_out is not None:
             show.begin("asking", "both models")
-            more["evaluation"] = _evaluation(client, found, held_out)
+            more["evaluation"] = _evaluation(client, found, held_out, show.hear)
         gathered = gather(client, found, registered=_version(place, found), **more)
     if to == "-":
         sys.stdout.write(render_html(gathered))
@@ -84,12 +85,10 @@ def report(
         output.record({"job_id": job_id, "output": to}) if output.json else output.result(to)
 
 
-def _evaluation(client: Client, job: Job, held_out: Path) -> Evaluation:
-    from tuneway.registry import evaluate
-
+def _evaluation(client: Client, job: Job, held_out: Path, on_event: Listener) -> Evaluation:
     if not (job.fine_tuned_model and job.model):
         raise InvalidInput(f"{job.id} has no model to ask yet: it is {job.status}", job_id=job.id)
-    return evaluate(held_out, ask=client.ask, base=job.model, tuned=job.fine_tuned_model)
+    return client.evaluate(held_out, base=job.model, tuned=job.fine_tuned_model, on_event=on_event)
 
 
 def _version(place: Place, job: Job) -> Any:

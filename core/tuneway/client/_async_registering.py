@@ -1,21 +1,25 @@
-"""The asyncio client's steps after a job: what came of it, and its model in the registry."""
+"""The asyncio client's steps after a job: what came of it, how its model answers, and its model in the registry."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneway.choices import Choice
+from tuneway import flows
+from tuneway.choices import Choice, Scoring
+from tuneway.client._evaluate import ask_what_is_left
 from tuneway.client._register import outcome, register
 from tuneway.drivers import AsyncDriver
 from tuneway.flows import Account
 from tuneway.models import Job, TrainingSpec
 from tuneway.outcome import Outcome
+from tuneway.progress import Listener
 from tuneway.requester import Requester
 
 if TYPE_CHECKING:
     from tuneway.dataset import DatasetReport
-    from tuneway.registry import Cost, GateLike, ModelVersion, Origin, RegistrationFields
+    from tuneway.registry import Cost, Evaluation, GateLike, ModelVersion, Origin, RegistrationFields
 
 
 class AsyncModelSteps:
@@ -38,6 +42,43 @@ class AsyncModelSteps:
             forgiving: Leave out what can't be read at the moment and name it in `.missing`, instead of raising.
         """
         return await self._driver.run(outcome(self._account, job, self.base_url, log=log, forgiving=forgiving))
+
+    async def evaluate(
+        self,
+        examples: str | Path | Iterable[Mapping[str, Any]],
+        *,
+        base: str,
+        tuned: str,
+        score: Scoring | Callable[[str, str], float | bool] = "exact",
+        samples: int = 20,
+        concurrency: int = 8,
+        on_event: Listener | None = None,
+    ) -> Evaluation:
+        """Ask the base model and the tuned model the same questions, several at once, and score the answers.
+
+        Each model is asked for its most likely answer. The results are in the order of the examples. A request that
+        can't be answered at the moment (429, 503) is sent again; any other error ends the evaluation, and names the
+        question.
+
+        Args:
+            examples: Rows as for training, or the path of a JSONL file; the last answer of each is the expected one.
+            base: The model before the training.
+            tuned: The model after the training. Where a service answers only after a model was deployed, each of the
+                two is the name that its deployment has.
+            score: "exact", "contains", or a function of the answer and the expected answer that returns 0 to 1.
+            samples: The number of questions to keep in the evaluation.
+            concurrency: The number of answers that are waited for at once.
+            on_event: Called with the progress.
+        """
+        from tuneway.registry.evaluate import EvaluationRun
+
+        options: dict[str, Any] = {"score": score, "samples": samples, "concurrency": concurrency, "on_event": on_event}
+        run = await self._driver.run(
+            flows.work(lambda _listener: EvaluationRun(examples, base=base, tuned=tuned, **options))
+        )
+        asked = [ask_what_is_left(self._account, run) for _ in range(run.at_once)]
+        await self._driver.together(asked, run.hear)
+        return await self._driver.run(flows.work(lambda _listener: run.evaluation()))
 
     async def register(
         self,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, closing
 from typing import Any, TypeVar, assert_never
 
@@ -77,6 +77,16 @@ class AsyncDriver:
             return end.value  # type: ignore[no-any-return]
         finally:
             flow.close()
+
+    async def together(self, flows: Sequence[Flow[object]], listener: Listener | None = None) -> None:
+        """Run flows at once, each in a task. The first error cancels the others, and is raised."""
+        tasks = [asyncio.create_task(self.run(flow, listener)) for flow in flows]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def now(self) -> float:
         """The time in epoch seconds, as flows see it."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any, TypeVar, assert_never
 
 import httpx
@@ -13,9 +14,10 @@ import httpx
 from tuneway.calls import Request, Response
 from tuneway.drivers._clock import Clock, steady_clock
 from tuneway.drivers._deadline import check, restart, total_timeout
+from tuneway.drivers._threads import in_threads
 from tuneway.drivers._wire import Body, ListenerFailed, ReplyReader, Wire, address_hidden, tell
 from tuneway.errors import TransportError
-from tuneway.flows import Flow, Now, Send, Sleep, Tell, Work
+from tuneway.flows import Flow, Now, Send, Sleep, Tell, Work, until
 from tuneway.progress import Listener
 
 T = TypeVar("T")
@@ -79,6 +81,16 @@ class Driver:
             return end.value  # type: ignore[no-any-return]
         finally:
             flow.close()
+
+    def together(self, flows: Sequence[Flow[object]], listener: Listener | None = None) -> None:
+        """Run flows at once, each in a thread. The first error ends the others, and is raised.
+
+        They end before their next effect, or in their sleep. A request that is being made is waited for. The
+        listener is called from all threads.
+        """
+        ended = threading.Event()
+        runs = [partial(self.run, until(ended.is_set, flow), listener, nap=ended.wait) for flow in flows]
+        in_threads(runs, end=ended.set)
 
     def now(self) -> float:
         """The time in epoch seconds, as flows see it."""

@@ -10,7 +10,7 @@ again (`Retry`), and how often a wait polls its job (`Poll`).
 
 from tuneway.flows._account import LOCAL_POLL, Account, FileStore, Poll, Retry
 from tuneway.flows._carrier import Carrier, Marks, Named, Suffix
-from tuneway.flows._effects import Effect, Flow, Now, Send, Sleep, Tell, Work, now, send, sleep, tell, work
+from tuneway.flows._effects import Effect, Flow, Now, Send, Sleep, Tell, Work, now, send, sleep, tell, until, work
 from tuneway.flows._file_names import hash_in, name_with_hash
 from tuneway.flows._identity import check_room, check_suffix, made_by, made_within
 from tuneway.flows._marks import CONTENT, KEY, ORIGIN, has_key
@@ -89,6 +89,7 @@ __all__ = [
     "submit",
     "tell",
     "trained",
+    "until",
     "upload",
     "watch",
     "work",

@@ -1,12 +1,13 @@
-"""The five effects that a flow can yield, and a typed generator for each."""
+"""The five effects that a flow can yield, and a typed generator for each. `until` ends a flow from outside."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar, cast
 
 from tuneway.calls import Request, Response
+from tuneway.errors import TransportError
 from tuneway.progress import Listener, News
 
 T = TypeVar("T")
@@ -80,3 +81,25 @@ def tell(news: News, to: Listener | None = None) -> Flow[None]:
 def work(run: Callable[[Listener], T]) -> Flow[T]:
     """Do blocking local work; gives its result."""
     return cast("T", (yield Work(run)))
+
+
+def until(ended: Callable[[], bool], flow: Flow[T]) -> Flow[T | None]:
+    """Run a flow to its end, or until `ended` says so: then it is closed before its next effect, and gives None.
+
+    All its sleeps may end early, so that it needn't sleep on.
+    """
+    answer: Any = None
+    error: TransportError | None = None
+    try:
+        while not ended():
+            effect = flow.send(answer) if error is None else flow.throw(error)
+            answer, error = None, None
+            try:
+                answer = yield replace(effect, wakeable=True) if isinstance(effect, Sleep) else effect
+            except TransportError as failure:
+                error = failure
+    except StopIteration as end:
+        return cast("T", end.value)
+    finally:
+        flow.close()
+    return None

@@ -11,6 +11,7 @@ from tuneway.progress._base import Listener, News
 
 if TYPE_CHECKING:
     from tuneway.progress._news import (
+        Answered,
         Checking,
         CreatePlanned,
         DataChanged,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from tuneway.progress._summarised import Summarised
 
 __all__ = [
+    "Answered",
     "Checking",
     "CreatePlanned",
     "DataChanged",

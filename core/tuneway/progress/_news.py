@@ -67,6 +67,17 @@ class Sent(News):
 
 
 @dataclass(frozen=True, slots=True)
+class Answered(News):
+    """A model has answered a question of an evaluation."""
+
+    done: int
+    total: int
+
+    def _line(self) -> str:
+        return f"{self.done:,} of {self.total:,} answers"
+
+
+@dataclass(frozen=True, slots=True)
 class FileUploaded(News):
     """A file was uploaded."""
 

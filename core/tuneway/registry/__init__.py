@@ -1,8 +1,9 @@
 """The model registry: versions of models with their lineage, aliases, and the history of both."""
 
 from tuneway.registry._places import check_uri, default_uri, open_registry, own_file_warning
+from tuneway.registry._questions import Question, questions_in
 from tuneway.registry.build import build_record, choose_checkpoint, git_state
-from tuneway.registry.evaluate import Evaluation, Question, Sample, Score, evaluate, questions_in
+from tuneway.registry.evaluate import Evaluation, Sample, Score, evaluate
 from tuneway.registry.gates import Gate, GateLike, NoWorseThanChampion
 from tuneway.registry.records import (
     CHALLENGER,

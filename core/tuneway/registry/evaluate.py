@@ -1,39 +1,37 @@
 """Ask the base model and the tuned model the same questions, and score their answers.
 
-    evaluation = evaluate("held-out.jsonl", ask=ask, base="gpt-4o-mini", tuned="ft:…", score="exact")
+    evaluation = client.evaluate("held-out.jsonl", base="gpt-4o-mini", tuned="ft:…", score="exact")
     print(evaluation.tuned.score, evaluation.base.score)
 
-`ask(model, messages)` returns the model's answer as text. The client has such a function: it uses `chat/completions`
-and asks for the most likely answer, so that a comparison can be repeated. The questions are rows in the formats of
+The client uses `chat/completions` and asks for the most likely answer, so that a comparison can be repeated. `evaluate`
+here asks by a function of yours: `ask(model, messages)` returns the answer as text. Several questions are asked at
+once; the results are in the order of the examples all the same. The questions are rows in the formats of
 training data: the last assistant message (or the `completion`) is the expected answer, and the messages before it (or
 the `prompt`) are the question.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from pydantic import Field
 
-from tuneway._escape import path_shown
-from tuneway._folders import expanded
 from tuneway.choices import Scoring, check_word
-from tuneway.errors import InvalidInput, InvalidSpec
+from tuneway.errors import InvalidSpec, TunewayError
+from tuneway.progress import Answered, Listener, News
+from tuneway.registry._questions import Examples, Message, Question, fingerprint, questions_in
 from tuneway.registry.records import Kept, Verdict
 
-Message: TypeAlias = Mapping[str, Any]
 Ask: TypeAlias = Callable[[str, Sequence[Message]], str]
 Grader: TypeAlias = Callable[[str, str], "float | bool"]
 
 SAMPLES = 20
+CONCURRENCY = 8
 _SHOWN = 2000
 
 
@@ -91,14 +89,6 @@ class Evaluation(Kept):
         )
 
 
-@dataclass(frozen=True)
-class Question:
-    """A question, and the expected answer."""
-
-    messages: Sequence[Message]
-    expected: str
-
-
 def exact(answer: str, expected: str) -> bool:
     """Whether both texts are equal, without the white space around them."""
     return answer.strip() == expected.strip()
@@ -112,118 +102,176 @@ def contains(answer: str, expected: str) -> bool:
 GRADERS: dict[Scoring, Grader] = {"exact": exact, "contains": contains}
 
 
+class ModelAnswer:
+    """One question for one model, and its answer when it is there."""
+
+    def __init__(self, model: str, question: Question) -> None:
+        self.model = model
+        self.question = question
+        self.answer = ""
+
+
+class EvaluationRun:
+    """All calls of an evaluation: those that are left, and the answers so far. Threads and tasks may share one.
+
+    for call in run:
+        answer = ...
+        news = run.answered(call, answer)  # or: run.failed(call, error)
+    evaluation = run.evaluation()
+
+    After an error, or an `end()`, the loops of all who share it stop.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        *,
+        base: str,
+        tuned: str,
+        score: Scoring | Grader = "exact",
+        samples: int = SAMPLES,
+        concurrency: int = CONCURRENCY,
+        on_event: Listener | None = None,
+    ) -> None:
+        if concurrency < 1:
+            raise InvalidSpec("concurrency must be a whole number from 1 up", field="concurrency")
+        self._grader, self._scored_by = _grader(score)
+        self._questions = questions_in(examples)
+        self._base, self._tuned, self._samples = base, tuned, samples
+        self._calls = [ModelAnswer(model, question) for question in self._questions for model in (base, tuned)]
+        self._left = deque(self._calls)
+        self._done = self._told = 0
+        self._counting, self._telling = threading.Lock(), threading.Lock()
+        self._on_event = on_event
+        self.at_once: int = min(concurrency, len(self._calls))
+
+    def __iter__(self) -> Iterator[ModelAnswer]:
+        while True:
+            try:
+                yield self._left.popleft()
+            except IndexError:
+                return
+
+    def end(self) -> None:
+        """Leave the rest unasked."""
+        self._left.clear()
+
+    def answered(self, call: ModelAnswer, answer: str) -> Answered:
+        """Keep an answer; gives the news of it."""
+        with self._counting:
+            call.answer = answer
+            self._done += 1
+            return Answered(self._done, len(self._calls))
+
+    def failed(self, call: ModelAnswer, error: BaseException) -> None:
+        """Leave the rest unasked, and say in the error which question it is about."""
+        self.end()
+        _locate(error, f"{call.question.where}, asked of {call.model}")
+
+    def hear(self, news: News) -> object:
+        """Pass news on, one at a time; the number of answers never falls."""
+        with self._telling:
+            if isinstance(news, Answered):
+                if news.done < self._told:
+                    return None
+                self._told = news.done
+            return self._on_event(news) if self._on_event else None
+
+    def evaluation(self) -> Evaluation:
+        """Score the answers, in the order of the examples."""
+        base, tuned = ([call.answer for call in self._calls[first::2]] for first in (0, 1))
+        results = list(map(self._sample, self._questions, base, tuned))
+        return Evaluation(
+            base=Score(model=self._base, score=math.fsum(r.base_score for r in results) / len(results)),
+            tuned=Score(model=self._tuned, score=math.fsum(r.tuned_score for r in results) / len(results)),
+            questions=len(results),
+            better=sum(r.tuned_score > r.base_score for r in results),
+            worse=sum(r.tuned_score < r.base_score for r in results),
+            scored_by=self._scored_by,
+            sha256=fingerprint(self._questions),
+            samples=_changed_first(results)[: self._samples],
+        )
+
+    def _sample(self, question: Question, base: str, tuned: str) -> Sample:
+        base_score, tuned_score = (self._score(answer, question) for answer in (base, tuned))
+        content = question.messages[-1].get("content")
+        asked = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)
+        return Sample(
+            question=asked[:_SHOWN],
+            expected=question.expected[:_SHOWN],
+            base=base[:_SHOWN],
+            tuned=tuned[:_SHOWN],
+            base_score=base_score,
+            tuned_score=tuned_score,
+        )
+
+    def _score(self, answer: str, question: Question) -> float:
+        try:
+            score = float(self._grader(answer, question.expected))
+        except Exception as error:
+            _locate(error, question.where)
+            raise
+        if not 0 <= score <= 1:
+            raise InvalidSpec(
+                f"{question.where}: the grader {self._scored_by} returned {score:g}",
+                field="score",
+                hint="Return a number from 0 to 1.",
+            )
+        return score
+
+
 def evaluate(
-    examples: str | Path | Iterable[Mapping[str, Any]],
+    examples: Examples,
     *,
     ask: Ask,
     base: str,
     tuned: str,
     score: Scoring | Grader = "exact",
     samples: int = SAMPLES,
-    parallel: int = 1,
+    concurrency: int = CONCURRENCY,
+    on_event: Listener | None = None,
 ) -> Evaluation:
-    """Ask both models every question and score the answers.
+    """Ask both models every question by a function of yours, and score the answers.
+
+    `client.evaluate` needs no function, and there is one for asyncio.
 
     Args:
         examples: Rows, or the path of a JSONL file.
-        ask: A function that asks a model. An error that it raises ends the evaluation.
+        ask: A function that asks a model, called from several threads. An error that it raises ends the evaluation
+            and names the question.
         base: The model before the training.
         tuned: The model after the training. Some services answer only after a model was deployed; there each of the
             two is the name that its deployment has.
         score: "exact", "contains", or a function of the answer and the expected answer that returns 0 to 1.
         samples: The number of questions to keep in the evaluation.
-        parallel: The number of questions to ask at once. For more than 1, `ask` must be thread-safe.
+        concurrency: The number of answers that are waited for at once; 1 for an `ask` that threads can't share.
+        on_event: Called with the progress, one call at a time.
     """
-    questions = questions_in(examples)
-    grader, name = _grader(score)
-    calls = [(model, question) for question in questions for model in (base, tuned)]
-    answers = _ask_all(ask, calls, parallel)
-    results = [
-        _sample(question, answers[2 * i], answers[2 * i + 1], grader, name) for i, question in enumerate(questions)
-    ]
-    return Evaluation(
-        base=Score(model=base, score=math.fsum(r.base_score for r in results) / len(results)),
-        tuned=Score(model=tuned, score=math.fsum(r.tuned_score for r in results) / len(results)),
-        questions=len(results),
-        better=sum(r.tuned_score > r.base_score for r in results),
-        worse=sum(r.tuned_score < r.base_score for r in results),
-        scored_by=name,
-        sha256=_fingerprint(questions),
-        samples=_changed_first(results)[:samples],
+    from tuneway.drivers import in_threads
+
+    run = EvaluationRun(
+        examples, base=base, tuned=tuned, score=score, samples=samples, concurrency=concurrency, on_event=on_event
     )
 
+    def ask_what_is_left() -> None:
+        for call in run:
+            try:
+                answer = ask(call.model, call.question.messages)
+            except BaseException as error:
+                run.failed(call, error)
+                raise
+            run.hear(run.answered(call, answer))
 
-def questions_in(examples: str | Path | Iterable[Mapping[str, Any]]) -> list[Question]:
-    """Read the questions and the expected answers, without asking a model.
-
-    Raises:
-        InvalidInput: The file can't be read, a row has no question with an answer, or there are no rows.
-    """
-    questions = [_question(row, where) for where, row in _rows(examples)]
-    if not questions:
-        raise InvalidSpec("there are no examples to ask about", field="examples", hint="Give at least one example.")
-    return questions
-
-
-def _ask_all(ask: Ask, calls: Sequence[tuple[str, Question]], parallel: int) -> list[str]:
-    """Ask all questions, some at a time. After an error, no more are asked."""
-    failed = threading.Event()
-
-    def answer(call: tuple[str, Question]) -> str:
-        model, question = call
-        if failed.is_set():
-            return ""
-        try:
-            return ask(model, question.messages)
-        except BaseException:
-            failed.set()
-            raise
-
-    with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
-        return list(pool.map(answer, calls))
+    in_threads([ask_what_is_left] * run.at_once, end=run.end)
+    return run.evaluation()
 
 
-def _rows(examples: str | Path | Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, Any]]:
-    if not isinstance(examples, str | Path):
-        return ((f"example {number}", row) for number, row in enumerate(examples, start=1))
-    path = expanded(examples)
-    try:
-        with path.open(encoding="utf-8") as lines:
-            return [_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    except InvalidInput:
-        raise
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no path, or not UTF-8"
-        raise InvalidInput(f"{path_shown(path)} can't be read: {reason}") from None
-
-
-def _row(path: Path, number: int, line: str) -> tuple[str, Any]:
-    where = f"{path_shown(path)}, line {number}"
-    try:
-        return where, json.loads(line)
-    except ValueError as error:
-        raise InvalidInput(f"{where}: not JSON: {error}") from None
-
-
-def _question(row: Any, where: str) -> Question:
-    row = row if isinstance(row, Mapping) else {}
-    if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
-        return Question([{"role": "user", "content": row["prompt"]}], row["completion"])
-    messages = row.get("messages")
-    if isinstance(messages, list) and len(messages) > 1 and all(isinstance(message, Mapping) for message in messages):
-        *asked, answer = messages
-        if answer.get("role") == "assistant" and isinstance(answer.get("content"), str):
-            return Question([_as_asked(message) for message in asked], answer["content"])
-    raise InvalidSpec(
-        f"{where}: no question with an expected answer",
-        field="examples",
-        hint="Give 'messages' that end with the assistant's answer as text, or 'prompt' and 'completion'.",
-    )
-
-
-def _as_asked(message: Message) -> Message:
-    """A message of a row without the field that only training knows, which services refuse."""
-    return {name: value for name, value in message.items() if name != "weight"}
+def _locate(error: BaseException, where: str) -> None:
+    """Say in an error where it happened."""
+    if isinstance(error, TunewayError):
+        error.at(where)
+    else:
+        error.add_note(where)
 
 
 def _grader(score: str | Grader) -> tuple[Grader, str]:
@@ -231,26 +279,6 @@ def _grader(score: str | Grader) -> tuple[Grader, str]:
         return score, getattr(score, "__name__", type(score).__name__)
     word: Scoring = check_word(score, Scoring, field="score", hint="A function is possible as well.")
     return GRADERS[word], word
-
-
-def _sample(question: Question, base: str, tuned: str, grader: Grader, name: str) -> Sample:
-    base_score, tuned_score = (float(grader(answer, question.expected)) for answer in (base, tuned))
-    if not (0 <= base_score <= 1 and 0 <= tuned_score <= 1):
-        raise InvalidSpec(
-            f"the grader {name} returned {base_score:g} and {tuned_score:g}",
-            field="score",
-            hint="Return a number from 0 to 1.",
-        )
-    content = question.messages[-1].get("content")
-    asked = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)
-    return Sample(
-        question=asked[:_SHOWN],
-        expected=question.expected[:_SHOWN],
-        base=base[:_SHOWN],
-        tuned=tuned[:_SHOWN],
-        base_score=base_score,
-        tuned_score=tuned_score,
-    )
 
 
 def _changed_first(results: Sequence[Sample]) -> list[Sample]:
@@ -261,11 +289,3 @@ def _changed_first(results: Sequence[Sample]) -> list[Sample]:
         return 0 if gain < 0 else 1 if gain > 0 else 2
 
     return sorted(results, key=rank)
-
-
-def _fingerprint(questions: Sequence[Question]) -> str:
-    digest = hashlib.sha256()
-    for question in questions:
-        row = [list(map(dict, question.messages)), question.expected]
-        digest.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
-    return digest.hexdigest()

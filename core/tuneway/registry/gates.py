@@ -3,7 +3,7 @@
     registry.promote("support-router", gates=[
         Gate("full_valid_loss", max=0.5),
         NoWorseThanChampion("full_valid_loss", tolerance=0.02),
-        lambda candidate, champion: evaluate("held-out.jsonl", ask=ask, base=..., tuned=candidate.model_id),
+        lambda candidate, champion: client.evaluate("held-out.jsonl", base=..., tuned=candidate.model_id),
     ])
 
 A gate is a function of two records, the candidate's and the champion's (None if there is no champion yet). It returns

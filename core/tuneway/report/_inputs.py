@@ -39,7 +39,7 @@ class Report:
         data: The report of the check of the data.
         registered: Its version in the registry, with the origin, the code, the data and the verdicts of gates.
         cost: The cost. Without it, the cost in the registry or in `data` is shown.
-        evaluation: The scores of both models on held-out questions, from `tuneway.registry.evaluate`.
+        evaluation: The scores of both models on held-out questions, from `client.evaluate`.
         samples: More questions with the answers of both models.
         notes: Sentences about the report itself, such as what could not be read.
         made_at: When the report was made.

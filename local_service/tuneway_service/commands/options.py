@@ -14,7 +14,7 @@ import typer
 from tuneway.errors import InvalidSpec
 from tuneway_service import devices
 from tuneway_service.executors.ray_settings import RaySettings
-from tuneway_service.settings import Settings, default_data_dir
+from tuneway_service.settings import AUTO, Settings, default_data_dir
 
 
 class ExecutorName(StrEnum):
@@ -56,6 +56,14 @@ class ServeOptions:
             help="A model's name, and what trains it: bytes, smol, or a model's folder. Repeatable.",
         ),
     ] = None
+    serve_with: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|transformers|llamacpp|vllm=URL",
+            help="The engine that answers. auto: llama.cpp where it is installed and knows the model. vllm=URL: a vLLM"
+            " that runs there, with its API key in VLLM_API_KEY.",
+        ),
+    ] = AUTO
     max_connections: Annotated[
         int | None,
         typer.Option(
@@ -163,6 +171,7 @@ class ServeOptions:
             gpus=gpus,
             gpus_per_job=self.gpus_per_job,
             ray=ray,
+            serve_with=self.serve_with,
             models=pairs(self.models or ()),
             faults=self.faults,
             fault_seed=self.fault_seed,

@@ -24,6 +24,7 @@ SECRETS = (
     "OPENAI_WEBHOOK_SECRET",
     "RAY_AUTH_TOKEN",
     "RAY_JOB_HEADERS",
+    "VLLM_API_KEY",
 )
 
 

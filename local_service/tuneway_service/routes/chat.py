@@ -10,10 +10,9 @@ import anyio
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tuneway_service.answer_formats import CHAT, TEXT, CompletionFormat
+from tuneway_service.answers import Answering, ModelQuestion
 from tuneway_service.bodies import parse
 from tuneway_service.chat_bodies import ChatCompletion, Completion, CompletionBody
-from tuneway_service.chats import answer_options
 from tuneway_service.ids import new_id, now
 from tuneway_service.refusals import Refusal, not_found
 from tuneway_service.replies import service_of
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from tuneway_service.chats import Answering
     from tuneway_service.service import Service
 
 T = TypeVar("T")
@@ -36,32 +34,27 @@ HUNG_UP = 499
 
 async def chat(request: Request) -> Response:
     """`POST /chat/completions`."""
-    asked = await parse(request, ChatCompletion)
-    tools = [tool.model_dump(exclude_none=True) for tool in asked.tools or ()]
-    question = {"messages": [message.plain() for message in asked.messages], "tools": tools or None}
-    return await _respond(request, asked, CHAT, [question])
+    return await _respond(request, await parse(request, ChatCompletion))
 
 
 async def complete(request: Request) -> Response:
     """`POST /completions`."""
-    asked = await parse(request, Completion)
-    prompts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
-    return await _respond(request, asked, TEXT, [{"prompt": prompt} for prompt in prompts])
+    return await _respond(request, await parse(request, Completion))
 
 
-async def _respond(
-    request: Request, asked: CompletionBody, form: CompletionFormat, questions: list[dict[str, Any]]
-) -> Response:
-    asked.refuse_unsupported()
-    model = await find_model(service_of(request), asked.model)
-    answers = _Answers(model, asked, form, questions)
+async def _respond(request: Request, asked: CompletionBody) -> Response:
+    model = await while_connected(request, lambda: find_model(service_of(request), asked.model))
+    if model is None:
+        return Response(status_code=HUNG_UP)
+    question = ModelQuestion(asked.options_for(model.engine))
+    reply = _Reply(model, question, asked)
     if not asked.stream:
-        whole = await while_connected(request, answers.whole)
+        whole = await while_connected(request, reply.whole)
         return Response(status_code=HUNG_UP) if whole is None else JSONResponse(whole)
-    chunks = answers.chunks()
-    # wait for the first chunk, so that a refusal becomes an error reply and not a broken stream
-    first = await while_connected(request, chunks.__anext__)
-    return Response(status_code=HUNG_UP) if first is None else _AnswerStream(first, chunks)
+    events = reply.events()
+    # wait for the first event, so that a refusal becomes an error reply and not a broken stream
+    first = await while_connected(request, events.__anext__)
+    return Response(status_code=HUNG_UP) if first is None else _AnswerStream(first, events)
 
 
 async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) -> T | None:
@@ -107,120 +100,44 @@ async def _with(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[byt
 async def find_model(service: Service, name: str) -> Answering:
     """A base or a tuned model; 404 if it doesn't exist."""
     if name in service.catalogue.bases:
-        return service.answerers.of(service.catalogue.bases[name], None)
+        return await service.engines.find(name, service.catalogue.bases[name], None)
     row = await service.database.read(models.find, name)
     if row is None:
         raise not_found("model", name, param="model")
-    return service.answerers.of(row["trainer"], str(service.catalogue.place(row)))
+    return await service.engines.find(name, row["trainer"], service.catalogue.place(row))
 
 
-async def answer(model: Answering, question: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A whole answer, and the line that says how it ended."""
-    text, end = [], {}
-    async with aclosing(model.ask(question)) as lines:
-        async for line in lines:
-            if "text" in line:
-                text.append(line["text"])
-            else:
-                end = _checked(line)
-    return "".join(text), end
+class _Reply:
+    """The reply to one request: what the model gives, with the id and the names of this service."""
 
-
-def _checked(line: dict[str, Any]) -> dict[str, Any]:
-    if "refused" in line:
-        raise Refusal(line["refused"], param=line.get("field"), code="invalid_value")
-    if "failed" in line:
-        raise Refusal(f"The model failed: {line['failed']}", status=500, code="model_error")
-    return line
-
-
-class _Usage:
-    def __init__(self) -> None:
-        self.prompt = self.completion = 0
-
-    def add(self, end: dict[str, Any], *, with_prompt: bool) -> None:
-        self.prompt += end["prompt_tokens"] if with_prompt else 0
-        self.completion += end["completion_tokens"]
-
-    def wire(self) -> dict[str, int]:
-        total = self.prompt + self.completion
-        return {"prompt_tokens": self.prompt, "completion_tokens": self.completion, "total_tokens": total}
-
-
-class _Answers:
-    """The answers to one request: some for each question, one after another."""
-
-    def __init__(
-        self, model: Answering, asked: CompletionBody, form: CompletionFormat, questions: list[dict[str, Any]]
-    ) -> None:
-        self.model = model
-        self.form = form
-        self.each = asked.n or 1
-        self.asks = [
-            question
-            | answer_options(
-                max_tokens=asked.most_tokens(),
-                temperature=1.0 if asked.temperature is None else asked.temperature,
-                top_p=1.0 if asked.top_p is None else asked.top_p,
-                seed=asked.seed_of(number),
-                stop=asked.stops(),
-            )
-            for question in questions
-            for number in range(self.each)
-        ]
-        self.usage = _Usage()
-        self.shows_usage = asked.stream_options is not None and asked.stream_options.include_usage
-        self.head = {"id": new_id(form.prefix), "created": now(), "model": asked.model, "system_fingerprint": None}
-
-    def _count(self, index: int, end: dict[str, Any]) -> None:
-        # several answers to one question share its prompt
-        self.usage.add(end, with_prompt=index % self.each == 0)
+    def __init__(self, model: Answering, question: ModelQuestion, asked: CompletionBody) -> None:
+        self._model = model
+        self._question = question
+        self._shows_usage = asked.stream_options is not None and asked.stream_options.include_usage
+        head = new_id(question.form.prefix), now(), asked.model
+        self._head = dict(zip(("id", "created", "model"), head, strict=True)) | {"system_fingerprint": None}
 
     async def whole(self) -> dict[str, Any]:
         """The reply that isn't streamed."""
-        choices = []
-        for index, question in enumerate(self.asks):
-            text, end = await answer(self.model, question)
-            self._count(index, end)
-            choices.append({"index": index, "logprobs": None} | self.form.answer(text, end["finish_reason"]))
-        return self.head | {"object": self.form.kind, "choices": choices, "usage": self.usage.wire()}
+        found = await self._model.whole(self._question)
+        return self._head | {"object": self._question.form.kind} | found
 
-    async def chunks(self) -> AsyncGenerator[bytes]:
-        """The events of the streamed reply."""
-        head = self.head | {"object": self.form.chunk_kind}
-        extra = {"usage": None} if self.shows_usage else {}
-        for index in range(len(self.asks)):
-            async with aclosing(self._pieces(index)) as pieces:
-                async for content, end in pieces:
-                    choice = {"index": index, "logprobs": None, "finish_reason": end} | content
-                    yield _event(head | extra | {"choices": [choice]})
-        if self.shows_usage:
-            yield _event(head | {"choices": [], "usage": self.usage.wire()})
+    async def events(self) -> AsyncGenerator[bytes]:
+        """The events of the streamed reply. A failure after the first event is an event too, the last one."""
+        head = self._head | {"object": self._question.form.chunk_kind}
+        begun = False
+        async with aclosing(self._model.chunks(self._question)) as chunks:
+            try:
+                async for chunk in chunks:
+                    if self._shows_usage or chunk["choices"]:
+                        begun = True
+                        yield _event(head | ({"usage": None} if self._shows_usage else {}) | chunk)
+            except Refusal as refusal:
+                if not begun:
+                    raise
+                yield _event(refusal.content())
+                return
         yield b"data: [DONE]\n\n"
-
-    async def _pieces(self, index: int) -> AsyncGenerator[tuple[dict[str, Any], str | None]]:
-        """The pieces of one answer as the API sends them, each with the finish reason if it is the last."""
-        question = self.asks[index]
-        held: list[str] | None = [] if question.get("tools") else None
-        opened = False
-        async with aclosing(self.model.ask(question)) as lines:
-            async for line in lines:
-                end = None if "text" in line else _checked(line)
-                if not opened:
-                    opened = True
-                    yield self.form.opening(), None
-                if end is not None:
-                    self._count(index, end)
-                    reason = end["finish_reason"]
-                    if held:
-                        # a tool call can only be recognised when the whole answer is there
-                        content, reason = self.form.at_once("".join(held), reason)
-                        yield content, None
-                    yield self.form.closing(), reason
-                elif held is not None:
-                    held.append(line["text"])
-                else:
-                    yield self.form.piece(line["text"]), None
 
 
 def _event(content: dict[str, Any]) -> bytes:

@@ -11,12 +11,12 @@ import anyio.to_thread
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tuneway_service.answers import ask_for_text
 from tuneway_service.bodies import RunGrader, ValidateGrader, parse
 from tuneway_service.catalogue import refuse_bad_grader
-from tuneway_service.chats import answer_options
 from tuneway_service.graders import Grading, Limits, ModelSample, grade
 from tuneway_service.replies import service_of
-from tuneway_service.routes.chat import answer, find_model
+from tuneway_service.routes.chat import find_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,9 +42,7 @@ def limits_of(service: Service, *, stopped: Callable[[], bool] = lambda: False) 
 async def _ask(
     service: Service, model: str, messages: list[dict[str, Any]], sampling: dict[str, Any]
 ) -> tuple[str, int]:
-    question = {"messages": messages} | answer_options(**sampling)
-    text, end = await answer(await find_model(service, model), question)
-    return text, end["prompt_tokens"] + end["completion_tokens"]
+    return await ask_for_text(await find_model(service, model), messages, **sampling)
 
 
 async def validate(request: Request) -> Response:

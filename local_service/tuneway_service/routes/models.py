@@ -17,6 +17,8 @@ from tuneway_service.replies import service_of
 from tuneway_service.store import models
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from starlette.requests import Request
 
     from tuneway_service.service import Service
@@ -78,12 +80,21 @@ async def retrieve(request: Request) -> Response:
     """`GET /models/{model}`."""
     service, name = service_of(request), request.path_params["model"]
     if name in service.catalogue.bases:
-        card = await anyio.to_thread.run_sync(_card, service, service.catalogue.bases[name])
-        return JSONResponse(_show_base(service, name, card))
+        trainer = service.catalogue.bases[name]
+        shown = _show_base(service, name, await anyio.to_thread.run_sync(_card, service, trainer))
+        return JSONResponse(shown | await anyio.to_thread.run_sync(_engine, service, trainer, None))
     row = await service.database.read(models.find, name)
     if row is None:
         raise not_found("model", name, param="model")
-    return JSONResponse(_show_tuned(row, await anyio.to_thread.run_sync(_card, service, row["trainer"])))
+    trainer, place = row["trainer"], service.catalogue.place(row)
+    shown = _show_tuned(row, await anyio.to_thread.run_sync(_card, service, trainer))
+    return JSONResponse(shown | await anyio.to_thread.run_sync(_engine, service, trainer, place))
+
+
+def _engine(service: Service, trainer: str, place: Path | None) -> dict[str, Any]:
+    """The engine that answers for a model; blocks."""
+    chosen = service.engines.choice(trainer, place)
+    return {"engine": {"name": chosen.engine} | ({"why": chosen.why} if chosen.why else {})}
 
 
 async def delete(request: Request) -> Response:
@@ -93,8 +104,13 @@ async def delete(request: Request) -> Response:
         raise Refusal(f"{name} is a base model: only tuned models can be deleted.", status=403, param="model")
     row = await service.database.write(models.delete, name)
     place = service.catalogue.place(row)
-    await anyio.to_thread.run_sync(lambda: shutil.rmtree(place, ignore_errors=True))
+    await anyio.to_thread.run_sync(_remove, service, place)
     return JSONResponse({"id": name, "object": "model", "deleted": True, "created_at": now()})
+
+
+def _remove(service: Service, place: Path) -> None:
+    service.engines.forget(place)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 routes = [

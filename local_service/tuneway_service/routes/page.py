@@ -14,13 +14,13 @@ from starlette.routing import Route
 
 from tuneway._escape import url_segment
 from tuneway.report._markup import h
+from tuneway_service.answers import ask_for_text
 from tuneway_service.auth import page_cookie
 from tuneway_service.bodies import read_json
-from tuneway_service.chats import answer_options
 from tuneway_service.page import frame, job, overview
 from tuneway_service.refusals import Refusal, wants_page
 from tuneway_service.replies import service_of
-from tuneway_service.routes.chat import HUNG_UP, answer, find_model, while_connected
+from tuneway_service.routes.chat import HUNG_UP, find_model, while_connected
 from tuneway_service.routes.models import cards_of
 from tuneway_service.states import Move, WrongState
 
@@ -109,11 +109,12 @@ async def ask(request: Request) -> Response:
     service, form = service_of(request), await _form(request)
     view = await service.database.read(job.gather, request.path_params["job_id"])
     question, model = form.get("question", "").strip()[:QUESTION_LIMIT], form.get("model", "")
-    asked = {"messages": [{"role": "user", "content": question}]} | answer_options(max_tokens=ANSWER_TOKENS)
+    asked = [{"role": "user", "content": question}]
 
     async def answer_all() -> list[tuple[str, str]]:
         names = dict.fromkeys((model, job.base_of(view)))
-        return [(name, (await answer(await find_model(service, name), asked))[0]) for name in names]
+        found = [(name, await find_model(service, name)) for name in names]
+        return [(name, (await ask_for_text(model, asked, max_tokens=ANSWER_TOKENS))[0]) for name, model in found]
 
     answers = await while_connected(request, answer_all)
     if answers is None:

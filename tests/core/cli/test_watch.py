@@ -128,6 +128,12 @@ def test_a_view_of_a_file_shows_how_far_it_is():
     assert "━" * 32 in text
 
 
+def test_a_view_of_an_evaluation_shows_how_many_answers_there_are():
+    text = drawn(progress.Answered(12, 12))
+    assert "12 of 12 answers" in text
+    assert "━" * 32 in text
+
+
 def test_a_view_of_trouble_before_there_is_a_job_says_so():
     assert "attempt 1 failed" in drawn(progress.Retrying(RequestTimeout("too slow"), 2.0, 1))
 

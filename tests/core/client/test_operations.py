@@ -60,6 +60,7 @@ async def test_no_operation_blocks_the_loop(server, tmp_path):
         Operation("files.create", lambda client: client.files.create(path)),
         Operation("uploads.add_part", lambda client: client.uploads.add_part("upload-1", data=path)),
     ]
+    server.fault(answer(ANYTHING), "POST", "/chat/completions", times=1000)
     async with AsyncClient(base_url=server.base_url, settle=0) as client:
         for operation in operations:
             if operation in ONE_TO_ONE or operation.name == "uploads.add_part":

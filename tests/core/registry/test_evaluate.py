@@ -88,7 +88,7 @@ def test_questions_can_be_asked_at_once():
         return ask(model, messages)
 
     rows = [*ROWS, row("2+2", "four")]
-    assert run(rows, ask=patient, parallel=4).tuned.score == 0.75
+    assert run(rows, ask=patient, concurrency=4).tuned.score == 0.75
 
 
 def test_what_asking_raises_comes_out_and_ends_it():
@@ -99,8 +99,83 @@ def test_what_asking_raises_comes_out_and_ends_it():
         raise RateLimited("too fast", status=429)
 
     with pytest.raises(RateLimited):
-        run(ROWS * 100, ask=refused, parallel=2)
+        run(ROWS * 100, ask=refused, concurrency=2)
     assert len(asked) <= 2
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_an_error_names_the_question_and_the_model(concurrency, tmp_path):
+    path = tmp_path / "held-out.jsonl"
+    path.write_text("\n\n".join(json.dumps(line) for line in ROWS))
+
+    def refuses_one(kind):
+        def refusing(model, messages):
+            if (model, messages[-1]["content"]) == ("tuned", "3+3"):
+                raise kind("no")
+            return "six"
+
+        return refusing
+
+    with pytest.raises(RateLimited, match=r"held-out\.jsonl, line 3, asked of tuned: no$"):
+        run(path, ask=refuses_one(RateLimited), concurrency=concurrency)
+    with pytest.raises(LookupError) as caught:
+        run(ask=refuses_one(LookupError), concurrency=concurrency)
+    assert caught.value.__notes__ == ["example 2, asked of tuned"]
+
+
+def test_a_question_on_which_the_grader_fails_is_named():
+    def grader(answer, expected):
+        return {"four": 1, "six": 7}[expected]
+
+    with pytest.raises(InvalidSpec, match="example 2: the grader grader returned 7"):
+        run(score=grader)
+    with pytest.raises(KeyError) as caught:
+        run(ROWS[2:], score=grader)
+    assert caught.value.__notes__ == ["example 1"]
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 100])
+def test_no_more_are_asked_at_once_than_allowed_and_results_are_in_order(concurrency):
+    now, most, lock = [0], [0], threading.Lock()
+
+    def counted(model, messages):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        reply = "tuned" if model == "tuned" else messages[-1]["content"]
+        with lock:
+            now[0] -= 1
+        return reply
+
+    rows = [row(str(number), str(number)) for number in range(40)]
+    result = run(rows, ask=counted, concurrency=concurrency, samples=40)
+    assert [(sample.question, sample.base, sample.tuned) for sample in result.samples] == [
+        (str(number), str(number), "tuned") for number in range(40)
+    ]
+    assert most[0] <= concurrency
+
+
+def test_the_number_of_answers_is_told_and_never_falls():
+    told = []
+    run(ROWS * 20, on_event=told.append)
+    counts = [news.done for news in told]
+    assert counts == sorted(set(counts))
+    assert str(told[-1]) == "120 of 120 answers"
+    run(ROWS, on_event=told.append, concurrency=1)
+    assert [str(news) for news in told[-6:]] == [f"{number} of 6 answers" for number in range(1, 7)]
+
+
+def test_an_error_of_a_listener_ends_it():
+    def broken(_news):
+        raise ValueError("full")
+
+    with pytest.raises(ValueError, match="full"):
+        run(ROWS * 20, on_event=broken)
+
+
+def test_less_than_one_at_once_is_refused():
+    with pytest.raises(InvalidSpec, match="concurrency"):
+        run(concurrency=0)
 
 
 @pytest.mark.parametrize(

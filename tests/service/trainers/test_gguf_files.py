@@ -14,7 +14,7 @@ pytest.importorskip("xllamacpp", reason="needs llama.cpp: pip install xllamacpp"
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from support.llama_cpp import llama_cpp
-from support.tiny_llama import SPECIAL, TEMPLATE, make_tiny_llama, make_tokenizer
+from support.tiny_llama import MERGES, SPECIAL, TEMPLATE, make_tiny_llama, make_tokenizer
 from support.word_tokenizers import make_word_tokenizer
 from transformers import (
     AutoModelForCausalLM,
@@ -39,7 +39,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),  # PEFT uses it
 ]
 
-MERGES = [("t", "h"), ("th", "e"), ("l", "l"), ("Ġ", "the"), ("i", "n"), ("1", "2"), ("12", "3")]
 TEXTS = [
     "Hello there, the 12345 things",
     "it's THE llama's\n\n  end \t x",

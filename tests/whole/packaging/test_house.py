@@ -51,6 +51,7 @@ SERVICE = Package(
     )
     | {"python_multipart", "starlette", "uvicorn", "wandb"},
     others_in={
+        "answers": frozenset({"xllamacpp"}),
         "commands": frozenset({"typer"}),
         "executors": frozenset({"ray"}),
         "trainers": frozenset(TRAINING | {"tenacity"}),

