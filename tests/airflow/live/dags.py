@@ -77,6 +77,10 @@ with DAG("stuck_on_a_worker", start_date=START, schedule=None):
 with DAG("stuck_in_its_settle_window", start_date=START, schedule=None):
     FineTuneOperator(**TUNE, conn_id="settling", deferrable=True, timeout=3600)
 
+# its last interval has ended long ago, so only backfills start runs of it
+with DAG("daily", start_date=START, end_date=START + timedelta(days=2), schedule="@daily", catchup=False):
+    FineTuneOperator(**TUNE, conn_id="settled", wait_for_completion=False)
+
 with DAG("never_reused", start_date=START, schedule=None, default_args=RETRIED):
     FineTuneOperator(**TUNE, reuse="never", deferrable=True, timeout=120)
 

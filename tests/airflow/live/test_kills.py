@@ -42,6 +42,51 @@ def test_a_clear_makes_a_new_job_where_nothing_is_reused(airflow, trains):
     assert len(jobs_of(trains, run_id)) == 2
 
 
+def test_a_backfill_makes_a_job_for_each_date_and_a_second_one_of_the_same_dates_none(airflow, stuck):
+    airflow.until_known("daily")
+
+    first = backfill(airflow, stuck)
+    second = backfill(airflow, stuck)
+
+    assert [len(jobs) for jobs in first.values()] == [1, 1]
+    assert len({job_id for jobs in first.values() for job_id in jobs}) == 2
+    assert second == first
+
+
+def backfill(airflow, stuck):
+    """Run two dates, also those that have been run; gives the jobs of each run."""
+    before = tries(airflow)
+    dates = {"from_date": "2026-01-02T00:00:00Z", "to_date": "2026-01-03T00:00:00Z"}
+    airflow.api("POST", "/backfills", dag_id="daily", reprocess_behavior="completed", **dates)
+    airflow.until(lambda: sum(tries(airflow).values()) == sum(before.values()) + 2, what=lambda: tries(airflow))
+    runs = tries(airflow)
+    for run_id in runs:
+        airflow.until_run("daily", run_id, "success")
+    airflow.until(
+        lambda: all(one["completed_at"] for one in airflow.api("GET", "/backfills?dag_id=daily")["backfills"])
+    )
+    return {run_id: [job.id for job in jobs_of(stuck, run_id)] for run_id in sorted(runs)}
+
+
+def tries(airflow):
+    """How often the task of each backfilled run was tried."""
+    runs = [run["dag_run_id"] for run in airflow.api("GET", "/dags/daily/dagRuns")["dag_runs"]]
+    return {run: airflow.task("daily", run, "tune")["try_number"] for run in runs if run.startswith("backfill")}
+
+
+def test_a_job_that_ends_while_no_scheduler_runs_is_the_only_one(airflow, stuck):
+    run_id, job_id = deferred_on_a_job(airflow, stuck)
+    airflow.until_logged("stuck_deferred", run_id, "Validating training file")
+
+    airflow.kill("scheduler")
+    stuck.cancel(job_id)
+    airflow.until_logged("stuck_deferred", run_id, "Trigger fired event")
+    airflow.start("scheduler")
+
+    airflow.until_task("stuck_deferred", run_id, "tune", "failed")
+    assert [job.id for job in jobs_of(stuck, run_id)] == [job_id]
+
+
 @pytest.mark.parametrize("state", ["failed", "success"])
 def test_a_task_that_is_ended_while_deferred_takes_its_job_along(airflow, stuck, state):
     run_id, job_id = deferred_on_a_job(airflow, stuck)
