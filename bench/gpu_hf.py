@@ -9,8 +9,7 @@ they are installed and there is a GPU. Then a mixture of experts is trained twic
 (PyTorch's deterministic mode is on in ours), and whole processes are compared, from their start to the written model:
 the service's worker with its journal, saves and checkpoints on the one side, TRL called directly on the other.
 
-Nothing is downloaded. A side that fails, for example for want of memory, is said so, and the others go on. What hasn't
-begun after 7 minutes is left out.
+Nothing is downloaded. Where a side fails, for example for want of memory or time, a line says so, and the others go on.
 """
 
 from __future__ import annotations
@@ -38,8 +37,9 @@ from tuneway_service.trainers.hf import quantised
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
-BEGIN_WITHIN = 420.0
-SIDE_WITHIN = 120.0
+BEGAN = time.monotonic()
+SECONDS = 3600.0 if "--tiny" in sys.argv else 470.0
+"""How long all of it may take."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,6 @@ class Lost(Exception):
 
 def main(size: str) -> None:
     """Print the figures."""
-    began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, size)
@@ -95,14 +94,11 @@ def main(size: str) -> None:
             ("whole processes", partial(whole_processes, folder, size, device)),
         ]
         for what, measure in parts:
-            if time.monotonic() - began > BEGIN_WITHIN:
-                print(f"left out, for want of time: {what}", flush=True)
-                continue
             try:
                 measure()
             except Lost as error:
                 print(f"lost  {what}: {error}", flush=True)
-    print(f"{time.monotonic() - began:.0f} s in all")
+    print(f"{time.monotonic() - BEGAN:.0f} s in all")
 
 
 def prepare(folder: Path, size: str) -> None:
@@ -181,16 +177,19 @@ def describe_device() -> str:
     return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else "CPU"
 
 
+def left() -> float:
+    """Seconds that are left."""
+    return max(1.0, SECONDS - (time.monotonic() - BEGAN))
+
+
 def run(who: str, folder: Path, *words: str) -> tuple[float, Took]:
     """One side in a process of its own: the seconds of the whole process, and what its steps took."""
     command = [sys.executable, "-W", "ignore", __file__, who, str(folder), *words]
     began = time.perf_counter()
     try:
-        done = subprocess.run(
-            command, capture_output=True, env=environment(), text=True, check=True, timeout=SIDE_WITHIN
-        )
+        done = subprocess.run(command, capture_output=True, env=environment(), text=True, check=True, timeout=left())
     except subprocess.TimeoutExpired:
-        raise Lost(f"{who} took longer than {SIDE_WITHIN:.0f} s") from None
+        raise Lost(f"{who}: no time was left") from None
     except subprocess.CalledProcessError as error:
         raise Lost(f"{who}: {(error.stderr.strip() or 'no word').splitlines()[-1][:300]}") from None
     return time.perf_counter() - began, Took(**json.loads(done.stdout.splitlines()[-1]))
@@ -232,10 +231,15 @@ def through_service(folder: Path, size: str) -> float:
     }  # fmt: skip
     job.write("job", order)
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "tuneway_service.worker", str(place)], env=environment(), check=True)
+    worker = [sys.executable, "-m", "tuneway_service.worker", str(place)]
+    try:
+        subprocess.run(worker, env=environment(), check=True, timeout=left())
+    except subprocess.SubprocessError as error:
+        raise Lost(f"the service's worker: {error}") from None
     took = time.perf_counter() - began
     outcome = job.read("outcome")
-    assert outcome["outcome"] == "succeeded", outcome
+    if outcome["outcome"] != "succeeded":
+        raise Lost(f"the service's worker: {outcome['message']}")
     return took
 
 

@@ -18,6 +18,12 @@ from tuneway_service.trainers import Step, make_trainer
 from tuneway_service.trainers.hf import quantised
 from tuneway_service.trainers.hf.memory import Forecast, LargestRows
 
+# PEFT asks Transformers by an older name
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+    pytest.mark.timeout(300),
+]
+
 needs_bitsandbytes = pytest.mark.skipif(not quantised.is_installed(), reason="needs the extra `train-4bit`")
 FOUR_BITS = {"quantization": "4bit"}
 ROWS = [
@@ -101,12 +107,12 @@ def test_it_learns_on_rounded_weights_and_a_resume_goes_on_as_if_nothing_had_bee
     rounded = [weight for weight in training._tuned.model.parameters() if weight.dtype == torch.uint8]
     assert len(rounded) == 2 * 7  # layers, and linear layers in each
     steps = training.advance()
-    first = [next(steps).metrics for _ in range(3)]
+    first = [next(steps).metrics for _ in range(2)]
     training.save(tmp_path / "state")
     whole = first + [item.metrics for item in steps if isinstance(item, Step)]
     assert whole[-1]["train_loss"] < 0.5 * whole[0]["train_loss"]
     resumed = trainer.resume(run, tmp_path / "state")
-    assert metrics_of(resumed) == whole[3:]
+    assert metrics_of(resumed) == whole[2:]
     for made, name in ((training, "one"), (resumed, "other")):
         made.export(tmp_path / name)
     one, other = ((tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("one", "other"))

@@ -254,8 +254,8 @@ class Forecast:
 
 def _measured(structure: Structure, rows: LargestRows) -> Parts:
     # the optimiser's step, which comes after, needs a copy of what it trains
-    alone = structure.activations(rows.count, rows.length, rows.kept)
     one, two = (structure.activations(rows.count * times, rows.length, rows.length) for times in (1, 2))
+    alone = one if rows.kept == rows.length else structure.activations(rows.count, rows.length, rows.kept)
     return Parts(max(alone, structure.trained), max(one, structure.trained), two - one)
 
 
