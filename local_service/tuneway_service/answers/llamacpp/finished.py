@@ -45,6 +45,8 @@ def finished(form: CompletionFormat, body: Worded, reply: Mapping[str, Any]) -> 
     calls = answer.get("message", {}).get("tool_calls", [])
     if body.asked.get("parallel_tool_calls") is False:
         del calls[1:]
+    if calls and body.asked.get("tool_choice") not in (None, "auto"):
+        answer["message"]["content"] = None  # of one that is cut short, the beginning of another call
     _check(body, text, called=bool(calls), is_whole=reason == "stop")
     return _made(answer, body, reply)
 
