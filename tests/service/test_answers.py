@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import ExitStack
 
@@ -226,3 +227,17 @@ async def test_an_error_in_the_middle_and_a_stream_that_ends_early_are_noticed()
 
     with pytest.raises(BrokenOff):
         await upstream(gone).post("/x", {})
+
+
+async def test_no_proxy_is_asked_for_an_engine_on_this_machine(monkeypatch):
+    async def reply(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+        writer.close()
+
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    async with await asyncio.start_server(reply, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        engine = Upstream(f"http://127.0.0.1:{port}")
+        assert await engine.get("/props") == {}
+        await engine.close()

@@ -44,7 +44,7 @@ print(json.dumps(tokenizer.decode(written, skip_special_tokens=True)))
 def service(tmp_path_factory):
     tokenizer = make_tokenizer(merges=[("t", "h"), ("i", "n")])  # llama.cpp takes none without merges
     base = make_tiny_llama(tmp_path_factory.mktemp("base") / "tiny", tokenizer=tokenizer)
-    with running_service(models={"gpt-4o-mini": str(base), "plain": "bytes"}) as running:
+    with running_service(models={"gpt-4o-mini": str(base), "plain": "bytes"}, serve_with="transformers") as running:
         yield running
 
 

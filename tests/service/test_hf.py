@@ -33,7 +33,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def service(base):
-    with running_service(concurrency=1, models={"gpt-4o-mini": str(base)}) as running:
+    with running_service(concurrency=1, serve_with="transformers", models={"gpt-4o-mini": str(base)}) as running:
         yield running
 
 

@@ -16,7 +16,7 @@ from support.service import running_service
 pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("xllamacpp", reason="needs the extra `llamacpp`")
 
-from support.tiny_llama import HERMES, MERGES, make_tiny_llama, make_tokenizer
+from support.tiny_llama import HERMES, MERGES, TEMPLATE, make_tiny_llama, make_tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -32,6 +32,14 @@ FORMAT = {"type": "json_schema", "json_schema": {"name": "team", "schema": TEAM,
 ROUTE = {"type": "function", "function": {"name": "route", "parameters": TEAM}}
 CLOSE = {"type": "function", "function": {"name": "close"}}
 MODELS = ("own", "hermes")
+# the form of Mistral's models
+OTHER = (
+    "{%- if tools %}[AVAILABLE_TOOLS] {{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}"
+    "{%- for message in messages %}{% if message.role == 'user' %}[INST] {{ message.content }}[/INST]"
+    "{%- elif message.tool_calls %}[TOOL_CALLS] [{% for call in message.tool_calls %}"
+    '{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}{% endfor %}]'
+    "{%- else %}{{ message.content }}{% endif %}{% endfor %}"
+)
 
 
 def token(text: str) -> str:
@@ -46,7 +54,8 @@ ENDING = {token("}"): 20, token('"'): 15}
 @pytest.fixture(scope="module")
 def client(tmp_path_factory) -> Iterator[OpenAI]:
     folder = tmp_path_factory.mktemp("service")
-    bases = {"own": make_tokenizer(merges=MERGES), "hermes": make_tokenizer(HERMES, merges=MERGES)}
+    templates = {"own": TEMPLATE, "hermes": HERMES, "other": OTHER}
+    bases = {name: make_tokenizer(template, merges=MERGES) for name, template in templates.items()}
     models = {
         name: str(make_tiny_llama(folder / name, tokenizer=tokenizer, context_length=2048))
         for name, tokenizer in bases.items()
@@ -119,6 +128,15 @@ def test_tools_that_may_not_be_called_are_not_shown_to_the_model(client, model):
     assert none.choices[0].message.content == without.choices[0].message.content
     assert none.usage == without.usage
     assert auto.usage.prompt_tokens > without.usage.prompt_tokens
+
+
+@pytest.mark.parametrize("options", [{}, {"parallel_tool_calls": False}, {"logprobs": True}])
+def test_text_that_a_model_with_another_form_of_calls_writes_is_an_answer(client, options):
+    # a model of random weights writes what isn't even text
+    choice = ask(client, "other", tools=[ROUTE], max_tokens=20, **options).choices[0]
+    assert choice.message.content
+    assert not choice.message.tool_calls
+    assert streamed(client, "other", tools=[ROUTE], max_tokens=20, **options)[0] == choice.message.content
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -28,7 +28,10 @@ ASKED = 20
 
 
 def test_smollm2_learns_to_route_tickets_it_has_never_seen_here_and_in_llama_cpp(tmp_path):
-    with running_service(models={"gpt-4o-mini": "smollm2-135m-instruct"}) as service, openai_for(service) as client:
+    with (
+        running_service(models={"gpt-4o-mini": "smollm2-135m-instruct"}, serve_with="transformers") as service,
+        openai_for(service) as client,
+    ):
         files = [
             client.files.create(file=(name, (DATA / name).read_bytes()), purpose="fine-tune").id
             for name in ("support_train.jsonl", "support_valid.jsonl")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from tuneway_service.refusals import Refusal
+from tuneway_service.settings import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -44,6 +45,8 @@ class Upstream:
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),
             transport=transport,
+            # a proxy that the environment names is for other machines
+            trust_env=not is_loopback(httpx.URL(url).host),
         )
 
     async def get(self, path: str) -> Any:

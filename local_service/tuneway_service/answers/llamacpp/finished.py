@@ -45,6 +45,8 @@ def finished(form: CompletionFormat, body: Worded, reply: Mapping[str, Any]) -> 
     calls = answer.get("message", {}).get("tool_calls", [])
     if body.asked.get("parallel_tool_calls") is False:
         del calls[1:]
+    if calls and body.has_to_call:
+        answer["message"]["content"] = None  # of one that is cut short, the beginning of another call
     _check(body, text, called=bool(calls), is_whole=reason == "stop")
     return _made(answer, body, reply)
 
@@ -59,6 +61,8 @@ def native(reply: Mapping[str, Any], body: Worded) -> WholeAnswer:
             {"id": call.get("id") or new_id("call_"), "type": "function", "function": call["function"]}
             for call in found["tool_calls"]
         ]
+    elif body.has_to_call and choice["finish_reason"] == "stop":
+        raise _not_held("the parameters of these tools", "tools")
     elif message["content"] is None:
         message["content"] = ""
     return _made({"message": message, "finish_reason": choice["finish_reason"]}, body, reply)
@@ -101,8 +105,7 @@ def _form(schema: Mapping[str, Any]) -> AnswerForm:
 
 def _check(body: Worded, text: str, *, called: bool, is_whole: bool) -> None:
     """Refuse an answer that has a form which llama.cpp couldn't hold it to: it knows most of JSON Schema, not all."""
-    choice = body.asked.get("tool_choice")
-    if choice not in (None, "auto", "none"):
+    if body.has_to_call:
         if not called and (is_whole or not _begins(text, "<tool_call>")):
             raise _not_held("the parameters of these tools", "tools")
     elif body.schema is not None and not called:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tuneway_service.answers.shelf import Shelf
 
 TOO_LONG = re.compile(r"request \((\d+) tokens\) exceeds the available context size \((\d+) tokens\)")
+UNREADABLE = "does not match the expected"
 CHAT_PATH = "/v1/chat/completions"
 TEXT_PATH = "/v1/completions"
 
@@ -79,8 +80,8 @@ class LlamaModel:
     async def _finished(self, question: ModelQuestion, asked: Mapping[str, Any]) -> WholeAnswer:
         """One answer, when it is whole."""
         async with self._server(asked) as (server, body):
-            if body.is_native:
-                return native(await server.upstream.post(CHAT_PATH, body.native()), body)
+            if body.is_native and (answer := await _native(server, body)) is not None:
+                return answer
             prompt = await _prompt(server, body)
             reply = await server.upstream.post(TEXT_PATH, body.plain(prompt))
             text, reason = reply["choices"][0]["text"], reply["choices"][0]["finish_reason"]
@@ -186,6 +187,16 @@ def _check_build(server: LlamaServer, asked: Mapping[str, Any]) -> None:
         if not server.is_guided and asked.get(name) not in (None, "auto", "none"):
             text = f"This build of llama.cpp can't heed '{name}': it is built without llguidance."
             raise Refusal(text, param=name, code="unsupported_value")
+
+
+async def _native(server: LlamaServer, body: Worded) -> WholeAnswer | None:
+    """The answer whose calls llama.cpp reads itself; None if it is text that llama.cpp can't read as an answer."""
+    try:
+        return native(await server.upstream.post(CHAT_PATH, body.native()), body)
+    except Refusal as refusal:
+        if UNREADABLE not in refusal.message or body.has_to_call:
+            raise
+        return None
 
 
 async def _prompt(server: LlamaServer, body: Worded) -> str:

@@ -57,6 +57,11 @@ class Worded:
         return self.form is CallForm.NATIVE and bool(self.tools)
 
     @property
+    def has_to_call(self) -> bool:
+        """Whether a tool has to be called."""
+        return bool(self.asked.get("tools")) and self.asked.get("tool_choice") not in (None, "auto", "none")
+
+    @property
     def top(self) -> int | None:
         """How many likely tokens are shown for each place, beside the token itself; None if nothing is shown."""
         if self.messages is None:
@@ -98,7 +103,7 @@ class Worded:
         """The body for a prompt, with what holds the answer to a form."""
         body = {**self.options, "prompt": prompt}
         tools, choice = self.asked.get("tools"), self.asked.get("tool_choice")
-        if tools and choice not in (None, "auto", "none"):
+        if tools and self.has_to_call:
             several = choice == "required" and self.asked.get("parallel_tool_calls") is not False
             return body | {"grammar": grammar(chosen(tools, choice), self.form, several=several)}
         return body if self.schema is None else body | {"grammar": of_schema(self.schema)}
