@@ -10,7 +10,6 @@ import pytest
 from support.service import RunningService, running_service
 
 MODEL = "smol"
-QUESTION = [{"role": "user", "content": "Which team answers this customer? My parcel never came."}]
 
 
 @pytest.fixture(scope="session")

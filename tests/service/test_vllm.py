@@ -217,6 +217,7 @@ def test_the_adapter_of_a_deleted_model_is_unloaded(base):
         with service_with(url, base) as service:
             ask(service)
             assert list(vllm.adapters) == [TUNED]
+            patch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
             assert service.request("DELETE", f"/models/{TUNED}").status_code == 200
             assert vllm.adapters == {}
 

@@ -23,7 +23,7 @@ from tuneway_service.answers.offers import VLLM
 from tuneway_service.answers.question import LONGEST
 from tuneway_service.answers.upstream import BrokenOff, Missing, Upstream
 from tuneway_service.refusals import Refusal
-from tuneway_service.settings import VLLM_KEY
+from tuneway_service.settings import VLLM_KEY, is_loopback
 from tuneway_service.trainers.hf.base import Base, find_base
 from tuneway_service.trainers.hf.facts import ADAPTER, PREFIX
 
@@ -115,6 +115,8 @@ class Vllm:
                     json={"lora_name": wanted.name},
                     headers=self._headers,
                     timeout=UNLOAD_SECONDS,
+                    # a proxy that the environment names is for other machines
+                    trust_env=not is_loopback(httpx.URL(self.url).host),
                 )
                 problem = None if reply.status_code in (200, 404) else reply.text[:500]
             except httpx.HTTPError as error:
