@@ -63,7 +63,7 @@ class Asking:
             how = "was ended by a person" if by_person else "failed"
             self._context.log.warning("%s isn't registered: run %s %s", one_line(left.job_id), run.run_id, how)
         if by_person or left.asked == MOST_ASKED:
-            place = f"{recipe.name} [{left.partition}]" if left.partition else recipe.name
+            place = f"{recipe.group} [{left.partition}]" if left.partition else recipe.group
             self.failed.append(f"{one_line(place)} ({one_line(left.job_id)}, run {run.run_id})")
         elif time.time() >= left.failed_at + PAUSES[left.asked - 1]:
             left.asked += 1

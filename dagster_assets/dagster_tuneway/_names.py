@@ -8,6 +8,8 @@ import re
 PARTITION = "{partition_key}"
 
 _SUFFIX_LENGTH = 64
+_BETWEEN = "-._ "
+"""What stands between the partition and the rest of a name."""
 _OTHERS = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -24,6 +26,12 @@ def with_partition(name: str, partition: str | None) -> str:
     if partition is None:
         return _word(name)
     return _word(filled(name, partition) if PARTITION in name else f"{name}-{partition}")
+
+
+def without_partition(name: str) -> str:
+    """A name without the place of the partition in it, such as "router" for "router-{partition_key}"."""
+    words = [part.strip(_BETWEEN) for part in name.split(PARTITION)]
+    return name if PARTITION not in name else "-".join(filter(None, words))
 
 
 def _word(text: str) -> str:

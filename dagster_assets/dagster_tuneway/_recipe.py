@@ -22,7 +22,7 @@ from dagster import (
 from dagster_tuneway._checks import model_check_names
 from dagster_tuneway._data import DataSource
 from dagster_tuneway._keys import Keys, keys_in_check, keys_in_step
-from dagster_tuneway._names import PARTITION, filled, with_partition
+from dagster_tuneway._names import PARTITION, filled, with_partition, without_partition
 from dagster_tuneway._runs import partition_of
 from tuneway.choices import Choice, Reuse, Scoring, check_word
 from tuneway.errors import InvalidSpec
@@ -48,7 +48,7 @@ class AssetRecipe:
     """One group of assets: the core's recipe, whose data may come from other assets, and what Dagster adds to it.
 
     Args:
-        name: The group's name: the default of the suffix and of the registered model's name.
+        name: The model's name in the registry; `{partition_key}` in it is replaced.
         keys: The assets.
         training: Where the training data comes from.
         validation: Where the validation data comes from.
@@ -73,7 +73,6 @@ class AssetRecipe:
     score: Any = "exact"
     alias: str | None = None
     checkpoint: Choice = "last"
-    register_as: str | None = None
     registers: bool = True
     partitions_def: PartitionsDefinition[str] | None = None
     resource_key: str = "tuneway"
@@ -111,12 +110,12 @@ class AssetRecipe:
             )
         recipe = self._anywhere
         check_room(recipe.metadata, keep_origin=self.cancel_on_termination)
-        if self.partitions_def is None and PARTITION in (self.register_as or ""):
+        if self.partitions_def is None and PARTITION in self.name:
             raise InvalidSpec(
-                f"register_as: there are no partitions for {PARTITION}",
-                field="register_as",
-                hint="Give partitions_def.",
+                f"name: there are no partitions for {PARTITION}", field="name", hint="Give partitions_def."
             )
+        if not self.group:
+            raise InvalidSpec(f"name: it has only {PARTITION}", field="name", hint="Add a word: model-{partition_key}.")
         if isinstance(self.held_out, list):
             questions_in(self.held_out)
         then = self.then(_ANY_PARTITION if self.partitions_def else None, registry=_ANY_REGISTRY)
@@ -197,14 +196,19 @@ class AssetRecipe:
             "gates": self.gates,
         }
 
+    @property
+    def group(self) -> str:
+        """The name of the group: that of the model without its partition."""
+        return without_partition(self.name)
+
     def model_name(self, partition: str | None) -> str:
         """What the model is called in the registry.
 
         Customers' partitions are a model each. Days are versions of one model, so that each is compared with the
         one before.
         """
-        if self.register_as is not None:
-            return with_partition(self.register_as, partition) if PARTITION in self.register_as else self.register_as
+        if PARTITION in self.name:
+            return with_partition(self.name, partition)
         words = _lasting(self.partitions_def, partition)
         return with_partition(self.name, "-".join(words) if words else None)
 
@@ -217,7 +221,7 @@ class AssetRecipe:
         """A partition's model has the partition in its suffix, so that equal data still makes a model for each."""
         from tuneway import Recipe
 
-        suffix = with_partition(str(self.fields.get("suffix") or self.name), partition)
+        suffix = with_partition(str(self.fields.get("suffix") or self.group), partition)
         data = {"training_data": training_data, "validation_data": validation_data}
         return Recipe(**{**self.fields, **data, "suffix": suffix})
 

@@ -49,6 +49,7 @@ from dagster.components.resolved.core_models import (
 from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
 from pydantic import BaseModel, ConfigDict, Field
 
+from dagster_tuneway._names import without_partition
 from dagster_tuneway._recipe import Waiting
 from dagster_tuneway.factory import Translation, fine_tuned_model_assets
 from dagster_tuneway.resource import FineTuningResource
@@ -170,7 +171,7 @@ class FineTunedModelComponent(Component, Model, Resolvable):
 
     model_config = ConfigDict(hide_input_in_errors=True, extra="forbid", arbitrary_types_allowed=True)
 
-    name: str = Field(description="The name of the group, of its keys and of the registered model.")
+    name: str = Field(description="The name of the model in the registry, of the group of assets, and in their keys.")
     base_model: str = Field(description="The model to start from.")
     training_data: Annotated[
         Data,
@@ -226,7 +227,6 @@ class FineTunedModelComponent(Component, Model, Resolvable):
     score: Scoring = Field(default="exact", description="How answers to them are scored.")
     alias: str | None = Field(default=None, description="champion, challenger or a word of your own.")
     checkpoint: Choice = Field(default="last", description="Which checkpoint is registered.")
-    register_as: str | None = Field(default=None, description="The model's name in the registry.")
     key_prefix: Sequence[str] | None = Field(default=None, description="Comes before the name in the assets' keys.")
     group_name: str | None = Field(default=None, description="By default the name.")
     owners: Sequence[str] | None = Field(default=None, description='E-mail addresses, "team:name".')
@@ -293,7 +293,8 @@ class FineTunedModelComponent(Component, Model, Resolvable):
 
     def build_defs(self, context: ComponentLoadContext) -> Definitions:
         """The assets, their resource, and the sensor if they wait with one."""
-        key = self.resource_key or f"tuneway_{self.name}"
+        group = without_partition(self.name)
+        key = self.resource_key or f"tuneway_{group}"
         assets = fine_tuned_model_assets(
             model=self.base_model,
             training_data=_data(self.training_data, context.path),
@@ -307,7 +308,7 @@ class FineTunedModelComponent(Component, Model, Resolvable):
             resource_key=key,
             **{name: getattr(self, name) for name in _PASSED_ON},
         )
-        sensors = [fine_tuning_sensor(assets, name=f"{self.name}_jobs")] if self.wait == "sensor" else []
+        sensors = [fine_tuning_sensor(assets, name=f"{group}_jobs")] if self.wait == "sensor" else []
         resources = {} if self.resource_key else {key: _resource(self.service or ServiceSettings())}
         return Definitions(assets=assets, sensors=sensors, resources=resources)
 

@@ -23,6 +23,7 @@ from dagster_tuneway import _checks, _ops
 from dagster_tuneway._data import DataSource
 from dagster_tuneway._files import ObservedFiles
 from dagster_tuneway._keys import Keys, marked
+from dagster_tuneway._names import without_partition
 from dagster_tuneway._recipe import AssetRecipe, Waiting
 from dagster_tuneway._values import IO_MANAGER, reported_with_values, step_with_values
 from dagster_tuneway.fields import AssetFields
@@ -70,7 +71,6 @@ def fine_tuned_model_assets(
     name: str,
     *,
     wait: Waiting = "step",
-    register_as: str | None = None,
     key_prefix: str | Sequence[str] | None = None,
     partitions_def: PartitionsDefinition[str] | None = None,
     automation_condition: AutomationCondition[Any] | None = None,
@@ -99,11 +99,12 @@ def fine_tuned_model_assets(
     `fine_tuned_model` are one step, which keeps its slot in the pool for as long as the job runs.
 
     Args:
-        name: The name of the group, the first part of its keys, and the default of the registered model's name.
+        name: The model's name in the registry, of the group of assets, and in their keys. A partition is added in the
+            registry, unless it is a time. To have it elsewhere in the name, or to have a model for each day, write
+            `{partition_key}` there: "router-{partition_key}". The group and the keys leave it out.
         wait: "step": the step waits; a retry or a re-execution goes on waiting. "sensor": the run ends when the job
             is submitted, and `fine_tuning_sensor` reports how it ends.
-        register_as: The model's name in the registry; by default the group's, with the partition unless it is a time.
-        key_prefix: Comes before the name in the assets' keys.
+        key_prefix: Comes before the name in the assets' keys. To have other keys than by the name, see `translation`.
         partitions_def: One model for each partition.
         automation_condition: Of each asset: `AutomationCondition.eager()` trains when the data is new.
         observe: When the file is looked at that `training_data` or `validation_data` names by a path or URL: a cron
@@ -128,13 +129,13 @@ def fine_tuned_model_assets(
         fields: What to train, and what shall happen with the model: see `AssetFields`.
     """
     prefix = [key_prefix] if isinstance(key_prefix, str) else list(key_prefix or [])
+    group = without_partition(name)
     recipe = AssetRecipe.of(
-        fields, name=name, keys=Keys.of([*prefix, name]), wait=wait, register_as=register_as,
-        partitions_def=partitions_def, resource_key=resource_key,
-        asks_for_registering=automation_condition is None,
+        fields, name=name, keys=Keys.of([*prefix, group]), wait=wait, partitions_def=partitions_def,
+        resource_key=resource_key, asks_for_registering=automation_condition is None,
     )  # fmt: skip
     common = {
-        "group_name": group_name or re.sub(r"\W", "_", name),
+        "group_name": group_name or re.sub(r"\W", "_", group),
         "owners": owners,
         "tags": tags,
         "automation_condition": automation_condition,
@@ -143,7 +144,7 @@ def fine_tuned_model_assets(
     files = ObservedFiles(recipe, [*prefix, name], observe if automation_condition else None, common, maker.spec)
     specs = maker.make([*files.deps, *deps], code_version, freshness_policy)
     recipe = replace(recipe, keys=Keys(**{role: spec.key for role, spec in specs.items()}))
-    place = AssetKey([*prefix, name]).to_python_identifier()
+    place = AssetKey([*prefix, group]).to_python_identifier()
     steps = {"retry_policy": retry_policy, "op_tags": op_tags, "backfill_policy": _one_by_one(backfill_policy)}
     workshop = _Workshop(recipe, specs, place, steps, pool=pool, resources=required_resource_keys)
     return FineTunedModelAssets(recipe, [*files.assets(place), *workshop.build()])
@@ -194,7 +195,7 @@ class _Specs:
         )
         registered = self._spec(
             keys.registered,
-            f"The model in the registry, as a version of {recipe.register_as or recipe.name}.",
+            f"The model in the registry, as a version of {recipe.name}.",
             kinds={"tuneway", "model"},
             deps=[model.key],
         )

@@ -56,7 +56,7 @@ def fine_tuning_sensor(
     for recipe in recipes:
         if recipe.wait != "sensor":
             raise InvalidSpec(
-                f"the jobs of {recipe.name} are waited for in their step", field="models", hint='Give wait="sensor".'
+                f"the jobs of {recipe.group} are waited for in their step", field="models", hint='Give wait="sensor".'
             )
     (resource_key,) = keys
 

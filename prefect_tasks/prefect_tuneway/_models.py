@@ -63,7 +63,7 @@ def register(
 
 
 def evaluate(
-    model: Output, examples: str, *, base: str, credentials: Credentials, score: Score, concurrency: int
+    model: Output, held_out: str, *, base: str, credentials: Credentials, score: Score, concurrency: int
 ) -> Step[dict[str, Any]]:
     """The step `evaluate_model`."""
     from tuneway.steps import model_id_of
@@ -73,7 +73,7 @@ def evaluate(
     evaluation: Evaluation = yield AtService(
         access.client_settings(),
         lambda client, tell: client.evaluate(
-            examples, base=base, tuned=tuned, score=score, concurrency=concurrency, on_event=tell
+            held_out, base=base, tuned=tuned, score=score, concurrency=concurrency, on_event=tell
         ),
         log_news,
     )

@@ -273,7 +273,7 @@ def register_model(
 @blocking()
 def evaluate_model(
     model: Output,
-    examples: str,
+    held_out: str,
     *,
     base: str,
     credentials: Credentials = None,
@@ -284,14 +284,15 @@ def evaluate_model(
 
     Args:
         model: The tuned model's id, or the output of the step that waited for it or registered it.
-        examples: The path of a JSONL file with rows as for training; the last answer of each is the expected one.
+        held_out: The path of a JSONL file with rows as for training that weren't trained on. The last answer of each
+            is the expected one.
         base: The model to compare with.
         credentials: The service: a block, the name of a stored one, or None for what the environment says.
         score: "exact", "contains", or a function of answer and expected answer that gives 0 to 1.
         concurrency: The number of answers that are waited for at once.
     """
     return result_of(
-        _models.evaluate(model, examples, base=base, credentials=credentials, score=score, concurrency=concurrency)
+        _models.evaluate(model, held_out, base=base, credentials=credentials, score=score, concurrency=concurrency)
     )
 
 

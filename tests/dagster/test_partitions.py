@@ -167,14 +167,17 @@ def test_partitions_that_look_alike_have_different_words():
 
 
 def test_a_registered_name_can_have_the_partition_in_it(run, data, registry):
-    assets = assets_of("daily", str(data), DAYS, register_as="router-{partition_key}", alias="champion")
+    assets = assets_of("router-{partition_key}", str(data), DAYS, alias="champion")
     run(assets, partition_key="2026-01-02")
     assert [version.ref for version in open_registry(registry).models()] == ["router-2026-01-02:1"]
+    assert assets.job == dg.AssetKey(["router", "job"])
 
 
 def test_a_registered_name_with_a_partition_needs_partitions(data):
-    with pytest.raises(InvalidSpec, match=r"register_as: there are no partitions for \{partition_key\}"):
-        assets_of("none", str(data), None, register_as="router-{partition_key}")
+    with pytest.raises(InvalidSpec, match=r"name: there are no partitions for \{partition_key\}"):
+        assets_of("router-{partition_key}", str(data), None)
+    with pytest.raises(InvalidSpec, match=r"name: it has only \{partition_key\}"):
+        assets_of("{partition_key}", str(data), DAYS)
 
 
 @pytest.mark.parametrize("selected", ["training_file", "job"])

@@ -45,7 +45,7 @@ class AsyncModelSteps:
 
     async def evaluate(
         self,
-        examples: str | Path | Iterable[Mapping[str, Any]],
+        held_out: str | Path | Iterable[Mapping[str, Any]],
         *,
         base: str,
         tuned: str,
@@ -61,7 +61,8 @@ class AsyncModelSteps:
         question.
 
         Args:
-            examples: Rows as for training, or the path of a JSONL file; the last answer of each is the expected one.
+            held_out: Rows as for training that weren't trained on, or the path of a JSONL file. The last answer of
+                each is the expected one.
             base: The model before the training.
             tuned: The model after the training. Where a service answers only after a model was deployed, each of the
                 two is the name that its deployment has.
@@ -74,7 +75,7 @@ class AsyncModelSteps:
 
         options: dict[str, Any] = {"score": score, "samples": samples, "concurrency": concurrency, "on_event": on_event}
         run = await self._driver.run(
-            flows.work(lambda _listener: EvaluationRun(examples, base=base, tuned=tuned, **options))
+            flows.work(lambda _listener: EvaluationRun(held_out, base=base, tuned=tuned, **options))
         )
         asked = [ask_what_is_left(self._account, run) for _ in range(run.at_once)]
         await self._driver.together(asked, run.hear)

@@ -47,7 +47,7 @@ class ModelSteps:
 
     def evaluate(
         self,
-        examples: str | Path | Iterable[Mapping[str, Any]],
+        held_out: str | Path | Iterable[Mapping[str, Any]],
         *,
         base: str,
         tuned: str,
@@ -63,7 +63,8 @@ class ModelSteps:
         question.
 
         Args:
-            examples: Rows as for training, or the path of a JSONL file; the last answer of each is the expected one.
+            held_out: Rows as for training that weren't trained on, or the path of a JSONL file. The last answer of
+                each is the expected one.
             base: The model before the training.
             tuned: The model after the training. Where a service answers only after a model was deployed, each of the
                 two is the name that its deployment has.
@@ -76,7 +77,7 @@ class ModelSteps:
 
         options: dict[str, Any] = {"score": score, "samples": samples, "concurrency": concurrency, "on_event": on_event}
         run = self._driver.run(
-            flows.work(lambda _listener: EvaluationRun(examples, base=base, tuned=tuned, **options))
+            flows.work(lambda _listener: EvaluationRun(held_out, base=base, tuned=tuned, **options))
         )
         asked = [ask_what_is_left(self._account, run) for _ in range(run.at_once)]
         self._driver.together(asked, run.hear)

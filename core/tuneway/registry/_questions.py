@@ -14,7 +14,7 @@ from tuneway._folders import expanded
 from tuneway.errors import InvalidInput, InvalidSpec
 
 Message: TypeAlias = Mapping[str, Any]
-Examples: TypeAlias = str | Path | Iterable[Mapping[str, Any]]
+EvaluationRows: TypeAlias = str | Path | Iterable[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,22 @@ class Question:
     where: str = ""
 
 
-def questions_in(examples: Examples) -> list[Question]:
+def questions_in(held_out: EvaluationRows) -> list[Question]:
     """Read the questions and the expected answers, without asking a model.
 
     Raises:
         InvalidInput: The file can't be read, a row has no question with an answer, or there are no rows.
     """
-    questions = [_question(row, where) for where, row in _rows(examples)]
+    questions = [_question(row, where) for where, row in _rows(held_out)]
     if not questions:
-        raise InvalidSpec("there are no examples to ask about", field="examples", hint="Give at least one example.")
+        raise InvalidSpec("there are no examples to ask about", field="held_out", hint="Give at least one example.")
     return questions
 
 
-def _rows(examples: Examples) -> Iterable[tuple[str, Any]]:
-    if not isinstance(examples, str | Path):
-        return ((f"example {number}", row) for number, row in enumerate(examples, start=1))
-    path = expanded(examples)
+def _rows(held_out: EvaluationRows) -> Iterable[tuple[str, Any]]:
+    if not isinstance(held_out, str | Path):
+        return ((f"example {number}", row) for number, row in enumerate(held_out, start=1))
+    path = expanded(held_out)
     try:
         with path.open(encoding="utf-8") as lines:
             return [_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
@@ -71,7 +71,7 @@ def _question(row: Any, where: str) -> Question:
             return Question([_as_asked(message) for message in asked], answer["content"], where)
     raise InvalidSpec(
         f"{where}: no question with an expected answer",
-        field="examples",
+        field="held_out",
         hint="Give 'messages' that end with the assistant's answer as text, or 'prompt' and 'completion'.",
     )
 

@@ -24,7 +24,7 @@ from pydantic import Field
 from tuneway.choices import Scoring, check_word
 from tuneway.errors import InvalidSpec, TunewayError
 from tuneway.progress import Answered, Listener, News
-from tuneway.registry._questions import Examples, Message, Question, fingerprint, questions_in
+from tuneway.registry._questions import EvaluationRows, Message, Question, fingerprint, questions_in
 from tuneway.registry.records import Kept, Verdict
 
 Ask: TypeAlias = Callable[[str, Sequence[Message]], str]
@@ -124,7 +124,7 @@ class EvaluationRun:
 
     def __init__(
         self,
-        examples: Examples,
+        held_out: EvaluationRows,
         *,
         base: str,
         tuned: str,
@@ -136,7 +136,7 @@ class EvaluationRun:
         if concurrency < 1:
             raise InvalidSpec("concurrency must be a whole number from 1 up", field="concurrency")
         self._grader, self._scored_by = _grader(score)
-        self._questions = questions_in(examples)
+        self._questions = questions_in(held_out)
         self._base, self._tuned, self._samples = base, tuned, samples
         self._calls = [ModelAnswer(model, question) for question in self._questions for model in (base, tuned)]
         self._left = deque(self._calls)
@@ -221,7 +221,7 @@ class EvaluationRun:
 
 
 def evaluate(
-    examples: Examples,
+    held_out: EvaluationRows,
     *,
     ask: Ask,
     base: str,
@@ -236,7 +236,7 @@ def evaluate(
     `client.evaluate` needs no function, and there is one for asyncio.
 
     Args:
-        examples: Rows, or the path of a JSONL file.
+        held_out: Rows that nothing was trained on, or the path of a JSONL file.
         ask: A function that asks a model, called from several threads. An error that it raises ends the evaluation
             and names the question.
         base: The model before the training.
@@ -250,7 +250,7 @@ def evaluate(
     from tuneway.drivers import in_threads
 
     run = EvaluationRun(
-        examples, base=base, tuned=tuned, score=score, samples=samples, concurrency=concurrency, on_event=on_event
+        held_out, base=base, tuned=tuned, score=score, samples=samples, concurrency=concurrency, on_event=on_event
     )
 
     def ask_what_is_left() -> None:

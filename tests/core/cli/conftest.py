@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.testing
 from support.console import write
 from support.fault_server import FaultServer
 from support.quick_service import QuickService
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from tuneway.cli._app import app
@@ -55,14 +57,23 @@ def train(here):
     return write(here / "train.jsonl", 20)
 
 
+@pytest.fixture(scope="session")
+def built() -> Any:
+    """The commands, built once; typer's runner builds all of them for each call. None: as the runner does it."""
+    return get_command(app)
+
+
 @pytest.fixture
-def tuneway(server, here, monkeypatch):
+def tuneway(server, here, monkeypatch, built):
     """Runs a command in this process, and expects an exit code."""
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
     monkeypatch.setenv("COLUMNS", "100")
 
     def run(*words: object, code: int = 0, stdin: str | None = None) -> Any:
-        result = CliRunner().invoke(app, [str(word) for word in words], input=stdin, prog_name="tuneway")
+        with monkeypatch.context() as patch:
+            if built is not None:
+                patch.setattr(typer.testing, "_get_command", lambda _app: built)
+            result = CliRunner().invoke(app, [str(word) for word in words], input=stdin, prog_name="tuneway")
         assert result.exit_code == code, f"exit code {result.exit_code}:\n{result.output}"
         return result
 

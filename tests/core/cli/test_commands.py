@@ -37,6 +37,11 @@ def late() -> None:
 
 
 @pytest.fixture
+def built():
+    """The commands of other packages are looked for anew in each call."""
+
+
+@pytest.fixture
 def install(tmp_path, monkeypatch):
     """Installs a package with these commands, as pip leaves one."""
     place = tmp_path / "site"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 
@@ -24,6 +25,7 @@ LATER = {
 BRING = "import httpx, pydantic, tenacity"  # what they bring is theirs: httpx loads rich, where there is one
 
 
+@functools.cache
 def imported_by(statement: str) -> set[str]:
     """The packages and modules that a statement loads, in an interpreter of its own."""
     code = f"import sys\n{statement}\nprint(*sys.modules)"

@@ -57,7 +57,7 @@ def fields_of(order: Order) -> AssetFields:
 
 def steps(order: Order) -> tuple[list[AssetsDefinition], AssetKey]:
     """The step-by-step form, and the asset whose output is the registered version."""
-    made = fine_tuned_model_assets(name_of(order), register_as=order.name, **fields_of(order))
+    made = fine_tuned_model_assets(order.name, key_prefix=name_of(order), **fields_of(order))
     return list(made), made.registered_model
 
 
