@@ -31,12 +31,12 @@ from tuneway.flows import (
     Flow,
     Marks,
     Named,
+    Notify,
     Now,
     Poll,
     Send,
     Sleep,
     Suffix,
-    Tell,
     Wait,
     WaitToken,
 )  # fmt: skip
@@ -211,7 +211,7 @@ class World:
                 self._crash(client, effect)
                 return
             match effect:
-                case Tell():
+                case Notify():
                     self._tell(client, effect.news)
                 case Sleep():
                     self._resume(client, effect.seconds + self._pause())

@@ -13,7 +13,7 @@ from support.fake_service import FakeService
 
 from tuneway.calls import Request, Response
 from tuneway.errors import TransportError
-from tuneway.flows import Flow, Now, Send, Sleep, Tell, Work
+from tuneway.flows import Flow, Notify, Now, Send, Sleep, Work
 from tuneway.progress import CreatePlanned, News, Settling
 
 T = TypeVar("T")
@@ -77,13 +77,13 @@ class VirtualDriver:
                     self.sleep(min(effect.seconds, self.naps.pop(0)) if woken else effect.seconds)
                 case Now():
                     answer = self.now
-                case Tell():
+                case Notify():
                     self.hear(effect)
                 case Work():
                     answer = effect.run(self.told.append)
         raise AssertionError("unreachable")
 
-    def hear(self, effect: Tell) -> None:
+    def hear(self, effect: Notify) -> None:
         """Take news in, or pass it on."""
         if not isinstance(effect.news, CreatePlanned | Settling):  # the request or sleep that follows says it
             self.trail.append(type(effect.news).__name__)

@@ -20,4 +20,4 @@ def ask_what_is_left(account: Account, run: EvaluationRun) -> Flow[None]:
         except TunewayError as error:
             run.failed(call, error)
             raise
-        yield from flows.tell(run.answered(call, answer))
+        yield from flows.notify(run.answered(call, answer))

@@ -15,9 +15,9 @@ import httpx
 from tuneway.calls import Request, Response
 from tuneway.drivers._clock import Clock, steady_clock
 from tuneway.drivers._sync import UNAUTHORIZED, ignore
-from tuneway.drivers._wire import Body, ListenerFailed, ReplyReader, Wire, address_hidden, tell
+from tuneway.drivers._wire import Body, ListenerFailed, ReplyReader, Wire, address_hidden, notify
 from tuneway.errors import TransportError
-from tuneway.flows import Effect, Flow, Now, Send, Sleep, Tell, Work
+from tuneway.flows import Effect, Flow, Notify, Now, Send, Sleep, Work
 from tuneway.models import prepare
 from tuneway.progress import Listener, News
 
@@ -65,7 +65,7 @@ class AsyncDriver:
                         await (nap if nap and effect.wakeable else self.sleep)(effect.seconds)
                     case Now():
                         answer = clock()
-                    case Tell():
+                    case Notify():
                         told = (effect.to or listener)(effect.news)
                         if inspect.isawaitable(told):  # such as a store that keeps a mark before its create is sent
                             await told
@@ -164,7 +164,7 @@ class AsyncDriver:
             limit.reschedule(asyncio.get_running_loop().time() + self.wire.timeout)
             if of_file:
                 sent += of_file
-                tell(listener, body.progress(sent))
+                notify(listener, body.progress(sent))
 
 
 def _import_backend() -> None:

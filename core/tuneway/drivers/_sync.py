@@ -15,9 +15,9 @@ from tuneway.calls import Request, Response
 from tuneway.drivers._clock import Clock, steady_clock
 from tuneway.drivers._deadline import check, restart, total_timeout
 from tuneway.drivers._threads import in_threads
-from tuneway.drivers._wire import Body, ListenerFailed, ReplyReader, Wire, address_hidden, tell
+from tuneway.drivers._wire import Body, ListenerFailed, ReplyReader, Wire, address_hidden, notify
 from tuneway.errors import TransportError
-from tuneway.flows import Flow, Now, Send, Sleep, Tell, Work, until
+from tuneway.flows import Flow, Notify, Now, Send, Sleep, Work, until
 from tuneway.progress import Listener
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class Driver:
                         (nap if nap and effect.wakeable else self.sleep)(effect.seconds)
                     case Now():
                         answer = clock()
-                    case Tell():
+                    case Notify():
                         (effect.to or listener)(effect.news)
                     case Work():
                         answer = effect.run(listener)
@@ -160,4 +160,4 @@ class Driver:
             restart(self.wire.timeout)
             if of_file:
                 sent += of_file
-                tell(listener, body.progress(sent))
+                notify(listener, body.progress(sent))

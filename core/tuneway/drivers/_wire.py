@@ -195,7 +195,7 @@ class ListenerFailed(Exception):
         self.error = error
 
 
-def tell(listener: Listener, news: News) -> None:
+def notify(listener: Listener, news: News) -> None:
     """Pass news to a listener while a request is being sent."""
     try:
         listener(news)

@@ -1,6 +1,6 @@
 """Flows: decisions as generators without I/O. A flow yields effects and is sent their results.
 
-A flow opens no connection, doesn't sleep and reads no clock. It yields `Send`, `Sleep`, `Now`, `Tell` or `Work`,
+A flow opens no connection, doesn't sleep and reads no clock. It yields `Send`, `Sleep`, `Now`, `Notify` or `Work`,
 and a driver (`tuneway.drivers`) does it. So both clients and all engines share each decision, and a test can run a
 flow with a list of replies and any fault, in microseconds.
 
@@ -10,7 +10,7 @@ again (`Retry`), and how often a wait polls its job (`Poll`).
 
 from tuneway.flows._account import LOCAL_POLL, Account, FileStore, Poll, Retry
 from tuneway.flows._carrier import Carrier, Marks, Named, Suffix
-from tuneway.flows._effects import Effect, Flow, Now, Send, Sleep, Tell, Work, now, send, sleep, tell, until, work
+from tuneway.flows._effects import Effect, Flow, Notify, Now, Send, Sleep, Work, notify, now, send, sleep, until, work
 from tuneway.flows._file_names import hash_in, name_with_hash
 from tuneway.flows._identity import check_room, check_suffix, made_by, made_within
 from tuneway.flows._marks import CONTENT, KEY, ORIGIN, has_key
@@ -49,6 +49,7 @@ __all__ = [
     "Marks",
     "Named",
     "Names",
+    "Notify",
     "Now",
     "Offers",
     "OpenAIFiles",
@@ -59,7 +60,6 @@ __all__ = [
     "Send",
     "Sleep",
     "Suffix",
-    "Tell",
     "Trained",
     "Wait",
     "WaitToken",
@@ -81,13 +81,13 @@ __all__ = [
     "made_within",
     "marks_in_name",
     "name_with_hash",
+    "notify",
     "now",
     "request",
     "result_metrics",
     "send",
     "sleep",
     "submit",
-    "tell",
     "trained",
     "until",
     "upload",

@@ -34,7 +34,7 @@ class Now:
 
 
 @dataclass(slots=True)
-class Tell:
+class Notify:
     """Pass news to the listener of the flow, or to the listener `to`."""
 
     news: News
@@ -48,7 +48,7 @@ class Work:
     run: Callable[[Listener], Any]
 
 
-Effect: TypeAlias = Send | Sleep | Now | Tell | Work
+Effect: TypeAlias = Send | Sleep | Now | Notify | Work
 Flow: TypeAlias = Generator[Effect, Any, T]
 
 
@@ -73,9 +73,9 @@ def let_others_run() -> Flow[None]:
     yield Sleep(0.0)
 
 
-def tell(news: News, to: Listener | None = None) -> Flow[None]:
+def notify(news: News, to: Listener | None = None) -> Flow[None]:
     """Pass news to the listener of the flow, or to the listener `to`."""
-    yield Tell(news, to)
+    yield Notify(news, to)
 
 
 def work(run: Callable[[Listener], T]) -> Flow[T]:

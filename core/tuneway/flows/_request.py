@@ -27,7 +27,7 @@ from tuneway import progress
 from tuneway.calls import Call, refusal
 from tuneway.errors import BadReply, LookupFailed, TunewayError
 from tuneway.flows._account import Account, Retry
-from tuneway.flows._effects import Flow, now, sleep, tell
+from tuneway.flows._effects import Flow, notify, now, sleep
 from tuneway.flows._marks import read
 
 T = TypeVar("T")
@@ -153,4 +153,4 @@ def _error(state: RetryCallState) -> BaseException | None:
 def _tell_retry(state: RetryCallState) -> Flow[None]:
     error = _error(state)
     if isinstance(error, TunewayError):
-        yield from tell(progress.Retrying(error, state.upcoming_sleep, state.attempt_number))
+        yield from notify(progress.Retrying(error, state.upcoming_sleep, state.attempt_number))

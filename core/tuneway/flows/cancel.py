@@ -10,7 +10,7 @@ from tuneway.calls import Call
 from tuneway.errors import ApiError, BadRequest, Conflict, LookupFailed, NotFound, TunewayError
 from tuneway.flows._account import Account
 from tuneway.flows._carrier import Named, Suffix
-from tuneway.flows._effects import Flow, sleep, tell
+from tuneway.flows._effects import Flow, notify, sleep
 from tuneway.flows._identity import PAIR_LENGTH, identify, made_by, own_keys
 from tuneway.flows._marks import CONTENT, KEY, ORIGIN, has, has_origin
 from tuneway.flows._names import BEGINNING
@@ -58,10 +58,10 @@ def cancel_rival(account: Account, rival_id: str, survivor_id: str) -> Flow[Job 
     except ApiError as error:
         if error.retryable:
             raise
-        yield from tell(progress.RivalLeft(rival_id, survivor_id, error))
+        yield from notify(progress.RivalLeft(rival_id, survivor_id, error))
         return None
     if ended.phase is not Phase.SUCCEEDED:
-        yield from tell(progress.RivalCancelled(rival_id, survivor_id))
+        yield from notify(progress.RivalCancelled(rival_id, survivor_id))
     return ended
 
 
@@ -117,7 +117,7 @@ def cancel_marked(account: Account, mark: str) -> Flow[list[Job]]:
 
 def _cancel_all(account: Account, wanted: Mapping[str, str], suits: Callable[[Job], bool]) -> Flow[list[Job]]:
     jobs, trouble = yield from _cancel_found(account, wanted, suits)
-    yield from tell(progress.Settling(account.settle_window))
+    yield from notify(progress.Settling(account.settle_window))
     for share in LOOKS:
         yield from sleep(share * account.settle_window)
         late, trouble = yield from _cancel_found(account, wanted, suits)  # this also tries again what failed before

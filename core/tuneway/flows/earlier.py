@@ -10,7 +10,7 @@ from tuneway import calls, progress
 from tuneway.choices import OnStaleData, check_word
 from tuneway.errors import NotFound, StaleData
 from tuneway.flows._account import Account
-from tuneway.flows._effects import Flow, tell
+from tuneway.flows._effects import Flow, notify
 from tuneway.flows._identity import made_by
 from tuneway.flows._request import request
 from tuneway.flows.cancel import cancel
@@ -50,7 +50,7 @@ def go_on(
     if job.phase.dead or job.ending:
         return None
     if spec is None:
-        yield from tell(progress.JobAdopted(job))
+        yield from notify(progress.JobAdopted(job))
         return job
     if job.done or not (yield from _is_stale(account, job, spec)):
         return None
@@ -61,13 +61,13 @@ def go_on(
             hint='Wait for the job, or cancel it. Or give on_stale_data="adopt" to go on with it, or "cancel".',
         )
     if on_stale_data == "adopt":
-        yield from tell(progress.DataChanged(job, "adopted"))
+        yield from notify(progress.DataChanged(job, "adopted"))
         return job
     if made_by(job, requester or Requester(), mark=mark):
         ended = yield from cancel(account, job.id)
-        yield from tell(progress.DataChanged(ended, "cancelled"))
+        yield from notify(progress.DataChanged(ended, "cancelled"))
     else:
-        yield from tell(progress.DataChanged(job, "left"))
+        yield from notify(progress.DataChanged(job, "left"))
     return None
 
 

@@ -35,7 +35,7 @@ from tuneway.choices import Reuse
 from tuneway.errors import LookupFailed, NotFound, SubmitUncertain, TunewayError
 from tuneway.flows._account import Account
 from tuneway.flows._carrier import Named
-from tuneway.flows._effects import Flow, sleep, tell
+from tuneway.flows._effects import Flow, notify, sleep
 from tuneway.flows._identity import Intent, identify
 from tuneway.flows._marks import CONTENT, NAME_LENGTH, ORIGIN
 from tuneway.flows._names import BEGINNING, Names
@@ -152,16 +152,16 @@ class _NamedSubmission:
         self.creates += 1
         name = self.names.name(self.generation)
         self.highest = max(self.highest, self.generation)
-        yield from tell(progress.CreatePlanned(self.intent.key))
+        yield from notify(progress.CreatePlanned(self.intent.key))
         try:
             reply = yield from request(self.account, calls.jobs.create(self.body, name=name))
         except TunewayError as error:
             self._error = error
         else:
             self._accepted = self.jobs[reply.id] = job = self.intent.completed(reply)
-            yield from tell(progress.JobCreated(job))
+            yield from notify(progress.JobCreated(job))
             if job.id != name:
-                yield from tell(progress.KeyNotKept(job))
+                yield from notify(progress.KeyNotKept(job))
         return NamedResult.SENT
 
     def check(self) -> Flow[NamedResult]:
@@ -189,7 +189,7 @@ class _NamedSubmission:
             raise LookupFailed("the jobs for this work were deleted while they were read", hint="Try again.")
         survivor = self.current[0]
         if self._accepted is None or survivor.id != self._accepted.id:
-            yield from tell(progress.JobAdopted(survivor))
+            yield from notify(progress.JobAdopted(survivor))
         return survivor
 
     def _rivals(self) -> list[Job]:
@@ -259,7 +259,7 @@ class _NamedSubmission:
         if self._error is not None:
             retry = self.account.retry
             pause = min(retry.first * 2**self.creates, retry.longest)
-            yield from tell(progress.Retrying(self._error, pause, self.creates))
+            yield from notify(progress.Retrying(self._error, pause, self.creates))
             yield from sleep(pause)
         self._error = None
 

@@ -52,7 +52,7 @@ from tuneway.choices import Reuse
 from tuneway.errors import LookupFailed, NotFound, SubmitUncertain, TunewayError
 from tuneway.flows._account import Account
 from tuneway.flows._carrier import Carrier, Named, Suffix
-from tuneway.flows._effects import Flow, now, sleep, tell
+from tuneway.flows._effects import Flow, notify, now, sleep
 from tuneway.flows._identity import Intent, check_room, check_suffix, identify
 from tuneway.flows._marks import suffix_shown
 from tuneway.flows._paging import find_jobs
@@ -226,7 +226,7 @@ class _Submission:
         generation = len(self.past.union(self.account.memory.unmarked(self.intent.key)))
         call = calls.jobs.create(self._marked(), idempotency_key=f"{self.intent.value}-{generation}")
         origin_kept = not isinstance(self.carrier, Suffix) or "origin" in self.carrier.marks
-        yield from tell(progress.CreatePlanned(self.intent.key, origin_kept))
+        yield from notify(progress.CreatePlanned(self.intent.key, origin_kept))
         started = yield from now()
         try:
             job = self.intent.completed((yield from request(self.account, call)))
@@ -240,13 +240,13 @@ class _Submission:
             self._bare = not self.intent.made(job)
             if self._bare:
                 self.account.memory.note_unmarked(self.intent.key, job.id, created=True)
-            yield from tell(progress.JobCreated(job))
+            yield from notify(progress.JobCreated(job))
         return SubmitResult.SENT
 
     def settle(self) -> Flow[SubmitResult]:
         """List again after the settle window. A new job comes from a create, even if it has failed since."""
         mine = self._accepted
-        yield from tell(progress.Settling(self.account.settle_window))
+        yield from notify(progress.Settling(self.account.settle_window))
         yield from sleep(self.account.settle_window)
         try:
             shown = yield from self._find()
@@ -255,7 +255,7 @@ class _Submission:
             raise (error.about(mine.id) if mine else error) from error.__cause__
         self.account.memory.settled(self.intent.key)
         if mine and mine.id not in shown:
-            yield from tell(progress.KeyNotKept(mine, self._learn(mine)))
+            yield from notify(progress.KeyNotKept(mine, self._learn(mine)))
         return SubmitResult.SOMETHING if self.current else SubmitResult.NOTHING
 
     def resolve(self) -> Flow[SubmitResult]:
@@ -268,7 +268,7 @@ class _Submission:
                 if self.current[0].id != self._survivor.id:
                     return SubmitResult.READY
         if self._survivor.id != self._mine:
-            yield from tell(progress.JobAdopted(self._survivor))
+            yield from notify(progress.JobAdopted(self._survivor))
         return SubmitResult.ONE
 
     def _find(self) -> Flow[set[str]]:
@@ -292,7 +292,7 @@ class _Submission:
             return
         self.known[job.id] = job
         self.account.memory.note_unmarked(self.intent.key, job.id, created=False)
-        yield from tell(progress.JobRecognised(job))
+        yield from notify(progress.JobRecognised(job))
 
     def _marked(self) -> dict[str, Any]:
         """The body with the marks."""

@@ -12,7 +12,7 @@ from tuneway import calls, progress
 from tuneway.calls import Call, Source
 from tuneway.errors import BadRequest, LookupFailed, SubmitUncertain, TunewayError
 from tuneway.flows._account import Account, FileStore
-from tuneway.flows._effects import Flow, now, tell
+from tuneway.flows._effects import Flow, notify, now
 from tuneway.flows._file_names import hash_in, name_with_hash
 from tuneway.flows._paging import Pager
 from tuneway.flows._request import request, settling, unreadable
@@ -67,7 +67,7 @@ class OpenAIFiles:
         name = name_with_hash(name, sha256)
         found = yield from find(account, sha256, size=size, purpose=purpose)
         if found is not None:
-            yield from tell(progress.FileReused(found))
+            yield from notify(progress.FileReused(found))
             return found
         commit: Call[File | Upload]
         if size <= account.file_limit:
@@ -75,7 +75,7 @@ class OpenAIFiles:
         else:
             commit = yield from _send_parts(account, source, name, purpose=purpose, expires_after=expires_after)
         file = yield from _commit(account, commit, sha256, size=size, purpose=purpose)
-        yield from tell(progress.FileUploaded(file))
+        yield from notify(progress.FileUploaded(file))
         return file
 
     def identity(self, account: Account, file_id: str) -> Flow[str]:

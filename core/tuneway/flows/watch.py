@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tuneway import calls, progress
 from tuneway.errors import ApiError, RequestTimeout, TunewayError
 from tuneway.flows._account import Account
-from tuneway.flows._effects import Flow, let_others_run, now, sleep, tell
+from tuneway.flows._effects import Flow, let_others_run, notify, now, sleep
 from tuneway.flows._paging import Pager
 from tuneway.flows._request import once
 from tuneway.flows._token import WaitToken
@@ -157,7 +157,7 @@ def _round(account: Account, board: Board, moment: float) -> Flow[int]:
     spent += yield from _read_logs(account, readers)
     for news, listener in changes:  # after the log's lines, which come before the change
         if news is not None:
-            yield from tell(news, listener)
+            yield from notify(news, listener)
     yield from _drop_ended(board)
     return spent
 
@@ -312,7 +312,7 @@ def _read_log(account: Account, wait: Wait) -> Flow[int]:
     wait.read_at = yield from now()
     for event in reversed(fresh):
         wait.token = wait.token.model_copy(update={"last_event": event.id, "last_event_at": event.created_at})
-        yield from tell(progress.Logged(wait.token.job_id, event, wait.token.dump()), wait.listener)
+        yield from notify(progress.Logged(wait.token.job_id, event, wait.token.dump()), wait.listener)
     return pager.pages
 
 
@@ -328,4 +328,4 @@ def _drop_ended(board: Board) -> Flow[None]:
     for wait in [wait for wait in board.waits if wait.ended]:
         if not wait.follows or wait.job is None or wait.drained:
             board.drop(wait)
-            yield from tell(wait.news_of_end(), wait.listener)
+            yield from notify(wait.news_of_end(), wait.listener)

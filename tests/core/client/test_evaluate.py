@@ -16,7 +16,7 @@ from tuneway import AsyncClient, progress
 from tuneway.calls import Request, Response
 from tuneway.client._evaluate import ask_what_is_left
 from tuneway.errors import BadRequest, InvalidSpec, ServerError, Unauthorized
-from tuneway.flows import Account, Flow, Now, Retry, Send, Sleep, Tell
+from tuneway.flows import Account, Flow, Notify, Now, Retry, Send, Sleep
 from tuneway.registry.evaluate import EvaluationRun
 
 ROWS = [
@@ -159,7 +159,7 @@ def in_virtual_time(flows: list[Flow[None]], answering) -> float:
         now, _, flow, value = heapq.heappop(waiting)
         try:
             effect = flow.send(value)
-            while isinstance(effect, Now | Tell):
+            while isinstance(effect, Now | Notify):
                 effect = flow.send(now if isinstance(effect, Now) else None)
         except StopIteration:
             continue

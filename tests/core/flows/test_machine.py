@@ -25,7 +25,7 @@ from support.stage import SHA
 from tuneway import JobSpec, flows, progress
 from tuneway.calls import Request, Response, Source
 from tuneway.errors import JobCancelled, JobFailed, TransportError, TunewayError
-from tuneway.flows import KEY, Account, Board, Flow, Now, Send, Sleep, Tell, Wait, WaitToken, Work
+from tuneway.flows import KEY, Account, Board, Flow, Notify, Now, Send, Sleep, Wait, WaitToken, Work
 from tuneway.requester import Requester
 
 DATA = b'{"prompt": "a", "completion": "b"}\n' * 10
@@ -214,7 +214,7 @@ class Pipelines(RuleBasedStateMachine):
             match actor.effect:
                 case Now():
                     value = self.now
-                case Tell():
+                case Notify():
                     self._hear(actor, actor.effect.news)
                 case Work():
                     value = actor.effect.run(lambda _news: None)

@@ -19,7 +19,7 @@ from tuneway.calls import Call, FilePart, Form, Request, Response, Source
 from tuneway.calls._http import reading
 from tuneway.dialects.fireworks._resources import Resources, dataset_id, hash_of
 from tuneway.errors import BadReply, BadRequest, Conflict, InvalidSpec, NotFound, SubmitUncertain
-from tuneway.flows import Account, Flow, request, sleep, tell, work
+from tuneway.flows import Account, Flow, notify, request, sleep, work
 from tuneway.models import File
 from tuneway.models._wire import WireModel
 
@@ -65,7 +65,7 @@ class Datasets:
         if there is None and not (yield from self._create(account, source, name, file_id)):
             there = yield from self._find(account, file_id)  # another process was faster
         if there is not None and there.status == "processed":
-            yield from tell(progress.FileReused(there))
+            yield from notify(progress.FileReused(there))
             return there
         try:
             yield from self._send(account, source, file_id)
@@ -74,7 +74,7 @@ class Datasets:
             if there is None or there.status != "processed":
                 raise
         file = yield from self._wait(account, file_id)
-        yield from tell(progress.FileUploaded(file))
+        yield from notify(progress.FileUploaded(file))
         return file
 
     def identity(self, account: Account, file_id: str) -> Flow[str]:

@@ -14,7 +14,7 @@ from tuneway import progress
 from tuneway._escape import one_line
 from tuneway.calls import Call, FilePart, Form, Request, Response, Source, files, segment
 from tuneway.errors import ApiError, BadReply, BadRequest, InvalidSpec, ServerError, SubmitUncertain, TunewayError
-from tuneway.flows import Account, Flow, OpenAIFiles, Sleep, Tell, name_with_hash, now, request
+from tuneway.flows import Account, Flow, Notify, OpenAIFiles, Sleep, name_with_hash, now, request
 from tuneway.flows.upload import find
 from tuneway.models import File
 
@@ -69,13 +69,13 @@ class SignedFiles(OpenAIFiles):
         found = yield from find(account, sha256, size=source.size, purpose=purpose)
         if found is not None:
             found = yield from _checked(account, found)
-            yield Tell(progress.FileReused(found))
+            yield Notify(progress.FileReused(found))
             return found
         name = name_with_hash(name if name.endswith(".jsonl") else f"{name}.jsonl", sha256)
         file_id, sent = yield from _send(account, source, name=name, sha256=sha256, purpose=purpose)
         asked = _preprocess(file_id) if sent else files.retrieve(file_id)
         file = yield from _checked(account, (yield from request(account, asked)))
-        yield Tell(progress.FileUploaded(file) if sent else progress.FileReused(file))
+        yield Notify(progress.FileUploaded(file) if sent else progress.FileReused(file))
         return file
 
 
