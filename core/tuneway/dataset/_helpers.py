@@ -146,7 +146,7 @@ class _Helper:
         try:
             self.connection.send(what)
         except OSError:
-            raise self._ended() from None
+            raise self._reason() from None
 
     def receive(self) -> Any:
         try:
@@ -160,6 +160,15 @@ class _Helper:
     def stop(self) -> None:
         self.connection.close()
         self._stack.close()
+
+    def _reason(self) -> TunewayError:
+        """The error for which it ended, which it may have sent before it was given more to do."""
+        with suppress(EOFError, OSError):
+            while True:
+                received = self.connection.recv()
+                if isinstance(received, TunewayError):
+                    return received
+        return self._ended()
 
     def _ended(self) -> TunewayError:
         return TunewayError(

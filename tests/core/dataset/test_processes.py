@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,23 @@ def test_a_disk_that_is_full_for_a_helper_is_told(path, monkeypatch):
     with Path("/dev/full").open("wb", buffering=0) as full, helpers():
         monkeypatch.setattr(_helping, "Seen", lambda line_at, **_: Seen(line_at, limit=1, spool=full))
         with pytest.raises(InvalidInput, match="temporary file for the data can't be written"):
+            validate(path, tokenizer="estimate", format="chat", processes=2)
+
+
+def test_a_helper_that_ends_before_it_is_given_more_has_said_why(path, monkeypatch):
+    write(path, good_rows(count=100))
+
+    class Ended(_Thread):
+        def __init__(self, connection: int, *_: int) -> None:
+            self._thread = threading.Thread(target=lambda: None)
+            self._thread.start()
+            with Connection(os.dup(connection)) as parent:
+                parent.send(None)
+                parent.send(InvalidInput("the disk is full"))
+
+    with helpers(threads=False):
+        monkeypatch.setattr(_helpers, "start_helper", Ended)
+        with pytest.raises(InvalidInput, match="the disk is full"):
             validate(path, tokenizer="estimate", format="chat", processes=2)
 
 
