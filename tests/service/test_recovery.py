@@ -146,7 +146,7 @@ def test_a_recovered_job_says_so(recovered, life):
 def test_recovered_models_answer_and_recovered_jobs_go_on(recovered, life):
     _, client = recovered
     jobs = list(life[1]["jobs"].values())
-    answer = client.chat.completions.create(model=jobs[3]["fine_tuned_model"], messages=QUESTION)
+    answer = client.chat.completions.create(model=jobs[3]["fine_tuned_model"], messages=QUESTION, temperature=0)
     assert answer.choices[0].message.content == "mobile"
     client.fine_tuning.jobs.resume(jobs[1]["id"])
     done = wait_for(client, jobs[1]["id"], seconds=120)
@@ -219,7 +219,8 @@ def test_folders_of_before_there_were_records_are_recovered_too(data, life):
         assert {file.id: file.purpose for file in client.files.list()} == {
             file["id"]: file["purpose"] for file in life[1]["files"]
         }
-        answer = client.chat.completions.create(model=after["succeeded"]["fine_tuned_model"], messages=QUESTION)
+        model = after["succeeded"]["fine_tuned_model"]
+        answer = client.chat.completions.create(model=model, messages=QUESTION, temperature=0)
         assert answer.choices[0].message.content == "mobile"
         # it is left for another try, however often the service starts
         service.restart()
