@@ -66,7 +66,7 @@ class TunewayError(Exception):
     def __init__(self, message: str, *, hint: str | None = None, **details: Any) -> None:
         message = printable(message)
         super().__init__(message)
-        self.message = message
+        self.message: str = message
         self.hint: str | None = hint if hint is None else printable(hint)
         self.status: int | None = details.pop("status", None)
         self.code: str | None = details.pop("code", None)
